@@ -1,0 +1,63 @@
+# `make` lists the targets. Everything runs from .venv, which is made from requirements-dev.txt (exact versions with hashes).
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The first Python that is new enough; `make PYTHON=/path/to/python serve` decides otherwise.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header setup.cfg
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format lint types imports drift lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(STAMP): requirements-dev.txt setup.cfg
+	@test -n "$(PYTHON)" || { echo "productagg needs Python 3.11 or newer; found: $$(python3 --version 2>&1 || echo none)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make virtual environments; install its venv package (Debian: apt install python3-venv)" >&2; exit 1; }
+	@echo "Making $(VENV) with $(PYTHON) …"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+serve: $(STAMP) ## run everything: web, sandbox Offers service, one sync pass a minute
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python serve.py
+
+test: $(STAMP) ## run the whole suite, on SQLite and on PostgreSQL
+	$(BIN)/pytest
+
+check: format-check lint types imports drift test ## what CI runs
+
+format: $(STAMP) ## format the code
+	$(BIN)/ruff check --quiet --fix --select I . ; $(BIN)/ruff format .
+
+.PHONY: format-check
+format-check: $(STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(STAMP) ## lint
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## check the types
+	$(BIN)/mypy
+
+imports: $(STAMP) ## check who imports whom
+	$(BIN)/lint-imports
+
+drift: $(STAMP) ## check that the migrations make the tables that the models describe
+	@mkdir -p var && rm -f var/drift.sqlite
+	DATABASE_URL=sqlite:///var/drift.sqlite $(BIN)/alembic -c development.ini upgrade head
+	DATABASE_URL=sqlite:///var/drift.sqlite $(BIN)/alembic -c development.ini check
+	@rm -f var/drift.sqlite
+
+lock: $(STAMP) ## choose the exact versions anew, from the ranges in setup.cfg
+	$(LOCK) --upgrade --output-file requirements.txt
+	$(LOCK) --upgrade --extra test --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean: ## remove .venv (var/, with the data, stays)
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,40 @@
+"""Runs the migrations, for `alembic -c development.ini …`. The database is the one that the service would use."""
+
+from typing import Any, Literal
+
+from plaster import get_settings
+from sqlalchemy import text
+
+from alembic import context
+from productagg.db import writer_engine
+from productagg.models import Base, UtcDateTime
+from productagg.settings import Settings
+
+# Any number; all productagg migrations share it, so that two releases starting at once migrate one after the other.
+_ADVISORY_LOCK = 7_306_544
+
+
+def _render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
+    # A migration stands alone: it names no type of ours, which may change after it was written.
+    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
+
+
+def run() -> None:
+    settings = Settings.load(get_settings(context.config.config_file_name, "app:main"))
+    engine = writer_engine(settings.database_url)
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            render_as_batch=engine.dialect.name == "sqlite",
+            render_item=_render_item,
+            compare_server_default=True,
+        )
+        context.run_migrations()
+    engine.dispose()
+
+
+run()

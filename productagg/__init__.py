@@ -1,0 +1,36 @@
+"""productagg: a product aggregator. `main` is the composition root of the web service."""
+
+import warnings
+from typing import Any
+
+# Cornice 6.1 imports pkg_resources, which warns that setuptools 82 drops it; setup.cfg holds setuptools below that.
+warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+
+
+def main(_global_config: object, **ini: str) -> Any:
+    """The WSGI application, for `pserve`. A configuration that cannot be used ends the process with one line."""
+    # Imported here: the command line and the migrations need no web framework.
+    from pyramid.config import Configurator
+    from sqlalchemy.exc import OperationalError
+
+    from productagg import accounts, logs
+    from productagg.db import SchemaError
+    from productagg.settings import Settings, SettingsError
+    from productagg.sync import Background, Synchronizer
+
+    try:
+        settings = Settings.load(ini)
+        logs.configure(settings.log_format)
+        config = Configurator(settings=ini)
+        config.registry["settings"] = settings
+        config.include("productagg.db")
+        config.include("productagg.security")
+        config.include("productagg.api")
+        sessions = config.registry["sessions"]
+        config.registry["background"] = Background(Synchronizer(settings, sessions))
+        if settings.admin_password is not None:
+            with sessions.begin() as session:
+                accounts.add_first_admin(session, settings.admin_username, settings.admin_password.reveal())
+    except (SettingsError, SchemaError, OperationalError) as error:
+        raise SystemExit("\n".join(f"productagg: {line}" for line in str(error).splitlines())) from None
+    return config.make_wsgi_app()

@@ -1,0 +1,127 @@
+"""Users, roles and password hashes. Called by the API's login, the security policy and `productagg user`.
+
+Takes a session and plain values. Passwords are hashed with argon2id (argon2-cffi's defaults, RFC 9106's second
+recommendation) and never stored, logged or returned.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerificationError
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from uuid_utils.compat import uuid7
+
+from productagg.models import User
+
+Role = Literal["admin", "reader"]
+
+_hasher = PasswordHasher()
+# What an unknown user's password is compared with, so that the answer takes as long as for a known one. Made with the
+# same parameters as a real one (a test checks it); written down so that start-up need not compute it.
+_NOBODYS_HASH = "$argon2id$v=19$m=65536,t=3,p=4$o44aQos/NKRmyAydEYg2Wg$w1Z94Ln1BP8iFBLpPv9RtDZ0CnK9Nw/r3044aWnBHxo"
+
+
+class DuplicateUser(Exception):
+    """There is a user of this name."""
+
+
+class UnknownUser(Exception):
+    """There is no user of this name."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Somebody who can log in, as plain values, detached from the database."""
+
+    id: UUID
+    username: str
+    role: Role
+    token_generation: int
+
+
+def authenticate(session: Session, username: str, password: str) -> Account | None:
+    """The account, or None for an unknown or disabled user and for a wrong password, in the same time."""
+    user = _find(session, username)
+    try:
+        _hasher.verify(user.password_hash if user else _NOBODYS_HASH, password)
+    except VerificationError:
+        return None
+    if user is None or user.disabled:
+        return None
+    if _hasher.check_needs_rehash(user.password_hash):
+        user.password_hash = _hasher.hash(password)
+    return Account(user.id, user.username, _role(user.role), user.token_generation)
+
+
+def active(connection: Connection | Session, user_id: UUID, token_generation: int) -> Account | None:
+    """The account that a token speaks for; None if it is gone or disabled, or its tokens were ended."""
+    query = select(User.id, User.username, User.role).where(
+        User.id == user_id, User.token_generation == token_generation, User.disabled.is_(False)
+    )
+    found = connection.execute(query).one_or_none()
+    return None if found is None else Account(found.id, found.username, _role(found.role), token_generation)
+
+
+def add(session: Session, username: str, password: str, role: Role) -> UUID:
+    """Add a user. Raises DuplicateUser; the session stays usable."""
+    user = User(
+        id=uuid7(),
+        username=username,
+        password_hash=_hasher.hash(password),
+        role=role,
+        disabled=False,
+        token_generation=1,
+    )
+    try:
+        with session.begin_nested():
+            session.add(user)
+    except IntegrityError:
+        raise DuplicateUser(username) from None
+    return user.id
+
+
+def add_first_admin(session: Session, username: str, password: str) -> None:
+    """Add an admin if there is no user at all. Several processes may try at once: one succeeds."""
+    if session.execute(select(User.id).limit(1)).first() is None:
+        with suppress(DuplicateUser):
+            add(session, username, password, "admin")
+
+
+def set_password(session: Session, username: str, password: str) -> None:
+    """Change the password and end the tokens given out before. Raises UnknownUser."""
+    user = _known(session, username)
+    user.password_hash = _hasher.hash(password)
+    user.token_generation += 1
+
+
+def disable(session: Session, username: str) -> None:
+    """Let the user log in no more, and end their tokens. Raises UnknownUser."""
+    user = _known(session, username)
+    user.disabled = True
+    user.token_generation += 1
+
+
+def listing(session: Session) -> Sequence[User]:
+    """All users by name."""
+    return session.scalars(select(User).order_by(User.username)).all()
+
+
+def _find(session: Session, username: str) -> User | None:
+    return session.scalars(select(User).where(User.username == username)).one_or_none()
+
+
+def _known(session: Session, username: str) -> User:
+    user = _find(session, username)
+    if user is None:
+        raise UnknownUser(username)
+    return user
+
+
+def _role(text: str) -> Role:
+    return "admin" if text == "admin" else "reader"

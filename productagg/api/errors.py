@@ -1,0 +1,138 @@
+"""Every error, from whatever layer, as RFC 9457 problem details with a stable machine-readable code.
+
+Views and validators raise Problem; the domain rooms' exceptions and Pyramid's own are translated here, in one view.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from pyramid.exceptions import URLDecodeError
+from pyramid.httpexceptions import HTTPException, HTTPForbidden
+from pyramid.response import Response
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from productagg import catalog
+from productagg.security import bearer_token
+
+log = logging.getLogger(__name__)
+
+# Every code that this service answers with: status, title, and what a client can do about it.
+PROBLEMS: dict[str, tuple[int, str, str]] = {
+    "malformed-request": (400, "Malformed request", "Send a path and headers that HTTP allows."),
+    "malformed-json": (400, "Malformed JSON", "Send one JSON value in UTF-8, as RFC 8259 has it."),
+    "authentication-required": (401, "Authentication required", "Log in at POST /login and send the token."),
+    "invalid-token": (401, "Invalid token", "The token is wrong, expired or was ended: log in again."),
+    "wrong-credentials": (401, "Wrong credentials", "The username or the password is wrong."),
+    "forbidden": (403, "Forbidden", "This user may not do this; ask an admin."),
+    "not-found": (404, "Not found", "There is nothing at this path."),
+    "product-not-found": (404, "Product not found", "There is no product with this id."),
+    "method-not-allowed": (405, "Method not allowed", "The Allow header names the methods that work here."),
+    "duplicate-name": (409, "Duplicate name", "Another product has this name: choose another one."),
+    "stale-version": (412, "Stale version", "The product has changed since: read it again, then decide again."),
+    "body-too-large": (413, "Body too large", "Send less."),
+    "unsupported-media-type": (415, "Unsupported media type", "Send Content-Type: application/json."),
+    "invalid-data": (422, "Invalid data", "Mend what 'errors' names and send it again."),
+    "headers-too-large": (431, "Request header fields too large", "Send fewer or shorter headers."),
+    "internal-error": (500, "Internal error", "A fault of ours. Quote the request id when you report it."),
+    "not-implemented": (501, "Not implemented", "Send the body with Content-Length or chunked."),
+    "unavailable": (503, "Unavailable", "The database cannot be reached or is overloaded: try again shortly."),
+}
+
+
+class Problem(Exception):
+    """An answer that is an error. `errors` are the faults of the fields, `headers` go into the response."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers or {}
+
+    def response(self) -> Response:
+        status, title, _ = PROBLEMS[self.code]
+        body: dict[str, Any] = {
+            "type": f"/problems/{self.code}",
+            "title": title,
+            "status": status,
+            "detail": self.detail,
+            "code": self.code,
+        }
+        if self.errors:
+            body["errors"] = self.errors
+        response = Response(orjson.dumps(body), status=status, content_type="application/problem+json", charset=None)
+        response.headers.update(self.headers)
+        return response
+
+
+def problem_view(error: Exception, request: Any) -> Response:
+    """The exception view: it turns whatever was raised into the answer. The transaction is already rolled back."""
+    if isinstance(error, Problem):
+        problem = error
+    elif isinstance(error, catalog.NotFound):
+        problem = Problem("product-not-found", f"There is no product {error}.")
+    elif isinstance(error, catalog.DuplicateName):
+        problem = Problem("duplicate-name", f"There is a product named {str(error)!r} already.")
+    elif isinstance(error, catalog.StaleVersion):
+        problem = Problem("stale-version", "The product has changed since the version that If-Match names.")
+    elif isinstance(error, URLDecodeError):
+        problem = Problem("malformed-request", "The path is not UTF-8.")
+    elif isinstance(error, HTTPForbidden):
+        problem = _denied(request)
+    elif isinstance(error, HTTPException) and error.status_int < 500:
+        problem = _from_pyramid(error, request)
+    elif isinstance(error, OperationalError | PoolTimeout):
+        log.error("the database cannot be used: %s", " ".join(str(error).split()))
+        problem = Problem("unavailable", "The database cannot be used right now.", headers={"Retry-After": "5"})
+    else:
+        log.error("unexpected error", exc_info=error)
+        problem = Problem("internal-error", "Something unexpected happened; it has been logged with the request id.")
+    return problem.response()
+
+
+def _denied(request: Any) -> Problem:
+    """401 for somebody unknown, with the challenge of RFC 6750; 403 only for somebody known who may not."""
+    challenge = 'Bearer realm="productagg"'
+    if request.identity is not None:
+        return Problem(
+            "forbidden",
+            f"The role '{request.identity.role}' may not do this.",
+            headers={"WWW-Authenticate": f'{challenge}, error="insufficient_scope"'},
+        )
+    if bearer_token(request) is None:
+        return Problem(
+            "authentication-required",
+            "This needs an access token, in the header 'Authorization: Bearer <token>'.",
+            headers={"WWW-Authenticate": challenge},
+        )
+    detail = "The access token is not valid, or no longer."
+    return Problem(
+        "invalid-token",
+        detail,
+        headers={"WWW-Authenticate": f'{challenge}, error="invalid_token", error_description="{detail}"'},
+    )
+
+
+def _from_pyramid(error: HTTPException, request: Any) -> Problem:
+    if error.status_int == 404:
+        return Problem("not-found", "There is nothing at this path.")
+    if error.status_int == 405:
+        allowed = error.headers["Allow"]
+        return Problem("method-not-allowed", f"{request.method} does not work here.", headers={"Allow": allowed})
+    return Problem("malformed-request", HTTPStatus(error.status_int).phrase)
+
+
+def includeme(config: Any) -> None:
+    for context in (Exception, HTTPException):
+        config.add_exception_view(problem_view, context=context)

@@ -1,0 +1,28 @@
+"""/login: a username and a password for an access token."""
+
+from typing import Any
+
+from productagg import accounts
+from productagg.api.errors import Problem
+from productagg.api.schemas import LOGIN
+from productagg.api.service import PUBLIC, json_body, no_query, service
+
+login = service("login", "/login")
+
+
+@login.post(permission=PUBLIC, validators=(no_query, json_body(LOGIN)))
+def log_in(request: Any) -> dict[str, Any]:
+    """An access token (RFC 6749, 5.1). An unknown user and a wrong password get the same answer after the same time."""
+    account = accounts.authenticate(request.dbsession, **request.validated)
+    if account is None:
+        raise Problem(
+            "wrong-credentials",
+            "The username or the password is wrong.",
+            headers={"WWW-Authenticate": 'Bearer realm="productagg"'},
+        )
+    request.response.cache_control = "no-store"
+    return {
+        "access_token": request.registry["issue_token"](account),
+        "token_type": "Bearer",
+        "expires_in": request.registry["settings"].jwt_lifetime_seconds,
+    }

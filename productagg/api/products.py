@@ -1,0 +1,69 @@
+"""/products and /products/{id}: the catalogue."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from pyramid.response import Response
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from productagg import catalog, offers
+from productagg.api.schemas import NEW_PRODUCT, PAGE, PRODUCT_CHANGE
+from productagg.api.service import PUBLIC, json_body, no_query, product_id, query, service, tagged_json, versions
+from productagg.security import Permission
+
+products = service("products", "/products")
+product = service("product", "/products/{id}")
+
+
+@products.get(permission=PUBLIC, validators=(query(PAGE),))
+def list_products(request: Any) -> list[dict[str, Any]]:
+    """The catalogue, oldest first, a page at a time; `Link` names the next page, `Total-Count` counts all products."""
+    limit = request.validated["limit"]
+    page = catalog.page(request.reader, limit, request.validated["after"])
+    request.response.headers["Total-Count"] = str(page.total)
+    if page.following is not None:
+        following = request.route_url("products", _query={"limit": limit, "after": page.following})
+        request.response.headers["Link"] = f'<{following}>; rel="next"'
+    return [dict(row) for row in page.products]
+
+
+@products.post(permission=Permission.EDIT_CATALOGUE, validators=(no_query, json_body(NEW_PRODUCT)))
+def create_product(request: Any) -> Response:
+    """Add a product. After the commit, and outside the transaction, it is registered at the Offers service."""
+    created = catalog.create(request.dbsession, now=datetime.now(UTC), **request.validated)
+    background = request.registry["background"]
+    request.tm.get().addAfterCommitHook(lambda committed: committed and background.submit(created))
+    response = _one(request, request.dbsession, created)
+    response.status_int = 201
+    response.location = request.route_url("product", id=created)
+    return response
+
+
+@product.get(permission=PUBLIC, validators=(product_id, no_query))
+def read_product(request: Any) -> Response:
+    """One product with its current offers, cheapest first."""
+    return _one(request, request.reader, request.validated["product_id"])
+
+
+@product.patch(permission=Permission.EDIT_CATALOGUE, validators=(product_id, no_query, json_body(PRODUCT_CHANGE)))
+def change_product(request: Any) -> Response:
+    """Change the name, the description or both; with If-Match, only the version that it names."""
+    changed = request.validated.pop("product_id")
+    catalog.change(request.dbsession, changed, datetime.now(UTC), versions=versions(request), **request.validated)
+    return _one(request, request.dbsession, changed)
+
+
+@product.delete(permission=Permission.EDIT_CATALOGUE, validators=(product_id, no_query))
+def delete_product(request: Any) -> Response:
+    """Remove a product with its offers and history; with If-Match, only the version that it names."""
+    catalog.remove(request.dbsession, request.validated["product_id"], versions(request))
+    return Response(status=204)
+
+
+def _one(request: Any, connection: Connection | Session, wanted: UUID) -> Response:
+    found = dict(catalog.get(connection, wanted))
+    version = found.pop("version")
+    found["offers"] = [dict(row) for row in offers.listing(connection, wanted)]
+    return tagged_json(request, found, version)

@@ -1,0 +1,120 @@
+"""How every resource is built: Cornice services, strict validators, JSON answers with a validator (ETag).
+
+A validator here raises a Problem; a view receives values that are fit to use in `request.validated`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import colander
+import orjson
+from cornice import Service
+from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
+from webob.etag import ETagMatcher
+
+from productagg import catalog
+from productagg.api.errors import Problem
+from productagg.api.schemas import NO_PARAMETERS, uuid, validate
+
+MAX_BODY_BYTES = 256 * 1024
+
+# What public views declare, instead of a permission.
+PUBLIC = NO_PERMISSION_REQUIRED
+
+Validator = Callable[..., None]
+
+
+def json_body(schema: colander.SchemaNode) -> Validator:
+    """A validator: the body is a JSON object that fits the schema."""
+
+    def validator(request: Any, **_: Any) -> None:
+        if request.content_type != "application/json":
+            raise Problem("unsupported-media-type", f"The body is {request.content_type or 'of no declared type'}.")
+        if (request.content_length or 0) > MAX_BODY_BYTES:
+            raise Problem("body-too-large", f"The body may have at most {MAX_BODY_BYTES} bytes.")
+        try:
+            data = orjson.loads(request.body)
+        except orjson.JSONDecodeError as error:
+            raise Problem("malformed-json", f"The body is not JSON: {error}.") from None
+        if not isinstance(data, dict):
+            raise _invalid([{"pointer": "", "detail": "must be an object"}])
+        values, faults = validate(schema, data)
+        if faults:
+            raise _invalid([{"pointer": _pointer(key), "detail": detail} for key, detail in faults.items()])
+        request.validated.update(values)
+
+    return validator
+
+
+def query(schema: colander.SchemaNode) -> Validator:
+    """A validator: the query string has the schema's parameters, each at most once, and no others."""
+
+    def validator(request: Any, **_: Any) -> None:
+        try:
+            parameters = request.GET
+        except UnicodeDecodeError:
+            raise Problem("malformed-request", "The query string is not UTF-8.") from None
+        values, faults = validate(schema, parameters)
+        faults.update((key, "is given more than once") for key in parameters if len(parameters.getall(key)) > 1)
+        if faults:
+            raise _invalid([{"parameter": key, "detail": detail} for key, detail in faults.items()])
+        request.validated.update(values)
+
+    return validator
+
+
+no_query = query(NO_PARAMETERS)
+
+
+def product_id(request: Any, **_: Any) -> None:
+    """A validator: the path's id is a UUID. Anything else names no product."""
+    text = request.matchdict["id"]
+    try:
+        request.validated["product_id"] = uuid(text)
+    except ValueError:
+        raise catalog.NotFound(text) from None
+
+
+def tagged_json(request: Any, value: object, version: int) -> Response:
+    """A JSON answer with a strong ETag, `"<version>-<digest of the body>"`, which also answers If-None-Match.
+
+    The digest makes the tag change with anything that the body says; `versions` reads the version back.
+    """
+    body = dumps(value)
+    response = Response(body, content_type="application/json", charset=None)
+    response.etag = f"{version}-{hashlib.blake2b(body, digest_size=9).hexdigest()}"
+    response.conditional_response = request.method in ("GET", "HEAD")
+    return response
+
+
+def versions(request: Any) -> list[int] | None:
+    """The product versions that If-Match accepts; None: any. See docs/decisions/0002-if-match.md."""
+    if not isinstance(request.if_match, ETagMatcher):  # absent, or '*'
+        return None
+    found = []
+    for tag in request.if_match.etags:
+        version, dash, _ = tag.partition("-")
+        if dash and version.isascii() and version.isdecimal():
+            found.append(int(version[:18]))
+    return found
+
+
+def dumps(value: object) -> bytes:
+    """JSON as this service writes it: UTF-8, times in RFC 3339 with Z, UUIDs as text."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+
+
+def service(name: str, path: str) -> Service:
+    return Service(name=name, path=path, renderer="json")
+
+
+def _invalid(errors: list[dict[str, str]]) -> Problem:
+    where = ", ".join(repr(error.get("parameter") or error.get("pointer") or "the body") for error in errors)
+    return Problem("invalid-data", f"Not valid: {where}.", errors=errors)
+
+
+def _pointer(key: str) -> str:
+    """A JSON Pointer (RFC 6901) to a member of the body."""
+    return "/" + key.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,133 @@
+"""Products: create, change, remove, find, page through. Takes a session (or a connection, to read) and plain values.
+
+Called by the API and the command line. It never commits, never sees a request and never speaks HTTP.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from uuid_utils.compat import uuid7
+
+from productagg.models import Product, ProductSync
+
+
+class NotFound(Exception):
+    """There is no such product."""
+
+
+class DuplicateName(Exception):
+    """Another product has this name."""
+
+
+class StaleVersion(Exception):
+    """The product has changed since the version that the caller knows."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """`products` in creation order; `following` is the id to ask for the next page after, None on the last one."""
+
+    products: Sequence[RowMapping]
+    following: UUID | None
+    total: int
+
+
+_SUMMARY = select(
+    Product.id,
+    Product.name,
+    Product.description,
+    Product.created_at,
+    Product.updated_at,
+    ProductSync.registration,
+    ProductSync.last_synced_at,
+).join(ProductSync, ProductSync.product_id == Product.id)
+
+_ONE = _SUMMARY.add_columns(Product.version)
+
+
+def create(session: Session, name: str, description: str, now: datetime) -> UUID:
+    """Add a product, due for registration at once. Raises DuplicateName; the session stays usable."""
+    product = Product(id=uuid7(), name=name, description=description, version=1, created_at=now, updated_at=now)
+    _flush(session, product)
+    session.add(ProductSync(product_id=product.id, registration="pending", next_sync_at=now, failures=0))
+    return product.id
+
+
+def change(
+    session: Session,
+    product_id: UUID,
+    now: datetime,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    versions: Sequence[int] | None = None,
+) -> None:
+    """Set what is given. `versions`: the product must be at one of them. Values that it has already change nothing.
+
+    Raises NotFound, DuplicateName, StaleVersion. A product that the Offers service refused is due for another try.
+    """
+    product = _locked(session, product_id, versions)
+    wanted = (product.name if name is None else name, product.description if description is None else description)
+    if wanted == (product.name, product.description):
+        return
+    product.name, product.description = wanted
+    product.version += 1
+    product.updated_at = now
+    _flush(session, product)
+    sync = session.get_one(ProductSync, product_id)
+    if sync.registration == "failed":
+        sync.registration, sync.failures, sync.next_sync_at = "pending", 0, now
+
+
+def remove(session: Session, product_id: UUID, versions: Sequence[int] | None = None) -> None:
+    """Delete a product with its offers and history. Raises NotFound, StaleVersion."""
+    session.delete(_locked(session, product_id, versions))
+    session.flush()
+
+
+def get(connection: Connection | Session, product_id: UUID) -> RowMapping:
+    """One product as plain values. Raises NotFound."""
+    row = connection.execute(_ONE.where(Product.id == product_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(product_id)
+    return row
+
+
+def page(connection: Connection, limit: int, after: UUID | None = None) -> Page:
+    """The `limit` oldest products after the one with the id `after` (which need not exist any more)."""
+    query = _SUMMARY.order_by(Product.id).limit(limit + 1)
+    if after is not None:
+        query = query.where(Product.id > after)
+    rows = connection.execute(query).mappings().all()
+    total = connection.execute(select(func.count()).select_from(Product)).scalar_one()
+    products = rows[:limit]
+    return Page(products, products[-1]["id"] if len(rows) > limit else None, total)
+
+
+def is_empty(session: Session) -> bool:
+    return session.execute(select(Product.id).limit(1)).first() is None
+
+
+def _locked(session: Session, product_id: UUID, versions: Sequence[int] | None) -> Product:
+    product = session.get(Product, product_id, with_for_update=True)
+    if product is None:
+        raise NotFound(product_id)
+    if versions is not None and product.version not in versions:
+        raise StaleVersion(product_id)
+    return product
+
+
+def _flush(session: Session, product: Product) -> None:
+    """Write the product in a savepoint. Not a check before it but the constraint says that a name exists."""
+    try:
+        with session.begin_nested():
+            session.add(product)
+    except IntegrityError as error:
+        if "uq_products_name" in str(error.orig) or "products.name" in str(error.orig):
+            raise DuplicateName(product.name) from None
+        raise

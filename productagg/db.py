@@ -1,0 +1,123 @@
+"""Engines and sessions: one way to reach the database for the web, the sync and the tests.
+
+Two engines per process. The *writer* carries transactions; its sessions are joined to the request's transaction
+(pyramid_tm, zope.sqlalchemy) or used with `session.begin()` by the sync. The *reader* is created with AUTOCOMMIT and
+without a reset on return, so that a public read costs no round trip but its own statements.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import zope.sqlalchemy
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from productagg.models import SCHEMA_REVISION
+
+# How long a statement waits for a lock, and the most a connection attempt may take.
+_LOCK_TIMEOUT_SECONDS = 10
+_CONNECT_TIMEOUT_SECONDS = 5
+
+
+class SchemaError(Exception):
+    """The database does not have the tables that this version of productagg works with."""
+
+
+def writer_engine(url: URL) -> Engine:
+    """The engine for transactions. On SQLite each begins with BEGIN IMMEDIATE: two writers wait for each other at the
+    start instead of failing with 'database is locked' at the upgrade."""
+    engine = _engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def reader_engine(url: URL) -> Engine:
+    """The engine for reads: no transaction, nothing to roll back."""
+    return _engine(url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
+
+
+def _engine(url: URL, **options: Any) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        assert url.database is not None
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, connect_args={"timeout": _LOCK_TIMEOUT_SECONDS}, **options)
+        event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+    return create_engine(
+        url,
+        connect_args={
+            "application_name": "productagg",
+            "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+            "options": f"-c timezone=UTC -c lock_timeout={_LOCK_TIMEOUT_SECONDS}s -c statement_timeout=60s",
+        },
+        # One each for waitress's threads and the registration pool, and some to spare.
+        pool_size=10,
+        max_overflow=10,
+        pool_timeout=_LOCK_TIMEOUT_SECONDS,
+        **options,
+    )
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # The driver's own BEGIN comes too late (before the first write) and would make savepoints leak.
+    connection.isolation_level = None
+    for pragma in ("foreign_keys = ON", "journal_mode = WAL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def check_schema(connection: Connection) -> None:
+    """Raise SchemaError unless the database is at the revision that this code was written for."""
+    found = None
+    if inspect(connection).has_table("alembic_version"):
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if found != SCHEMA_REVISION:
+        raise SchemaError(
+            f"the database is at revision {found or 'none'}, this version of productagg needs {SCHEMA_REVISION}: "
+            "run 'alembic -c CONFIG_URI upgrade head' (with the ini file that you start the service with)"
+        )
+
+
+def needs_transaction(request: Any) -> bool:
+    """pyramid_tm's activation hook: reads go without a transaction (see `reader_engine`)."""
+    return request.method not in ("GET", "HEAD", "OPTIONS")
+
+
+def includeme(config: Any) -> None:
+    """Give every request `dbsession` (joined to its transaction) and `reader` (autocommit, for reads)."""
+    url = config.registry["settings"].database_url
+    writer, reader = writer_engine(url), reader_engine(url)
+    with reader.connect() as connection:
+        check_schema(connection)
+    sessions = sessionmaker(writer)
+
+    def dbsession(request: Any) -> Session:
+        session = sessions()
+        # 'changed' from the start: the transaction manager must commit Core statements too, which it cannot see.
+        zope.sqlalchemy.register(session, initial_state="changed", transaction_manager=request.tm)
+        return session
+
+    def reading(request: Any) -> Connection:
+        connection = reader.connect()
+        request.add_finished_callback(lambda _request: connection.close())
+        return connection
+
+    config.registry["sessions"] = sessions
+    config.add_settings(
+        {
+            "tm.manager_hook": "pyramid_tm.explicit_manager",
+            "tm.activate_hook": "productagg.db.needs_transaction",
+            # A returned 4xx or 5xx rolls back, like a raised one.
+            "tm.commit_veto": "pyramid_tm.default_commit_veto",
+            # Or every transaction would ask the security policy who the user is.
+            "tm.annotate_user": "false",
+        }
+    )
+    config.include("pyramid_tm")
+    config.add_request_method(dbsession, reify=True)
+    config.add_request_method(reading, "reader", reify=True)

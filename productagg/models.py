@@ -1,0 +1,220 @@
+"""The tables, and nothing else. The migrations in alembic/ make them; CI checks that the two agree.
+
+Every per-product table's key leads with product_id: one product's rows lie together and no second index is needed.
+There are no ORM relationships: rooms ask for what they need, and the database cascades a product's removal.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    TypeDecorator,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from uuid_utils.compat import uuid7
+
+# The migration that these tables need; the programs refuse to run on any other (see db.check_schema).
+SCHEMA_REVISION = "0001"
+
+NAME_MAX_LENGTH = 200
+DESCRIPTION_MAX_LENGTH = 10_000
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, always UTC. SQLite has no time zones: there the UTC wall clock is stored and read as UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive time has no place in the database")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, int: Integer, str: Text}  # noqa: RUF012 - SQLAlchemy's declaration
+
+
+def _product_key() -> Any:
+    return mapped_column(ForeignKey("products.id", ondelete="CASCADE"), primary_key=True)
+
+
+class Product(Base):
+    """A product of the catalogue. `id` is a UUIDv7, so id order is creation order; `version` counts its changes."""
+
+    __tablename__ = "products"
+    __table_args__ = (
+        CheckConstraint("length(trim(name)) > 0", name="name_not_empty"),
+        CheckConstraint("version > 0", name="version_positive"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    name: Mapped[str] = mapped_column(unique=True)
+    description: Mapped[str]
+    version: Mapped[int]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class ProductSync(Base):
+    """How a product stands with the Offers service, and when to ask next. Written every minute, products are not.
+
+    `leased_until` is both the end of the lease of whoever works on the product and the proof of holding it: a later
+    claim writes a later time, and who finds another time than its own has lost the lease.
+    """
+
+    __tablename__ = "product_sync"
+    __table_args__ = (
+        CheckConstraint("registration IN ('pending', 'registered', 'failed')", name="registration_known"),
+        CheckConstraint("failures >= 0", name="failures_not_negative"),
+    )
+
+    product_id: Mapped[UUID] = _product_key()
+    registration: Mapped[str]
+    registered_at: Mapped[datetime | None]
+    next_sync_at: Mapped[datetime] = mapped_column(index=True)
+    leased_until: Mapped[datetime | None]
+    last_synced_at: Mapped[datetime | None]
+    last_changed_at: Mapped[datetime | None]
+    failures: Mapped[int]
+    last_error: Mapped[str | None]
+
+
+class Offer(Base):
+    """An offer as last seen. A sync never deletes one: an offer that vanished is closed, with stock 0."""
+
+    __tablename__ = "offers"
+    __table_args__ = (
+        CheckConstraint("price >= 0", name="price_not_negative"),
+        CheckConstraint("items_in_stock >= 0", name="items_in_stock_not_negative"),
+        # The current offers, without wading through years of closed ones.
+        Index(
+            "ix_offers_open",
+            "product_id",
+            postgresql_where=text("closed_at IS NULL"),
+            sqlite_where=text("closed_at IS NULL"),
+        ),
+    )
+
+    product_id: Mapped[UUID] = _product_key()
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    price: Mapped[int] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    first_seen_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+
+
+class OfferPrice(Base):
+    """One offer's history: append-only, a row only when something changed. Closing is a row with stock 0."""
+
+    __tablename__ = "offer_prices"
+    __table_args__ = (
+        CheckConstraint("price >= 0", name="price_not_negative"),
+        CheckConstraint("items_in_stock >= 0", name="items_in_stock_not_negative"),
+    )
+
+    product_id: Mapped[UUID] = _product_key()
+    offer_id: Mapped[UUID] = mapped_column(primary_key=True)
+    observed_at: Mapped[datetime] = mapped_column(primary_key=True)
+    price: Mapped[int] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+
+
+class ProductPrice(Base):
+    """One product's history: append-only, a row only when it changed. NULL prices say 'sold out'.
+
+    `average` is rounded to a whole unit, half up: money is never a float.
+    """
+
+    __tablename__ = "product_prices"
+    __table_args__ = (
+        CheckConstraint("lowest >= 0", name="lowest_not_negative"),
+        CheckConstraint("average >= lowest", name="average_not_below_lowest"),
+        CheckConstraint("offers >= 0 AND items_in_stock >= 0", name="counts_not_negative"),
+        CheckConstraint(
+            "(lowest IS NULL) = (offers = 0) AND (average IS NULL) = (offers = 0)", name="sold_out_is_null"
+        ),
+    )
+
+    product_id: Mapped[UUID] = _product_key()
+    observed_at: Mapped[datetime] = mapped_column(primary_key=True)
+    lowest: Mapped[int | None] = mapped_column(BigInteger)
+    average: Mapped[int | None] = mapped_column(BigInteger)
+    offers: Mapped[int]
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+
+
+class SyncRun(Base):
+    """One pass: when, where, what it did and what ended it. `ended_by` is NULL while it runs, or if it was killed."""
+
+    __tablename__ = "sync_runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    host: Mapped[str]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    claimed: Mapped[int]
+    changed: Mapped[int]
+    failed: Mapped[int]
+    ended_by: Mapped[str | None]
+
+
+class UpstreamToken(Base):
+    """The one access token that all processes share, per account (a fingerprint of base URL and refresh token).
+
+    `refreshing_until` is the lease of whoever is asking for a new token; `blocked_until` with its reason says that
+    nobody should ask the Offers service for anything before then.
+    """
+
+    __tablename__ = "upstream_tokens"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    access_token: Mapped[str | None]
+    expires_at: Mapped[datetime | None]
+    refreshing_until: Mapped[datetime | None]
+    blocked_until: Mapped[datetime | None]
+    blocked_reason: Mapped[str | None]
+
+
+class User(Base):
+    """Somebody who can log in. A token carries the generation; raising it ends every token given out before."""
+
+    __tablename__ = "users"
+    __table_args__ = (CheckConstraint("role IN ('admin', 'reader')", name="role_known"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    username: Mapped[str] = mapped_column(unique=True)
+    password_hash: Mapped[str]
+    role: Mapped[str]
+    disabled: Mapped[bool]
+    token_generation: Mapped[int]

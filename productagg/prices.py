@@ -1,0 +1,28 @@
+"""What a product cost over time. For now: how a set of offers sums up to one row of the product's history."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A product's offers at one moment, in-stock offers only.
+
+    `lowest` and `average` are prices in the upstream's unit, None when nothing is in stock; `average` is rounded half
+    up to a whole unit. `offers` counts the in-stock offers, `items_in_stock` their items.
+    """
+
+    lowest: int | None
+    average: int | None
+    offers: int
+    items_in_stock: int
+
+
+def summarise(offers: Iterable[tuple[int, int]]) -> Summary:
+    """Sum up (price, items in stock) pairs."""
+    in_stock = [(price, items) for price, items in offers if items > 0]
+    if not in_stock:
+        return Summary(None, None, 0, 0)
+    prices = [price for price, _ in in_stock]
+    count = len(prices)
+    return Summary(min(prices), (2 * sum(prices) + count) // (2 * count), count, sum(items for _, items in in_stock))

@@ -1,0 +1,57 @@
+"""How the web service listens: waitress, with our error format, and an end in good order on SIGTERM.
+
+The ini files' `[server:main] use = egg:productagg` leads here. `pserve development.ini http_port=8000` moves the port:
+PasteDeploy lets a variable of the command line only add to an ini file, not override it, so the defaults are here.
+"""
+
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer, create_server
+from waitress.task import ErrorTask
+
+from productagg.api.errors import Problem
+
+_PROBLEMS = {400: "malformed-request", 413: "body-too-large", 431: "headers-too-large", 501: "not-implemented"}
+
+
+class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
+    """What waitress refuses before the application sees it is answered as problem details, too."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        response = Problem(_PROBLEMS.get(error.code, "internal-error"), f"{error.reason}: {error.body}.").response()
+        self.status = response.status
+        self.response_headers.extend(response.headerlist)
+        self.set_close_on_finish()
+        self.content_length = len(response.body)
+        self.write(response.body)
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
+    error_task_class = _ProblemTask
+
+
+def serve(app: Any, variables: Mapping[str, str], *, host: str, port: str, **options: Any) -> int:
+    """Serve until SIGTERM or SIGINT; requests under way are finished. `variables` may hold http_host and http_port."""
+    listeners: dict[int, Any] = {}
+    server = create_server(
+        app,
+        map=listeners,
+        host=variables.get("http_host", host),
+        port=variables.get("http_port", port),
+        # Not who we are made with: that helps nobody but an attacker.
+        ident=None,
+        **options,
+    )
+    for listener in listeners.values():
+        if isinstance(listener, BaseWSGIServer):
+            listener.channel_class = _Channel
+    # Python ends at once on SIGTERM; as a container's first process it would even ignore it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server.print_listen("productagg serves on http://{}:{}")
+    server.run()
+    return 0

@@ -1,0 +1,294 @@
+"""Every option of productagg, once: environment variable, ini key, type, default, check.
+
+The composition root and the command line call `Settings.load` at start-up; everybody else receives the values. The
+environment wins over the ini file. A wrong value stops the start with one line that names the variable, and a secret's
+value appears in no message and no repr.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+# What development.ini ships. Public, therefore refused in production.
+DEVELOPMENT_JWT_SECRET = "development-jwt-secret-that-everybody-knows"  # noqa: S105
+DEVELOPMENT_REFRESH_TOKEN = "development-refresh-token"  # noqa: S105
+DEVELOPMENT_ADMIN_PASSWORD = "admin"  # noqa: S105
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used. The message has one line per fault and never a secret."""
+
+
+class Secret:
+    """A string that does not show itself: neither in repr nor in str, only by `reveal()`."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise ValueError(f"is not {'a whole number' if kind is int else 'a number'}") from None
+        if not low <= value <= high:  # also refuses NaN
+            raise ValueError("is out of range")
+        return value
+
+    return parse
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError("is not one of the allowed values")
+        return text
+
+    return parse
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty")
+    return text.strip()
+
+
+def _secret(text: str) -> Secret:
+    return Secret(_text(text))
+
+
+def _jwt_secret(text: str) -> Secret:
+    if len(text.encode()) < 32:
+        raise ValueError("is too short")
+    return Secret(text)
+
+
+def _header_secret(text: str) -> Secret:
+    text = _text(text)
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("has characters that cannot go into a header")
+    return Secret(text)
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("is not a base URL")
+    return text.strip().rstrip("/")
+
+
+def database_url(text: str) -> URL:
+    """Read a database URL, with the driver that productagg uses.
+
+    `postgres://` (Heroku and others) and a plain `postgresql://` (psycopg 3 since SQLAlchemy 2.1) both mean psycopg2
+    here. Raises ValueError, without the URL in the message because it may hold a password.
+    """
+    try:
+        url = make_url(text.strip())
+    except (ArgumentError, ValueError):
+        raise ValueError("is not a database URL") from None
+    if url.drivername in ("postgres", "postgresql", "postgresql+psycopg2"):
+        url = url.set(drivername="postgresql+psycopg2")
+    elif url.drivername != "sqlite":
+        raise ValueError("names a database that productagg does not support")
+    elif url.database in (None, "", ":memory:"):
+        raise ValueError("names an SQLite database in memory, which several processes cannot share")
+    return url
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option. `parse` turns the text into the value or raises ValueError saying what is wrong with it."""
+
+    variable: str
+    key: str
+    parse: Callable[[str], Any]
+    allowed: str
+    meaning: str
+    default: str | None = None
+    required: bool = False
+    secret: bool = False
+
+    @property
+    def field(self) -> str:
+        return self.variable.removeprefix("PRODUCTAGG_").lower()
+
+
+OPTIONS = (
+    Option(
+        "PRODUCTAGG_MODE",
+        "productagg.mode",
+        _one_of("production", "development"),
+        "`production` or `development`",
+        "`production` refuses the secrets that everybody knows",
+        default="production",
+    ),
+    Option(
+        "DATABASE_URL",
+        "sqlalchemy.url",
+        database_url,
+        "`sqlite:///file` or `postgresql://user:password@host/name`",
+        "where the data is",
+        required=True,
+        secret=True,
+    ),
+    Option(
+        "OFFERS_BASE_URL",
+        "offers.base_url",
+        _http_url,
+        "an http or https URL",
+        "the Offers service; its paths come after it, e.g. `http://localhost:6544/api/v1`",
+        required=True,
+    ),
+    Option(
+        "OFFERS_REFRESH_TOKEN",
+        "offers.refresh_token",
+        _header_secret,
+        "printable ASCII",
+        "the credential of our account at the Offers service",
+        required=True,
+        secret=True,
+    ),
+    Option(
+        "OFFERS_TIMEOUT_SECONDS",
+        "offers.timeout_seconds",
+        _number(float, 0.1, 300),
+        "0.1 to 300",
+        "the deadline of one whole exchange with the Offers service",
+        default="10",
+    ),
+    Option(
+        "JWT_SECRET",
+        "jwt.secret",
+        _jwt_secret,
+        "at least 32 bytes",
+        "signs the access tokens that `POST /login` gives out",
+        required=True,
+        secret=True,
+    ),
+    Option(
+        "JWT_LIFETIME_SECONDS",
+        "jwt.lifetime_seconds",
+        _number(int, 1, 86400),
+        "1 to 86400",
+        "how long such a token is good for",
+        default="300",
+    ),
+    Option(
+        "ADMIN_USERNAME",
+        "admin.username",
+        _text,
+        "any text",
+        "the first admin, made at start-up while there is no user yet",
+        default="admin",
+    ),
+    Option(
+        "ADMIN_PASSWORD",
+        "admin.password",
+        _secret,
+        "any text; not `admin` in production",
+        "the first admin's password; without it no admin is made (`productagg user add` does it)",
+        secret=True,
+    ),
+    Option(
+        "SYNC_INTERVAL_SECONDS",
+        "sync.interval_seconds",
+        _number(int, 1, 86400),
+        "1 to 86400",
+        "how often each product's offers are asked for",
+        default="60",
+    ),
+    Option(
+        "SYNC_WORKERS",
+        "sync.workers",
+        _number(int, 1, 64),
+        "1 to 64",
+        "how many requests to the Offers service one pass has under way at once",
+        default="8",
+    ),
+    Option(
+        "LOG_FORMAT",
+        "log.format",
+        _one_of("text", "json"),
+        "`text` or `json`",
+        "how log lines are written",
+        default="text",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options' values. The fields are the variables' names in lower case."""
+
+    mode: Literal["production", "development"]
+    database_url: URL
+    offers_base_url: str
+    offers_refresh_token: Secret
+    offers_timeout_seconds: float
+    jwt_secret: Secret
+    jwt_lifetime_seconds: int
+    admin_username: str
+    admin_password: Secret | None
+    sync_interval_seconds: int
+    sync_workers: int
+    log_format: Literal["text", "json"]
+
+    @classmethod
+    def load(cls, ini: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Self:
+        """Read every option from the environment, else from the ini file's app section, else its default.
+
+        Raises SettingsError with a line per fault: the variable, what is wrong, what is allowed.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        faults = []
+        for option in OPTIONS:
+            # An empty variable counts as not set: that is what `${VARIABLE:-}` in a compose file gives.
+            text = environ.get(option.variable) or ini.get(option.key) or option.default
+            if text is None:
+                values[option.field] = None
+                if option.required:
+                    faults.append(f"{option.variable} (ini: {option.key}) is not set; allowed: {option.allowed}")
+                continue
+            try:
+                values[option.field] = option.parse(text)
+            except ValueError as error:
+                shown = "" if option.secret else f" {text!r}"
+                faults.append(f"{option.variable} (ini: {option.key}){shown} {error}; allowed: {option.allowed}")
+        if not faults and values["mode"] == "production":
+            faults = _public_secrets(values)
+        if faults:
+            raise SettingsError("\n".join(faults))
+        return cls(**values)
+
+
+def _public_secrets(values: Mapping[str, Any]) -> list[str]:
+    known = {
+        "JWT_SECRET": DEVELOPMENT_JWT_SECRET,
+        "OFFERS_REFRESH_TOKEN": DEVELOPMENT_REFRESH_TOKEN,
+        "ADMIN_PASSWORD": DEVELOPMENT_ADMIN_PASSWORD,
+    }
+    return [
+        f"{variable} has the value that everybody knows; allowed in production: one of your own"
+        for variable, public in known.items()
+        if values[variable.lower()] == Secret(public)
+    ]

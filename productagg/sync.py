@@ -1,0 +1,367 @@
+"""One pass: claim what is due, fetch its offers, reconcile, reschedule, report.
+
+Cron, the web service's background threads and the tests all come through `Synchronizer`. Leases in the database let any
+number of passes run side by side, on any number of hosts, and free the products of one that was killed. No transaction
+is open while the network is waited for, and only a whole, valid list ever changes an offer.
+"""
+
+import logging
+import queue
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Self, TypeVar
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy.orm import Session, sessionmaker
+from uuid_utils.compat import uuid7
+
+from productagg.credentials import Issued, NoToken, TokenKeeper, account_key
+from productagg.models import Product, ProductSync, SyncRun
+from productagg.offers import Observation, State, reconcile
+from productagg.settings import Settings
+from productagg.upstream import Busy, NotRegistered, OffersClient, Refused, StillValid, Unauthorized, UpstreamError
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+# Products claimed and settled together, per worker: enough for cheap transactions, few enough for a short lease.
+_BATCH_PER_WORKER = 8
+# The most exchanges that one product can need: authenticate, fetch, register, fetch again, each with a second try.
+_EXCHANGES_PER_PRODUCT = 6
+_LEASE_MARGIN_SECONDS = 30
+# Due a little early rather than a cron tick late: this, but at most a tenth of the interval.
+_TICK_TOLERANCE = timedelta(seconds=5)
+_LONGEST_BACKOFF = timedelta(hours=1)
+_BACKGROUND_THREADS = 2
+_BACKGROUND_BACKLOG = 100
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A product that is ours to work on until `leased_until`."""
+
+    product_id: UUID
+    name: str
+    description: str
+    registered: bool
+    leased_until: datetime
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a claim: `offers`, a whole, valid list, or `error`, why there is none. Neither: it was not asked."""
+
+    claim: Claim
+    registered: bool
+    offers: dict[UUID, State] | None = None
+    error: UpstreamError | None = None
+
+
+@dataclass
+class Report:
+    """What a pass did. `asked` counts products, `changed` those with changed offers, `closed` the offers that vanished.
+
+    `ended_by` is 'done', 'interrupted', 'crashed', or why the pass could not go on.
+    """
+
+    started_at: datetime
+    finished_at: datetime
+    asked: int = 0
+    changed: int = 0
+    closed: int = 0
+    failed: int = 0
+    ended_by: str = "done"
+
+    @property
+    def exit_code(self) -> int:
+        """0: all well; 1: some products failed; 2: the pass could not run, or not to its end."""
+        if self.ended_by != "done":
+            return 2
+        return 1 if self.failed else 0
+
+    def __str__(self) -> str:
+        seconds = (self.finished_at - self.started_at).total_seconds()
+        return (
+            f"{self.asked} products asked, {self.changed} changed, {self.closed} offers closed, {self.failed} failed, "
+            f"in {seconds:.2f} s: {self.ended_by}"
+        )
+
+
+class Synchronizer:
+    """Makes passes, and syncs single products, between one database and one Offers service. Thread-safe."""
+
+    def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
+        self._sessions = sessions
+        self._interval = timedelta(seconds=settings.sync_interval_seconds)
+        self._workers = settings.sync_workers
+        exchanges = _BATCH_PER_WORKER * _EXCHANGES_PER_PRODUCT
+        self._lease = timedelta(seconds=exchanges * settings.offers_timeout_seconds + _LEASE_MARGIN_SECONDS)
+        refresh_token = settings.offers_refresh_token.reveal()
+        self._client = OffersClient(settings.offers_base_url, refresh_token, settings.offers_timeout_seconds)
+        self._tokens = TokenKeeper(
+            sessions,
+            account_key(settings.offers_base_url, refresh_token),
+            self._ask_for_token,
+            patience_seconds=settings.offers_timeout_seconds + 5,
+        )
+        self._interrupted = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def interrupt(self) -> None:
+        """End the pass soon: what is under way is finished, the rest is given back. Safe in a signal handler."""
+        self._interrupted.set()
+
+    def run(self) -> Report:
+        """One pass over everything that is due now. What fails is recorded in its row and stops nothing else."""
+        now = _now()
+        report = Report(started_at=now, finished_at=now)
+        run_id = uuid7()
+        with self._sessions.begin() as session:
+            session.add(SyncRun(id=run_id, host=socket.gethostname(), started_at=now, claimed=0, changed=0, failed=0))
+        try:
+            self._pass(report)
+        except BaseException:
+            report.ended_by = "crashed"
+            raise
+        finally:
+            report.finished_at = _now()
+            with self._sessions.begin() as session:
+                run = session.get_one(SyncRun, run_id)
+                run.finished_at, run.ended_by = report.finished_at, report.ended_by
+                run.claimed, run.changed, run.failed = report.asked, report.changed, report.failed
+        return report
+
+    def sync_product(self, product_id: UUID) -> Report:
+        """Register one product and fetch its offers, if that is due, nobody is at it, and anything may be asked."""
+        now = _now()
+        report = Report(started_at=now, finished_at=now)
+        if self._may_ask(report):
+            fetcher = _Fetcher(self._client, self._tokens, self._interrupted)
+            due = and_(ProductSync.product_id == product_id, ProductSync.next_sync_at <= now)
+            self._settle([fetcher.fetch(claim) for claim in self._claim(due, limit=1)], report)
+            report.ended_by = fetcher.stopped_by or report.ended_by
+        report.finished_at = _now()
+        return report
+
+    def _pass(self, report: Report) -> None:
+        if not self._may_ask(report):
+            return
+        fetcher = _Fetcher(self._client, self._tokens, self._interrupted)
+        # Whatever becomes due after the start is the next pass's work, so this one comes to an end.
+        due = ProductSync.next_sync_at <= report.started_at
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="fetch") as pool:
+            while fetcher.stopped_by is None:
+                claims = self._claim(due, limit=self._workers * _BATCH_PER_WORKER)
+                if not claims:
+                    return
+                self._settle(list(pool.map(fetcher.fetch, claims)), report)
+        report.ended_by = fetcher.stopped_by
+
+    def _may_ask(self, report: Report) -> bool:
+        blocked = self._tokens.blocked()
+        if blocked is not None:
+            report.ended_by = str(blocked)
+        return blocked is None
+
+    def _claim(self, which: ColumnElement[bool], limit: int) -> list[Claim]:
+        """Take the leases of up to `limit` products, the longest due first, skipping those that somebody works on."""
+        now = _now()
+        due = (
+            select(ProductSync.product_id)
+            .where(which, or_(ProductSync.leased_until.is_(None), ProductSync.leased_until <= now))
+            .order_by(ProductSync.next_sync_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("due")
+        )
+        lease = (
+            update(ProductSync)
+            .where(ProductSync.product_id == due.c.product_id)
+            .values(leased_until=now + self._lease)
+            .returning(ProductSync.product_id)
+            .execution_options(synchronize_session=False)
+        )
+        with self._sessions.begin() as session:
+            product_ids = session.scalars(lease).all()
+            if not product_ids:
+                return []
+            rows = session.execute(
+                select(Product.id, Product.name, Product.description, ProductSync.registration)
+                .join(ProductSync, ProductSync.product_id == Product.id)
+                .where(Product.id.in_(product_ids))
+                .order_by(ProductSync.next_sync_at, Product.id)
+            )
+            return [
+                Claim(row.id, row.name, row.description, row.registration == "registered", now + self._lease)
+                for row in rows
+            ]
+
+    def _settle(self, outcomes: Sequence[Outcome], report: Report) -> None:
+        """Write down what came of a batch, in one short transaction, and give its leases back.
+
+        A product that was deleted meanwhile, or whose lease somebody else took over, is left alone.
+        """
+        now = _now()
+        by_id = {each.claim.product_id: each for each in outcomes}
+        with self._sessions.begin() as session:
+            locked = select(ProductSync).where(ProductSync.product_id.in_(by_id)).with_for_update()
+            rows = [
+                row
+                for row in session.scalars(locked.order_by(ProductSync.product_id))
+                if row.leased_until == by_id[row.product_id].claim.leased_until
+            ]
+            observations = [
+                Observation(row.product_id, fetched, first=row.last_synced_at is None)
+                for row in rows
+                if (fetched := by_id[row.product_id].offers) is not None
+            ]
+            differences = reconcile(session, observations, now)
+            for row in rows:
+                row.leased_until = None
+                self._record(row, by_id[row.product_id], now, changed=row.product_id in differences)
+        report.asked += sum(each.offers is not None or each.error is not None for each in outcomes)
+        report.changed += len(differences)
+        report.closed += sum(len(difference.closed) for difference in differences.values())
+        report.failed += sum(each.error is not None for each in outcomes)
+
+    def _record(self, row: ProductSync, outcome: Outcome, now: datetime, *, changed: bool) -> None:
+        if outcome.registered and row.registration != "registered":
+            row.registration, row.registered_at = "registered", now
+        if outcome.offers is not None:
+            row.last_synced_at, row.failures, row.last_error = now, 0, None
+            row.next_sync_at = now + self._interval - min(_TICK_TOLERANCE, self._interval / 10)
+            if changed:
+                row.last_changed_at = now
+        elif outcome.error is not None:
+            if row.failures == 0:
+                log.warning("product %s: %s", row.product_id, outcome.error)
+            if isinstance(outcome.error, Refused) and not outcome.registered:
+                row.registration = "failed"
+            row.failures += 1
+            row.last_error = str(outcome.error)
+            row.next_sync_at = now + self._backoff(row.failures)
+
+    def _backoff(self, failures: int) -> timedelta:
+        """The first failure is tried again by the next pass; then 1, 3, 7 … intervals later, at most an hour."""
+        return min(self._interval * ((1 << min(failures - 1, 20)) - 1), _LONGEST_BACKOFF)
+
+    def _ask_for_token(self) -> Issued | None:
+        try:
+            token = self._client.authenticate()
+        except StillValid:
+            return None
+        except Busy:
+            raise
+        except UpstreamError as error:
+            # Not one product's failure: without a token nobody can ask for anything.
+            raise NoToken(f"no access token: {error}", _now()) from error
+        return Issued(token.value, token.expires_at)
+
+
+class _Fetcher:
+    """What one pass's workers share: it fetches one product at a time, and knows when to stop asking altogether."""
+
+    def __init__(self, client: OffersClient, tokens: TokenKeeper, interrupted: threading.Event) -> None:
+        self._client = client
+        self._tokens = tokens
+        self._interrupted = interrupted
+        self.stopped_by: str | None = None
+
+    def fetch(self, claim: Claim) -> Outcome:
+        """Ask for a claimed product's offers, registering it first where needed. Raises nothing of the network's."""
+        registered = claim.registered
+        if self._interrupted.is_set():
+            self.stopped_by = "interrupted"
+        if self.stopped_by is not None:
+            return Outcome(claim, registered)
+        try:
+            if not registered:
+                self._register(claim)
+                registered = True
+            try:
+                found = self._with_token(lambda token: self._client.offers(token, claim.product_id))
+            except NotRegistered:
+                log.warning("product %s: the Offers service forgot it; registering it again", claim.product_id)
+                self._register(claim)
+                found = self._with_token(lambda token: self._client.offers(token, claim.product_id))
+        except NoToken as error:
+            self.stopped_by = str(error)
+        except Busy as error:
+            self._tokens.block(error.retry_at, str(error))
+            self.stopped_by = str(error)
+        except UpstreamError as error:
+            return Outcome(claim, registered, error=error)
+        else:
+            return Outcome(claim, registered, {id_: State(*state) for id_, state in found.items()})
+        return Outcome(claim, registered)
+
+    def _register(self, claim: Claim) -> None:
+        self._with_token(lambda token: self._client.register(token, claim.product_id, claim.name, claim.description))
+
+    def _with_token(self, ask: Callable[[str], Answer]) -> Answer:
+        """Ask with the shared token; once more with a new one if it is refused."""
+        token = self._tokens.get()
+        try:
+            return ask(token)
+        except Unauthorized:
+            self._tokens.reject(token)
+            return ask(self._tokens.get())
+
+
+class Background:
+    """A few threads that sync single products, so that a new one has offers without waiting for the next pass.
+
+    Nothing depends on them: what they do not get to (a full backlog, a dying process) is due in the next pass.
+    """
+
+    def __init__(self, synchronizer: Synchronizer) -> None:
+        self._synchronizer = synchronizer
+        self._waiting: queue.Queue[UUID] = queue.Queue(_BACKGROUND_BACKLOG)
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+
+    def submit(self, product_id: UUID) -> None:
+        """Sync this product soon. Call it after the commit that created it. Returns at once."""
+        with suppress(queue.Full):
+            self._waiting.put_nowait(product_id)
+        with self._lock:
+            if not self._threads:
+                # Daemons: a process that ends does not wait for the Offers service.
+                self._threads = [
+                    threading.Thread(target=self._run, name=f"background-{number}", daemon=True)
+                    for number in range(_BACKGROUND_THREADS)
+                ]
+                for thread in self._threads:
+                    thread.start()
+
+    def wait(self) -> None:
+        """Return when everything submitted has been dealt with."""
+        self._waiting.join()
+
+    def _run(self) -> None:
+        while True:
+            product_id = self._waiting.get()
+            try:
+                report = self._synchronizer.sync_product(product_id)
+                if report.ended_by != "done":
+                    log.warning("product %s waits for the next pass: %s", product_id, report.ended_by)
+            except Exception:
+                log.exception("product %s waits for the next pass", product_id)
+            finally:
+                self._waiting.task_done()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,84 @@
+"""`make serve`: the whole thing on one machine. The web service, the sandbox Offers service and a sync pass a minute.
+
+For development only. Ctrl-C stops everything; the data stays in var/.
+"""
+
+import argparse
+import errno
+import os
+import socket
+import subprocess
+import sys
+
+from honcho.manager import Manager
+
+CONFIG = "development.ini"
+# Pyramid 2.1 and Cornice 6.1 import pkg_resources, which says at each start that setuptools 82 drops it; setup.cfg
+# holds setuptools below that.
+WARNINGS = "ignore:pkg_resources is deprecated:UserWarning"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--web-port", type=int, default=6543)
+    parser.add_argument("--sandbox-port", type=int, default=6544)
+    parser.add_argument("--every", type=int, default=60, metavar="SECONDS", help="between two sync passes")
+    parser.add_argument("--reload", action=argparse.BooleanOptionalAction, default=True)
+    options = parser.parse_args()
+
+    for port in (options.web_port, options.sandbox_port):
+        if not is_free(port):
+            print(f"port {port} is taken: stop what listens there (is another 'make serve' running?)", file=sys.stderr)
+            return 1
+    environment = {
+        "OFFERS_BASE_URL": f"http://localhost:{options.sandbox_port}/api/v1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": WARNINGS,
+    }
+    os.environ.update(environment)
+    for command in (["alembic", "-c", CONFIG, "upgrade", "head"], ["productagg", "sample", CONFIG]):
+        if code := subprocess.run(command, check=False).returncode:
+            return code
+
+    print(
+        WELCOME.format(web=f"http://localhost:{options.web_port}", sandbox=environment["OFFERS_BASE_URL"]), flush=True
+    )
+    manager = Manager()
+    reload = " --reload" if options.reload else ""
+    manager.add_process("web", f"exec pserve {CONFIG} http_port={options.web_port}{reload}", env=dict(os.environ))
+    manager.add_process("sandbox", f"exec productagg sandbox --quiet --port {options.sandbox_port}", env=dict(os.environ))
+    manager.add_process(
+        "sync",
+        # The first pass waits a moment for the sandbox.
+        f"sleep 2; while :; do productagg sync {CONFIG}; sleep {options.every}; done",
+        env=dict(os.environ),
+    )
+    manager.loop()
+    # Ctrl-C is how this is meant to end.
+    return 0 if manager.returncode in (130, 143) else manager.returncode
+
+
+def is_free(port: int) -> bool:
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        try:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+    return True
+
+
+WELCOME = """
+productagg runs at {web} (Ctrl-C stops it; the data stays in var/).
+
+  the catalogue:        curl {web}/products
+  log in (admin/admin): curl {web}/login -H 'Content-Type: application/json' \\
+                             -d '{{"username": "admin", "password": "admin"}}'
+  the sandbox Offers service answers at {sandbox}
+  README.md has a five-minute tour.
+"""
+
+if __name__ == "__main__":
+    sys.exit(main())
