@@ -27,7 +27,8 @@ def main(_global_config: object, **ini: str) -> Any:
         config.include("productagg.security")
         config.include("productagg.api")
         sessions = config.registry["sessions"]
-        config.registry["background"] = Background(Synchronizer(settings, sessions))
+        config.registry["synchronizer"] = Synchronizer(settings, sessions)
+        config.registry["background"] = Background(config.registry["synchronizer"])
         if settings.admin_password is not None:
             with sessions.begin() as session:
                 accounts.add_first_admin(session, settings.admin_username, settings.admin_password.reveal())

@@ -108,6 +108,7 @@ def includeme(config: Any) -> None:
         return connection
 
     config.registry["sessions"] = sessions
+    config.registry["engines"] = (writer, reader)
     config.add_settings(
         {
             "tm.manager_hook": "pyramid_tm.explicit_manager",

@@ -1,0 +1,277 @@
+"""What all tests share: the two databases, the sandbox Offers service, the application.
+
+Every test that touches a database runs on SQLite and on PostgreSQL, on a schema that the migrations made. What it wrote
+was really committed; it is deleted afterwards (docs/decisions/0001-tests-commit.md).
+"""
+
+import os
+import threading
+from dataclasses import dataclass
+from uuid import UUID
+
+import pytest
+from alembic.config import Config
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import sessionmaker
+from webtest import TestApp
+
+from alembic import command
+from productagg import accounts, main
+from productagg.db import reader_engine, writer_engine
+from productagg.models import Base
+from productagg.sandbox import Offer, SandboxServer
+from productagg.settings import Settings, database_url
+from productagg.sync import Synchronizer
+from tests.postgres import PostgresServer
+
+REFRESH_TOKEN = "refresh-token-of-the-tests"
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _clean_environment():
+    """The tests decide about every option; the machine's environment does not."""
+    from productagg.settings import OPTIONS
+
+    with pytest.MonkeyPatch.context() as patch:
+        for option in OPTIONS:
+            patch.delenv(option.variable, raising=False)
+        yield
+
+
+@dataclass
+class Database:
+    """A migrated database. `url` is what DATABASE_URL would say."""
+
+    name: str
+    url: str
+
+    def __post_init__(self):
+        self.writer = writer_engine(database_url(self.url))
+        self.reader = reader_engine(database_url(self.url))
+        self.sessions = sessionmaker(self.writer)
+
+    def migrate(self, revision="head"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DATABASE_URL", self.url)
+            (command.upgrade if revision == "head" else command.downgrade)(Config("development.ini"), revision)
+
+    def empty(self):
+        with self.writer.begin() as connection:
+            for table in reversed(Base.metadata.sorted_tables):
+                connection.execute(table.delete())
+
+    def close(self):
+        self.writer.dispose()
+        self.reader.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """The URL of a server's `postgres` database: TEST_DATABASE_URL, or a server started for this session."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    with PostgresServer() as server:
+        yield server.url("postgres")
+
+
+@pytest.fixture(scope="session")
+def new_postgres_database(postgres_server):
+    """Call it with a name for a new, empty database; it is dropped at the end of the session."""
+    admin = create_engine(database_url(postgres_server), isolation_level="AUTOCOMMIT")
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    made = []
+
+    def make(name):
+        name = f"productagg_test_{name}_{worker}"
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        made.append(name)
+        return database_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+
+    yield make
+    with admin.connect() as connection:
+        for name in made:
+            connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+def _open(dialect, request, name):
+    if dialect == "postgresql":
+        return Database(dialect, request.getfixturevalue("new_postgres_database")(name))
+    return Database(dialect, f"sqlite:///{request.getfixturevalue('tmp_path_factory').mktemp(name)}/{name}.sqlite")
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def migrated_database(request):
+    database = _open(request.param, request, "suite")
+    database.migrate()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def database(migrated_database):
+    """An empty, migrated database: once SQLite, once PostgreSQL."""
+    yield migrated_database
+    migrated_database.empty()
+
+
+@pytest.fixture
+def postgresql(request, new_postgres_database):
+    """For what only PostgreSQL can show: a migrated database of the test's own."""
+    database = _open("postgresql", request, "own")
+    database.migrate()
+    yield database
+    database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def blank_database(request):
+    """A database without tables, for the tests of the migrations and of the schema check."""
+    database = _open(request.param, request, "blank")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def session(database):
+    """A session in a transaction that is committed at the end of the test, if the test did not end it."""
+    with database.sessions.begin() as session:
+        yield session
+
+
+class Upstream:
+    """The sandbox Offers service, with offers that the test decides: `offer(product_id, {offer_id: (price, stock)})`."""
+
+    def __init__(self):
+        self._offers = {}
+        self._lock = threading.Lock()
+        self.server = SandboxServer(port=0, refresh_token=REFRESH_TOKEN, offers=self._current)
+
+    @property
+    def service(self):
+        return self.server.service
+
+    @property
+    def faults(self):
+        return self.server.faults
+
+    @property
+    def base_url(self):
+        return self.server.base_url
+
+    def offer(self, product_id, states):
+        with self._lock:
+            self._offers[product_id] = states
+
+    def _current(self, product_id: UUID, _when: float):
+        with self._lock:
+            states = self._offers.get(product_id, {})
+        return [Offer(id_, price, stock) for id_, (price, stock) in states.items()]
+
+
+@pytest.fixture
+def upstream():
+    upstream = Upstream()
+    with upstream.server:
+        yield upstream
+
+
+def ini(database, upstream=None, **others):
+    """An ini file's app section for the tests."""
+    return {
+        "productagg.mode": "development",
+        "sqlalchemy.url": database.url,
+        # Port 9 (discard): nobody listens there.
+        "offers.base_url": upstream.base_url if upstream else "http://127.0.0.1:9/api/v1",
+        "offers.refresh_token": REFRESH_TOKEN,
+        "offers.timeout_seconds": "2",
+        "jwt.secret": "a secret of the tests, long enough for HS256",
+        **others,
+    }
+
+
+@pytest.fixture
+def settings(database, upstream):
+    return Settings.load(ini(database, upstream), environ={})
+
+
+@pytest.fixture
+def synchronizer(database, settings):
+    with Synchronizer(settings, database.sessions) as synchronizer:
+        yield synchronizer
+
+
+@pytest.fixture(scope="session")
+def _password_hash():
+    return accounts._hasher.hash(PASSWORD)
+
+
+class Client:
+    """The whole application behind WebTest, with the shorthands that the tests read well with."""
+
+    def __init__(self, app):
+        self.app = app
+        self.web = TestApp(app)
+        self.background = app.registry["background"]
+
+    def log_in(self, username="admin", password=PASSWORD):
+        token = self.web.post_json("/login", {"username": username, "password": password}).json["access_token"]
+        return {"Authorization": f"Bearer {token}"}
+
+    def __getattr__(self, name):
+        return getattr(self.web, name)
+
+    def close(self):
+        self.background.wait()
+        with self.app.registry["synchronizer"]:
+            for engine in self.app.registry["engines"]:
+                engine.dispose()
+
+
+@pytest.fixture
+def make_client(database):
+    """Make a client of an application with options of its own: `make_client(upstream, **{"jwt.lifetime_seconds": "1"})`."""
+
+    made = []
+
+    def make(upstream=None, **options):
+        made.append(Client(main({}, **ini(database, upstream, **options))))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def users(database, _password_hash):
+    """An admin `admin` and a reader `reader`, both with the password PASSWORD."""
+    from productagg.models import User
+
+    with database.sessions.begin() as session:
+        for name in ("admin", "reader"):
+            session.add(
+                User(username=name, password_hash=_password_hash, role=name, disabled=False, token_generation=1)
+            )
+
+
+@pytest.fixture
+def client(make_client, upstream, users):
+    """The application, with the sandbox as its Offers service and the two users."""
+    return make_client(upstream)
+
+
+@pytest.fixture
+def admin(client):
+    """The headers of a logged-in admin."""
+    from productagg.models import User
+
+    with client.app.registry["sessions"].begin() as session:
+        user = session.query(User).filter_by(username="admin").one()
+        account = accounts.Account(user.id, user.username, "admin", user.token_generation)
+    return {"Authorization": f"Bearer {client.app.registry['issue_token'](account)}"}
