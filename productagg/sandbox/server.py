@@ -1,0 +1,315 @@
+"""The sandbox on a port: accepts connections, reads requests, sends what the service says, and carries the faults out.
+
+Tests and the command line use `SandboxServer`, here for the length of a `with` block and there for as long as the
+process runs. It decides nothing about what is offered or allowed. All its threads are daemons, so it never holds up the
+end of a process, and closing it never waits for a client.
+"""
+
+import contextlib
+import logging
+import selectors
+import socket
+import socketserver
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from productagg.sandbox import wire
+from productagg.sandbox.control import CONTROL_PATH, Control
+from productagg.sandbox.faults import Fault, Faults
+from productagg.sandbox.offers import OffersSource, offers_at
+from productagg.sandbox.service import (
+    BASE_PATH,
+    DEVELOPMENT_REFRESH_TOKEN,
+    TOKEN_LIFETIME,
+    Answer,
+    Clock,
+    Endpoint,
+    OffersService,
+    Request,
+    endpoint_of,
+)
+
+NO_ANSWER = 0
+"""The status under which requests are counted that were cut off without an answer."""
+
+_MAX_REQUEST_BODY = 1_000_000
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+log = logging.getLogger(__name__)
+request_log = logging.getLogger("productagg.sandbox.requests")
+
+
+class SandboxServer:
+    """A stand-in Offers service that listens from `start` to `close`, or for the length of a `with` block.
+
+    `port` 0 takes any free port; `base_url` tells which. `service` is what it knows and `faults` how it misbehaves;
+    both may be looked at and changed while it runs. `clock` gives Unix seconds and rules tokens and offers; the waiting
+    that faults do is real.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        refresh_token: str = DEVELOPMENT_REFRESH_TOKEN,
+        token_lifetime: int = TOKEN_LIFETIME,
+        clock: Clock = time.time,
+        offers: OffersSource = offers_at,
+        faults: Iterable[Fault] = (),
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.service = OffersService(refresh_token, token_lifetime=token_lifetime, clock=clock, offers=offers)
+        self.faults = Faults(faults)
+        self.connections: set[socket.socket] = set()
+        self.control = Control(self.service, self.faults, self.refuse, lambda: len(self.connections))
+        self.own = _Own()
+        self.closing = threading.Event()
+        self._lock = threading.Lock()
+        self._reopening: threading.Timer | None = None
+
+    @property
+    def url(self) -> str:
+        """The root, below which `/control` is."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """What the paths of the contract come after."""
+        return f"{self.url}{BASE_PATH}"
+
+    def start(self) -> None:
+        """Listen, and answer in other threads. Raises `OSError` when the port is taken or the host is not ours."""
+        self._listener = _Listener(self)
+        self.port = self._listener.server_port
+        self._open(self._listener)
+
+    def close(self) -> None:
+        """Stop listening and cut every connection, whatever is going on there."""
+        self.closing.set()
+        with self._lock:
+            self._shut()
+        self._cut_connections()
+
+    def refuse(self, seconds: float) -> None:
+        """Cut all connections and refuse new ones for so many seconds, then listen on the same port again.
+
+        When this returns it has happened. Called in answer to a request, it lets that one answer through.
+        """
+        with self._lock:
+            if self.closing.is_set():
+                return
+            self._shut()
+            # Bound but not listening, the port refuses connections and nobody else can take it in the meantime.
+            self._listener = _Listener(self)
+            self._reopening = threading.Timer(seconds, self._open, [self._listener])
+            self._reopening.daemon = True
+            self._reopening.start()
+        self._cut_connections()
+
+    def reopen(self) -> None:
+        """Listen again at once if connections are being refused."""
+        self._open(self._listener)
+
+    def _open(self, listener: "_Listener") -> None:
+        with self._lock:
+            # A timer that has run out may have to wait for the lock, and by then its listener is no longer the one.
+            if listener is self._listener and not listener.is_open and not self.closing.is_set():
+                listener.open()
+
+    def _shut(self) -> None:
+        if self._reopening:
+            self._reopening.cancel()
+        self._listener.shut()
+
+    def _cut_connections(self) -> None:
+        for connection in self.connections.copy():
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RD if connection is self.own.connection else socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class _Own(threading.local):
+    """Each thread's own connection, None for a thread that answers none."""
+
+    connection: socket.socket | None = None
+
+
+class _Listener(ThreadingHTTPServer):
+    """A bound port that is opened once and shut once, both without delay: unlike the inherited loop it never polls."""
+
+    # Some versions of Python let two HTTP servers share a port; here a taken port is to be an error.
+    allow_reuse_port = False
+    block_on_close = False
+    daemon_threads = True
+    request_queue_size = 1024
+
+    def __init__(self, sandbox: SandboxServer) -> None:
+        super().__init__((sandbox.host, sandbox.port), _Exchange, bind_and_activate=False)
+        self.sandbox = sandbox
+        self._waker, self._woken = socket.socketpair()
+        self._accepting = threading.Thread(target=self._accept, name="sandbox", daemon=True)
+        try:
+            self.server_bind()
+        except OSError:
+            self.shut()
+            raise
+
+    def server_bind(self) -> None:
+        # HTTPServer would look its own name up in the DNS, which can take seconds.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.socket.getsockname()[:2]
+
+    @property
+    def is_open(self) -> bool:
+        return self._accepting.is_alive()
+
+    def open(self) -> None:
+        self.server_activate()
+        self._accepting.start()
+
+    def shut(self) -> None:
+        self._waker.close()
+        if self.is_open:
+            self._accepting.join()
+        self._woken.close()
+        self.server_close()
+
+    def _accept(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.socket, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while all(key.fileobj is not self._woken for key, _ in selector.select()):
+                self.handle_request()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.sandbox.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.sandbox.connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Clients that went away and connections that were cut are daily life here.
+        if not isinstance(sys.exception(), OSError):
+            log.exception("the sandbox failed to answer a request")
+
+
+class _Exchange(BaseHTTPRequestHandler):
+    """One connection: its requests are answered one after the other until either side closes it."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Listener
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.sandbox.own.connection = self.connection
+
+    def handle_one_request(self) -> None:
+        # The inherited method answers 501 unless there is a do_... method; here every method gets as far as a 405.
+        self.raw_requestline = self.rfile.readline(65_537)
+        if not self.raw_requestline:
+            self.close_connection = True
+        elif self.parse_request():
+            self._answer()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the inherited name
+        log.debug(format, *args)
+
+    def _answer(self) -> None:
+        body = self._read_body()
+        if isinstance(body, Answer):
+            self.close_connection = True
+            self._send(body)
+            return
+        sandbox, path = self.server.sandbox, self.path.partition("?")[0]
+        request = Request(self.command, path, self.headers.get("Bearer"), self.headers.get("Content-Type", ""), body)
+        endpoint = endpoint_of(path)
+        if endpoint is not None:
+            self._answer_or_misbehave(endpoint, request)
+        elif path == CONTROL_PATH or path.startswith(f"{CONTROL_PATH}/"):
+            self._send(sandbox.control.answer(request))
+        else:
+            self._send(sandbox.service.answer(request))
+
+    def _read_body(self) -> bytes | Answer:
+        """Return the request's body, or the answer to give when there is no telling where it ends."""
+        if "Transfer-Encoding" in self.headers:
+            return Answer(411, {"detail": "Length Required"})
+        length = self.headers.get("Content-Length", "0")
+        if not (length.isascii() and length.isdecimal()):
+            return Answer(400, {"detail": "Content-Length is not a number"})
+        if int(length) > _MAX_REQUEST_BODY:
+            return Answer(413, {"detail": "Content Too Large"})
+        body = self.rfile.read(int(length))
+        return body if len(body) == int(length) else Answer(400, {"detail": "The body ends early"})
+
+    def _answer_or_misbehave(self, endpoint: Endpoint, request: Request) -> None:
+        sandbox = self.server.sandbox
+        delay, fault = sandbox.faults.hit(endpoint)
+        if delay:
+            self._pause(delay)
+        if fault is None:
+            self._send(sandbox.service.answer(request), endpoint)
+        elif fault.kind == "refuse":
+            sandbox.refuse(fault.params["seconds"])
+            self._reset(endpoint)
+        elif fault.kind == "reset":
+            if fault.params["processed"]:
+                sandbox.service.answer(request)
+            self._reset(endpoint)
+        elif (answer := wire.instead(fault, sandbox.service.clock())) is not None:
+            self._send(answer, endpoint)
+        else:
+            self._send_spoiled(fault, sandbox.service.answer(request), endpoint)
+
+    def _send(self, answer: Answer, endpoint: Endpoint | None = None) -> None:
+        self._record(endpoint, answer.status)
+        # One call for head and body: two would be two packets, and half as fast.
+        self.connection.sendall(
+            wire.whole(
+                answer,
+                self.server.sandbox.service.clock(),
+                close=self.close_connection,
+                with_body=self.command != "HEAD",
+            )
+        )
+
+    def _send_spoiled(self, fault: Fault, answer: Answer, endpoint: Endpoint) -> None:
+        self._record(endpoint, answer.status)
+        self.close_connection = True
+        for piece in wire.spoiled(fault, answer, self.server.sandbox.service.clock()):
+            self.connection.sendall(piece)
+            if fault.kind == "dripping":
+                self._pause(fault.params["drip_seconds"])
+
+    def _reset(self, endpoint: Endpoint) -> None:
+        self._record(endpoint, NO_ANSWER)
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        # While the reader is open it keeps the socket open, and a later close would begin with a polite goodbye.
+        self.rfile.close()
+        self.connection.close()
+
+    def _record(self, endpoint: Endpoint | None, status: int) -> None:
+        if endpoint is not None:
+            self.server.sandbox.service.count(endpoint, status)
+        request_log.info("%s %s %d", self.command, self.path, status)
+
+    def _pause(self, seconds: float) -> None:
+        if self.server.sandbox.closing.wait(seconds):
+            raise ConnectionAbortedError("the sandbox is closing")

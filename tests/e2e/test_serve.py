@@ -1,0 +1,149 @@
+"""`make serve` as a person meets it: three real processes, driven over HTTP."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def eventually(check, seconds=30):
+    """What `check` returns as soon as it is true; polled, because the processes are not ours to wait on."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(requests.ConnectionError):
+            if found := check():
+                return found
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.1)
+
+
+class Served:
+    """serve.py in a process of its own, with a pass each second."""
+
+    def __init__(self, database):
+        self.ports = free_port(), free_port()
+        self.web = f"http://localhost:{self.ports[0]}"
+        self._environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DATABASE_URL": database.url,
+            "SYNC_INTERVAL_SECONDS": "1",
+        }
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "serve.py", "--no-reload", "--every", "1"),
+                *("--web-port", str(self.ports[0]), "--sandbox-port", str(self.ports[1])),
+            ],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def stop(self):
+        """Press Ctrl-C; the exit code, the output, and what is still running."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(signal.SIGINT)
+        output, _ = self.process.communicate(timeout=20)
+        # A zombie has ended; reaping it is the init process's business.
+        running = [each for each in children if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+        return self.process.returncode, output, running
+
+    def kill(self):
+        if self.process is not None and self.process.poll() is None:
+            for child in psutil.Process(self.process.pid).children(recursive=True):
+                child.kill()
+            self.process.kill()
+            self.process.communicate()
+
+    def get(self, path):
+        return requests.get(self.web + path, timeout=5)
+
+    def is_ready(self):
+        return self.get("/health/ready").ok
+
+
+@pytest.fixture
+def served(blank_database):
+    served = Served(blank_database)
+    yield served
+    served.kill()
+
+
+def test_a_product_gets_offers_and_their_changes_without_anybody_asking(served):
+    served.start()
+    eventually(served.is_ready)
+    token = requests.post(f"{served.web}/login", json={"username": "admin", "password": "admin"}, timeout=5).json()[
+        "access_token"
+    ]
+
+    created = requests.post(
+        f"{served.web}/products",
+        json={"name": "End-to-end lamp", "description": "Shines from one end to the other."},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=5,
+    )
+
+    assert created.status_code == 201
+    assert eventually(lambda: served.get(f"/products/{created.json()['id']}").json()["offers"], seconds=5)
+    # Each product's offers change at a second of its own, so with 72 of them somebody's change all the time.
+    ids = [product["id"] for product in served.get("/products?limit=200").json()]
+    assert len(ids) == 73
+
+    def changed():
+        offers = (offer for id_ in ids for offer in served.get(f"/products/{id_}/offers").json())
+        return [offer for offer in offers if offer["changed_at"] > offer["first_seen_at"]]
+
+    assert eventually(changed)
+
+
+def test_ctrl_c_stops_everything_and_a_second_start_keeps_the_data(served):
+    served.start()
+    eventually(served.is_ready)
+    before = served.get("/products").json()
+
+    code, output, running = served.stop()
+
+    assert code == 0, output
+    assert "Traceback" not in output
+    assert running == []
+
+    served.start()
+    eventually(served.is_ready)
+    after = served.get("/products").json()
+    assert [product["id"] for product in after] == [product["id"] for product in before] != []
+
+
+def test_a_taken_port_is_one_clear_line(served):
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", served.ports[1]))
+        squatter.listen()
+
+        served.start()
+        output, _ = served.process.communicate(timeout=20)
+
+    assert served.process.returncode == 1
+    assert output.splitlines() == [
+        f"port {served.ports[1]} is taken: stop what listens there (is another 'make serve' running?)"
+    ]

@@ -1,0 +1,245 @@
+"""The published contract: every status on every path. The client checks each answer's shape against it."""
+
+import http.client
+import json
+import string
+from uuid import uuid4
+
+import jwt
+import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from productagg.sandbox import Offer, SandboxServer, offers_at
+
+REFRESH_TOKEN = "the-refresh-token"
+LIFETIME = 300
+
+
+class TestAuthentication:
+    def test_a_refresh_token_gets_an_access_token_that_says_when_it_expires(self, stranger, clock):
+        answer = stranger.authenticate()
+
+        assert answer.status_code == 201
+        claims = jwt.decode(stranger.access_token, options={"verify_signature": False})
+        assert claims["exp"] == clock.now + LIFETIME
+
+    def test_a_wrong_refresh_token_is_401(self, stranger):
+        assert stranger.authenticate("another").status_code == 401
+
+    def test_no_refresh_token_is_422(self, stranger):
+        answer = stranger.send("POST", "/auth")
+
+        assert answer.status_code == 422
+        assert answer.json()["detail"][0]["loc"] == ["header", "Bearer"]
+
+    def test_the_authorization_header_is_not_the_one_that_counts(self, stranger):
+        answer = stranger.send("POST", "/auth", headers={"Authorization": f"Bearer {REFRESH_TOKEN}"})
+
+        assert answer.status_code == 422
+
+    def test_a_second_access_token_is_400_until_the_first_expires(self, client, clock):
+        clock.now += LIFETIME - 0.1
+        assert client.authenticate().status_code == 400
+
+        clock.now += 0.1
+        assert client.authenticate().status_code == 201
+
+    def test_an_access_token_expires_at_the_moment_from_which_there_is_a_new_one(self, client, product_id, clock):
+        clock.now += LIFETIME - 0.1
+        assert client.offers(product_id).status_code == 200
+
+        clock.now += 0.1
+        assert client.offers(product_id).status_code == 401
+
+    def test_a_token_lives_as_long_as_one_wants(self, clock):
+        with SandboxServer(token_lifetime=7, clock=clock) as sandbox:
+            headers = {"Bearer": "development-refresh-token"}
+            token = requests.post(f"{sandbox.base_url}/auth", headers=headers, timeout=5).json()["access_token"]
+
+        assert jwt.decode(token, options={"verify_signature": False})["exp"] == clock.now + 7
+
+    def test_a_token_outlives_a_restart_of_the_sandbox(self, client, clock):
+        with SandboxServer(refresh_token=REFRESH_TOKEN, clock=clock) as restarted:
+            client.sandbox = restarted
+            assert client.register(uuid4()).status_code == 201
+
+            clock.now += LIFETIME
+            assert client.register(uuid4()).status_code == 401
+
+    def test_a_token_for_another_refresh_token_is_worth_nothing(self, client, clock):
+        with SandboxServer(refresh_token="another", clock=clock) as another:
+            client.sandbox = another
+            assert client.register(uuid4()).status_code == 401
+
+    def test_without_a_token_nobody_gets_in_even_before_there_is_one(self, stranger):
+        assert stranger.send("POST", "/products/register", "", json=a_product()).status_code == 401
+        assert stranger.send("GET", f"/products/{uuid4()}/offers", "").status_code == 401
+
+
+class TestRegistration:
+    def test_a_product_is_registered_with_what_the_client_told(self, client, sandbox):
+        product_id = uuid4()
+
+        answer = client.register(product_id)
+
+        assert answer.status_code == 201
+        assert answer.json() == {"id": str(product_id)}
+        assert sandbox.service.registered == {product_id: (product_id, "Kettle", "Boils water")}
+
+    def test_a_product_is_registered_only_once(self, client, product_id):
+        assert client.register(product_id).status_code == 409
+
+    @pytest.mark.parametrize("token", [None, "not-a-token"])
+    def test_without_an_access_token_it_is_401(self, client, token):
+        assert client.send("POST", "/products/register", token, json=a_product()).status_code == 401
+
+    def test_the_refresh_token_is_no_access_token(self, client):
+        assert client.send("POST", "/products/register", REFRESH_TOKEN, json=a_product()).status_code == 401
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("id", "kettle"),
+            ("id", 7),
+            ("id", "6fa459eaee8a4ca4894edb77e160355e"),
+            ("name", 7),
+            ("name", None),
+            ("description", ["Boils"]),
+        ],
+    )
+    def test_a_field_of_another_type_is_422(self, client, sandbox, field, value):
+        answer = client.send("POST", "/products/register", client.access_token, json=a_product() | {field: value})
+
+        assert answer.status_code == 422
+        assert answer.json()["detail"][0]["loc"] == ["body", field]
+        assert sandbox.service.registered == {}
+
+    def test_every_missing_field_is_named(self, client):
+        answer = client.send("POST", "/products/register", client.access_token, json={})
+
+        assert answer.status_code == 422
+        assert [error["loc"][1] for error in answer.json()["detail"]] == ["id", "name", "description"]
+
+    @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"\xff"', b"[" * 100_000])
+    def test_a_body_that_is_no_json_object_is_422(self, client, body):
+        headers = {"Content-Type": "application/json"}
+
+        answer = client.send("POST", "/products/register", client.access_token, data=body, headers=headers)
+
+        assert answer.status_code == 422
+
+    def test_a_body_that_does_not_call_itself_json_is_422(self, client):
+        body = json.dumps(a_product())
+
+        assert client.send("POST", "/products/register", client.access_token, data=body).status_code == 422
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+    @given(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "id": st.uuids().map(str) | st.text(string.printable),
+                "name": st.text() | st.none(),
+                "description": st.text() | st.integers(),
+                "price": st.integers(),
+            },
+        )
+    )
+    def test_whatever_is_sent_the_answer_keeps_the_contract(self, client, product):
+        answer = client.send("POST", "/products/register", client.access_token, json=product)
+
+        assert answer.status_code in {201, 409, 422}
+
+
+class TestOffers:
+    def test_they_are_those_of_the_product_at_this_time(self, client, product_id, clock):
+        answer = client.offers(product_id)
+
+        assert answer.status_code == 200
+        assert answer.json() == [
+            {"id": str(offer.id), "price": offer.price, "items_in_stock": offer.items_in_stock}
+            for offer in offers_at(product_id, clock.now)
+        ]
+
+    def test_they_change_as_time_passes(self, client, product_id, clock):
+        before = client.offers(product_id).json()
+        clock.now += 60
+
+        assert client.offers(product_id).json() != before
+
+    def test_a_test_can_decide_what_is_offered(self, client, product_id, sandbox):
+        offer = Offer(uuid4(), 12345, 6)
+        sandbox.service.set_offers(product_id, [offer])
+        assert client.offers(product_id).json() == [{"id": str(offer.id), "price": 12345, "items_in_stock": 6}]
+
+        sandbox.service.set_offers(product_id, [])
+        assert client.offers(product_id).json() == []
+
+    def test_a_product_that_was_never_registered_is_404(self, client):
+        assert client.offers(uuid4()).status_code == 404
+
+    def test_without_an_access_token_it_is_401(self, client, product_id):
+        assert client.send("GET", f"/products/{product_id}/offers").status_code == 401
+
+    @pytest.mark.parametrize("text", ["kettle", "7", "%20", "6fa459ea-ee8a-4ca4-894e-db77e160355e0"])
+    def test_an_id_that_is_no_uuid_is_422(self, client, text):
+        assert client.offers(text).status_code == 422
+
+
+class TestHTTP:
+    @pytest.mark.parametrize("path", ["/", "/api/v1", "/api/v1/auth/", "/api/v1/products", "/api/v2/auth", "/controls"])
+    def test_an_unknown_path_is_404(self, stranger, path):
+        assert stranger.session.post(stranger.sandbox.url + path, timeout=5).status_code == 404
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "BREW"])
+    def test_another_method_is_405_and_says_which_one_is_right(self, stranger, method):
+        answer = stranger.session.request(method, f"{stranger.sandbox.base_url}/auth", timeout=5)
+
+        assert answer.status_code == 405
+        assert answer.headers["Allow"] == "POST"
+
+    def test_one_connection_serves_many_requests(self, client, product_id, sandbox):
+        statuses = {client.offers(product_id).status_code for _ in range(20)}
+
+        assert statuses == {200}
+        assert len(sandbox.connections) == 1
+
+    def test_a_query_is_ignored(self, client, product_id):
+        path = f"/products/{product_id}/offers?page=2"
+
+        assert client.send("GET", path, client.access_token).status_code == 200
+
+    def test_a_client_that_wants_the_connection_closed_gets_that(self, client, product_id):
+        answer = client.send(
+            "GET", f"/products/{product_id}/offers", client.access_token, headers={"Connection": "close"}
+        )
+
+        assert answer.headers["Connection"] == "close"
+
+    @pytest.mark.parametrize(
+        ("header", "value", "status"),
+        [
+            ("Transfer-Encoding", "chunked", 411),
+            ("Content-Length", "many", 400),
+            ("Content-Length", "-1", 400),
+            ("Content-Length", "1000001", 413),
+        ],
+    )
+    def test_a_body_whose_end_is_unknown_or_too_far_away_ends_the_connection(self, sandbox, header, value, status):
+        connection = http.client.HTTPConnection(sandbox.host, sandbox.port, timeout=5)
+        connection.putrequest("POST", "/api/v1/auth")
+        connection.putheader(header, value)
+        connection.endheaders()
+
+        answer = connection.getresponse()
+
+        assert answer.status == status
+        assert answer.headers["Connection"] == "close"
+        answer.read()
+        connection.close()
+
+
+def a_product() -> dict[str, str]:
+    return {"id": str(uuid4()), "name": "Kettle", "description": "Boils water"}

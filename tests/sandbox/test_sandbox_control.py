@@ -1,0 +1,99 @@
+"""The control endpoint: what can be seen and changed while the sandbox runs."""
+
+import socket
+from uuid import uuid4
+
+import pytest
+
+
+def test_it_shows_the_state(client, product_id):
+    client.offers(product_id)
+    client.offers(uuid4())
+
+    answer = client.control("GET")
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "faults": [],
+        "registered": 1,
+        "requests": {"auth": {}, "register": {}, "offers": {"200": 1, "404": 1}},
+        "connections": 1,
+    }
+
+
+def test_it_puts_faults_in_force_and_lifts_them(client, product_id):
+    fault = {"kind": "wrong_types", "params": {"form": "price_text"}, "endpoints": ["offers"], "share": 1.0, "times": 7}
+
+    assert client.control("PUT", "/faults", [fault]).json()["faults"] == [fault]
+    assert client.control("DELETE", "/faults").json()["faults"] == []
+    assert client.offers(product_id).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("faults", "location", "message"),
+    [
+        ({"kind": "error"}, ["body"], "a list of faults is expected"),
+        ([{"kind": "reset"}, {"kind": "gremlins"}], ["body", 1], "kind must be one of latency"),
+    ],
+)
+def test_faults_that_make_no_sense_are_422_and_change_nothing(client, faults, location, message):
+    client.control("PUT", "/faults", [{"kind": "error"}])
+
+    answer = client.control("PUT", "/faults", faults)
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == location
+    assert answer.json()["detail"][0]["msg"].startswith(message)
+    assert [fault["kind"] for fault in client.control("GET").json()["faults"]] == ["error"]
+
+
+def test_what_is_no_json_is_422(client):
+    answer = client.session.put(f"{client.sandbox.url}/control/faults", data="[", timeout=5)
+
+    assert answer.status_code == 422
+
+
+def test_no_fault_touches_it(client):
+    client.control("PUT", "/faults", [{"kind": "reset"}])
+
+    assert client.control("GET").status_code == 200
+
+
+def test_it_forgets_all_products(client, product_id):
+    assert client.control("POST", "/forget").json()["registered"] == 0
+
+    assert client.offers(product_id).status_code == 404
+    assert client.register(product_id).status_code == 201
+
+
+def test_it_ends_the_access_token_early(client, product_id):
+    ended = client.access_token
+
+    assert client.control("POST", "/end-token").status_code == 200
+
+    assert client.offers(product_id).status_code == 401
+    assert client.authenticate().status_code == 201
+    assert client.access_token != ended
+    assert client.offers(product_id).status_code == 200
+    assert client.send("GET", f"/products/{product_id}/offers", ended).status_code == 401
+
+
+def test_it_closes_the_port_for_a_while_and_says_so_before(client, sandbox):
+    assert client.control("POST", "/refuse", {"seconds": 3600}).status_code == 200
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((sandbox.host, sandbox.port), timeout=5)
+
+
+@pytest.mark.parametrize("body", [None, {}, [], {"seconds": "5"}, {"seconds": -1}, {"seconds": 1e9}])
+def test_it_closes_the_port_only_for_a_number_of_seconds(client, body):
+    assert client.control("POST", "/refuse", body).status_code == 422
+    assert client.control("GET").status_code == 200
+
+
+def test_what_it_does_not_know_is_404_and_another_method_405(client):
+    assert client.control("POST", "/explode").status_code == 404
+
+    answer = client.control("POST", "/faults")
+    assert answer.status_code == 405
+    assert answer.headers["Allow"] == "PUT, DELETE"

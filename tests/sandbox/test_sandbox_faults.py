@@ -1,0 +1,113 @@
+"""Faults as settings: which make sense, and which of those in force hits a request."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from productagg.sandbox import Fault, FaultError, Faults
+from productagg.sandbox.faults import KINDS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_makes_sense_with_nothing_but_its_name(kind):
+    fault = Fault(kind)
+
+    assert set(fault.params) == set(KINDS[kind])
+    assert Fault.from_json(fault.to_json()) == fault
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "must be an object"),
+        ({}, "kind is missing"),
+        ({"kind": "gremlins"}, "kind must be one of latency"),
+        ({"kind": ["error"]}, "kind must be one of latency"),
+        ({"kind": "error", "status": 500}, "unknown: status"),
+        ({"kind": "error", "params": [500]}, "params must be an object"),
+        ({"kind": "error", "params": {"statos": 500}}, "error has no parameter 'statos', only: status"),
+        ({"kind": "truncated", "params": {"at": 1}}, "truncated has no parameter 'at', only: none"),
+        ({"kind": "error", "params": {"status": 404}}, "status of error must be one of 500, 502, 503"),
+        ({"kind": "latency", "params": {"seconds": -1}}, "seconds of latency must be a number"),
+        ({"kind": "latency", "params": {"seconds": True}}, "seconds of latency must be a number"),
+        ({"kind": "latency", "params": {"seconds": float("nan")}}, "seconds of latency must be a number"),
+        ({"kind": "oversized", "params": {"bytes": 1}}, "bytes of oversized must be an integer of 2 or more"),
+        ({"kind": "oversized", "params": {"declared": 1}}, "declared of oversized must be true or false"),
+        ({"kind": "wrong_types", "params": {"form": "x"}}, "form of wrong_types must be one of price_text"),
+        ({"kind": "redirect", "params": {"location": "/\r\nSet-Cookie: a"}}, "location of redirect must be"),
+        ({"kind": "error", "endpoints": ["prices"]}, "endpoints must be a list"),
+        ({"kind": "error", "endpoints": []}, "endpoints must be a list"),
+        ({"kind": "error", "endpoints": "offers"}, "endpoints must be a list"),
+        ({"kind": "error", "share": 1.1}, "share must be a number from 0 to 1"),
+        ({"kind": "error", "share": None}, "share must be a number from 0 to 1"),
+        ({"kind": "error", "times": 0}, "times must be 1 or more"),
+    ],
+)
+def test_what_makes_no_sense_is_rejected_with_the_reason(data, message):
+    with pytest.raises(FaultError, match=f"^{message}|{message}"):
+        Fault.from_json(data)
+
+
+def test_nothing_happens_unless_a_fault_is_in_force():
+    assert Faults().hit("offers") == (0.0, None)
+
+
+def test_a_fault_hits_only_the_endpoints_it_is_for():
+    fault = Fault("error", endpoints=("offers",))
+    faults = Faults([fault])
+
+    assert faults.hit("auth").fault is None
+    assert faults.hit("offers").fault == fault
+
+
+def test_a_fault_hits_only_so_many_times_and_is_then_gone():
+    faults = Faults([Fault("error", times=2)])
+
+    assert [faults.hit("auth").fault is not None for _ in range(4)] == [True, True, False, False]
+    assert faults.to_json() == []
+
+
+def test_the_count_down_can_be_seen():
+    faults = Faults([Fault("error", times=2)])
+    faults.hit("auth")
+
+    assert faults.to_json()[0]["times"] == 1
+
+
+@given(share=st.floats(0, 1), chance=st.floats(0, 1, exclude_max=True))
+def test_a_fault_hits_a_request_when_chance_falls_below_its_share(share, chance):
+    faults = Faults([Fault("error", share=share)], chance=lambda: chance)
+
+    assert (faults.hit("auth").fault is not None) == (chance < share)
+
+
+def test_a_share_is_kept_on_average():
+    faults = Faults([Fault("error", share=0.5)])
+
+    assert 400 < sum(faults.hit("auth").fault is not None for _ in range(1000)) < 600
+
+
+def test_latencies_add_up_and_of_the_others_the_first_wins():
+    reset, error = Fault("reset", times=1), Fault("error")
+    faults = Faults([Fault("latency", {"seconds": 1}), reset, Fault("latency", {"seconds": 2}), error])
+
+    assert faults.hit("auth") == (3, reset)
+    assert faults.hit("auth") == (3, error)
+
+
+def test_a_fault_that_did_not_win_is_not_used_up():
+    faults = Faults([Fault("error"), Fault("reset", times=1)])
+
+    faults.hit("auth")
+
+    assert [fault["kind"] for fault in faults.to_json()] == ["error", "reset"]
+
+
+def test_faults_can_be_replaced_and_cleared():
+    faults = Faults([Fault("error")])
+
+    faults.replace([Fault("reset")])
+    assert [fault["kind"] for fault in faults.to_json()] == ["reset"]
+
+    faults.clear()
+    assert faults.to_json() == []
