@@ -25,7 +25,9 @@ RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes pip
 
 FROM ${PYTHON}
 # Output reaches the log as it is written. Bytecode was compiled by pip; at run time the file system may be read-only.
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# Pyramid and Cornice import pkg_resources, which says at each start that setuptools 82 drops it; setup.cfg is below that.
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONWARNINGS="ignore:pkg_resources is deprecated:UserWarning"
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /app --shell /usr/sbin/nologin productagg
 WORKDIR /app
 COPY --from=cron /go/bin/supercronic /usr/local/bin/supercronic
@@ -35,9 +37,6 @@ COPY alembic/ alembic/
 # By number, so that an orchestrator can see that it is not root.
 USER 10001:10001
 EXPOSE 6543
-# Python has no handler for SIGTERM, and for the first process of a container the kernel then drops the signal; SIGINT
-# ends the web service, the sandbox and supercronic in good order.
-STOPSIGNAL SIGINT
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; port = os.environ.get('PORT') or '6543'; \
           u.urlopen(f'http://127.0.0.1:{port}/health/live', timeout=4)"]
