@@ -30,29 +30,22 @@ def main() -> int:
         if not is_free(port):
             print(f"port {port} is taken: stop what listens there (is another 'make serve' running?)", file=sys.stderr)
             return 1
-    environment = {
-        "OFFERS_BASE_URL": f"http://localhost:{options.sandbox_port}/api/v1",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONWARNINGS": WARNINGS,
-    }
-    os.environ.update(environment)
-    for command in (["alembic", "-c", CONFIG, "upgrade", "head"], ["productagg", "sample", CONFIG]):
-        if code := subprocess.run(command, check=False).returncode:
+    web = f"http://localhost:{options.web_port}"
+    sandbox = f"http://localhost:{options.sandbox_port}/api/v1"
+    os.environ.update(OFFERS_BASE_URL=sandbox, PYTHONUNBUFFERED="1", PYTHONWARNINGS=WARNINGS)
+    for preparation in (["alembic", "-c", CONFIG, "upgrade", "head"], ["productagg", "sample", CONFIG]):
+        if code := subprocess.run(preparation, check=False).returncode:
             return code
 
-    print(
-        WELCOME.format(web=f"http://localhost:{options.web_port}", sandbox=environment["OFFERS_BASE_URL"]), flush=True
-    )
+    print(WELCOME.format(web=web, sandbox=sandbox), flush=True)
     manager = Manager()
-    reload = " --reload" if options.reload else ""
-    manager.add_process("web", f"exec pserve {CONFIG} http_port={options.web_port}{reload}", env=dict(os.environ))
-    manager.add_process("sandbox", f"exec productagg sandbox --quiet --port {options.sandbox_port}", env=dict(os.environ))
-    manager.add_process(
-        "sync",
+    for name, command in {
+        "web": f"exec pserve {CONFIG} http_port={options.web_port}{' --reload' if options.reload else ''}",
+        "sandbox": f"exec productagg sandbox --quiet --port {options.sandbox_port}",
         # The first pass waits a moment for the sandbox.
-        f"sleep 2; while :; do productagg sync {CONFIG}; sleep {options.every}; done",
-        env=dict(os.environ),
-    )
+        "sync": f"sleep 2; while :; do productagg sync {CONFIG}; sleep {options.every}; done",
+    }.items():
+        manager.add_process(name, command, env=dict(os.environ))
     manager.loop()
     # Ctrl-C is how this is meant to end.
     return 0 if manager.returncode in (130, 143) else manager.returncode

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -45,7 +46,7 @@ class Served:
             "DATABASE_URL": database.url,
             "SYNC_INTERVAL_SECONDS": "1",
         }
-        self.process = None
+        self.process: Any = None
 
     def start(self):
         self.process = subprocess.Popen(
@@ -94,14 +95,12 @@ def served(blank_database):
 def test_a_product_gets_offers_and_their_changes_without_anybody_asking(served):
     served.start()
     eventually(served.is_ready)
-    token = requests.post(f"{served.web}/login", json={"username": "admin", "password": "admin"}, timeout=5).json()[
-        "access_token"
-    ]
+    login = requests.post(f"{served.web}/login", json={"username": "admin", "password": "admin"}, timeout=5)
 
     created = requests.post(
         f"{served.web}/products",
         json={"name": "End-to-end lamp", "description": "Shines from one end to the other."},
-        headers={"Authorization": f"Bearer {token}"},
+        headers={"Authorization": f"Bearer {login.json()['access_token']}"},
         timeout=5,
     )
 
