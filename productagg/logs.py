@@ -5,6 +5,8 @@ standard library's loggers.
 """
 
 import logging
+import re
+import time
 from contextvars import ContextVar
 from typing import Literal
 
@@ -15,6 +17,8 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 _TEXT = "%(asctime)s %(levelname)-5s [%(name)s] [%(request_id)s] %(message)s"
 _JSON = "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s"
+# What ends a line or steers a terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class _RequestId(logging.Filter):
@@ -23,11 +27,19 @@ class _RequestId(logging.Filter):
         return True
 
 
-class _OneLine(logging.Formatter):
-    """Text lines in which a message cannot start a line of its own (a forged one, say)."""
+class _Text(logging.Formatter):
+    """Text lines in which neither a message nor an exception can start a line that looks like one of ours."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line, *traceback = super().format(record).split("\n")
+        return "\n".join([line, *(f"    {_escaped(each)}" for each in traceback)])
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
-        return super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
+        return _escaped(super().formatMessage(record))
+
+
+def _escaped(line: str) -> str:
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
 
 
 def configure(log_format: Literal["text", "json"]) -> None:
@@ -40,8 +52,9 @@ def configure(log_format: Literal["text", "json"]) -> None:
     if log_format == "json":
         formatter = JsonFormatter(_JSON, rename_fields={"asctime": "time", "levelname": "level", "name": "logger"})
     else:
-        formatter = _OneLine(_TEXT)
-    formatter.default_time_format, formatter.default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03d"
+        formatter = _Text(_TEXT)
+    formatter.converter = time.gmtime
+    formatter.default_time_format, formatter.default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
     for handler in root.handlers:
         handler.setFormatter(formatter)
         if not any(isinstance(each, _RequestId) for each in handler.filters):

@@ -7,7 +7,7 @@ value appears in no message and no repr.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -65,6 +65,14 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def _utf8(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # such bytes of the environment arrive as lone surrogates
+        raise ValueError("is not UTF-8") from None
+    return text
+
+
 def _text(text: str) -> str:
     if not text.strip():
         raise ValueError("is empty")
@@ -72,7 +80,8 @@ def _text(text: str) -> str:
 
 
 def _secret(text: str) -> Secret:
-    return Secret(_text(text))
+    _text(text)
+    return Secret(text)
 
 
 def _jwt_secret(text: str) -> Secret:
@@ -89,10 +98,17 @@ def _header_secret(text: str) -> Secret:
 
 
 def _http_url(text: str) -> str:
-    parts = urlsplit(text.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    text = text.strip().rstrip("/")
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or not text.isprintable() or any(character in text for character in " ?#"):
         raise ValueError("is not a base URL")
-    return text.strip().rstrip("/")
+    if "@" in parts.netloc:
+        raise ValueError("holds a user name, which the Offers service has no use for")
+    return text
 
 
 def database_url(text: str) -> URL:
@@ -109,7 +125,7 @@ def database_url(text: str) -> URL:
         url = url.set(drivername="postgresql+psycopg2")
     elif url.drivername != "sqlite":
         raise ValueError("names a database that productagg does not support")
-    elif url.database in (None, "", ":memory:"):
+    elif not url.database or ":memory:" in url.database or url.query.get("mode") == "memory":
         raise ValueError("names an SQLite database in memory, which several processes cannot share")
     return url
 
@@ -128,7 +144,7 @@ class Option:
     secret: bool = False
 
     @property
-    def field(self) -> str:
+    def name(self) -> str:
         return self.variable.removeprefix("PRODUCTAGG_").lower()
 
 
@@ -240,7 +256,8 @@ class Settings:
     """The options' values. The fields are the variables' names in lower case."""
 
     mode: Literal["production", "development"]
-    database_url: URL
+    # A URL hides its password from repr, but not one in its query.
+    database_url: URL = field(repr=False)
     offers_base_url: str
     offers_refresh_token: Secret
     offers_timeout_seconds: float
@@ -265,17 +282,18 @@ class Settings:
             # An empty variable counts as not set: that is what `${VARIABLE:-}` in a compose file gives.
             text = environ.get(option.variable) or ini.get(option.key) or option.default
             if text is None:
-                values[option.field] = None
+                values[option.name] = None
                 if option.required:
                     faults.append(f"{option.variable} (ini: {option.key}) is not set; allowed: {option.allowed}")
                 continue
             try:
-                values[option.field] = option.parse(text)
+                values[option.name] = option.parse(_utf8(text))
             except ValueError as error:
-                shown = "" if option.secret else f" {text!r}"
+                # What has an @ may be a URL with a password.
+                shown = "" if option.secret or "@" in text else f" {text!r}"
                 faults.append(f"{option.variable} (ini: {option.key}){shown} {error}; allowed: {option.allowed}")
-        if not faults and values["mode"] == "production":
-            faults = _public_secrets(values)
+        if values.get("mode") == "production":
+            faults += _public_secrets(values)
         if faults:
             raise SettingsError("\n".join(faults))
         return cls(**values)
@@ -290,5 +308,5 @@ def _public_secrets(values: Mapping[str, Any]) -> list[str]:
     return [
         f"{variable} has the value that everybody knows; allowed in production: one of your own"
         for variable, public in known.items()
-        if values[variable.lower()] == Secret(public)
+        if values.get(variable.lower()) == Secret(public)
     ]

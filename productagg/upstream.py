@@ -5,22 +5,29 @@ per exchange: a read time-out alone would let a server that drips bytes hold a w
 """
 
 import socket
+import ssl
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from typing import Any, Self
 from uuid import UUID
+from weakref import WeakSet
 
 import jwt
 import orjson
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3 import ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+from urllib3.util.ssl_ import create_urllib3_context
 
 # The documented life of an access token, for one that does not say its own.
 TOKEN_LIFETIME = timedelta(minutes=5)
@@ -31,7 +38,6 @@ _DEFAULT_RETRY_AFTER = timedelta(seconds=60)
 _LONGEST_RETRY_AFTER = timedelta(hours=1)
 # What a 64-bit column holds; also the bound of a whole list's stock, which is summed up.
 _LARGEST_INTEGER = 2**63 - 1
-_WATCHDOG_TICK_SECONDS = 0.05
 
 
 class UpstreamError(Exception):
@@ -88,7 +94,8 @@ class AccessToken:
 class OffersClient:
     """The Offers service at `base_url`. Thread-safe: each thread has a session, and so a connection, of its own.
 
-    `timeout_seconds` bounds each exchange as a whole, from connecting to the last byte of the body.
+    `timeout_seconds` bounds each exchange as a whole, from connecting to the last byte of the body. Looking the host's
+    name up comes before that and is bounded by the system's resolver.
     """
 
     def __init__(self, base_url: str, refresh_token: str, timeout_seconds: float) -> None:
@@ -96,8 +103,8 @@ class OffersClient:
         self._refresh_token = refresh_token
         self._timeout = timeout_seconds
         self._local = threading.local()
-        self._sessions: list[requests.Session] = []
-        self._watchdog = _Watchdog()
+        # Weak: the connection of a thread that has ended closes with its session.
+        self._sessions: WeakSet[requests.Session] = WeakSet()
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +114,6 @@ class OffersClient:
 
     def close(self) -> None:
         """Close every thread's connection. Only when no exchange is under way."""
-        self._watchdog.stop()
         for session in self._sessions:
             session.close()
 
@@ -122,7 +128,8 @@ class OffersClient:
         _expect(status, 201)
         answer = _json(body)
         value = answer.get("access_token") if isinstance(answer, dict) else None
-        if not (isinstance(value, str) and value and value.isascii() and value.isprintable()):
+        # Spaces would make it a header that cannot be sent.
+        if not (isinstance(value, str) and value and value.isascii() and value.isprintable() and " " not in value):
             raise InvalidAnswer("the answer holds no usable access_token")
         return AccessToken(value, _expiry(value) or asked_at + TOKEN_LIFETIME)
 
@@ -151,48 +158,47 @@ class OffersClient:
         self, method: str, path: str, credential: str, body: Mapping[str, Any] | None = None
     ) -> tuple[int, bytes]:
         """One request and its whole answer. Raises what concerns every endpoint: Unavailable, Busy, InvalidAnswer."""
-        with self._watchdog.deadline(self._timeout) as exchange:
-            try:
-                response = self._session().request(
-                    method,
-                    self._base_url + path,
-                    headers={"Bearer": credential},
-                    json=body,
-                    timeout=self._timeout,
-                    stream=True,
-                    # A redirect could carry the token to another host.
-                    allow_redirects=False,
-                )
-                content = _read(response)
-            except (requests.RequestException, OSError) as error:
-                if exchange.expired or isinstance(error, requests.Timeout):
-                    raise Unavailable(f"no whole answer within {self._timeout:g} s") from error
-                raise Unavailable(f"no whole answer: {_root_cause(error)}") from error
-        if response.status_code in (429, 503):
-            raise Busy(f"the Offers service answered {response.status_code}", _retry_at(response.headers))
-        return response.status_code, content
+        handled = sys.exception()
+        _deadline.ends_at = time.monotonic() + self._timeout
+        try:
+            response = self._session().request(
+                method,
+                self._base_url + path,
+                headers={"Bearer": credential},
+                json=body,
+                timeout=self._timeout,
+                stream=True,
+                allow_redirects=False,
+            )
+            if response.status_code in (429, 503):
+                # The head says it all; a body that is broken as well must not hide it.
+                response.close()
+                raise Busy(f"the Offers service answered {response.status_code}", _retry_at(response.headers))
+            return response.status_code, _read(response)
+        except (requests.RequestException, HTTPError, OSError) as error:
+            if time.monotonic() >= _deadline.ends_at:
+                raise Unavailable(f"no whole answer within {self._timeout:g} s") from error
+            # What goes wrong may quote what the server sent, and that may quote us.
+            reason = _root_cause(error, handled).replace(credential, "…")
+            raise Unavailable(f"no whole answer: {reason[:200]}") from error
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = requests.Session()
-            session.mount("http://", _WatchedAdapter())
-            session.mount("https://", _WatchedAdapter())
-            self._sessions.append(session)
+            session = self._local.session = _Session()
+            self._sessions.add(session)
         return session
 
 
 def _read(response: requests.Response) -> bytes:
     """The decoded body. Raises InvalidAnswer, and gives the connection up, when it is larger than we are ready for."""
-    chunks: list[bytes] = []
-    size = 0
+    body = bytearray()
     for chunk in response.iter_content(65536):
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
             response.close()
             raise InvalidAnswer(f"the answer is larger than {MAX_BODY_BYTES} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
+    return bytes(body)
 
 
 def _expect(status: int, expected: int) -> None:
@@ -201,7 +207,7 @@ def _expect(status: int, expected: int) -> None:
     if status == 401:
         raise Unauthorized("the Offers service does not accept the access token")
     if status == 422:
-        raise Refused("the Offers service refused the product's data (422)")
+        raise Refused("the Offers service refused the data (422)")
     if 300 <= status < 400:
         raise InvalidAnswer(f"the Offers service answered with a redirect ({status}), which is not followed")
     if status >= 500:
@@ -258,7 +264,7 @@ def _kind(value: Any) -> str:
 
 def _expiry(token: str) -> datetime | None:
     """When a JWT says that it expires, by the wall clock. Its signature is the Offers service's business."""
-    with suppress(jwt.InvalidTokenError, ValueError, OverflowError, OSError, TypeError):
+    with suppress(jwt.InvalidTokenError, ValueError, OverflowError, OSError, TypeError, RecursionError):
         claims = jwt.decode(token, options={"verify_signature": False})
         return datetime.fromtimestamp(float(claims["exp"]), UTC) if "exp" in claims else None
     return None
@@ -268,109 +274,136 @@ def _retry_at(headers: Mapping[str, str]) -> datetime:
     """The time that Retry-After names (RFC 9110, 10.2.3: seconds or an HTTP date), at most an hour ahead."""
     now = datetime.now(UTC)
     text = headers.get("Retry-After", "").strip()
-    if text.isdecimal():
-        return now + min(timedelta(seconds=min(int(text), 10**9)), _LONGEST_RETRY_AFTER)
-    with suppress(ValueError):
+    if text.isascii() and text.isdigit():
+        # Not int(), which refuses very long numbers.
+        return now + timedelta(seconds=min(float(text), _LONGEST_RETRY_AFTER.total_seconds()))
+    with suppress(ValueError, OverflowError):
         named = parsedate_to_datetime(text)
-        if named.tzinfo is not None:
-            return max(now, min(named.astimezone(UTC), now + _LONGEST_RETRY_AFTER))
+        if named.tzinfo is None:
+            named = named.replace(tzinfo=UTC)  # one of the two old forms, which are in GMT without saying so
+        return max(now, min(named.astimezone(UTC), now + _LONGEST_RETRY_AFTER))
     return now + _DEFAULT_RETRY_AFTER
 
 
-def _root_cause(error: BaseException) -> str:
-    """The innermost reason, which is what says something ('Connection refused'), on one line of bounded length."""
-    while True:
-        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+def _root_cause(error: BaseException, handled: BaseException | None) -> str:
+    """The innermost error of the network, which is what says something ('Connection refused'), on one line.
+
+    `handled` is the exception that was being handled when the exchange began: it is no reason of this one.
+    """
+    inner: BaseException | None = error
+    while isinstance(inner, (OSError, HTTPException, HTTPError)) and inner is not handled:
         error = inner
+        inner = error.__cause__ or error.__context__
+    text = f"{type(error).__name__}: {error}"
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
-class _Exchange:
-    """One exchange under way. `connection` is the one it uses, known as soon as the request is sent."""
+class _Deadline(threading.local):
+    """When the exchange of this thread has to be over, by time.monotonic()."""
 
-    def __init__(self, ends_at: float) -> None:
-        self.ends_at = ends_at
-        self.connection: HTTPConnection | None = None
-        self.expired = False
+    ends_at = 0.0
 
-    def abort(self) -> None:
-        self.expired = True
-        sock = self.connection.sock if self.connection is not None else None
-        if sock is not None:
-            # Wakes the thread that reads from it; closing it would not.
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+    def left(self) -> float:
+        """Seconds. Raises TimeoutError when there are none."""
+        seconds = self.ends_at - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("the exchange has taken too long")
+        return seconds
 
 
-_current = threading.local()
+_deadline = _Deadline()
 
 
-class _Watchdog:
-    """Ends exchanges at their deadline, whatever they are waiting for, from a thread of its own."""
+class _Socket(socket.socket):
+    """No operation outlasts the exchange, and none begins after its end, however many the HTTP library makes of it."""
 
-    def __init__(self) -> None:
-        self._exchanges: set[_Exchange] = set()
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+    def recv_into(self, *args: Any) -> int:
+        self.settimeout(_deadline.left())
+        return super().recv_into(*args)
 
-    @contextmanager
-    def deadline(self, seconds: float) -> Iterator[_Exchange]:
-        exchange = _current.exchange = _Exchange(time.monotonic() + seconds)
-        with self._lock:
-            self._exchanges.add(exchange)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="offers-deadline", daemon=True)
-                self._thread.start()
+    def send(self, *args: Any) -> int:
+        self.settimeout(_deadline.left())
+        return super().send(*args)
+
+    def sendall(self, *args: Any) -> None:
+        self.settimeout(_deadline.left())
+        super().sendall(*args)
+
+
+class _TLSSocket(_Socket, ssl.SSLSocket):
+    def do_handshake(self, *args: Any) -> None:
+        self.settimeout(_deadline.left())
+        super().do_handshake(*args)
+
+
+class _HTTPConnection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        """Connect to the first address of the host that answers; each may take its share of the time that is left."""
         try:
-            yield exchange
-        finally:
-            with self._lock:
-                self._exchanges.discard(exchange)
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def _watch(self) -> None:
-        while not self._stopped.wait(_WATCHDOG_TICK_SECONDS):
-            now = time.monotonic()
-            with self._lock:
-                for exchange in self._exchanges:
-                    if exchange.ends_at <= now:
-                        exchange.abort()
-
-
-class _Watched:
-    """Tells the current exchange which connection it uses, before anything is sent or awaited on it."""
-
-    def request(self, *args: Any, **options: Any) -> None:
-        _current.exchange.connection = self
-        super().request(*args, **options)  # type: ignore[misc]  # HTTPConnection's, this is a mixin
+            addresses = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise OSError(f"{self.host!r} is not a host name") from None
+        failure = OSError("the host has no address")
+        for position, (family, kind, protocol, _, address) in enumerate(addresses):
+            connection = _Socket(family, kind, protocol)
+            try:
+                for option in self.socket_options or ():
+                    connection.setsockopt(*option)
+                connection.settimeout(_deadline.left() / (len(addresses) - position))
+                connection.connect(address)
+            except OSError as error:
+                connection.close()
+                failure = error
+            else:
+                return connection
+        raise failure
 
 
-class _WatchedHTTPConnection(_Watched, HTTPConnection):
+class _HTTPSConnection(_HTTPConnection, HTTPSConnection):
     pass
 
 
-class _WatchedHTTPSConnection(_Watched, HTTPSConnection):
-    pass
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
 
 
-class _WatchedHTTPPool(HTTPConnectionPool):
-    ConnectionCls = _WatchedHTTPConnection
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
 
 
-class _WatchedHTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _WatchedHTTPSConnection
+_POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
-class _WatchedAdapter(HTTPAdapter):
+class _Adapter(HTTPAdapter):
     """One connection, since a session belongs to one thread; no retries, since the sync decides about them."""
 
     def __init__(self) -> None:
+        self._tls = create_urllib3_context()
+        self._tls.sslsocket_class = _TLSSocket
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _WatchedHTTPPool, "https": _WatchedHTTPSPool}
+        super().init_poolmanager(*args, ssl_context=self._tls, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*args, ssl_context=self._tls, **options)
+        if isinstance(manager, ProxyManager):  # not a SOCKS one, which has connections of its own kind
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+class _Session(requests.Session):
+    def __init__(self) -> None:
+        super().__init__()
+        # With none, requests would add the Authorization that it finds in ~/.netrc.
+        self.auth = _no_authorization
+        for scheme in _POOLS:
+            self.mount(f"{scheme}://", _Adapter())
+
+    def get_redirect_target(self, _: requests.Response) -> None:
+        """None: the token could go to another host, and to see where to requests would read the body without limit."""
+
+
+def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request

@@ -1,0 +1,53 @@
+"""Which databases an URL may name, and which driver it gets."""
+
+import pytest
+
+from productagg.settings import database_url
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("postgres://user:password@db/name", "postgresql+psycopg2://user:password@db/name"),
+        ("postgresql://user:password@db/name", "postgresql+psycopg2://user:password@db/name"),
+        ("postgresql+psycopg2://user:password@db/name", "postgresql+psycopg2://user:password@db/name"),
+        (
+            "postgres://user:p%40ss@db:5433/name?sslmode=require",
+            "postgresql+psycopg2://user:p%40ss@db:5433/name?sslmode=require",
+        ),
+        ("postgresql:///name?host=/run/postgresql", "postgresql+psycopg2:///name?host=%2Frun%2Fpostgresql"),
+        (" postgres://db/name\n", "postgresql+psycopg2://db/name"),
+        ("sqlite:///var/productagg.sqlite", "sqlite:///var/productagg.sqlite"),
+        ("sqlite:////var/lib/productagg.sqlite", "sqlite:////var/lib/productagg.sqlite"),
+    ],
+)
+def test_postgresql_is_spoken_with_psycopg2_whatever_the_url_calls_it(text, read):
+    assert database_url(text).render_as_string(hide_password=False) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("sqlite://", "in memory"),
+        ("sqlite:///", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("sqlite:///:memory:?cache=shared", "in memory"),
+        ("sqlite:///file::memory:?cache=shared&uri=true", "in memory"),
+        ("sqlite:///file:name?mode=memory&cache=shared&uri=true", "in memory"),
+        ("mysql://user:hunter2@db/name", "does not support"),
+        ("postgresql+psycopg://user:hunter2@db/name", "does not support"),
+        ("postgresql+asyncpg://user:hunter2@db/name", "does not support"),
+        ("sqlite+aiosqlite:///name.sqlite", "does not support"),
+        ("http://user:hunter2@db/name", "does not support"),
+        ("hunter2", "not a database URL"),
+        ("", "not a database URL"),
+        ("postgresql://user:hunter2@db:port/name", "not a database URL"),
+        ("postgresql://user:hunter2@[::1/name", "not a database URL"),
+        ("://user:hunter2@db/name", "not a database URL"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_without_showing_its_password(text, problem):
+    with pytest.raises(ValueError, match=problem) as raised:
+        database_url(text)
+
+    assert "hunter2" not in f"{raised.value!r}"

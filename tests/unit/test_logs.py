@@ -1,0 +1,236 @@
+"""How log lines look: one per record, with the id of the request, in either format."""
+
+import contextvars
+import io
+import json
+import logging
+import re
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from productagg import logs
+
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (\w+) +\[([^]]+)\] \[([^]]+)\] (.*)")
+# What starts a line somewhere: in a terminal, in an editor, in Python.
+BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+FORGED = "2026-01-01T00:00:00.000Z INFO  [productagg] [-] all is well"
+
+
+@pytest.fixture
+def root():
+    """The root logger without any set-up, which it gets back afterwards."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers[:] = []
+    yield root
+    root.handlers[:], root.level = before, level
+
+
+@pytest.fixture
+def written(root):
+    """Configure a format, and call the result for what has been logged since."""
+
+    def configure(log_format):
+        stream = io.StringIO()
+        root.handlers[:] = [logging.StreamHandler(stream)]
+        root.setLevel(logging.INFO)
+        logs.configure(log_format)
+
+        def read():
+            text = stream.getvalue()
+            stream.seek(0)
+            stream.truncate()
+            return text
+
+        return read
+
+    return configure
+
+
+@pytest.fixture
+def log():
+    return logging.getLogger("productagg.tests")
+
+
+class TestText:
+    def test_a_line_says_when_how_bad_who_for_which_request_and_what(self, written, log):
+        read = written("text")
+
+        log.warning("%d products wait", 3)
+
+        assert parts(read()) == ("WARNING", "productagg.tests", "-", "3 products wait")
+
+    def test_an_exception_follows_with_its_lines_indented(self, written, log):
+        read = written("text")
+
+        log_an_exception(log, "the disk is full")
+
+        first, *others = read().splitlines()
+        assert LINE.fullmatch(first)
+        assert others[0] == "    Traceback (most recent call last):"
+        assert others[-1] == "    ValueError: the disk is full"
+
+    @pytest.mark.parametrize("line_break", [*BREAKS, "\r\n"])
+    def test_no_message_can_start_a_line(self, written, log, line_break):
+        read = written("text")
+
+        log.info("name: %s", f"x{line_break}{FORGED}")
+
+        assert len(read().splitlines()) == 1
+
+    @pytest.mark.parametrize("line_break", [*BREAKS, "\r\n"])
+    def test_no_exception_can_start_a_line_that_looks_like_one_of_ours(self, written, log, line_break):
+        read = written("text")
+
+        log_an_exception(log, f"x{line_break}{FORGED}")
+
+        first, *others = read().splitlines()
+        assert LINE.fullmatch(first)
+        assert all(line.startswith("    ") for line in others)
+
+    def test_not_even_one_that_another_handler_formatted_before(self, written, log, root):
+        read = written("text")
+        first = logging.StreamHandler(io.StringIO())
+        first.setFormatter(logging.Formatter())
+        root.handlers.insert(0, first)
+
+        log_an_exception(log, f"x\n{FORGED}")
+
+        assert sum(line.startswith("20") for line in read().splitlines()) == 1
+
+    def test_a_stack_is_indented_as_well(self, written, log):
+        read = written("text")
+
+        log.info("here", stack_info=True)
+
+        first, *others = read().splitlines()
+        assert LINE.fullmatch(first)
+        assert len(others) > 1 and all(line.startswith("    ") for line in others)
+
+    def test_no_message_can_steer_the_terminal(self, written, log):
+        read = written("text")
+
+        log.info("\x1b[2J\x08\x9b\x7fgone\ttab")
+
+        assert read().endswith("\\x1b[2J\\x08\\x9b\\x7fgone\ttab\n")
+
+
+class TestJSON:
+    def test_a_line_is_an_object_with_the_same_parts(self, written, log):
+        read = written("json")
+
+        log.warning("%d products wait", 3)
+
+        record = json.loads(read())
+        time = datetime.fromisoformat(record.pop("time"))
+        assert abs(datetime.now(UTC) - time) < timedelta(minutes=1)
+        assert record == {
+            "level": "WARNING",
+            "logger": "productagg.tests",
+            "request_id": "-",
+            "message": "3 products wait",
+        }
+
+    @pytest.mark.parametrize("line_break", [*BREAKS, "\r\n", '"}\n{"message": "'])
+    def test_neither_a_message_nor_an_exception_can_start_a_line(self, written, log, line_break):
+        read = written("json")
+
+        log_an_exception(log, f"x{line_break}{FORGED}")
+        log.info("x%s", line_break)
+
+        first, second = (json.loads(line) for line in read().splitlines())
+        assert first["exc_info"].endswith(f"ValueError: x{line_break}{FORGED}")
+        assert second["message"] == f"x{line_break}"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+class TestEitherFormat:
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @given(message=st.text(st.characters(codec="utf-8")))
+    def test_whatever_is_logged_is_one_line(self, written, log, log_format, message):
+        read = written(log_format)
+
+        log.info("%s", message)
+
+        text = read()
+        assert text.endswith("\n")
+        assert len(text.splitlines()) == 1
+
+    def test_every_line_has_the_id_of_the_request_that_caused_it(self, written, log, log_format):
+        read = written(log_format)
+
+        def answer(request_id):
+            logs.request_id.set(request_id)
+            log.info("asked")
+            logging.getLogger("some.library").info("asked")
+
+        contextvars.copy_context().run(answer, "first-request")
+        contextvars.copy_context().run(answer, "second-request")
+        log.info("tidied up")
+
+        assert [request_id(line) for line in read().splitlines()] == [
+            *["first-request"] * 2,
+            *["second-request"] * 2,
+            "-",
+        ]
+
+    def test_requests_in_other_threads_have_ids_of_their_own(self, written, log, log_format):
+        read = written(log_format)
+
+        def request():
+            thread = threading.Thread(target=log.info, args=["asked"])
+            logs.request_id.set("first-request")
+            thread.start()
+            thread.join()
+
+        contextvars.copy_context().run(request)
+
+        assert request_id(read()) == "-"
+
+    def test_every_handler_writes_it_however_often_it_is_configured(self, root, log, log_format):
+        streams = [io.StringIO(), io.StringIO()]
+        root.handlers[:] = [logging.StreamHandler(stream) for stream in streams]
+        root.setLevel(logging.INFO)
+
+        logs.configure(log_format)
+        logs.configure(log_format)
+        log.info("hello")
+
+        assert len({stream.getvalue() for stream in streams}) == 1
+        assert request_id(streams[0].getvalue()) == "-"
+        assert [len(handler.filters) for handler in root.handlers] == [1, 1]
+
+    def test_without_any_set_up_lines_go_to_stderr(self, root, log, log_format, monkeypatch):
+        stderr = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", stderr)
+        root.handlers.clear()
+
+        logs.configure(log_format)
+        log.info("hello")
+        log.debug("not this")
+
+        assert len(stderr.getvalue().splitlines()) == 1
+        assert request_id(stderr.getvalue()) == "-"
+
+
+def log_an_exception(log, message):
+    try:
+        raise ValueError(message)  # noqa: TRY301
+    except ValueError:
+        log.exception("it failed")
+
+
+def request_id(line):
+    return json.loads(line)["request_id"] if line.startswith("{") else parts(line)[2]
+
+
+def parts(line):
+    """Level, logger, request id and message of a line in the text format."""
+    found = LINE.fullmatch(line.removesuffix("\n"))
+    assert found, line
+    return found.groups()

@@ -1,0 +1,276 @@
+"""Every option: where its value comes from, what is allowed, and what is said about a value that is not."""
+
+import pytest
+from pyramid.paster import get_appsettings
+from sqlalchemy.engine import URL
+
+from productagg import sandbox
+from productagg.settings import (
+    DEVELOPMENT_ADMIN_PASSWORD,
+    DEVELOPMENT_JWT_SECRET,
+    DEVELOPMENT_REFRESH_TOKEN,
+    OPTIONS,
+    Secret,
+    Settings,
+    SettingsError,
+)
+
+REQUIRED = {
+    "DATABASE_URL": "postgresql://productagg:a-password@db/productagg",
+    "OFFERS_BASE_URL": "https://offers.test/api/v1",
+    "OFFERS_REFRESH_TOKEN": "a-refresh-token",
+    "JWT_SECRET": "a secret of our own, of 32 bytes",
+}
+KEYS = {option.variable: option.key for option in OPTIONS}
+
+
+def load(ini=None, **environ):
+    return Settings.load(ini or {}, environ={**REQUIRED, **environ})
+
+
+def faults(ini=None, **environ):
+    """What is said about this configuration, a line per fault."""
+    with pytest.raises(SettingsError) as raised:
+        load(ini, **environ)
+    return str(raised.value).splitlines()
+
+
+class TestWhereAValueComesFrom:
+    def test_what_is_not_given_has_a_default(self):
+        assert load() == Settings(
+            mode="production",
+            database_url=URL.create("postgresql+psycopg2", "productagg", "a-password", "db", database="productagg"),
+            offers_base_url="https://offers.test/api/v1",
+            offers_refresh_token=Secret("a-refresh-token"),
+            offers_timeout_seconds=10.0,
+            jwt_secret=Secret("a secret of our own, of 32 bytes"),
+            jwt_lifetime_seconds=300,
+            admin_username="admin",
+            admin_password=None,
+            sync_interval_seconds=60,
+            sync_workers=8,
+            log_format="text",
+        )
+
+    GIVEN = (
+        ("PRODUCTAGG_MODE", "development", "production"),
+        ("DATABASE_URL", "sqlite:///one.sqlite", "sqlite:///two.sqlite"),
+        ("OFFERS_BASE_URL", "http://one.test", "http://two.test"),
+        ("OFFERS_REFRESH_TOKEN", "one", "two"),
+        ("OFFERS_TIMEOUT_SECONDS", "0.5", "300"),
+        ("JWT_SECRET", "1" * 32, "2" * 32),
+        ("JWT_LIFETIME_SECONDS", "1", "86400"),
+        ("ADMIN_USERNAME", "one", "two"),
+        ("ADMIN_PASSWORD", "one", "two"),
+        ("SYNC_INTERVAL_SECONDS", "1", "86400"),
+        ("SYNC_WORKERS", "1", "64"),
+        ("LOG_FORMAT", "json", "text"),
+    )
+
+    def test_the_next_test_knows_every_option(self):
+        assert [variable for variable, _, _ in self.GIVEN] == list(KEYS)
+
+    @pytest.mark.parametrize(("variable", "one", "two"), GIVEN)
+    def test_the_environment_wins_over_the_ini_file(self, variable, one, two):
+        key = KEYS[variable]
+        without = {name: value for name, value in REQUIRED.items() if name != variable}
+
+        from_ini = Settings.load({key: one}, environ=without)
+        from_environment = Settings.load({key: one}, environ={**without, variable: two})
+        of_an_empty_variable = Settings.load({key: one}, environ={**without, variable: ""})
+
+        assert from_environment == load(**{variable: two}) != from_ini
+        assert of_an_empty_variable == from_ini == load(**{variable: one})
+
+    @pytest.mark.parametrize("environ", [{}, dict.fromkeys(KEYS, "")], ids=["unset", "empty"])
+    def test_what_has_no_default_must_be_given(self, environ):
+        with pytest.raises(SettingsError) as raised:
+            Settings.load({}, environ=environ)
+
+        assert [line.partition(";")[0] for line in str(raised.value).splitlines()] == [
+            f"{variable} (ini: {KEYS[variable]}) is not set" for variable in REQUIRED
+        ]
+
+    def test_the_environment_is_that_of_the_process_unless_another_is_given(self, monkeypatch):
+        for variable, value in REQUIRED.items():
+            monkeypatch.setenv(variable, value)
+        monkeypatch.setenv("SYNC_WORKERS", "3")
+
+        assert Settings.load({}).sync_workers == 3
+
+    def test_what_is_no_option_of_ours_does_not_matter(self):
+        assert load({"pyramid.reload_templates": "true"}, HOME="/root") == load()
+
+
+class TestAWrongValue:
+    @pytest.mark.parametrize(
+        ("variable", "value", "problem"),
+        [
+            ("PRODUCTAGG_MODE", "staging", "is not one of the allowed values"),
+            ("PRODUCTAGG_MODE", "Production", "is not one of the allowed values"),
+            ("OFFERS_BASE_URL", "offers.test/api/v1", "is not a base URL"),
+            ("OFFERS_BASE_URL", "ftp://offers.test", "is not a base URL"),
+            ("OFFERS_BASE_URL", "http:///api/v1", "is not a base URL"),
+            ("OFFERS_BASE_URL", "http://offers.test/?a=b", "is not a base URL"),
+            ("OFFERS_BASE_URL", "http://offers.test/?", "is not a base URL"),
+            ("OFFERS_BASE_URL", "http://offers.test/#top", "is not a base URL"),
+            ("OFFERS_BASE_URL", "http://offers.test:99999", "is not a base URL"),
+            ("OFFERS_BASE_URL", "http://offers.test:http", "is not a base URL"),
+            ("OFFERS_BASE_URL", "http://[::1", "is not a base URL"),
+            ("OFFERS_BASE_URL", "http://off ers.test", "is not a base URL"),
+            ("OFFERS_BASE_URL", "http://offers\n.test", "is not a base URL"),
+            ("OFFERS_TIMEOUT_SECONDS", "soon", "is not a number"),
+            ("OFFERS_TIMEOUT_SECONDS", "nan", "is out of range"),
+            ("OFFERS_TIMEOUT_SECONDS", "inf", "is out of range"),
+            ("OFFERS_TIMEOUT_SECONDS", "0.09", "is out of range"),
+            ("OFFERS_TIMEOUT_SECONDS", "300.1", "is out of range"),
+            ("JWT_LIFETIME_SECONDS", "0", "is out of range"),
+            ("JWT_LIFETIME_SECONDS", "86401", "is out of range"),
+            ("JWT_LIFETIME_SECONDS", "300.0", "is not a whole number"),
+            ("JWT_LIFETIME_SECONDS", "9" * 5000, "is not a whole number"),
+            ("ADMIN_USERNAME", " ", "is empty"),
+            ("ADMIN_USERNAME", "caf\udce9", "is not UTF-8"),
+            ("SYNC_INTERVAL_SECONDS", "-1", "is out of range"),
+            ("SYNC_INTERVAL_SECONDS", "a minute\nor two", "is not a whole number"),
+            ("SYNC_WORKERS", "0", "is out of range"),
+            ("SYNC_WORKERS", "65", "is out of range"),
+            ("SYNC_WORKERS", "eight", "is not a whole number"),
+            ("LOG_FORMAT", "xml", "is not one of the allowed values"),
+        ],
+    )
+    def test_it_is_one_line_that_names_variable_value_problem_and_what_is_allowed(self, variable, value, problem):
+        allowed = next(option.allowed for option in OPTIONS if option.variable == variable)
+
+        assert faults(**{variable: value}) == [
+            f"{variable} (ini: {KEYS[variable]}) {value!r} {problem}; allowed: {allowed}"
+        ]
+
+    @pytest.mark.parametrize(
+        ("variable", "value", "problem"),
+        [
+            ("DATABASE_URL", "mysql://somebody:hunter2@db/name", "names a database that productagg does not support"),
+            ("DATABASE_URL", "hunter2", "is not a database URL"),
+            ("OFFERS_BASE_URL", "https://somebody:hunter2@offers.test", "holds a user name"),
+            ("OFFERS_BASE_URL", "https://somebody:hunter2@offers.test:port", "is not a base URL"),
+            ("OFFERS_REFRESH_TOKEN", " ", "is empty"),
+            ("OFFERS_REFRESH_TOKEN", "hunter2\nX: y", "has characters that cannot go into a header"),
+            ("OFFERS_REFRESH_TOKEN", "hunter2é", "has characters that cannot go into a header"),
+            ("JWT_SECRET", "hunter2", "is too short"),
+            ("JWT_SECRET", "é" * 15 + "x", "is too short"),
+            ("JWT_SECRET", "hunter2" * 8 + "\udce9", "is not UTF-8"),
+            ("ADMIN_PASSWORD", " ", "is empty"),
+            ("ADMIN_PASSWORD", "hunter2\udce9", "is not UTF-8"),
+        ],
+    )
+    def test_what_may_hold_a_secret_is_not_shown(self, variable, value, problem):
+        [line] = faults(**{variable: value})
+
+        assert line.startswith(f"{variable} (ini: {KEYS[variable]}) {problem}")
+        assert "hunter2" not in line
+
+    def test_all_faults_are_told_at_once(self):
+        lines = faults(
+            {"sync.interval_seconds": "never"},
+            DATABASE_URL="mysql://db/name",
+            OFFERS_BASE_URL="offers.test",
+            JWT_SECRET="short",
+            ADMIN_PASSWORD="admin",
+            SYNC_WORKERS="0",
+        )
+
+        assert [line.split()[0] for line in lines] == [
+            "DATABASE_URL",
+            "OFFERS_BASE_URL",
+            "JWT_SECRET",
+            "SYNC_INTERVAL_SECONDS",
+            "SYNC_WORKERS",
+            "ADMIN_PASSWORD",
+        ]
+
+    @pytest.mark.parametrize(
+        ("variable", "value", "name", "expected"),
+        [
+            (
+                "OFFERS_BASE_URL",
+                " http://offers.test:6544/api/v1/ ",
+                "offers_base_url",
+                "http://offers.test:6544/api/v1",
+            ),
+            ("OFFERS_BASE_URL", "http://[::1]:6544", "offers_base_url", "http://[::1]:6544"),
+            ("OFFERS_REFRESH_TOKEN", " a-token\n", "offers_refresh_token", Secret("a-token")),
+            ("OFFERS_TIMEOUT_SECONDS", "0.1", "offers_timeout_seconds", 0.1),
+            ("JWT_SECRET", "é" * 16, "jwt_secret", Secret("é" * 16)),
+            ("ADMIN_USERNAME", " boss ", "admin_username", "boss"),
+            ("ADMIN_PASSWORD", " correct horse ", "admin_password", Secret(" correct horse ")),
+            ("ADMIN_PASSWORD", "naïve\t", "admin_password", Secret("naïve\t")),
+        ],
+    )
+    def test_what_is_allowed_at_the_edge(self, variable, value, name, expected):
+        assert getattr(load(**{variable: value}), name) == expected
+
+
+class TestProduction:
+    PUBLIC = (
+        ("JWT_SECRET", DEVELOPMENT_JWT_SECRET),
+        ("OFFERS_REFRESH_TOKEN", DEVELOPMENT_REFRESH_TOKEN),
+        ("ADMIN_PASSWORD", DEVELOPMENT_ADMIN_PASSWORD),
+    )
+
+    @pytest.mark.parametrize(("variable", "value"), PUBLIC)
+    def test_it_refuses_what_everybody_knows(self, variable, value):
+        [line] = faults(**{variable: value})
+
+        assert line == f"{variable} has the value that everybody knows; allowed in production: one of your own"
+
+    @pytest.mark.parametrize(("variable", "value"), PUBLIC)
+    def test_development_takes_it(self, variable, value):
+        settings = load(PRODUCTAGG_MODE="development", **{variable: value})
+
+        assert getattr(settings, variable.lower()) == Secret(value)
+
+    def test_it_refuses_admin_as_the_password(self):
+        assert len(faults(ADMIN_PASSWORD="admin")) == 1
+
+    def test_it_refuses_to_start_without_a_refresh_token(self):
+        [line] = faults(OFFERS_REFRESH_TOKEN="")
+
+        assert line.startswith("OFFERS_REFRESH_TOKEN (ini: offers.refresh_token) is not set")
+
+    def test_it_is_what_an_ini_file_that_does_not_say_gets(self):
+        assert load().mode == "production"
+
+
+class TestTheIniFilesOfTheRepository:
+    def ini(self, name, pytestconfig):
+        return get_appsettings(str(pytestconfig.rootpath / name))
+
+    def test_the_one_for_development_needs_nothing_else(self, pytestconfig):
+        settings = Settings.load(self.ini("development.ini", pytestconfig), environ={})
+
+        assert settings == Settings(
+            mode="development",
+            database_url=URL.create("sqlite", database=str(pytestconfig.rootpath / "var" / "productagg.sqlite")),
+            offers_base_url="http://localhost:6544/api/v1",
+            offers_refresh_token=Secret(DEVELOPMENT_REFRESH_TOKEN),
+            offers_timeout_seconds=10.0,
+            jwt_secret=Secret(DEVELOPMENT_JWT_SECRET),
+            jwt_lifetime_seconds=300,
+            admin_username="admin",
+            admin_password=Secret(DEVELOPMENT_ADMIN_PASSWORD),
+            sync_interval_seconds=60,
+            sync_workers=8,
+            log_format="text",
+        )
+
+    def test_the_one_for_production_takes_the_secrets_and_the_places_from_the_environment(self, pytestconfig):
+        ini = self.ini("production.ini", pytestconfig)
+
+        settings = Settings.load(ini, environ=REQUIRED)
+
+        assert settings == load(LOG_FORMAT="json")
+        with pytest.raises(SettingsError) as raised:
+            Settings.load(ini, environ={})
+        assert [line.split()[0] for line in str(raised.value).splitlines()] == list(REQUIRED)
+
+    def test_what_development_and_the_sandbox_share_is_what_production_refuses(self):
+        assert sandbox.DEVELOPMENT_REFRESH_TOKEN == DEVELOPMENT_REFRESH_TOKEN

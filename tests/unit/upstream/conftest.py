@@ -1,0 +1,64 @@
+"""Clients of the Offers service, and a machine whose proxies, netrc and certificates have no say."""
+
+from uuid import uuid4
+
+import pytest
+
+from productagg.upstream import OffersClient
+from tests.conftest import REFRESH_TOKEN
+from tests.unit.upstream.servers import ScriptedServer
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch, tmp_path):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+@pytest.fixture
+def connect():
+    """Call it with a base URL for a client of it; with the number of seconds of an exchange, if that matters."""
+    clients = []
+
+    def make(base_url, timeout_seconds=5.0, refresh_token=REFRESH_TOKEN):
+        clients.append(OffersClient(base_url, refresh_token, timeout_seconds))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def serve():
+    """Call it with a script for a server that follows it: see ScriptedServer."""
+    servers = []
+
+    def start(script, **options):
+        servers.append(ScriptedServer(script, **options).__enter__())
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.__exit__()
+
+
+@pytest.fixture
+def client(connect, upstream):
+    """A client of the sandbox."""
+    return connect(upstream.base_url)
+
+
+@pytest.fixture
+def token(client):
+    return client.authenticate().value
+
+
+@pytest.fixture
+def product_id(client, token):
+    """A product that is registered at the sandbox."""
+    registered = uuid4()
+    client.register(token, registered, "Kettle", "Boils water")
+    return registered

@@ -1,0 +1,138 @@
+"""A server that says exactly what a test wants, byte by byte: for what the sandbox is too well-bred to do."""
+
+import itertools
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+# For the name localhost, signed by itself: its key and its certificate are in one file.
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
+
+
+class Request(NamedTuple):
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name):
+        return [value for each, value in self.headers if each.lower() == name.lower()]
+
+
+# What to do about a request: send these bytes, wait so many seconds, or (None) close the connection.
+Script = Callable[[Request], Iterable[bytes | float | None]]
+
+
+class ScriptedServer:
+    """Listens on a free port for the length of a `with` block and answers every request with what `script` yields.
+
+    `requests` holds those that arrived whole; `connections` counts the accepted ones, `open` those not yet closed by
+    the client or by a script. `greet` is yielded before anything is read.
+    """
+
+    def __init__(self, script: Script, *, tls: bool = False, greet: Iterable[bytes | float | None] = ()) -> None:
+        self.script = script
+        self.greet = greet
+        self.requests: list[Request] = []
+        self.connections = 0
+        self.open = 0
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._tls = None
+        if tls:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(CERTIFICATE)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.base_url = f"{'https://localhost' if tls else 'http://127.0.0.1'}:{self.port}/api/v1"
+
+    def __enter__(self):
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._stopping.set()
+        with suppress(OSError):
+            # Wakes the thread that accepts.
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def wait_until(self, holds, seconds=5.0):
+        """Whether `holds(self)` comes true within so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: holds(self), seconds)
+
+    def _accept(self):
+        with suppress(OSError):
+            while True:
+                connection = self._listener.accept()[0]
+                self._count(connections=1, open=1)
+                threading.Thread(target=self._serve, args=[connection], daemon=True).start()
+
+    def _serve(self, connection):
+        # A client that goes away, in the middle of a handshake or of an answer, is what many tests are about.
+        with suppress(OSError), connection:
+            connection.settimeout(10)
+            self._converse(connection)
+        self._count(open=-1)
+
+    def _converse(self, connection):
+        if not self._play(connection, self.greet):
+            return
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True)
+        with connection, connection.makefile("rb") as reader:
+            while (request := read_request(reader)) is not None:
+                self.requests.append(request)
+                if not self._play(connection, self.script(request)):
+                    return
+
+    def _play(self, connection, pieces):
+        for piece in pieces:
+            if piece is None or self._stopping.is_set():
+                return False
+            if isinstance(piece, bytes):
+                connection.sendall(piece)
+            elif self._stopping.wait(piece):
+                return False
+        return True
+
+    def _count(self, connections=0, open=0):  # noqa: A002
+        with self._changed:
+            self.connections += connections
+            self.open += open
+            self._changed.notify_all()
+
+
+def read_request(reader) -> Request | None:
+    """The next request of a connection, None at its end."""
+    line = reader.readline().decode("latin-1")
+    if not line:
+        return None
+    method, target, _ = line.split()
+    headers = []
+    while line := reader.readline().strip().decode("latin-1"):
+        name, _, value = line.partition(":")
+        headers.append((name, value.strip()))
+    length = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
+    return Request(method, target, headers, reader.read(length))
+
+
+def answer(body=b"[]", status="200 OK", *headers):
+    """A whole answer as it should be."""
+    lines = [f"HTTP/1.1 {status}", "Content-Type: application/json", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode("latin-1") + body
+
+
+def always(*pieces) -> Script:
+    """A script that is the same for every request."""
+    return lambda _request: pieces
+
+
+def drip(head, piece, seconds=0.02):
+    """Send the head, and then one more piece again and again without an end."""
+    return itertools.chain([head], itertools.chain.from_iterable(itertools.repeat([seconds, piece])))
