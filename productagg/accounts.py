@@ -6,13 +6,13 @@ recommendation) and never stored, logged or returned.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
@@ -43,20 +43,33 @@ class Account:
     username: str
     role: Role
     token_generation: int
+    # Set by `authenticate`: the hash was made with the parameters of the past, and `renew_hash` should make it anew.
+    hash_is_outdated: bool = field(default=False, compare=False)
 
 
-def authenticate(session: Session, username: str, password: str) -> Account | None:
-    """The account, or None for an unknown or disabled user and for a wrong password, in the same time."""
-    user = _find(session, username)
+def authenticate(connection: Connection | Session, username: str, password: str) -> Account | None:
+    """The account, or None for an unknown or disabled user and for a wrong password, in the same time.
+
+    It only reads: verifying takes long, and no lock should be held meanwhile.
+    """
+    query = select(User.id, User.username, User.role, User.password_hash, User.disabled, User.token_generation)
+    user = connection.execute(query.where(User.username == username)).one_or_none()
     try:
         _hasher.verify(user.password_hash if user else _NOBODYS_HASH, password)
     except VerificationError:
         return None
     if user is None or user.disabled:
         return None
-    if _hasher.check_needs_rehash(user.password_hash):
-        user.password_hash = _hasher.hash(password)
-    return Account(user.id, user.username, _role(user.role), user.token_generation)
+    outdated = _hasher.check_needs_rehash(user.password_hash)
+    return Account(user.id, user.username, _role(user.role), user.token_generation, outdated)
+
+
+def renew_hash(session: Session, account: Account, password: str) -> None:
+    """Hash the password that the account was just authenticated with by today's parameters."""
+    renewed = _hasher.hash(password)
+    # Not if the password was changed meanwhile.
+    same = update(User).where(User.id == account.id, User.token_generation == account.token_generation)
+    session.execute(same.values(password_hash=renewed))
 
 
 def active(connection: Connection | Session, user_id: UUID, token_generation: int) -> Account | None:

@@ -3,7 +3,8 @@
 Called by the API and the command line. It never commits, never sees a request and never speaks HTTP.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -53,7 +54,8 @@ _ONE = _SUMMARY.add_columns(Product.version)
 def create(session: Session, name: str, description: str, now: datetime) -> UUID:
     """Add a product, due for registration at once. Raises DuplicateName; the session stays usable."""
     product = Product(id=uuid7(), name=name, description=description, version=1, created_at=now, updated_at=now)
-    _flush(session, product)
+    with _unique_name(session, name):
+        session.add(product)
     session.add(ProductSync(product_id=product.id, registration="pending", next_sync_at=now, failures=0))
     return product.id
 
@@ -75,10 +77,10 @@ def change(
     wanted = (product.name if name is None else name, product.description if description is None else description)
     if wanted == (product.name, product.description):
         return
-    product.name, product.description = wanted
-    product.version += 1
-    product.updated_at = now
-    _flush(session, product)
+    with _unique_name(session, wanted[0]):
+        product.name, product.description = wanted
+        product.version += 1
+        product.updated_at = now
     sync = session.get_one(ProductSync, product_id)
     if sync.registration == "failed":
         sync.registration, sync.failures, sync.next_sync_at = "pending", 0, now
@@ -122,12 +124,13 @@ def _locked(session: Session, product_id: UUID, versions: Sequence[int] | None) 
     return product
 
 
-def _flush(session: Session, product: Product) -> None:
-    """Write the product in a savepoint. Not a check before it but the constraint says that a name exists."""
+@contextmanager
+def _unique_name(session: Session, name: str) -> Iterator[None]:
+    """Write what the block sets in a savepoint. Not a check before it but the constraint says that a name exists."""
     try:
         with session.begin_nested():
-            session.add(product)
+            yield
     except IntegrityError as error:
         if "uq_products_name" in str(error.orig) or "products.name" in str(error.orig):
-            raise DuplicateName(product.name) from None
+            raise DuplicateName(name) from None
         raise

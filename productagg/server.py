@@ -4,6 +4,7 @@ The ini files' `[server:main] use = egg:productagg` leads here. `pserve developm
 PasteDeploy lets a variable of the command line only add to an ini file, not override it, so the defaults are here.
 """
 
+import logging
 import signal
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,10 @@ from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask
 
 from productagg.api.errors import Problem
+from productagg.api.tweens import sane_request_id
+from productagg.logs import request_id
+
+log = logging.getLogger(__name__)
 
 _PROBLEMS = {400: "malformed-request", 413: "body-too-large", 431: "headers-too-large", 501: "not-implemented"}
 
@@ -24,6 +29,10 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
     def execute(self) -> None:
         error = self.request.error
         response = Problem(_PROBLEMS.get(error.code, "internal-error"), f"{error.reason}: {error.body}.").response()
+        token = request_id.set(sane_request_id(self.request.headers.get("X_REQUEST_ID", "")))
+        response.headers["X-Request-ID"] = request_id.get()
+        log.info("refused before the application saw it: %d %s", error.code, error.body)
+        request_id.reset(token)
         self.status = response.status
         self.response_headers.extend(response.headerlist)
         self.set_close_on_finish()

@@ -13,13 +13,15 @@ login = service("login", "/login")
 @login.post(permission=PUBLIC, validators=(no_query, json_body(LOGIN)))
 def log_in(request: Any) -> dict[str, Any]:
     """An access token (RFC 6749, 5.1). An unknown user and a wrong password get the same answer after the same time."""
-    account = accounts.authenticate(request.dbsession, **request.validated)
+    account = accounts.authenticate(request.reader, **request.validated)
     if account is None:
         raise Problem(
             "wrong-credentials",
             "The username or the password is wrong.",
             headers={"WWW-Authenticate": 'Bearer realm="productagg"'},
         )
+    if account.hash_is_outdated:
+        accounts.renew_hash(request.dbsession, account, request.validated["password"])
     request.response.cache_control = "no-store"
     return {
         "access_token": request.registry["issue_token"](account),

@@ -48,7 +48,8 @@ def _strip(value: Any) -> Any:
 
 
 def _not_empty(node: colander.SchemaNode, value: str) -> None:
-    if not value:
+    # Separators and format characters (a zero-width space, say) show nothing.
+    if all(unicodedata.category(char)[0] in "ZC" for char in value):
         raise colander.Invalid(node, "must not be empty")
 
 
@@ -86,8 +87,10 @@ def _description(**options: Any) -> colander.SchemaNode:
     )
 
 
-def _credential(name: str) -> colander.SchemaNode:
-    return colander.SchemaNode(Text(), name=name, validator=_at_most(1000), missing_msg="is required")
+def _credential(name: str, *validators: Callable[[colander.SchemaNode, str], None]) -> colander.SchemaNode:
+    return colander.SchemaNode(
+        Text(), name=name, validator=colander.All(_at_most(1000), *validators), missing_msg="is required"
+    )
 
 
 def _parameter(name: str, read: Callable[[str], Any], what: str, missing: Any) -> colander.SchemaNode:
@@ -96,7 +99,7 @@ def _parameter(name: str, read: Callable[[str], Any], what: str, missing: Any) -
 
 def _limit(text: str) -> int:
     # isdecimal alone would take other scripts' digits, int alone ' 5', '+5' and '1_0'.
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:10]) <= MAX_LIMIT):
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_LIMIT)) and 1 <= int(text) <= MAX_LIMIT):
         raise ValueError
     return int(text)
 
@@ -119,7 +122,7 @@ def _mapping(*nodes: colander.SchemaNode) -> colander.SchemaNode:
     return colander.SchemaNode(colander.Mapping(), *nodes)
 
 
-LOGIN = _mapping(_credential("username"), _credential("password"))
+LOGIN = _mapping(_credential("username", _no_control_characters()), _credential("password"))
 NEW_PRODUCT = _mapping(_name(), _description())
 PRODUCT_CHANGE = _mapping(_name(missing=colander.drop), _description(missing=colander.drop))
 PAGE = _mapping(

@@ -4,6 +4,7 @@ A validator here raises a Problem; a view receives values that are fit to use in
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,6 @@ import orjson
 from cornice import Service
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
-from webob.etag import ETagMatcher
 
 from productagg import catalog
 from productagg.api.errors import Problem
@@ -30,8 +30,12 @@ def json_body(schema: colander.SchemaNode) -> Validator:
     """A validator: the body is a JSON object that fits the schema."""
 
     def validator(request: Any, **_: Any) -> None:
-        if request.content_type != "application/json":
-            raise Problem("unsupported-media-type", f"The body is {request.content_type or 'of no declared type'}.")
+        if request.content_type.lower() != "application/json":
+            raise Problem(
+                "unsupported-media-type",
+                f"The body is {request.content_type or 'of no declared type'}.",
+                headers={"Accept": "application/json"},
+            )
         if (request.content_length or 0) > MAX_BODY_BYTES:
             raise Problem("body-too-large", f"The body may have at most {MAX_BODY_BYTES} bytes.")
         try:
@@ -91,12 +95,14 @@ def tagged_json(request: Any, value: object, version: int) -> Response:
 
 def versions(request: Any) -> list[int] | None:
     """The product versions that If-Match accepts; None: any. See docs/decisions/0002-if-match.md."""
-    if not isinstance(request.if_match, ETagMatcher):  # absent, or '*'
+    given = request.headers.get("If-Match", "*")
+    if given.strip() == "*":
         return None
     found = []
-    for tag in request.if_match.etags:
+    # WebOb's request.if_match overlooks tags after a comma without a space and takes what is not quoted for a tag.
+    for weak, tag in re.findall(r'(W/)?"([^"]*)"', given):
         version, dash, _ = tag.partition("-")
-        if dash and version.isascii() and version.isdecimal():
+        if not weak and dash and version.isascii() and version.isdecimal():
             found.append(int(version[:18]))
     return found
 

@@ -1,0 +1,119 @@
+"""POST /login: what a token says, and what a failed login does not say."""
+
+import jwt
+import pytest
+from argon2 import PasswordHasher
+from sqlalchemy import event, select, update
+
+from productagg import accounts
+from productagg.models import User
+from tests.conftest import PASSWORD
+from tests.functional.problems import assert_problem
+
+SECRET = "a secret of the tests, long enough for HS256"
+
+
+def test_a_login_gives_a_bearer_token_that_nobody_may_cache(client):
+    answer = client.post_json("/login", {"username": "admin", "password": PASSWORD}, status=200)
+
+    assert answer.json.keys() == {"access_token", "token_type", "expires_in"}
+    assert (answer.json["token_type"], answer.json["expires_in"]) == ("Bearer", 300)
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.content_type == "application/json"
+
+
+@pytest.mark.parametrize("lifetime", [1, 86400])
+@pytest.mark.usefixtures("users")
+def test_a_token_names_its_user_and_lives_as_long_as_configured(make_client, database, lifetime):
+    client = make_client(**{"jwt.lifetime_seconds": str(lifetime)})
+
+    answer = client.post_json("/login", {"username": "reader", "password": PASSWORD}).json
+
+    claims = jwt.decode(answer["access_token"], SECRET, algorithms=["HS256"])
+    with database.reader.connect() as connection:
+        user_id = connection.execute(select(User.id).where(User.username == "reader")).scalar_one()
+    assert claims["sub"] == str(user_id)
+    assert claims["exp"] - claims["iat"] == answer["expires_in"] == lifetime
+
+
+def test_a_token_that_was_logged_in_for_works(client):
+    headers = client.log_in()
+
+    client.post_json("/products", {"name": "Lamp", "description": ""}, headers=headers, status=201)
+
+
+class CountingHasher:
+    def __init__(self, hasher):
+        self._hasher = hasher
+        self.verified = []
+
+    def verify(self, hashed, password):
+        self.verified.append((hashed, password))
+        return self._hasher.verify(hashed, password)
+
+    def check_needs_rehash(self, hashed):
+        return self._hasher.check_needs_rehash(hashed)
+
+
+def test_failed_logins_are_alike_to_the_byte_and_cost_one_verification_each(send, database, monkeypatch):
+    with database.sessions.begin() as session:
+        session.execute(update(User).where(User.username == "reader").values(disabled=True))
+    hasher = CountingHasher(accounts._hasher)
+    monkeypatch.setattr(accounts, "_hasher", hasher)
+
+    attempts = (("admin", "wrong"), ("nobody", "wrong"), ("reader", PASSWORD), ("ADMIN", PASSWORD), ("", ""))
+    answers = [send("POST", "/login", {"username": name, "password": password}) for name, password in attempts]
+
+    for answer in answers:
+        assert_problem(answer, "wrong-credentials")
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="productagg"'
+    assert len({answer.body for answer in answers}) == 1
+    assert len({frozenset(answer.headers) for answer in answers}) == 1
+    assert [password for _, password in hasher.verified] == [password for _, password in attempts]
+
+
+def test_verifying_nobodys_password_takes_as_much_work_as_anybodys():
+    assert not accounts._hasher.check_needs_rehash(accounts._NOBODYS_HASH)
+
+
+def test_a_login_renews_a_hash_with_the_parameters_of_the_past(client, database):
+    past = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+    with database.sessions.begin() as session:
+        session.execute(update(User).where(User.username == "reader").values(password_hash=past))
+
+    client.log_in("reader")
+
+    with database.reader.connect() as connection:
+        stored = connection.execute(select(User.password_hash).where(User.username == "reader")).scalar_one()
+    assert not accounts._hasher.check_needs_rehash(stored)
+    client.log_in("reader")
+
+
+def test_a_login_locks_nothing_while_the_password_is_verified(client):
+    """On SQLite there is one writer at a time: whoever guesses at passwords must not be it."""
+    writer, _ = client.app.registry["engines"]
+    taken = []
+    event.listen(writer, "checkout", lambda *_: taken.append("a connection for writing"))
+
+    client.log_in("admin")
+    client.post_json("/login", {"username": "admin", "password": "wrong"}, status=401)
+
+    assert taken == []
+
+
+def test_a_password_is_taken_letter_by_letter(client, database, send):
+    with database.sessions.begin() as session:
+        accounts.add(session, "Žofie", " pä ss\0\n", "reader")
+
+    assert send("POST", "/login", {"username": "Žofie", "password": " pä ss\0\n"}).status_int == 200
+    for wrong in ("pä ss\0\n", " pä ss", " PÄ SS\0\n"):
+        assert_problem(send("POST", "/login", {"username": "Žofie", "password": wrong}), "wrong-credentials")
+
+
+def test_a_password_is_not_in_the_log(send, caplog):
+    caplog.set_level("DEBUG")
+
+    send("POST", "/login", {"username": "admin", "password": "hunter2"})
+
+    assert caplog.records
+    assert "hunter2" not in caplog.text

@@ -1,0 +1,158 @@
+"""`pserve` for real: what the server refuses before the application sees it, and how it ends."""
+
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from webob import Response
+
+from tests.functional.problems import assert_problem
+
+PSERVE = Path(sys.executable).with_name("pserve")
+
+
+class Server:
+    """A running `pserve`. Its log goes to a file; `port` is the one that it got."""
+
+    def __init__(self, process, log):
+        self.process = process
+        self._log = log
+        deadline = time.monotonic() + 30
+        while (match := re.search(r"productagg serves on http://127\.0\.0\.1:(\d+)", self.log())) is None:
+            assert process.poll() is None and time.monotonic() < deadline, self.log()
+            time.sleep(0.02)
+        self.port = int(match[1])
+
+    def log(self):
+        return self._log.read_text()
+
+    def send(self, *parts):
+        """Send bytes as they are; returns the first answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            for part in parts:
+                connection.sendall(part)
+            received = connection.makefile("rb")
+            lines = []
+            while (line := received.readline()).strip():
+                lines.append(line)
+            head = b"".join(lines)
+            length = re.search(rb"(?i)content-length: (\d+)", head)
+            body = received.read(int(length[1])) if length else b""
+        return Response.from_file(io.BytesIO(head + b"\r\n" + body))
+
+    def stop(self, how=signal.SIGTERM):
+        """Ask it to end; returns its exit code."""
+        self.process.send_signal(how)
+        return self.process.wait(timeout=20)
+
+
+@contextmanager
+def serving(database, directory):
+    log = directory / "log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [PSERVE, "development.ini", "http_host=127.0.0.1", "http_port=0"],
+            stdout=stream,
+            stderr=stream,
+            env={**os.environ, "DATABASE_URL": database.url},
+        )
+        try:
+            server = Server(process, log)
+            database.empty()  # of the admin that the first start makes
+            yield server
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(migrated_database, tmp_path_factory):
+    """One server for all tests of this module that leave it running."""
+    with serving(migrated_database, tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+POST = b"POST /products HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+REFUSED = {
+    "no request line": (b"NONSENSE\r\n\r\n", "malformed-request"),
+    "not HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "malformed-request"),
+    "a header without a colon": (b"GET / HTTP/1.1\r\nnonsense\r\n\r\n", "malformed-request"),
+    "a space before the colon": (b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n", "malformed-request"),
+    "a bare line feed in a header": (b"GET / HTTP/1.1\r\nX: a\nY: b\r\n\r\n", "malformed-request"),
+    "a length that is no number": (POST + b"Content-Length: x\r\n\r\n", "malformed-request"),
+    "two lengths": (POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "malformed-request"),
+    "a chunk that is none": (POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "malformed-request"),
+    "large headers": (b"GET / HTTP/1.1\r\nX: " + b"x" * 270_000 + b"\r\n\r\n", "headers-too-large"),
+    "a long path": (b"GET /" + b"x" * 270_000 + b" HTTP/1.1\r\n\r\n", "headers-too-large"),
+    "a large body": (POST + b"Content-Length: 1048577\r\n\r\n", "body-too-large"),
+    "a large body in chunks": (
+        POST + b"Transfer-Encoding: chunked\r\n\r\n100001\r\n" + b" " * 1_048_577 + b"\r\n0\r\n\r\n",
+        "body-too-large",
+    ),
+    "an encoding that it does not know": (POST + b"Transfer-Encoding: gzip\r\n\r\n", "not-implemented"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_the_server_refuses_is_a_problem_too(server, what):
+    request, code = REFUSED[what]
+
+    answer = server.send(request)
+
+    assert_problem(answer, code)
+    assert answer.headers["Connection"] == "close"
+    assert answer.headers.getall("Content-Length") == [str(len(answer.body))]
+    assert "Server" not in answer.headers
+
+
+def test_what_the_server_refuses_is_logged_with_the_id_that_was_sent(server):
+    request = POST + b"X-Request-ID: find-me-413\r\nContent-Length: 1048577\r\n\r\n"
+
+    answer = server.send(request)
+
+    assert answer.headers["X-Request-ID"] == "find-me-413"
+    [line] = [line for line in server.log().splitlines() if "find-me-413" in line]
+    assert " 413 " in line
+
+
+def test_what_it_does_not_refuse_it_answers_as_the_application_does(server):
+    answer = server.send(b"GET /products HTTP/1.1\r\nHost: example.org\r\nX-Request-ID: find-me-200\r\n\r\n")
+
+    assert (answer.status_int, answer.json) == (200, [])
+    assert answer.headers["X-Request-ID"] == "find-me-200"
+    assert "Server" not in answer.headers
+    [line] = [line for line in server.log().splitlines() if "find-me-200" in line]
+    assert re.search(r"INFO +\[productagg\.access\] \[find-me-200\] GET /products 200 ", line)
+
+
+def test_a_method_that_nobody_knows_is_not_allowed(server):
+    assert_problem(server.send(b"BREW /products HTTP/1.1\r\nHost: localhost\r\n\r\n"), "method-not-allowed")
+
+
+def test_a_body_that_passes_the_server_still_has_to_pass_the_application(server):
+    body = b'{"username": "x", "password": "%s"}' % (b"x" * 270_000)
+    head = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+    for length in (b"Content-Length: %d\r\n\r\n%s" % (len(body), body), b"Transfer-Encoding: chunked\r\n\r\n"):
+        chunk = b"" if b"Content-Length" in length else b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        assert_problem(server.send(head + length + chunk), "body-too-large")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_the_server_ends_in_good_order_when_told_to(database, tmp_path, how):
+    with serving(database, tmp_path) as server:
+        # A client that has sent half of its request does not keep it from ending.
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            connection.sendall(POST + b"Content-Length: 100\r\n\r\n{")
+            server.send(b"GET /health/live HTTP/1.1\r\n\r\n")
+
+            assert server.stop(how) == 0
+        assert "Traceback" not in server.log()

@@ -1,0 +1,94 @@
+"""What stops the start of the web service, and how it says so: a line per fault, no traceback, no secret."""
+
+import pytest
+from sqlalchemy import text
+
+from productagg import accounts, main
+from productagg.models import SCHEMA_REVISION
+from tests.conftest import ini
+
+
+def start(database, **options):
+    """Start on a configuration that cannot be used; returns the lines that say why."""
+    with pytest.raises(SystemExit) as stopped:
+        main({}, **ini(database, None, **options))
+    message = stopped.value.code
+    assert isinstance(message, str)
+    assert stopped.value.__suppress_context__
+    return message.splitlines()
+
+
+def test_a_database_without_tables_is_refused_with_the_command_that_makes_them(blank_database):
+    [line] = start(blank_database)
+
+    assert "revision none" in line and SCHEMA_REVISION in line
+    assert "alembic -c CONFIG_URI upgrade head" in line
+
+
+def test_a_database_of_another_version_is_refused(blank_database):
+    with blank_database.writer.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('9999')"))
+
+    [line] = start(blank_database)
+
+    assert "revision 9999" in line and "upgrade head" in line
+
+
+def test_every_wrong_setting_has_its_line_and_no_secret_is_shown(database):
+    lines = start(
+        database,
+        **{
+            "jwt.secret": "hunter2",
+            "offers.refresh_token": "hunter2\n",
+            "sqlalchemy.url": "mysql://root:hunter2@db/x",
+            "sync.workers": "many",
+            "log.format": "xml",
+        },
+    )
+
+    assert all(line.startswith("productagg: ") for line in lines)
+    named = ["DATABASE_URL", "JWT_SECRET", "SYNC_WORKERS", "LOG_FORMAT"]
+    assert sorted(line.split()[1] for line in lines if "allowed" in line) == sorted(named)
+    assert "hunter2" not in "".join(lines)
+
+
+def test_in_production_the_secrets_that_everybody_knows_are_refused(database):
+    lines = start(
+        database,
+        **{
+            "productagg.mode": "production",
+            "jwt.secret": "development-jwt-secret-that-everybody-knows",
+            "offers.refresh_token": "development-refresh-token",
+            "admin.password": "admin",
+        },
+    )
+
+    assert sorted(line.split()[1] for line in lines) == ["ADMIN_PASSWORD", "JWT_SECRET", "OFFERS_REFRESH_TOKEN"]
+
+
+def test_a_database_that_cannot_be_reached_is_named_as_the_reason(postgresql):
+    url = "postgresql://somebody:hunter2@127.0.0.1:9/nowhere"
+
+    lines = start(postgresql, **{"sqlalchemy.url": url})
+
+    assert lines
+    assert "127.0.0.1" in lines[0] and "refused" in lines[0]
+    assert "hunter2" not in "".join(lines)
+
+
+def test_the_first_start_makes_the_admin_and_the_next_ones_leave_the_users_alone(make_client, database):
+    for password in ("first password", "second password"):
+        client = make_client(**{"admin.username": "root", "admin.password": password})
+
+    client.log_in("root", "first password")
+    client.post_json("/login", {"username": "root", "password": "second password"}, status=401)
+    with database.sessions() as session:
+        assert [user.username for user in accounts.listing(session)] == ["root"]
+
+
+def test_without_a_password_no_admin_is_made(make_client, database):
+    make_client()
+
+    with database.sessions() as session:
+        assert accounts.listing(session) == []
