@@ -24,8 +24,11 @@ def run() -> None:
     engine = writer_engine(settings.database_url)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
+            # Another release's migrations may take their time; a table's lock is waited for as long as always.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
         context.configure(
             connection=connection,
             target_metadata=Base.metadata,

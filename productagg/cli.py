@@ -1,6 +1,8 @@
 """The `productagg` command: one sync pass for cron, users, the sample catalogue, the sandbox Offers service."""
 
+import configparser
 import json
+import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +11,7 @@ from importlib.resources import files
 
 import click
 import plaster
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg import accounts, catalog, logs
@@ -17,6 +19,8 @@ from productagg.db import SchemaError, check_schema, writer_engine
 from productagg.sandbox.command import sandbox
 from productagg.settings import Settings, SettingsError
 from productagg.sync import Synchronizer
+
+log = logging.getLogger(__name__)
 
 _SHORTEST_PASSWORD = 8
 
@@ -34,25 +38,37 @@ def _sessions(uri: str) -> Iterator[tuple[Settings, sessionmaker[Session]]]:
     """The settings and the database that the ini file and the environment name. What is wrong with them is one line."""
     try:
         plaster.setup_logging(uri)
-        settings = Settings.load(plaster.get_settings(uri, "app:main"))
+        ini = plaster.get_settings(uri, "app:main")
+    except (plaster.PlasterError, configparser.Error) as error:
+        raise _CannotRun(f"{uri}: {_one_line(error)}") from None
+    except OSError as error:
+        raise _CannotRun(f"{uri}: {error.strerror}") from None
+    try:
+        settings = Settings.load(ini)
         logs.configure(settings.log_format)
         engine = writer_engine(settings.database_url)
         try:
-            with engine.connect() as connection:
+            with _usable(DBAPIError), engine.connect() as connection:
                 check_schema(connection)
-            yield settings, sessionmaker(engine)
+            # What goes wrong later and is not the connection's fault is ours: that wants a traceback.
+            with _usable(OperationalError):
+                yield settings, sessionmaker(engine)
         finally:
             engine.dispose()
     except (SettingsError, SchemaError) as error:
         raise _CannotRun(str(error)) from None
-    except FileNotFoundError as error:
-        raise _CannotRun(f"{uri}: {error.strerror}") from None
-    except OperationalError as error:
-        raise _CannotRun(f"the database cannot be used: {_one_line(error)}") from None
 
 
-def _one_line(error: SQLAlchemyError) -> str:
-    return " ".join(str(getattr(error, "orig", error)).split())
+@contextmanager
+def _usable(kind: type[DBAPIError]) -> Iterator[None]:
+    try:
+        yield
+    except kind as error:
+        raise _CannotRun(f"the database cannot be used: {_one_line(error.orig)}") from None
+
+
+def _one_line(error: BaseException | None) -> str:
+    return " ".join(str(error).split())
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -76,7 +92,13 @@ def sync(config_uri: str) -> None:
     with _sessions(config_uri) as (settings, sessions), Synchronizer(settings, sessions) as synchronizer:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: synchronizer.interrupt())
-        report = synchronizer.run()
+        try:
+            report = synchronizer.run()
+        except OperationalError:
+            raise
+        except Exception:
+            log.exception("the pass crashed")
+            raise SystemExit(2) from None
     click.echo(f"sync: {report}")
     raise SystemExit(report.exit_code)
 

@@ -33,11 +33,10 @@ _LOST = (
 
 
 class NoToken(Exception):
-    """There is no access token to be had before `until`; the message says why."""
+    """There is no access token to be had, not before `until` if that is known; the message says why."""
 
-    def __init__(self, reason: str, until: datetime) -> None:
-        super().__init__(f"{reason}; nothing is asked before {until:%H:%M:%S} UTC")
-        self.until = until
+    def __init__(self, reason: str, until: datetime | None = None) -> None:
+        super().__init__(reason if until is None else f"{reason}; nothing is asked before {until:%H:%M:%S} UTC")
 
 
 class Issued(NamedTuple):
@@ -85,23 +84,27 @@ class TokenKeeper:
 
     def reject(self, value: str) -> None:
         """The Offers service did not accept this token: nobody shall use it again."""
-        with self._lock:
-            if self._known is not None and self._known.value == value:
-                self._known = None
         with self._sessions.begin() as session:
             session.execute(
                 update(UpstreamToken)
                 .where(UpstreamToken.account == self._account, UpstreamToken.access_token == value)
                 .values(access_token=None, expires_at=None)
             )
+        # Only now: another thread that finds none here looks there, and must not bring the rejected one back.
+        with self._lock:
+            if self._known is not None and self._known.value == value:
+                self._known = None
 
     def block(self, until: datetime, reason: str) -> None:
-        """Keep everybody from asking the Offers service for anything before `until`."""
+        """Keep everybody from asking the Offers service for anything before `until`, or longer if that is known."""
         with self._sessions.begin() as session:
             _ensure_row(session, self._account)
             session.execute(
                 update(UpstreamToken)
-                .where(UpstreamToken.account == self._account)
+                .where(
+                    UpstreamToken.account == self._account,
+                    or_(UpstreamToken.blocked_until.is_(None), UpstreamToken.blocked_until < until),
+                )
                 .values(blocked_until=until, blocked_reason=reason)
             )
 
@@ -123,7 +126,7 @@ class TokenKeeper:
             if ours:
                 return self._refresh()
             if _now() >= give_up_at:
-                raise NoToken("somebody else is fetching an access token and does not finish", give_up_at)
+                raise NoToken("somebody else is fetching an access token and does not finish")
             time.sleep(_POLL_SECONDS)
 
     def _read_or_claim(self) -> tuple[Issued | None, bool]:
@@ -171,8 +174,8 @@ class TokenKeeper:
             if issued is not None:
                 row.access_token, row.expires_at = issued
                 return issued
-            refused = NoToken(_LOST, _now() + _RETRY_REFUSED_TOKEN)
-            row.blocked_until, row.blocked_reason = refused.until, _LOST
+            row.blocked_until, row.blocked_reason = _now() + _RETRY_REFUSED_TOKEN, _LOST
+            refused = NoToken(_LOST, row.blocked_until)
         log.warning("%s", refused)
         raise refused
 

@@ -6,6 +6,7 @@ without a reset on return, so that a public read costs no round trip but its own
 """
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def reader_engine(url: URL) -> Engine:
 def _engine(url: URL, **options: Any) -> Engine:
     if url.get_backend_name() == "sqlite":
         assert url.database is not None
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # connecting says it better
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(url, connect_args={"timeout": _LOCK_TIMEOUT_SECONDS}, **options)
         event.listen(engine, "connect", _prepare_sqlite)
         return engine

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from productagg.models import Offer, OfferPrice, ProductPrice
+from productagg.models import Base, Offer, OfferPrice, ProductPrice
 from productagg.prices import summarise
 
 
@@ -114,7 +114,9 @@ def _upsert(statement: postgresql.Insert | sqlite.Insert) -> postgresql.Insert |
     )
 
 
+# The table, not the class: for a class, SQLAlchemy would send one upsert per row.
+_OFFERS = Base.metadata.tables[Offer.__tablename__]
 _UPSERTS = {
-    "postgresql": _upsert(postgresql.insert(Offer)),
-    "sqlite": _upsert(sqlite.insert(Offer)),
+    "postgresql": _upsert(postgresql.insert(_OFFERS)),
+    "sqlite": _upsert(sqlite.insert(_OFFERS)),
 }

@@ -6,6 +6,7 @@ is open while the network is waited for, and only a whole, valid list ever chang
 """
 
 import logging
+import math
 import queue
 import socket
 import threading
@@ -18,6 +19,7 @@ from typing import Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from uuid_utils.compat import uuid7
 
@@ -35,7 +37,7 @@ Answer = TypeVar("Answer")
 _BATCH_PER_WORKER = 8
 # The most exchanges that one product can need: authenticate, fetch, register, fetch again, each with a second try.
 _EXCHANGES_PER_PRODUCT = 6
-_LEASE_MARGIN_SECONDS = 30
+_LEASE_MARGIN = timedelta(seconds=30)
 # Due a little early rather than a cron tick late: this, but at most a tenth of the interval.
 _TICK_TOLERANCE = timedelta(seconds=5)
 _LONGEST_BACKOFF = timedelta(hours=1)
@@ -101,8 +103,7 @@ class Synchronizer:
         self._sessions = sessions
         self._interval = timedelta(seconds=settings.sync_interval_seconds)
         self._workers = settings.sync_workers
-        exchanges = _BATCH_PER_WORKER * _EXCHANGES_PER_PRODUCT
-        self._lease = timedelta(seconds=exchanges * settings.offers_timeout_seconds + _LEASE_MARGIN_SECONDS)
+        self._longest_fetch = timedelta(seconds=_EXCHANGES_PER_PRODUCT * settings.offers_timeout_seconds)
         refresh_token = settings.offers_refresh_token.reveal()
         self._client = OffersClient(settings.offers_base_url, refresh_token, settings.offers_timeout_seconds)
         self._tokens = TokenKeeper(
@@ -178,6 +179,8 @@ class Synchronizer:
     def _claim(self, which: ColumnElement[bool], limit: int) -> list[Claim]:
         """Take the leases of up to `limit` products, the longest due first, skipping those that somebody works on."""
         now = _now()
+        # As long as the work can take at worst, and no longer: a killed pass's products wait for its end.
+        leased_until = now + math.ceil(limit / self._workers) * self._longest_fetch + _LEASE_MARGIN
         due = (
             select(ProductSync.product_id)
             .where(which, or_(ProductSync.leased_until.is_(None), ProductSync.leased_until <= now))
@@ -189,7 +192,7 @@ class Synchronizer:
         lease = (
             update(ProductSync)
             .where(ProductSync.product_id == due.c.product_id)
-            .values(leased_until=now + self._lease)
+            .values(leased_until=leased_until)
             .returning(ProductSync.product_id)
             .execution_options(synchronize_session=False)
         )
@@ -204,8 +207,7 @@ class Synchronizer:
                 .order_by(ProductSync.next_sync_at, Product.id)
             )
             return [
-                Claim(row.id, row.name, row.description, row.registration == "registered", now + self._lease)
-                for row in rows
+                Claim(row.id, row.name, row.description, row.registration == "registered", leased_until) for row in rows
             ]
 
     def _settle(self, outcomes: Sequence[Outcome], report: Report) -> None:
@@ -216,10 +218,13 @@ class Synchronizer:
         now = _now()
         by_id = {each.claim.product_id: each for each in outcomes}
         with self._sessions.begin() as session:
-            locked = select(ProductSync).where(ProductSync.product_id.in_(by_id)).with_for_update()
+            # The products first, as whoever removes or changes one does: the other way round is a deadlock.
+            kept = select(Product.id).where(Product.id.in_(by_id)).order_by(Product.id)
+            session.execute(kept.with_for_update(read=True, key_share=True))
+            locked = select(ProductSync).where(ProductSync.product_id.in_(by_id)).order_by(ProductSync.product_id)
             rows = [
                 row
-                for row in session.scalars(locked.order_by(ProductSync.product_id))
+                for row in session.scalars(locked.with_for_update())
                 if row.leased_until == by_id[row.product_id].claim.leased_until
             ]
             observations = [
@@ -230,20 +235,20 @@ class Synchronizer:
             differences = reconcile(session, observations, now)
             for row in rows:
                 row.leased_until = None
-                self._record(row, by_id[row.product_id], now, changed=row.product_id in differences)
+                self._record(row, by_id[row.product_id], report.started_at, now)
+                if row.product_id in differences:
+                    row.last_changed_at = now
         report.asked += sum(each.offers is not None or each.error is not None for each in outcomes)
         report.changed += len(differences)
         report.closed += sum(len(difference.closed) for difference in differences.values())
         report.failed += sum(each.error is not None for each in outcomes)
 
-    def _record(self, row: ProductSync, outcome: Outcome, now: datetime, *, changed: bool) -> None:
+    def _record(self, row: ProductSync, outcome: Outcome, started_at: datetime, now: datetime) -> None:
         if outcome.registered and row.registration != "registered":
             row.registration, row.registered_at = "registered", now
         if outcome.offers is not None:
             row.last_synced_at, row.failures, row.last_error = now, 0, None
-            row.next_sync_at = now + self._interval - min(_TICK_TOLERANCE, self._interval / 10)
-            if changed:
-                row.last_changed_at = now
+            row.next_sync_at = self._next(started_at, self._interval, now)
         elif outcome.error is not None:
             if row.failures == 0:
                 log.warning("product %s: %s", row.product_id, outcome.error)
@@ -251,7 +256,11 @@ class Synchronizer:
                 row.registration = "failed"
             row.failures += 1
             row.last_error = str(outcome.error)
-            row.next_sync_at = now + self._backoff(row.failures)
+            row.next_sync_at = self._next(started_at, self._backoff(row.failures), now)
+
+    def _next(self, started_at: datetime, delay: timedelta, now: datetime) -> datetime:
+        """`delay` after this pass started: counted from its end, a long pass would make cron's next one too early."""
+        return max(now, started_at + delay - min(_TICK_TOLERANCE, self._interval / 10))
 
     def _backoff(self, failures: int) -> timedelta:
         """The first failure is tried again by the next pass; then 1, 3, 7 … intervals later, at most an hour."""
@@ -266,8 +275,12 @@ class Synchronizer:
             raise
         except UpstreamError as error:
             # Not one product's failure: without a token nobody can ask for anything.
-            raise NoToken(f"no access token: {error}", _now()) from error
+            raise NoToken(f"no access token: {error}") from error
         return Issued(token.value, token.expires_at)
+
+
+class _Stopped(Exception):
+    """Nobody is asked for anything any more; the fetcher knows why."""
 
 
 class _Fetcher:
@@ -277,47 +290,74 @@ class _Fetcher:
         self._client = client
         self._tokens = tokens
         self._interrupted = interrupted
+        self._lock = threading.Lock()
         self.stopped_by: str | None = None
 
     def fetch(self, claim: Claim) -> Outcome:
-        """Ask for a claimed product's offers, registering it first where needed. Raises nothing of the network's."""
+        """Ask for a claimed product's offers, registering it first where needed. Raises only what the database does."""
         registered = claim.registered
-        if self._interrupted.is_set():
-            self.stopped_by = "interrupted"
-        if self.stopped_by is not None:
-            return Outcome(claim, registered)
         try:
             if not registered:
                 self._register(claim)
                 registered = True
             try:
-                found = self._with_token(lambda token: self._client.offers(token, claim.product_id))
+                found = self._offers(claim)
             except NotRegistered:
                 log.warning("product %s: the Offers service forgot it; registering it again", claim.product_id)
+                registered = False
                 self._register(claim)
-                found = self._with_token(lambda token: self._client.offers(token, claim.product_id))
-        except NoToken as error:
-            self.stopped_by = str(error)
+                registered = True
+                found = self._offers(claim)
+        except _Stopped:
+            return Outcome(claim, registered)
         except Busy as error:
-            self._tokens.block(error.retry_at, str(error))
-            self.stopped_by = str(error)
+            self._stop_for(error)
+            return Outcome(claim, registered)
         except UpstreamError as error:
             return Outcome(claim, registered, error=error)
-        else:
-            return Outcome(claim, registered, {id_: State(*state) for id_, state in found.items()})
-        return Outcome(claim, registered)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:
+            # A fault of ours that this one product brings to light must not stop the others.
+            log.exception("product %s", claim.product_id)
+            return Outcome(claim, registered, error=UpstreamError(f"a fault in productagg: {type(error).__name__}"))
+        return Outcome(claim, registered, {id_: State(*state) for id_, state in found.items()})
 
     def _register(self, claim: Claim) -> None:
         self._with_token(lambda token: self._client.register(token, claim.product_id, claim.name, claim.description))
 
+    def _offers(self, claim: Claim) -> dict[UUID, tuple[int, int]]:
+        return self._with_token(lambda token: self._client.offers(token, claim.product_id))
+
     def _with_token(self, ask: Callable[[str], Answer]) -> Answer:
         """Ask with the shared token; once more with a new one if it is refused."""
-        token = self._tokens.get()
+        token = self._token()
         try:
             return ask(token)
         except Unauthorized:
             self._tokens.reject(token)
-            return ask(self._tokens.get())
+            return ask(self._token())
+
+    def _token(self) -> str:
+        """The shared token, before each exchange. Raises _Stopped if there shall be no more."""
+        # One worker at a time: what stops it also stops those that waited for it.
+        with self._lock:
+            if self._interrupted.is_set() and self.stopped_by is None:
+                self.stopped_by = "interrupted"
+            if self.stopped_by is not None:
+                raise _Stopped
+            try:
+                return self._tokens.get()
+            except NoToken as error:
+                self.stopped_by = str(error)
+                raise _Stopped from error
+            except Busy as error:
+                self._stop_for(error)
+                raise _Stopped from error
+
+    def _stop_for(self, error: Busy) -> None:
+        self.stopped_by = str(error)
+        self._tokens.block(error.retry_at, str(error))
 
 
 class Background:

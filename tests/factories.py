@@ -1,0 +1,81 @@
+"""Makes what many tests start from, and reads back what they look at."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from sqlalchemy import select, update
+
+from productagg import catalog
+from productagg.models import ProductSync
+from tests.conftest import REFRESH_TOKEN
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def make_product(database, name="Kettle", description="Boils water", **sync) -> UUID:
+    """A committed product that is due; `sync` sets columns of its product_sync row."""
+    return make_products(database, 1, name, description, **sync)[0]
+
+
+def make_products(database, count, name="Kettle", description="Boils water", **sync) -> list[UUID]:
+    """`count` products, the first one due the longest."""
+    product_ids = []
+    with database.sessions.begin() as session:
+        for number in range(count):
+            unique = f"{name} {number}" if count > 1 else name
+            product_ids.append(catalog.create(session, unique, description, LONG_AGO + timedelta(seconds=number)))
+            session.flush()
+        if sync:
+            session.execute(update(ProductSync).where(ProductSync.product_id.in_(product_ids)).values(**sync))
+    return product_ids
+
+
+def make_due(database):
+    """Make every product due again, in the order of creation."""
+    with database.sessions.begin() as session:
+        for number, row in enumerate(session.scalars(select(ProductSync).order_by(ProductSync.product_id))):
+            row.next_sync_at = LONG_AGO + timedelta(seconds=number)
+
+
+def states(*pairs) -> dict[UUID, tuple[int, int]]:
+    """Offers with ids of their own: `states((price, items in stock), …)`."""
+    return {uuid4(): pair for pair in pairs}
+
+
+def rows(database, model, **where):
+    """What a table holds, as committed, in the order of its key."""
+    query = select(model.__table__).order_by(*model.__table__.primary_key).filter_by(**where)
+    with database.reader.connect() as connection:
+        return connection.execute(query).all()
+
+
+def sync_row(database, product_id):
+    (row,) = rows(database, ProductSync, product_id=product_id)
+    return row
+
+
+def environment(database, upstream=None, **others):
+    """The environment of a real process that works with this database and Offers service."""
+    return {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": database.url,
+        "OFFERS_BASE_URL": upstream.base_url if upstream else "http://127.0.0.1:9/api/v1",
+        "OFFERS_REFRESH_TOKEN": REFRESH_TOKEN,
+        **others,
+    }
+
+
+def start(*command, env):
+    """Start one of our commands as a process, in the project's directory; its output is one text."""
+    return subprocess.Popen(
+        [Path(sys.executable).with_name(command[0]), *command[1:]],
+        env=env,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )

@@ -1,0 +1,130 @@
+"""An Offers service that tells the tests what it is asked, and passes over it with options of the test's own."""
+
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+import time_machine
+from sqlalchemy import event
+
+from productagg.settings import Settings
+from productagg.sync import Synchronizer
+from tests.conftest import Upstream, ini
+
+# For what one of the two databases does in a way of its own.
+only_sqlite = pytest.mark.parametrize("migrated_database", ["sqlite"], indirect=True)
+only_postgresql = pytest.mark.parametrize("migrated_database", ["postgresql"], indirect=True)
+
+
+class WatchedUpstream(Upstream):
+    """`asked` counts the answered requests for offers by product. `answer_with` may look at a request and answer it
+    itself; `before_offers` runs while an answer with offers is awaited."""
+
+    def __init__(self):
+        self.asked: Counter[UUID] = Counter()
+        self.answer_with = lambda _request: None
+        self.before_offers = lambda _product_id: None
+        self._counting = threading.Lock()
+        super().__init__()
+        self._honest = self.server.service.answer
+
+    def answer(self, request):
+        return self.answer_with(request) or self._honest(request)
+
+    def count(self, endpoint):
+        """How many requests this endpoint was sent, whatever the answer."""
+        return sum(count for (asked, _), count in self.service.requests.copy().items() if asked == endpoint)
+
+    def _current(self, product_id, when):
+        with self._counting:
+            self.asked[product_id] += 1
+        self.before_offers(product_id)
+        return super()._current(product_id, when)
+
+
+@pytest.fixture
+def upstream(monkeypatch):
+    upstream = WatchedUpstream()
+    monkeypatch.setattr(upstream.service, "answer", upstream.answer)
+    with upstream.server:
+        yield upstream
+
+
+@pytest.fixture
+def clock():
+    """The wall clock, which a test can move: `clock.shift(seconds)`. It also goes on by itself."""
+    with time_machine.travel(datetime.now(UTC)) as clock:
+        yield clock
+
+
+class Gate:
+    """Holds an exchange up: `entered` is set when somebody waits at the gate, `open` lets everybody pass."""
+
+    def __init__(self):
+        self.entered = threading.Event()
+        self.open = threading.Event()
+
+    def __call__(self, *_):
+        self.entered.set()
+        assert self.open.wait(20), "nobody opened the gate"
+
+
+@pytest.fixture
+def gate(upstream):
+    """Every answer with offers waits here."""
+    gate = upstream.before_offers = Gate()
+    yield gate
+    gate.open.set()
+
+
+@pytest.fixture
+def make_synchronizer(database, upstream):
+    """Make one with options of its own: `make_synchronizer(**{"sync.workers": "1"})`."""
+    made = []
+
+    def make(**options):
+        settings = Settings.load(ini(database, upstream, **options), environ={})
+        made.append(Synchronizer(settings, database.sessions))
+        return made[-1]
+
+    yield make
+    for synchronizer in made:
+        with synchronizer:
+            pass
+
+
+@pytest.fixture
+def one_by_one(make_synchronizer):
+    """A synchronizer with one worker, which asks in the order in which products are due."""
+    return make_synchronizer(**{"sync.workers": "1"})
+
+
+@contextmanager
+def before_statement(engine, beginning, act):
+    """Call `act(statement)` before each statement that begins like this is sent to the database."""
+
+    def look(_connection, _cursor, statement, *_):
+        if statement.startswith(beginning):
+            act(statement)
+
+    event.listen(engine, "before_cursor_execute", look)
+    try:
+        yield
+    finally:
+        event.remove(engine, "before_cursor_execute", look)
+
+
+def crash(_statement):
+    raise ZeroDivisionError
+
+
+def wait_until(condition, seconds=15):
+    """Poll until the condition holds; fail if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)

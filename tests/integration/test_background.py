@@ -1,0 +1,93 @@
+"""The threads that sync a new product without waiting for the next pass."""
+
+from uuid import uuid4
+
+import pytest
+
+from productagg.models import Offer
+from productagg.sandbox import Fault
+from productagg.sync import Background, Synchronizer
+from tests.factories import make_product, make_products, rows, states, sync_row
+
+
+@pytest.fixture
+def background(synchronizer):
+    background = Background(synchronizer)
+    yield background
+    background.wait()
+
+
+def test_a_submitted_product_is_registered_and_fetched(database, upstream, background):
+    product_id = make_product(database)
+    upstream.offer(product_id, states((100, 5)))
+
+    background.submit(product_id)
+    background.wait()
+
+    assert sync_row(database, product_id).registration == "registered"
+    assert [row.price for row in rows(database, Offer)] == [100]
+
+
+def test_whoever_submits_does_not_wait_for_the_service(database, upstream, background, gate):
+    product_id = make_product(database)
+
+    background.submit(product_id)
+
+    assert gate.entered.wait(10)
+    assert sync_row(database, product_id).last_synced_at is None
+
+
+def test_a_product_that_is_gone_is_no_matter(database, upstream, background):
+    product_id = make_product(database)
+
+    background.submit(uuid4())
+    background.submit(product_id)
+    background.wait()
+
+    assert upstream.asked == {product_id: 1}
+
+
+def test_an_exception_ends_no_thread_and_is_logged(database, background, monkeypatch, caplog):
+    synced = []
+
+    def fail(_synchronizer, product_id):
+        synced.append(product_id)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Synchronizer, "sync_product", fail)
+    product_ids = [uuid4() for _ in range(10)]
+
+    for product_id in product_ids:
+        background.submit(product_id)
+    background.wait()
+
+    assert sorted(synced) == sorted(product_ids)
+    assert caplog.text.count("waits for the next pass") == 10
+
+
+def test_why_a_product_has_to_wait_is_logged(database, upstream, background, caplog):
+    product_id = make_product(database)
+    upstream.faults.replace([Fault("rate_limit", {"retry_after": 60})])
+
+    background.submit(product_id)
+    background.wait()
+
+    assert f"product {product_id} waits for the next pass: the Offers service answered 429" in caplog.text
+
+
+def test_a_full_backlog_blocks_nobody_and_what_it_drops_is_due_in_the_next_pass(
+    database, upstream, background, synchronizer, gate
+):
+    product_ids = make_products(database, 150)
+    # Both threads are held up, so that what is submitted piles up
+    background.submit(product_ids[0])
+    assert gate.entered.wait(10)
+    for product_id in product_ids[1:]:
+        background.submit(product_id)
+    gate.open.set()
+    background.wait()
+    assert 100 <= len(upstream.asked) < 150
+
+    synchronizer.run()
+
+    assert upstream.asked == dict.fromkeys(product_ids, 1)

@@ -1,0 +1,163 @@
+"""Products: creating, changing, removing, finding and paging through them."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from productagg import catalog
+from productagg.models import Product, ProductSync
+from tests.factories import LONG_AGO, make_product, make_products, rows, sync_row
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+LATER = NOON + timedelta(minutes=1)
+
+
+def test_a_new_product_is_at_version_1_and_due_for_registration_at_once(database):
+    with database.sessions.begin() as session:
+        product_id = catalog.create(session, "Kettle", "Boils water", NOON)
+
+    assert rows(database, Product) == [(product_id, "Kettle", "Boils water", 1, NOON, NOON)]
+    row = sync_row(database, product_id)
+    assert (row.registration, row.next_sync_at, row.failures, row.leased_until) == ("pending", NOON, 0, None)
+
+
+def test_a_taken_name_is_refused_and_the_session_stays_usable(database):
+    make_product(database, "Kettle")
+
+    with database.sessions.begin() as session:
+        with pytest.raises(catalog.DuplicateName):
+            catalog.create(session, "Kettle", "Another one", NOON)
+        catalog.create(session, "Toaster", "Toasts", NOON)
+
+    assert [row.name for row in rows(database, Product)] == ["Kettle", "Toaster"]
+    assert len(rows(database, ProductSync)) == 2
+
+
+def test_a_change_raises_the_version_and_keeps_what_is_not_given(database):
+    product_id = make_product(database, "Kettle", "Boils water")
+
+    with database.sessions.begin() as session:
+        catalog.change(session, product_id, LATER, name="Better kettle")
+
+    assert rows(database, Product) == [(product_id, "Better kettle", "Boils water", 2, LONG_AGO, LATER)]
+
+
+def test_values_that_the_product_has_already_change_nothing(database):
+    product_id = make_product(database, "Kettle", "Boils water")
+    before = rows(database, Product)
+
+    with database.sessions.begin() as session:
+        catalog.change(session, product_id, LATER, name="Kettle", description="Boils water")
+
+    assert rows(database, Product) == before
+
+
+def test_a_product_cannot_take_anothers_name_and_the_session_stays_usable(database):
+    kettle, toaster = make_product(database, "Kettle"), make_product(database, "Toaster")
+
+    with database.sessions.begin() as session:
+        with pytest.raises(catalog.DuplicateName):
+            catalog.change(session, toaster, LATER, name="Kettle")
+        catalog.change(session, kettle, LATER, description="Whistles")
+
+    assert [(row.name, row.description, row.version) for row in rows(database, Product)] == [
+        ("Kettle", "Whistles", 2),
+        ("Toaster", "Boils water", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda session, product_id: catalog.change(session, product_id, LATER, name="Other", versions=[2, 3]),
+        lambda session, product_id: catalog.remove(session, product_id, versions=[2]),
+    ],
+)
+def test_a_product_that_is_not_at_an_expected_version_is_left_alone(database, act):
+    product_id = make_product(database)
+    before = rows(database, Product)
+
+    with database.sessions.begin() as session, pytest.raises(catalog.StaleVersion):
+        act(session, product_id)
+
+    assert rows(database, Product) == before
+
+
+def test_one_of_several_expected_versions_is_enough(database):
+    product_id = make_product(database)
+
+    with database.sessions.begin() as session:
+        catalog.remove(session, product_id, versions=[7, 1])
+
+    assert rows(database, Product) == []
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda session: catalog.change(session, uuid4(), LATER, name="Other"),
+        lambda session: catalog.remove(session, uuid4()),
+        lambda session: catalog.get(session, uuid4()),
+    ],
+)
+def test_an_unknown_product_is_not_found(session, act):
+    with pytest.raises(catalog.NotFound):
+        act(session)
+
+
+@pytest.mark.parametrize(
+    ("registration", "expected"), [("failed", ("pending", LATER, 0)), ("registered", ("registered", LONG_AGO, 3))]
+)
+def test_only_a_product_that_the_service_refused_is_due_for_another_try_when_it_changes(
+    database, registration, expected
+):
+    product_id = make_product(database, registration=registration, failures=3)
+
+    with database.sessions.begin() as session:
+        catalog.change(session, product_id, LATER, description="New")
+
+    row = sync_row(database, product_id)
+    assert (row.registration, row.next_sync_at, row.failures) == expected
+
+
+def test_pages_lead_through_all_products_in_the_order_of_creation(database):
+    product_ids = make_products(database, 5)
+    seen, after = [], None
+
+    with database.reader.connect() as connection:
+        while True:
+            page = catalog.page(connection, 2, after)
+            assert page.total == 5
+            seen.append([row["id"] for row in page.products])
+            after = page.following
+            if after is None:
+                break
+
+    assert seen == [product_ids[:2], product_ids[2:4], product_ids[4:]]
+
+
+def test_a_page_that_is_just_full_is_the_last_one(database):
+    make_products(database, 2)
+
+    with database.reader.connect() as connection:
+        assert catalog.page(connection, 2).following is None
+
+
+def test_a_page_can_follow_a_product_that_is_gone(database):
+    _, second, third = make_products(database, 3)
+    with database.sessions.begin() as session:
+        catalog.remove(session, second)
+
+    with database.reader.connect() as connection:
+        page = catalog.page(connection, 10, after=second)
+
+    assert [row["id"] for row in page.products] == [third]
+
+
+def test_a_catalogue_is_empty_until_it_has_a_product(session):
+    assert catalog.is_empty(session)
+
+    catalog.create(session, "Kettle", "Boils water", NOON)
+
+    assert not catalog.is_empty(session)

@@ -1,0 +1,126 @@
+"""Engines and sessions on both databases: locks, transactions, times."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import select, text, update
+from sqlalchemy.exc import StatementError
+
+from productagg import catalog
+from productagg.models import Product, ProductSync
+from tests.factories import LONG_AGO, make_product, rows, sync_row
+from tests.integration.conftest import only_postgresql, only_sqlite, wait_until
+
+
+@pytest.fixture(params=["writer", "reader"])
+def connection(request, database):
+    """A connection of either engine."""
+    with getattr(database, request.param).connect() as connection:
+        yield connection
+
+
+@only_sqlite
+def test_sqlite_minds_foreign_keys_and_lets_readers_and_a_writer_work_side_by_side(connection):
+    pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("foreign_keys", "journal_mode")}
+
+    assert pragmas == {"foreign_keys": 1, "journal_mode": "wal"}
+
+
+@only_postgresql
+def test_postgresql_bounds_every_wait_and_speaks_utc(connection):
+    names = ("timezone", "lock_timeout", "statement_timeout", "application_name")
+    options = {name: connection.execute(text(f"SHOW {name}")).scalar() for name in names}
+
+    assert options == {
+        "timezone": "UTC",
+        "lock_timeout": "10s",
+        "statement_timeout": "1min",
+        "application_name": "productagg",
+    }
+
+
+def test_two_writers_wait_for_each_other_and_both_succeed(database):
+    make_product(database)
+
+    def count_up(_number):
+        for _ in range(25):
+            with database.sessions.begin() as session:
+                session.scalars(select(ProductSync).with_for_update()).one().failures += 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(count_up, range(4)))
+
+    assert [row.failures for row in rows(database, ProductSync)] == [100]
+
+
+def test_a_reader_is_not_held_up_by_a_writer_and_sees_nothing_before_the_commit(database):
+    with database.sessions.begin() as session:
+        catalog.create(session, "Kettle", "Boils water", LONG_AGO)
+        session.flush()
+        assert rows(database, Product) == []
+
+    assert len(rows(database, Product)) == 1
+
+
+def test_a_reader_leaves_no_transaction_open(database):
+    with database.reader.connect() as connection:
+        connection.execute(select(Product.id)).all()
+        make_product(database)
+
+        assert len(connection.execute(select(Product.id)).all()) == 1
+
+
+def test_what_a_savepoint_undid_is_gone_and_the_rest_is_kept(database):
+    with database.sessions.begin() as session:
+        catalog.create(session, "Kept", "", LONG_AGO)
+        with pytest.raises(ZeroDivisionError), session.begin_nested():
+            catalog.create(session, "Undone", "", LONG_AGO)
+            session.flush()
+            raise ZeroDivisionError
+
+    assert [row.name for row in rows(database, Product)] == ["Kept"]
+
+
+def test_a_savepoint_that_succeeded_goes_with_its_transaction(database):
+    with pytest.raises(ZeroDivisionError), database.sessions.begin() as session:
+        catalog.create(session, "Kettle", "", LONG_AGO)  # inserts in a savepoint
+        raise ZeroDivisionError
+
+    assert rows(database, Product) == []
+
+
+@pytest.mark.parametrize(
+    "zone", [UTC, timezone(timedelta(hours=5, minutes=45)), timezone(-timedelta(hours=9))], ids=str
+)
+def test_a_time_is_kept_to_the_microsecond_and_comes_back_in_utc(database, zone):
+    product_id = make_product(database)
+    moment = datetime(2026, 10, 25, 1, 30, 0, 123456, tzinfo=UTC)
+
+    with database.writer.begin() as connection:
+        connection.execute(update(ProductSync).values(next_sync_at=moment.astimezone(zone)))
+
+    found = sync_row(database, product_id).next_sync_at
+    assert (found, found.utcoffset()) == (moment, timedelta(0))
+    with database.reader.connect() as connection:
+        earlier = select(ProductSync.product_id).where(ProductSync.next_sync_at < moment + timedelta(microseconds=1))
+        assert connection.scalars(earlier).all() == [product_id]
+
+
+def test_a_time_without_a_zone_is_refused(database):
+    make_product(database)
+
+    with database.writer.begin() as connection, pytest.raises(StatementError, match="naive"):
+        connection.execute(update(ProductSync).values(next_sync_at=datetime(2026, 1, 1)))  # noqa: DTZ001
+
+
+@only_postgresql
+def test_a_connection_that_the_server_cut_is_replaced_unnoticed(database):
+    with database.writer.connect() as connection:
+        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    with database.reader.connect() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        gone = text("SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = :pid")
+        wait_until(lambda: connection.execute(gone, {"pid": pid}).scalar_one())
+
+    assert make_product(database)

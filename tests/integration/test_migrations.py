@@ -1,0 +1,193 @@
+"""The migrations make the tables that the code works with, and the tables hold what they promise."""
+
+import threading
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import delete, insert, inspect, text
+from sqlalchemy.exc import IntegrityError
+
+from alembic import command
+from productagg import catalog
+from productagg.db import SchemaError, check_schema
+from productagg.models import SCHEMA_REVISION, Base, Offer, OfferPrice, Product, ProductPrice, ProductSync, User
+from tests.factories import LONG_AGO, environment, make_product, make_products, rows, start
+from tests.integration.conftest import wait_until
+
+OURS = {table.name for table in Base.metadata.sorted_tables}
+
+
+def tables(database):
+    return set(inspect(database.writer).get_table_names())
+
+
+def test_the_migrations_run_up_down_and_up_again(blank_database):
+    blank_database.migrate()
+    assert tables(blank_database) == OURS | {"alembic_version"}
+
+    blank_database.migrate("base")
+    assert tables(blank_database) == {"alembic_version"}
+
+    blank_database.migrate()
+    assert tables(blank_database) == OURS | {"alembic_version"}
+
+
+def test_the_migrated_tables_are_those_of_the_models(blank_database, monkeypatch):
+    blank_database.migrate()
+    monkeypatch.setenv("DATABASE_URL", blank_database.url)
+
+    command.check(Config("development.ini"))
+
+
+def test_the_code_expects_the_newest_migration():
+    assert ScriptDirectory.from_config(Config("development.ini")).get_heads() == [SCHEMA_REVISION]
+
+
+def test_the_check_accepts_the_newest_schema(database):
+    with database.reader.connect() as connection:
+        check_schema(connection)
+
+
+@pytest.mark.parametrize("state", ["blank", "base", "unknown"])
+def test_any_other_schema_is_refused_with_the_command_that_mends_it(blank_database, state):
+    if state != "blank":
+        blank_database.migrate()
+    if state == "base":
+        blank_database.migrate("base")
+    if state == "unknown":
+        with blank_database.writer.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = 'from the future'"))
+
+    with blank_database.reader.connect() as connection, pytest.raises(SchemaError) as raised:
+        check_schema(connection)
+
+    assert "alembic -c CONFIG_URI upgrade head" in str(raised.value)
+    assert ("from the future" if state == "unknown" else "none") in str(raised.value)
+
+
+def test_the_command_that_pyramid_users_expect_migrates(blank_database):
+    done = start("alembic", "-c", "development.ini", "upgrade", "head", env=environment(blank_database))
+    output, _ = done.communicate(timeout=30)
+
+    assert done.returncode == 0, output
+    with blank_database.reader.connect() as connection:
+        check_schema(connection)
+
+
+@pytest.mark.parametrize("blank_database", ["postgresql"], indirect=True)
+def test_two_releases_that_migrate_at_once_both_succeed(blank_database):
+    env = environment(blank_database)
+    processes = [start("alembic", "-c", "development.ini", "upgrade", "head", env=env) for _ in range(2)]
+
+    outputs = [process.communicate(timeout=30)[0] for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    with blank_database.reader.connect() as connection:
+        check_schema(connection)
+
+
+@pytest.mark.parametrize("blank_database", ["postgresql"], indirect=True)
+def test_a_migration_waits_for_another_one_longer_than_for_a_tables_lock(blank_database, monkeypatch):
+    monkeypatch.setattr("productagg.db._LOCK_TIMEOUT_SECONDS", 0.1)
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
+    long_enough = text(
+        "SELECT coalesce(max(clock_timestamp() - waitstart), '0') > '0.3 s' FROM pg_locks WHERE NOT granted"
+    )
+    migration = threading.Thread(target=blank_database.migrate)
+
+    with blank_database.writer.begin() as other:
+        other.execute(text("SELECT pg_advisory_xact_lock(7306544)"))
+        migration.start()
+        wait_until(lambda: other.execute(waiting).scalar_one() == 1)
+        wait_until(lambda: other.execute(long_enough).scalar_one())
+    migration.join(20)
+
+    assert tables(blank_database) == OURS | {"alembic_version"}
+
+
+OFFER = {"id": uuid4(), "price": 1, "items_in_stock": 1, "first_seen_at": LONG_AGO, "changed_at": LONG_AGO}
+LINE = {"offer_id": uuid4(), "observed_at": LONG_AGO, "price": 1, "items_in_stock": 1}
+SUMMARY = {"observed_at": LONG_AGO, "lowest": 1, "average": 1, "offers": 1, "items_in_stock": 1}
+SYNC = {"registration": "pending", "next_sync_at": LONG_AGO, "failures": 0}
+PRODUCT = {"name": "Toaster", "description": "", "version": 1, "created_at": LONG_AGO, "updated_at": LONG_AGO}
+USER = {"id": uuid4(), "username": "u", "password_hash": "", "role": "admin", "disabled": False, "token_generation": 1}
+
+WRONG: list[tuple[type[Base], dict[str, Any], dict[str, Any]]] = [
+    (Offer, OFFER, {"price": -1}),
+    (Offer, OFFER, {"items_in_stock": -1}),
+    (Offer, OFFER, {"price": None}),
+    (OfferPrice, LINE, {"price": -1}),
+    (OfferPrice, LINE, {"items_in_stock": -1}),
+    (ProductPrice, SUMMARY, {"lowest": -1}),
+    (ProductPrice, SUMMARY, {"average": 0}),
+    (ProductPrice, SUMMARY, {"items_in_stock": -1}),
+    (ProductPrice, SUMMARY, {"offers": -1}),
+    (ProductPrice, SUMMARY, {"offers": 0}),
+    (ProductPrice, SUMMARY, {"lowest": None}),
+    (ProductPrice, SUMMARY, {"average": None}),
+    (ProductSync, SYNC, {"registration": "unknown"}),
+    (ProductSync, SYNC, {"failures": -1}),
+    (Product, PRODUCT, {"name": ""}),
+    (Product, PRODUCT, {"name": "   "}),
+    (Product, PRODUCT, {"name": None}),
+    (Product, PRODUCT, {"name": "Kettle"}),
+    (Product, PRODUCT, {"version": 0}),
+    (User, USER, {"role": "god"}),
+]
+
+
+def prepared(database, model, row):
+    """A product `Kettle` without its sync row, and the row completed with the key."""
+    product_id = make_product(database, "Kettle")
+    with database.writer.begin() as connection:
+        connection.execute(delete(ProductSync))
+    if model is Product:
+        return {"id": uuid4(), **row}
+    return row if model is User else {"product_id": product_id, **row}
+
+
+@pytest.mark.parametrize(
+    ("model", "row", "wrong"),
+    WRONG,
+    ids=[f"{model.__tablename__}-{name}-{value!r}" for model, _, wrong in WRONG for name, value in wrong.items()],
+)
+def test_the_database_refuses_what_makes_no_sense(database, model, row, wrong):
+    row = prepared(database, model, row)
+
+    with pytest.raises(IntegrityError), database.writer.begin() as connection:
+        connection.execute(insert(model).values(**{**row, **wrong}))
+
+
+@pytest.mark.parametrize(
+    ("model", "row"),
+    [
+        (Offer, OFFER),
+        (OfferPrice, LINE),
+        (ProductPrice, SUMMARY),
+        (ProductSync, SYNC),
+        (Product, PRODUCT),
+        (User, USER),
+    ],
+)
+def test_the_database_takes_what_makes_sense(database, model, row):
+    row = prepared(database, model, row)
+
+    with database.writer.begin() as connection:
+        connection.execute(insert(model).values(**row))
+
+
+def test_whatever_belongs_to_a_product_goes_with_it(database):
+    doomed, kept = make_products(database, 2)
+    with database.writer.begin() as connection:
+        for product_id in (doomed, kept):
+            for model, row in ((Offer, OFFER), (OfferPrice, LINE), (ProductPrice, SUMMARY)):
+                connection.execute(insert(model).values(product_id=product_id, **row))
+
+    with database.sessions.begin() as session:
+        catalog.remove(session, doomed)
+
+    for dependent in (Offer, OfferPrice, ProductPrice, ProductSync):
+        assert [row.product_id for row in rows(database, dependent)] == [kept]

@@ -1,0 +1,185 @@
+"""Reconciling stored offers with what was observed, and reading them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from productagg.models import Offer, OfferPrice, ProductPrice
+from productagg.offers import Observation, State, listing, reconcile
+from tests.factories import make_product, make_products, rows, states
+from tests.integration.conftest import before_statement
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+LATER = NOON + timedelta(minutes=1)
+LATER_STILL = NOON + timedelta(minutes=2)
+LARGEST = 2**63 - 1
+
+
+def observe(database, product_id, offers, now, *, first=False):
+    observed = Observation(product_id, {id_: State(*state) for id_, state in offers.items()}, first)
+    with database.sessions.begin() as session:
+        return reconcile(session, [observed], now)
+
+
+@pytest.fixture
+def product_id(database):
+    return make_product(database)
+
+
+def test_a_first_list_is_stored_whole_with_both_histories(database, product_id):
+    offers = states((100, 5), (200, 3))
+
+    observe(database, product_id, offers, NOON, first=True)
+
+    stored = rows(database, Offer)
+    assert {row.id: (row.price, row.items_in_stock) for row in stored} == offers
+    assert {(row.first_seen_at, row.changed_at, row.closed_at) for row in stored} == {(NOON, NOON, None)}
+    history = rows(database, OfferPrice)
+    assert {row.offer_id: (row.price, row.items_in_stock) for row in history} == offers
+    assert rows(database, ProductPrice) == [(product_id, NOON, 100, 150, 2, 8)]
+
+
+def test_a_changed_offer_is_overwritten_and_only_it_gets_a_line_of_history(database, product_id):
+    changing, constant = states((100, 5), (200, 3))
+    observe(database, product_id, {changing: (100, 5), constant: (200, 3)}, NOON)
+
+    observe(database, product_id, {changing: (90, 4), constant: (200, 3)}, LATER)
+
+    (changed,) = rows(database, Offer, id=changing)
+    assert (changed.price, changed.items_in_stock, changed.first_seen_at, changed.changed_at) == (90, 4, NOON, LATER)
+    (unchanged,) = rows(database, Offer, id=constant)
+    assert unchanged.changed_at == NOON
+    assert [row.price for row in rows(database, OfferPrice, offer_id=changing)] == [100, 90]
+    assert len(rows(database, OfferPrice, offer_id=constant)) == 1
+
+
+def test_an_offer_that_vanished_is_closed_with_stock_0_and_keeps_its_last_price(database, product_id):
+    (vanishing,) = offers = states((100, 5))
+    observe(database, product_id, offers, NOON)
+
+    differences = observe(database, product_id, {}, LATER)
+
+    assert set(differences[product_id].closed) == {vanishing}
+    (closed,) = rows(database, Offer)
+    assert (closed.price, closed.items_in_stock, closed.first_seen_at, closed.closed_at) == (100, 0, NOON, LATER)
+    assert [(row.observed_at, row.price, row.items_in_stock) for row in rows(database, OfferPrice)] == [
+        (NOON, 100, 5),
+        (LATER, 100, 0),
+    ]
+    assert rows(database, ProductPrice)[-1] == (product_id, LATER, None, None, 0, 0)
+
+
+def test_an_offer_that_comes_back_is_the_same_offer(database, product_id):
+    (returning,) = offers = states((100, 5))
+    observe(database, product_id, offers, NOON)
+    observe(database, product_id, {}, LATER)
+
+    observe(database, product_id, {returning: (120, 7)}, LATER_STILL)
+
+    (reopened,) = rows(database, Offer)
+    assert (reopened.price, reopened.items_in_stock) == (120, 7)
+    assert (reopened.first_seen_at, reopened.changed_at, reopened.closed_at) == (NOON, LATER_STILL, None)
+    assert [row.items_in_stock for row in rows(database, OfferPrice)] == [5, 0, 7]
+
+
+def test_what_was_closed_before_is_not_closed_again(database, product_id):
+    observe(database, product_id, states((100, 5)), NOON)
+    observe(database, product_id, {}, LATER)
+    before = rows(database, Offer), rows(database, OfferPrice), rows(database, ProductPrice)
+
+    assert observe(database, product_id, {}, LATER_STILL) == {}
+
+    assert (rows(database, Offer), rows(database, OfferPrice), rows(database, ProductPrice)) == before
+
+
+def test_the_same_list_again_writes_nothing(database, product_id):
+    offers = states((100, 5), (200, 0))
+    observe(database, product_id, offers, NOON, first=True)
+    before = rows(database, Offer), rows(database, OfferPrice), rows(database, ProductPrice)
+
+    assert observe(database, product_id, offers, LATER) == {}
+
+    assert (rows(database, Offer), rows(database, OfferPrice), rows(database, ProductPrice)) == before
+
+
+def test_a_change_that_leaves_the_summary_as_it_was_is_no_line_of_the_products_history(database, product_id):
+    out_of_stock, in_stock = states((500, 0), (100, 5))
+    observe(database, product_id, {out_of_stock: (500, 0), in_stock: (100, 5)}, NOON)
+
+    observe(database, product_id, {out_of_stock: (400, 0), in_stock: (100, 5)}, LATER)
+
+    assert len(rows(database, OfferPrice, offer_id=out_of_stock)) == 2
+    assert len(rows(database, ProductPrice)) == 1
+
+
+@pytest.mark.parametrize(("first", "lines"), [(True, [(None, None, 0, 0)]), (False, [])])
+def test_only_a_first_empty_list_is_news(database, product_id, first, lines):
+    assert observe(database, product_id, {}, NOON, first=first) == {}
+
+    assert [tuple(row)[2:] for row in rows(database, ProductPrice)] == lines
+
+
+@pytest.mark.parametrize("state", [(LARGEST, LARGEST), (0, 0), (0, 1)])
+def test_the_extremes_of_64_bits_are_stored_exactly(database, product_id, state):
+    observe(database, product_id, states(state), NOON, first=True)
+
+    (offer,) = rows(database, Offer)
+    assert (offer.price, offer.items_in_stock) == state
+    (line,) = rows(database, ProductPrice)
+    expected = (None, None, 0, 0) if state[1] == 0 else (state[0], state[0], 1, state[1])
+    assert tuple(line)[2:] == expected
+
+
+def test_the_same_offer_id_at_two_products_is_two_offers(database):
+    one, other = make_products(database, 2)
+    (shared,) = states((0, 0))
+    observe(database, one, {shared: (100, 1)}, NOON)
+
+    observe(database, other, {shared: (200, 2)}, NOON)
+
+    assert [(row.product_id, row.price) for row in rows(database, Offer)] == [(one, 100), (other, 200)]
+
+
+def test_a_hundred_products_take_as_many_statements_as_one(database):
+    product_ids = make_products(database, 101)
+    for product_id in product_ids:
+        observe(database, product_id, states((100, 1), (200, 2)), NOON)
+    # Everything that there is to write: both offers vanish, two others come
+    observations = [
+        Observation(product_id, {id_: State(1, 1) for id_ in states((0, 0), (0, 0))}, first=False)
+        for product_id in product_ids
+    ]
+
+    sent: list[list[str]] = [[], []]
+    for statements, chosen in zip(sent, (observations[:1], observations[1:]), strict=True):
+        with before_statement(database.writer, "", statements.append), database.sessions.begin() as session:
+            assert len(reconcile(session, chosen, LATER)) == len(chosen)
+
+    assert [each.split()[:3] for each in sent[0]] == [each.split()[:3] for each in sent[1]]
+
+
+def test_a_product_that_does_not_exist_cannot_have_offers(database):
+    with pytest.raises(IntegrityError):
+        observe(database, next(iter(states((0, 0)))), states((100, 1)), NOON)
+
+
+def test_offers_are_listed_cheapest_first_and_the_closed_ones_after_them(database, product_id):
+    tied, tied_too, cheap, dear, gone, gone_cheap = sorted(states(*[(0, 0)] * 6))
+    observe(database, product_id, {gone: (150, 1), gone_cheap: (1, 1)}, NOON)
+    observe(database, product_id, {dear: (300, 1), tied_too: (200, 1), tied: (200, 0), cheap: (100, 1)}, LATER)
+
+    with database.reader.connect() as connection:
+        current = [row["id"] for row in listing(connection, product_id)]
+        everything = [row["id"] for row in listing(connection, product_id, closed=True)]
+
+    assert current == [cheap, tied, tied_too, dear]
+    assert everything == [*current, gone_cheap, gone]
+
+
+def test_only_the_products_own_offers_are_listed(database):
+    one, other = make_products(database, 2)
+    observe(database, one, states((100, 1)), NOON)
+
+    with database.reader.connect() as connection:
+        assert listing(connection, other, closed=True) == []

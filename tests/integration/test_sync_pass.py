@@ -1,0 +1,309 @@
+"""What one pass makes of what the Offers service answers."""
+
+import json
+import socket
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from productagg import catalog
+from productagg.models import Offer, OfferPrice, ProductPrice, SyncRun
+from productagg.sandbox import Fault, Registration
+from productagg.sandbox.bodies import MALFORMED
+from productagg.sandbox.service import Answer, endpoint_of
+from productagg.upstream import OffersClient
+from tests.factories import make_due, make_product, make_products, rows, states, sync_row
+from tests.integration.conftest import before_statement, crash
+
+
+def stored(database, product_id):
+    return {
+        row.id: (row.price, row.items_in_stock)
+        for row in rows(database, Offer, product_id=product_id)
+        if row.closed_at is None
+    }
+
+
+def refusing(product_id):
+    """The Offers service takes this product's data for invalid."""
+
+    def answer_with(request):
+        if endpoint_of(request.path) == "register" and UUID(json.loads(request.body)["id"]) == product_id:
+            return Answer(422, {"detail": []})
+        return None
+
+    return answer_with
+
+
+def test_a_pending_product_is_registered_and_its_offers_are_fetched(database, upstream, synchronizer):
+    product_id = make_product(database, "Kettle", "Boils water")
+    offers = states((100, 5), (200, 3))
+    upstream.offer(product_id, offers)
+
+    report = synchronizer.run()
+
+    assert upstream.service.registered == {product_id: Registration(product_id, "Kettle", "Boils water")}
+    assert stored(database, product_id) == offers
+    row = sync_row(database, product_id)
+    assert (row.registration, row.failures, row.last_error, row.leased_until) == ("registered", 0, None, None)
+    assert report.started_at <= row.registered_at == row.last_synced_at == row.last_changed_at <= report.finished_at
+    assert (report.asked, report.changed, report.closed, report.failed) == (1, 1, 0, 0)
+    assert (report.ended_by, report.exit_code) == ("done", 0)
+
+
+def test_nothing_due_is_a_pass_that_asks_nobody(database, upstream, synchronizer):
+    assert synchronizer.run().exit_code == 0
+
+    assert not upstream.service.requests
+
+
+def test_the_next_pass_follows_what_changed_vanished_and_came(database, upstream, synchronizer):
+    product_id = make_product(database)
+    changing, vanishing, constant, new = states(*[(0, 0)] * 4)
+    upstream.offer(product_id, {changing: (100, 5), vanishing: (200, 3), constant: (300, 1)})
+    synchronizer.run()
+    upstream.offer(product_id, {changing: (90, 4), constant: (300, 1), new: (50, 9)})
+    make_due(database)
+
+    report = synchronizer.run()
+
+    assert stored(database, product_id) == {changing: (90, 4), constant: (300, 1), new: (50, 9)}
+    assert [row.items_in_stock for row in rows(database, OfferPrice, offer_id=vanishing)] == [3, 0]
+    assert len(rows(database, ProductPrice)) == 2
+    assert (report.asked, report.changed, report.closed) == (1, 1, 1)
+    assert upstream.count("register") == 1
+
+
+def test_a_pass_over_unchanged_offers_writes_no_history_and_reports_no_change(database, upstream, synchronizer):
+    product_id = make_product(database)
+    upstream.offer(product_id, states((100, 5)))
+    synchronizer.run()
+    before = rows(database, Offer), rows(database, OfferPrice), rows(database, ProductPrice)
+    first = sync_row(database, product_id)
+    make_due(database)
+
+    report = synchronizer.run()
+
+    assert (rows(database, Offer), rows(database, OfferPrice), rows(database, ProductPrice)) == before
+    assert (report.asked, report.changed) == (1, 0)
+    again = sync_row(database, product_id)
+    assert again.last_changed_at == first.last_changed_at
+    assert again.last_synced_at > first.last_synced_at
+
+
+def test_no_offers_at_all_is_news_once(database, synchronizer):
+    product_id = make_product(database)
+    synchronizer.run()
+    make_due(database)
+
+    synchronizer.run()
+
+    assert [row.offers for row in rows(database, ProductPrice)] == [0]
+    assert sync_row(database, product_id).last_changed_at is None
+
+
+def test_that_a_product_is_registered_already_is_success(database, upstream, synchronizer):
+    product_id = make_product(database)
+    upstream.faults.replace([Fault("reset", {"processed": True}, ("register",), times=1)])
+    assert synchronizer.run().exit_code == 1
+    assert sync_row(database, product_id).registration == "pending"
+    make_due(database)
+
+    report = synchronizer.run()
+
+    assert upstream.service.requests["register", 409] == 1
+    assert report.exit_code == 0
+    assert sync_row(database, product_id).registration == "registered"
+
+
+def test_a_product_that_the_service_forgot_is_registered_again_and_fetched(database, upstream, synchronizer):
+    product_id = make_product(database)
+    offers = states((100, 5))
+    upstream.offer(product_id, offers)
+    synchronizer.run()
+    upstream.service.forget_products()
+    make_due(database)
+
+    report = synchronizer.run()
+
+    assert product_id in upstream.service.registered
+    assert upstream.service.requests["offers", 404] == 1
+    assert (report.failed, report.closed) == (0, 0)
+    assert stored(database, product_id) == offers
+
+
+def test_a_forgotten_product_whose_offers_cannot_be_fetched_keeps_them(database, upstream, synchronizer):
+    product_id = make_product(database)
+    upstream.offer(product_id, states((100, 5)))
+    synchronizer.run()
+    before = rows(database, Offer)
+    upstream.service.forget_products()
+    make_due(database)
+    upstream.faults.replace([Fault("error", {}, ("register",))])
+
+    assert synchronizer.run().exit_code == 1
+
+    assert rows(database, Offer) == before
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new", "forgotten"])
+def test_a_product_that_the_service_refuses_has_failed_and_the_others_go_on(database, upstream, synchronizer, known):
+    refused, accepted = make_products(database, 2)
+    if known:
+        synchronizer.run()
+        upstream.service.forget_products()
+        make_due(database)
+    upstream.answer_with = refusing(refused)
+
+    report = synchronizer.run()
+
+    row = sync_row(database, refused)
+    assert (row.registration, row.failures) == ("failed", 1)
+    assert "422" in row.last_error
+    assert sync_row(database, accepted).registration == "registered"
+    assert (report.asked, report.failed, report.exit_code) == (2, 1, 1)
+
+
+def test_a_refused_product_that_was_changed_is_registered_by_the_next_pass(database, upstream, synchronizer):
+    product_id = make_product(database)
+    upstream.answer_with = refusing(product_id)
+    synchronizer.run()
+    upstream.answer_with = lambda _request: None
+    with database.sessions.begin() as session:
+        catalog.change(session, product_id, datetime.now(UTC), description="Better")
+
+    synchronizer.run()
+
+    row = sync_row(database, product_id)
+    assert (row.registration, row.failures, row.last_error) == ("registered", 0, None)
+    assert upstream.service.registered[product_id].description == "Better"
+
+
+BAD_ANSWERS: list[tuple[str, dict[str, Any], str]] = [
+    ("error", {"status": 500}, "answered 500"),
+    ("error", {"status": 502}, "answered 502"),
+    ("truncated", {}, "no whole answer"),
+    ("truncated_chunked", {}, "no whole answer"),
+    ("dripping", {"drip_seconds": 0.02}, "no whole answer within 0.3 s"),
+    ("dripping", {"drip_seconds": 0.02, "part": "all"}, "no whole answer within 0.3 s"),
+    ("latency", {"seconds": 2}, "no whole answer within 0.3 s"),
+    ("redirect", {}, "redirect"),
+    ("reset", {}, "no whole answer"),
+    ("oversized", {}, "larger than"),
+    ("oversized", {"declared": False}, "larger than"),
+    ("gzip_bomb", {"bytes": 8_000_000}, "larger than"),
+    *[("malformed", {"form": form}, "not JSON") for form in MALFORMED],
+    ("wrong_types", {"form": "price_text"}, "price is not an integer"),
+    ("wrong_types", {"form": "price_negative"}, "price is out of range"),
+    ("wrong_types", {"form": "stock_huge"}, "items_in_stock is out of range"),
+    ("wrong_types", {"form": "id_missing"}, "no id that is a UUID"),
+    ("wrong_types", {"form": "object_for_list"}, "not a list"),
+    ("wrong_types", {"form": "duplicate_ids"}, "same id"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "reason"),
+    BAD_ANSWERS,
+    ids=["-".join([kind, *map(str, params.values())]) for kind, params, _ in BAD_ANSWERS],
+)
+def test_a_bad_answer_fails_its_product_alone_and_touches_none_of_its_offers(
+    database, upstream, make_synchronizer, kind, params, reason
+):
+    synchronizer = make_synchronizer(**{"sync.workers": "1", "offers.timeout_seconds": "0.3"})
+    unlucky, *others = make_products(database, 3)
+    for product_id in (unlucky, *others):
+        upstream.offer(product_id, states((100, 5), (200, 3)))
+    synchronizer.run()
+    before = rows(database, Offer, product_id=unlucky), rows(database, OfferPrice, product_id=unlucky)
+    fresh = states((90, 4))
+    for product_id in (unlucky, *others):
+        upstream.offer(product_id, fresh)
+    make_due(database)
+    upstream.faults.replace([Fault(kind, params, ("offers",), times=1)])
+
+    report = synchronizer.run()
+
+    row = sync_row(database, unlucky)
+    assert reason in row.last_error
+    assert (row.failures, row.registration, row.leased_until) == (1, "registered", None)
+    assert (rows(database, Offer, product_id=unlucky), rows(database, OfferPrice, product_id=unlucky)) == before
+    assert [stored(database, each) for each in others] == [fresh, fresh]
+    assert (report.asked, report.failed, report.exit_code, report.ended_by) == (3, 1, 1, "done")
+
+
+def test_a_success_forgets_earlier_failures(database, upstream, synchronizer):
+    product_id = make_product(database)
+    upstream.faults.replace([Fault("error", {}, ("offers",), times=1)])
+    synchronizer.run()
+    make_due(database)
+
+    synchronizer.run()
+
+    row = sync_row(database, product_id)
+    assert (row.failures, row.last_error) == (0, None)
+
+
+def test_a_fault_of_ours_that_one_product_brings_to_light_does_not_stop_the_others(
+    database, upstream, one_by_one, monkeypatch, caplog
+):
+    unlucky, lucky = make_products(database, 2)
+    honest = OffersClient.offers
+
+    def stumble(client, token, product_id):
+        if product_id == unlucky:
+            raise ZeroDivisionError
+        return honest(client, token, product_id)
+
+    monkeypatch.setattr(OffersClient, "offers", stumble)
+
+    report = one_by_one.run()
+
+    assert sync_row(database, unlucky).last_error == "a fault in productagg: ZeroDivisionError"
+    assert sync_row(database, lucky).last_error is None
+    assert (report.failed, report.exit_code) == (1, 1)
+    assert "Traceback" in caplog.text
+
+
+def test_what_becomes_due_during_a_pass_is_left_to_the_next_one(database, upstream, synchronizer):
+    early = make_product(database, "Early")
+    created = []
+
+    def create_another(_product_id):
+        with database.sessions.begin() as session:
+            created.append(catalog.create(session, "Late", "", datetime.now(UTC)))
+
+    upstream.before_offers = create_another
+    synchronizer.run()
+    upstream.before_offers = lambda _product_id: None
+    assert upstream.asked == {early: 1}
+
+    synchronizer.run()
+
+    assert upstream.asked == {early: 1, created[0]: 1}
+
+
+def test_every_pass_leaves_a_row_with_its_host_and_counts(database, upstream, one_by_one):
+    make_products(database, 3)
+    upstream.faults.replace([Fault("error", {}, ("offers",), times=1)])
+
+    report = one_by_one.run()
+
+    (run,) = rows(database, SyncRun)
+    assert run.host == socket.gethostname()
+    assert (run.started_at, run.finished_at) == (report.started_at, report.finished_at)
+    assert (run.claimed, run.changed, run.failed, run.ended_by) == (3, 0, 1, "done")
+
+
+def test_a_pass_that_crashed_says_so_in_its_row(database, upstream, synchronizer):
+    product_id = make_product(database)
+    upstream.offer(product_id, states((100, 5)))
+
+    with before_statement(database.writer, "INSERT INTO offers", crash), pytest.raises(ZeroDivisionError):
+        synchronizer.run()
+
+    (run,) = rows(database, SyncRun)
+    assert (run.ended_by, run.finished_at is None) == ("crashed", False)
+    assert rows(database, Offer) == []

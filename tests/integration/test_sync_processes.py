@@ -1,0 +1,81 @@
+"""`productagg sync` as cron runs it: real processes, side by side, stopped and killed."""
+
+import signal
+
+import pytest
+
+from productagg.models import ProductSync, SyncRun
+from tests.factories import environment, make_product, make_products, rows, start, sync_row
+from tests.integration.conftest import wait_until
+
+
+@pytest.fixture
+def start_pass(database, upstream):
+    """Start a real pass."""
+    started = []
+
+    def run(**options):
+        env = environment(database, upstream, **options)
+        started.append(start("productagg", "sync", "development.ini", env=env))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_two_processes_at_once_share_the_work_and_the_token(database, upstream, gate, start_pass):
+    product_ids = make_products(database, 50)
+    processes = [start_pass(SYNC_WORKERS="2") for _ in range(2)]
+    # Both claim their first batch before either has an answer
+    wait_until(lambda: sum(row.leased_until is not None for row in rows(database, ProductSync)) == 32)
+
+    gate.open.set()
+    outputs = [process.communicate(timeout=30)[0] for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert upstream.asked == dict.fromkeys(product_ids, 1)
+    assert upstream.count("register") == 50
+    assert (upstream.service.requests["auth", 201], upstream.count("auth")) == (1, 1)
+    assert [(run.ended_by, run.failed) for run in rows(database, SyncRun)] == [("done", 0)] * 2
+    assert sum(run.claimed for run in rows(database, SyncRun)) == 50
+    assert all("0 failed" in output and output.rstrip().endswith("done") for output in outputs)
+
+
+def test_a_killed_pass_leaves_leases_that_run_out(database, upstream, gate, start_pass, synchronizer, clock):
+    product_id = make_product(database)
+    process = start_pass()
+    assert gate.entered.wait(15)
+
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    gate.open.set()
+
+    # Nobody takes the product before its lease is over, and its run says that it never ended
+    assert synchronizer.run().asked == 0
+    assert [run.ended_by for run in rows(database, SyncRun)] == [None, "done"]
+    clock.move_to(sync_row(database, product_id).leased_until)
+    assert synchronizer.run().asked == 1
+    row = sync_row(database, product_id)
+    assert (row.leased_until, row.registration, row.failures) == (None, "registered", 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_pass_that_is_told_to_stop_ends_in_good_order(database, upstream, gate, start_pass, number):
+    make_products(database, 50)
+    process = start_pass(SYNC_WORKERS="1")
+    assert gate.entered.wait(15)
+
+    process.send_signal(number)
+    gate.open.set()
+    output, _ = process.communicate(timeout=15)
+
+    assert process.returncode == 2, output
+    assert output.rstrip().endswith("interrupted")
+    assert [run.ended_by for run in rows(database, SyncRun)] == ["interrupted"]
+    after = rows(database, ProductSync)
+    assert {row.leased_until for row in after} == {None}
+    answered = {row.product_id for row in after if row.last_synced_at is not None}
+    assert set(upstream.asked) == answered
+    assert 1 <= len(answered) < 50

@@ -1,0 +1,128 @@
+"""When a product is asked for again, and when nobody is."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from productagg.models import ProductSync, SyncRun
+from productagg.sandbox import Fault
+from tests.factories import make_product, make_products, rows, sync_row
+
+MINUTE = timedelta(minutes=1)
+
+
+def test_cron_every_minute_asks_for_each_product_every_minute_even_if_passes_take_long(
+    database, upstream, synchronizer, clock
+):
+    product_id = make_product(database)
+    upstream.before_offers = lambda _product_id: clock.shift(40)
+    noon = datetime.now(UTC)
+
+    # Cron starts processes a little early or late
+    for minute, jitter in enumerate([0, 2, -2, 1, 3, -1], start=1):
+        clock.move_to(noon + minute * MINUTE + timedelta(seconds=jitter))
+        synchronizer.run()
+        assert upstream.asked[product_id] == minute
+
+
+def test_a_pass_soon_after_another_asks_for_nothing(database, upstream, synchronizer, clock):
+    make_products(database, 3)
+    synchronizer.run()
+    clock.shift(50)
+
+    report = synchronizer.run()
+
+    assert (report.asked, report.exit_code) == (0, 0)
+    assert upstream.asked.total() == 3
+
+
+def test_a_failing_product_is_asked_by_the_next_pass_then_less_and_less_often_but_every_hour(
+    database, upstream, synchronizer, clock
+):
+    product_id = make_product(database)
+    upstream.faults.replace([Fault("error", {}, ("offers",))])
+    delays = []
+
+    for failures in range(1, 10):
+        report = synchronizer.run()
+        row = sync_row(database, product_id)
+        assert (report.asked, row.failures) == (1, failures)
+        delays.append(round((row.next_sync_at - report.started_at) / MINUTE))
+        clock.move_to(row.next_sync_at + timedelta(seconds=1))
+
+    assert delays == [0, 1, 3, 7, 15, 31, 60, 60, 60]
+
+
+def test_a_failing_product_is_asked_once_per_pass(database, upstream, synchronizer):
+    make_product(database)
+    upstream.faults.replace([Fault("error", {}, ("offers",))])
+
+    synchronizer.run()
+
+    assert upstream.count("offers") == 1
+
+
+@pytest.mark.parametrize("endpoint", ["auth", "register", "offers"])
+@pytest.mark.parametrize("form", ["seconds", "date"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_service_is_left_alone_until_the_time_that_it_names(
+    database, upstream, one_by_one, clock, endpoint, form, status
+):
+    product_ids = make_products(database, 3)
+    limit = {"status": status, "retry_after": 120, "form": form}
+    upstream.faults.replace([Fault("rate_limit", limit, (endpoint,), times=1)])
+
+    # The pass ends at the first such answer
+    report = one_by_one.run()
+    assert report.exit_code == 2
+    assert str(status) in report.ended_by
+    assert upstream.count(endpoint) == 1
+    for product_id in product_ids:
+        row = sync_row(database, product_id)
+        assert (row.leased_until, row.failures, row.last_synced_at) == (None, 0, None)
+
+    # So does the next one, without a question
+    clock.shift(100)
+    asked = upstream.service.requests.total()
+    report = one_by_one.run()
+    assert report.exit_code == 2
+    assert str(status) in report.ended_by
+    assert upstream.service.requests.total() == asked
+
+    clock.shift(21)
+    assert one_by_one.run().exit_code == 0
+    assert set(upstream.asked) == set(product_ids)
+    assert [str(status) in run.ended_by for run in rows(database, SyncRun)] == [True, True, False]
+
+
+def test_a_busy_service_is_asked_by_no_worker_that_has_not_begun(database, upstream, make_synchronizer):
+    make_products(database, 40)
+    upstream.faults.replace([Fault("rate_limit", {"retry_after": 60}, ("offers",))])
+
+    make_synchronizer(**{"sync.workers": "4"}).run()
+
+    assert upstream.count("offers") <= 4
+    assert {row.leased_until for row in rows(database, ProductSync)} == {None}
+
+
+def test_what_was_reached_before_the_service_was_busy_is_kept(database, upstream, one_by_one):
+    registered, untouched = make_products(database, 2)
+    upstream.faults.replace([Fault("rate_limit", {}, ("offers",), times=1)])
+
+    one_by_one.run()
+
+    assert sync_row(database, registered).registration == "registered"
+    assert sync_row(database, untouched).registration == "pending"
+
+
+def test_an_interrupted_pass_finishes_what_is_under_way_and_gives_back_the_rest(database, upstream, one_by_one):
+    first, second, third = make_products(database, 3)
+    upstream.before_offers = lambda _product_id: one_by_one.interrupt()
+
+    report = one_by_one.run()
+
+    assert (report.ended_by, report.exit_code, report.asked) == ("interrupted", 2, 1)
+    assert upstream.asked == {first: 1}
+    assert [sync_row(database, each).last_synced_at is None for each in (first, second, third)] == [False, True, True]
+    assert {row.leased_until for row in rows(database, ProductSync)} == {None}
+    assert [run.ended_by for run in rows(database, SyncRun)] == ["interrupted"]
