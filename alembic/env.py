@@ -2,13 +2,14 @@
 
 from typing import Any, Literal
 
+from alembic.util import CommandError
 from plaster import get_settings
 from sqlalchemy import text
 
 from alembic import context
 from productagg.db import writer_engine
 from productagg.models import Base, UtcDateTime
-from productagg.settings import Settings
+from productagg.settings import Settings, SettingsError
 
 # Any number; all productagg migrations share it, so that two releases starting at once migrate one after the other.
 _ADVISORY_LOCK = 7_306_544
@@ -20,7 +21,10 @@ def _render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
 
 
 def run() -> None:
-    settings = Settings.load(get_settings(context.config.config_file_name, "app:main"))
+    try:
+        settings = Settings.load(get_settings(context.config.config_file_name, "app:main"))
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
     engine = writer_engine(settings.database_url)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
