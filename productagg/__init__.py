@@ -14,9 +14,10 @@ def main(_global_config: object, **ini: str) -> Any:
     from sqlalchemy.exc import OperationalError
 
     from productagg import accounts, logs
+    from productagg.background import Background
     from productagg.db import SchemaError
     from productagg.settings import Settings, SettingsError
-    from productagg.sync import Background, Synchronizer
+    from productagg.sync import Synchronizer
 
     try:
         settings = Settings.load(ini)

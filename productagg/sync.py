@@ -7,12 +7,10 @@ is open while the network is waited for, and only a whole, valid list ever chang
 
 import logging
 import math
-import queue
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self, TypeVar
@@ -34,15 +32,13 @@ log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 # Products claimed and settled together, per worker: enough for cheap transactions, few enough for a short lease.
-_BATCH_PER_WORKER = 8
+_BATCH_PER_WORKER = 4
 # The most exchanges that one product can need: authenticate, fetch, register, fetch again, each with a second try.
 _EXCHANGES_PER_PRODUCT = 6
 _LEASE_MARGIN = timedelta(seconds=30)
 # Due a little early rather than a cron tick late: this, but at most a tenth of the interval.
 _TICK_TOLERANCE = timedelta(seconds=5)
 _LONGEST_BACKOFF = timedelta(hours=1)
-_BACKGROUND_THREADS = 2
-_BACKGROUND_BACKLOG = 100
 
 
 @dataclass(frozen=True)
@@ -358,49 +354,6 @@ class _Fetcher:
     def _stop_for(self, error: Busy) -> None:
         self.stopped_by = str(error)
         self._tokens.block(error.retry_at, str(error))
-
-
-class Background:
-    """A few threads that sync single products, so that a new one has offers without waiting for the next pass.
-
-    Nothing depends on them: what they do not get to (a full backlog, a dying process) is due in the next pass.
-    """
-
-    def __init__(self, synchronizer: Synchronizer) -> None:
-        self._synchronizer = synchronizer
-        self._waiting: queue.Queue[UUID] = queue.Queue(_BACKGROUND_BACKLOG)
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
-
-    def submit(self, product_id: UUID) -> None:
-        """Sync this product soon. Call it after the commit that created it. Returns at once."""
-        with suppress(queue.Full):
-            self._waiting.put_nowait(product_id)
-        with self._lock:
-            if not self._threads:
-                # Daemons: a process that ends does not wait for the Offers service.
-                self._threads = [
-                    threading.Thread(target=self._run, name=f"background-{number}", daemon=True)
-                    for number in range(_BACKGROUND_THREADS)
-                ]
-                for thread in self._threads:
-                    thread.start()
-
-    def wait(self) -> None:
-        """Return when everything submitted has been dealt with."""
-        self._waiting.join()
-
-    def _run(self) -> None:
-        while True:
-            product_id = self._waiting.get()
-            try:
-                report = self._synchronizer.sync_product(product_id)
-                if report.ended_by != "done":
-                    log.warning("product %s waits for the next pass: %s", product_id, report.ended_by)
-            except Exception:
-                log.exception("product %s waits for the next pass", product_id)
-            finally:
-                self._waiting.task_done()
 
 
 def _now() -> datetime:

@@ -4,8 +4,6 @@ Called by the sync. Every answer is either whole and valid or an UpstreamError t
 per exchange: a read time-out alone would let a server that drips bytes hold a worker for ever.
 """
 
-import socket
-import ssl
 import sys
 import threading
 import time
@@ -22,12 +20,9 @@ from weakref import WeakSet
 import jwt
 import orjson
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import ProxyManager
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
-from urllib3.util.ssl_ import create_urllib3_context
+
+from productagg.transport import DeadlineSession, deadline
 
 # The documented life of an access token, for one that does not say its own.
 TOKEN_LIFETIME = timedelta(minutes=5)
@@ -159,7 +154,7 @@ class OffersClient:
     ) -> tuple[int, bytes]:
         """One request and its whole answer. Raises what concerns every endpoint: Unavailable, Busy, InvalidAnswer."""
         handled = sys.exception()
-        _deadline.ends_at = time.monotonic() + self._timeout
+        deadline.ends_at = time.monotonic() + self._timeout
         try:
             response = self._session().request(
                 method,
@@ -176,7 +171,7 @@ class OffersClient:
                 raise Busy(f"the Offers service answered {response.status_code}", _retry_at(response.headers))
             return response.status_code, _read(response)
         except (requests.RequestException, HTTPError, OSError) as error:
-            if time.monotonic() >= _deadline.ends_at:
+            if time.monotonic() >= deadline.ends_at:
                 raise Unavailable(f"no whole answer within {self._timeout:g} s") from error
             # What goes wrong may quote what the server sent, and that may quote us.
             reason = _root_cause(error, handled).replace(credential, "…")
@@ -185,7 +180,7 @@ class OffersClient:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = _Session()
+            session = self._local.session = DeadlineSession()
             self._sessions.add(session)
         return session
 
@@ -296,114 +291,3 @@ def _root_cause(error: BaseException, handled: BaseException | None) -> str:
         inner = error.__cause__ or error.__context__
     text = f"{type(error).__name__}: {error}"
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
-
-
-class _Deadline(threading.local):
-    """When the exchange of this thread has to be over, by time.monotonic()."""
-
-    ends_at = 0.0
-
-    def left(self) -> float:
-        """Seconds. Raises TimeoutError when there are none."""
-        seconds = self.ends_at - time.monotonic()
-        if seconds <= 0:
-            raise TimeoutError("the exchange has taken too long")
-        return seconds
-
-
-_deadline = _Deadline()
-
-
-class _Socket(socket.socket):
-    """No operation outlasts the exchange, and none begins after its end, however many the HTTP library makes of it."""
-
-    def recv_into(self, *args: Any) -> int:
-        self.settimeout(_deadline.left())
-        return super().recv_into(*args)
-
-    def send(self, *args: Any) -> int:
-        self.settimeout(_deadline.left())
-        return super().send(*args)
-
-    def sendall(self, *args: Any) -> None:
-        self.settimeout(_deadline.left())
-        super().sendall(*args)
-
-
-class _TLSSocket(_Socket, ssl.SSLSocket):
-    def do_handshake(self, *args: Any) -> None:
-        self.settimeout(_deadline.left())
-        super().do_handshake(*args)
-
-
-class _HTTPConnection(HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        """Connect to the first address of the host that answers; each may take its share of the time that is left."""
-        try:
-            addresses = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
-        except UnicodeError:
-            raise OSError(f"{self.host!r} is not a host name") from None
-        failure = OSError("the host has no address")
-        for position, (family, kind, protocol, _, address) in enumerate(addresses):
-            connection = _Socket(family, kind, protocol)
-            try:
-                for option in self.socket_options or ():
-                    connection.setsockopt(*option)
-                connection.settimeout(_deadline.left() / (len(addresses) - position))
-                connection.connect(address)
-            except OSError as error:
-                connection.close()
-                failure = error
-            else:
-                return connection
-        raise failure
-
-
-class _HTTPSConnection(_HTTPConnection, HTTPSConnection):
-    pass
-
-
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _HTTPConnection
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _HTTPSConnection
-
-
-_POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
-
-
-class _Adapter(HTTPAdapter):
-    """One connection, since a session belongs to one thread; no retries, since the sync decides about them."""
-
-    def __init__(self) -> None:
-        self._tls = create_urllib3_context()
-        self._tls.sslsocket_class = _TLSSocket
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._tls, **options)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-        manager = super().proxy_manager_for(*args, ssl_context=self._tls, **options)
-        if isinstance(manager, ProxyManager):  # not a SOCKS one, which has connections of its own kind
-            manager.pool_classes_by_scheme = _POOLS
-        return manager
-
-
-class _Session(requests.Session):
-    def __init__(self) -> None:
-        super().__init__()
-        # With none, requests would add the Authorization that it finds in ~/.netrc.
-        self.auth = _no_authorization
-        for scheme in _POOLS:
-            self.mount(f"{scheme}://", _Adapter())
-
-    def get_redirect_target(self, _: requests.Response) -> None:
-        """None: the token could go to another host, and to see where to requests would read the body without limit."""
-
-
-def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request

@@ -5,8 +5,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from productagg import sync
+from productagg import background
 from productagg.sandbox import Fault
+from productagg.sync import Synchronizer
 
 NEW = {"name": "Lamp", "description": ""}
 
@@ -15,13 +16,13 @@ NEW = {"name": "Lamp", "description": ""}
 def held_back(monkeypatch):
     """An Offers service so slow that nothing comes back before the test says so, by setting this event."""
     release = threading.Event()
-    real = sync.Synchronizer.sync_product
+    real = Synchronizer.sync_product
 
     def wait(self, product_id):
         assert release.wait(timeout=30)
         return real(self, product_id)
 
-    monkeypatch.setattr(sync.Synchronizer, "sync_product", wait)
+    monkeypatch.setattr(Synchronizer, "sync_product", wait)
     yield release
     release.set()
 
@@ -78,7 +79,7 @@ def test_what_the_background_could_not_do_the_next_pass_does(client, admin, upst
 
 @pytest.mark.usefixtures("users")
 def test_a_full_backlog_loses_nothing(held_back, make_client, upstream, monkeypatch):
-    monkeypatch.setattr(sync, "_BACKGROUND_BACKLOG", 1)
+    monkeypatch.setattr(background, "_BACKLOG", 1)
     client = make_client(upstream)
     headers = client.log_in()
 

@@ -4,9 +4,10 @@ from uuid import uuid4
 
 import pytest
 
+from productagg.background import Background
 from productagg.models import Offer
 from productagg.sandbox import Fault
-from productagg.sync import Background, Synchronizer
+from productagg.sync import Synchronizer
 from tests.factories import make_product, make_products, rows, states, sync_row
 
 
