@@ -11,7 +11,7 @@ def main(_global_config: object, **ini: str) -> Any:
     """The WSGI application, for `pserve`. A configuration that cannot be used ends the process with one line."""
     # Imported here: the command line and the migrations need no web framework.
     from pyramid.config import Configurator
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import DBAPIError
 
     from productagg import accounts, logs
     from productagg.background import Background
@@ -33,6 +33,6 @@ def main(_global_config: object, **ini: str) -> Any:
         if settings.admin_password is not None:
             with sessions.begin() as session:
                 accounts.add_first_admin(session, settings.admin_username, settings.admin_password.reveal())
-    except (SettingsError, SchemaError, OperationalError) as error:
+    except (SettingsError, SchemaError, DBAPIError) as error:
         raise SystemExit("\n".join(f"productagg: {line}" for line in str(error).splitlines())) from None
     return config.make_wsgi_app()

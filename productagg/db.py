@@ -31,6 +31,7 @@ def writer_engine(url: URL) -> Engine:
     engine = _engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
     if engine.dialect.name == "sqlite":
         event.listen(engine, "begin", _begin_immediate)
+        event.listen(engine, "checkin", _leave_no_transaction)
     return engine
 
 
@@ -71,6 +72,12 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 
 def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _leave_no_transaction(connection: sqlite3.Connection | None, _record: Any) -> None:
+    # After a COMMIT that failed, SQLAlchemy takes the transaction for ended, and SQLite does not.
+    if connection is not None and connection.in_transaction:
+        connection.rollback()
 
 
 def check_schema(connection: Connection) -> None:

@@ -259,7 +259,7 @@ def _kind(value: Any) -> str:
 
 def _expiry(token: str) -> datetime | None:
     """When a JWT says that it expires, by the wall clock. Its signature is the Offers service's business."""
-    with suppress(jwt.InvalidTokenError, ValueError, OverflowError, OSError, TypeError, RecursionError):
+    with suppress(jwt.InvalidTokenError, ValueError, OverflowError, OSError, TypeError):
         claims = jwt.decode(token, options={"verify_signature": False})
         return datetime.fromtimestamp(float(claims["exp"]), UTC) if "exp" in claims else None
     return None

@@ -76,6 +76,13 @@ class TestTheReason:
         with pytest.raises(Unavailable, match=reason):
             connect(base_url).offers("a-token", uuid4())
 
+    @pytest.mark.parametrize("proxy", ["ftp://proxy.test", "socks5://proxy.test", "http://[::1", "http://127.0.0.1:9"])
+    def test_a_proxy_that_cannot_be_used(self, connect, monkeypatch, proxy):
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+
+        with pytest.raises(Unavailable, match="no whole answer: "):
+            connect("http://offers.invalid").offers("a-token", uuid4())
+
     def test_it_is_not_what_the_caller_was_dealing_with_before(self, connect):
         try:
             Path("/nowhere").read_text()
