@@ -18,9 +18,9 @@ from webtest import TestApp
 from alembic import command
 from productagg import accounts, main
 from productagg.db import reader_engine, writer_engine
-from productagg.models import Base
+from productagg.models import Base, User
 from productagg.sandbox import Offer, SandboxServer
-from productagg.settings import Settings, database_url
+from productagg.settings import OPTIONS, Settings, database_url
 from productagg.sync import Synchronizer
 from tests.postgres import PostgresServer
 
@@ -30,12 +30,13 @@ PASSWORD = "correct horse"
 
 @pytest.fixture(autouse=True, scope="session")
 def _clean_environment():
-    """The tests decide about every option; the machine's environment does not."""
-    from productagg.settings import OPTIONS
-
+    """The tests decide about every option and every proxy; the machine's environment does not."""
     with pytest.MonkeyPatch.context() as patch:
         for option in OPTIONS:
             patch.delenv(option.variable, raising=False)
+        for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"):
+            patch.delenv(name, raising=False)
+            patch.delenv(name.upper(), raising=False)
         yield
 
 
@@ -254,8 +255,6 @@ def make_client(database):
 @pytest.fixture
 def users(database, _password_hash):
     """An admin `admin` and a reader `reader`, both with the password PASSWORD."""
-    from productagg.models import User
-
     with database.sessions.begin() as session:
         for name in ("admin", "reader"):
             session.add(
@@ -272,8 +271,6 @@ def client(make_client, upstream, users):
 @pytest.fixture
 def admin(client):
     """The headers of a logged-in admin."""
-    from productagg.models import User
-
     with client.app.registry["sessions"].begin() as session:
         user = session.query(User).filter_by(username="admin").one()
         account = accounts.Account(user.id, user.username, "admin", user.token_generation)
