@@ -19,7 +19,7 @@ $(STAMP): requirements-dev.txt setup.cfg
 	@test -n "$(PYTHON)" || { echo "productagg needs Python 3.11 or newer; found: $$(python3 --version 2>&1 || echo none)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$(PYTHON) cannot make virtual environments; install its venv package (Debian: apt install python3-venv)" >&2; exit 1; }
-	@echo "Making $(VENV) with $(PYTHON) …"
+	@echo "Making $(VENV) with $(PYTHON); the first time this takes a minute or two …"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

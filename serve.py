@@ -40,7 +40,9 @@ def main() -> int:
     print(WELCOME.format(web=web, sandbox=sandbox), flush=True)
     manager = Manager()
     for name, command in {
-        "web": f"exec pserve {CONFIG} http_port={options.web_port}{' --reload' if options.reload else ''}",
+        # The reloader kills a server that takes longer than its interval to end.
+        "web": f"exec pserve {CONFIG} http_port={options.web_port}"
+        + (" --reload --reload-interval 3" if options.reload else ""),
         "sandbox": f"exec productagg sandbox --quiet --port {options.sandbox_port}",
         # The first pass waits a moment for the sandbox.
         "sync": f"sleep 2; while :; do productagg sync {CONFIG}; sleep {options.every}; done",

@@ -120,6 +120,11 @@ def disable(session: Session, username: str) -> None:
     user.token_generation += 1
 
 
+def enable(session: Session, username: str) -> None:
+    """Let a disabled user log in again. Raises UnknownUser."""
+    _known(session, username).disabled = False
+
+
 def listing(session: Session) -> Sequence[User]:
     """All users by name."""
     return session.scalars(select(User).order_by(User.username)).all()

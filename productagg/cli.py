@@ -119,7 +119,7 @@ def sample(config_uri: str) -> None:
 
 @main.group()
 def user() -> None:
-    """Add, change, disable and list the users who can log in."""
+    """Add, change, disable, enable and list the users who can log in."""
 
 
 def _ask_password() -> str:
@@ -164,6 +164,16 @@ def disable(config_uri: str, username: str) -> None:
     with _known_user(config_uri, username) as session:
         accounts.disable(session, username)
     click.echo(f"user {username!r} is disabled")
+
+
+@user.command()
+@config_uri
+@click.argument("username")
+def enable(config_uri: str, username: str) -> None:
+    """Let a disabled user log in again."""
+    with _known_user(config_uri, username) as session:
+        accounts.enable(session, username)
+    click.echo(f"user {username!r} is enabled")
 
 
 @user.command(name="list")

@@ -46,16 +46,13 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
 
 def serve(app: Any, variables: Mapping[str, str], *, host: str, port: str, **options: Any) -> int:
     """Serve until SIGTERM or SIGINT; requests under way are finished. `variables` may hold http_host and http_port."""
+    host, port = variables.get("http_host", host), variables.get("http_port", port)
     listeners: dict[int, Any] = {}
-    server = create_server(
-        app,
-        map=listeners,
-        host=variables.get("http_host", host),
-        port=variables.get("http_port", port),
-        # Not who we are made with: that helps nobody but an attacker.
-        ident=None,
-        **options,
-    )
+    try:
+        # ident: not who we are made with, which helps nobody but an attacker.
+        server = create_server(app, map=listeners, host=host, port=port, ident=None, **options)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"productagg: cannot listen on {host}:{port}: {error}") from None
     for listener in listeners.values():
         if isinstance(listener, BaseWSGIServer):
             listener.channel_class = _Channel

@@ -287,6 +287,7 @@ class _Fetcher:
         self._tokens = tokens
         self._interrupted = interrupted
         self._lock = threading.Lock()
+        self._forgets = False
         self.stopped_by: str | None = None
 
     def fetch(self, claim: Claim) -> Outcome:
@@ -299,7 +300,7 @@ class _Fetcher:
             try:
                 found = self._offers(claim)
             except NotRegistered:
-                log.warning("product %s: the Offers service forgot it; registering it again", claim.product_id)
+                self._say_that_it_forgets(claim)
                 registered = False
                 self._register(claim)
                 registered = True
@@ -318,6 +319,12 @@ class _Fetcher:
             log.exception("product %s", claim.product_id)
             return Outcome(claim, registered, error=UpstreamError(f"a fault in productagg: {type(error).__name__}"))
         return Outcome(claim, registered, {id_: State(*state) for id_, state in found.items()})
+
+    def _say_that_it_forgets(self, claim: Claim) -> None:
+        # Once: a service that was reset has forgotten all of them.
+        if not self._forgets:
+            self._forgets = True
+            log.warning("product %s: the Offers service forgot it; registering it, and others, again", claim.product_id)
 
     def _register(self, claim: Claim) -> None:
         self._with_token(lambda token: self._client.register(token, claim.product_id, claim.name, claim.description))

@@ -172,10 +172,10 @@ class OffersClient:
             return response.status_code, _read(response)
         except (requests.RequestException, HTTPError, OSError) as error:
             if time.monotonic() >= deadline.ends_at:
-                raise Unavailable(f"no whole answer within {self._timeout:g} s") from error
+                raise Unavailable(f"no whole answer within {self._timeout:g} s from {self._base_url}") from error
             # What goes wrong may quote what the server sent, and that may quote us.
             reason = _root_cause(error, handled).replace(credential, "…")
-            raise Unavailable(f"no whole answer: {reason[:200]}") from error
+            raise Unavailable(f"no whole answer: {reason[:200]} ({self._base_url})") from error
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)

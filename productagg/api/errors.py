@@ -71,7 +71,12 @@ class Problem(Exception):
         }
         if self.errors:
             body["errors"] = self.errors
-        response = Response(orjson.dumps(body), status=status, content_type="application/problem+json", charset=None)
+        response = Response(
+            orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE),
+            status=status,
+            content_type="application/problem+json",
+            charset=None,
+        )
         response.headers.update(self.headers)
         return response
 
@@ -116,7 +121,7 @@ def _denied(request: Any) -> Problem:
             "This needs an access token, in the header 'Authorization: Bearer <token>'.",
             headers={"WWW-Authenticate": challenge},
         )
-    detail = "The access token is not valid, or no longer."
+    detail = "The access token is wrong, has expired or was ended. Log in again."
     return Problem(
         "invalid-token",
         detail,

@@ -108,8 +108,8 @@ def versions(request: Any) -> list[int] | None:
 
 
 def dumps(value: object) -> bytes:
-    """JSON as this service writes it: UTF-8, times in RFC 3339 with Z, UUIDs as text."""
-    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+    """JSON as this service writes it: UTF-8, times in RFC 3339 with Z, UUIDs as text, and a line's end at the end."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
 
 
 def service(name: str, path: str) -> Service:
