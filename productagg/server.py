@@ -5,6 +5,7 @@ PasteDeploy lets a variable of the command line only add to an ini file, not ove
 """
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -52,7 +53,9 @@ def serve(app: Any, variables: Mapping[str, str], *, host: str, port: str, **opt
         # ident: not who we are made with, which helps nobody but an attacker.
         server = create_server(app, map=listeners, host=host, port=port, ident=None, **options)
     except (OSError, ValueError) as error:
-        raise SystemExit(f"productagg: cannot listen on {host}:{port}: {error}") from None
+        sys.stderr.write(f"productagg: cannot listen on {host}:{port}: {error}\n")
+        # pserve turns a SystemExit into exit code 0, and anything else into a traceback.
+        os._exit(1)
     for listener in listeners.values():
         if isinstance(listener, BaseWSGIServer):
             listener.channel_class = _Channel

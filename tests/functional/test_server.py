@@ -156,3 +156,21 @@ def test_the_server_ends_in_good_order_when_told_to(database, tmp_path, how):
 
             assert server.stop(how) == 0
         assert "Traceback" not in server.log()
+
+
+def test_a_taken_port_is_one_line(database, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as squatter:
+        port = squatter.getsockname()[1]
+
+        done = subprocess.run(
+            [PSERVE, "development.ini", f"http_port={port}", "http_host=127.0.0.1"],
+            env={**os.environ, "DATABASE_URL": database.url},
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"productagg: cannot listen on 127.0.0.1:{port}: ")
+    assert "Traceback" not in done.stderr

@@ -46,6 +46,19 @@ def test_a_disabled_user_logs_in_no_more_and_the_tokens_end(database, users):
         assert accounts.authenticate(session, "reader", PASSWORD) is None
 
 
+def test_an_enabled_user_logs_in_again_but_the_old_tokens_stay_ended(database, users):
+    known = account(database)
+    with database.sessions.begin() as session:
+        accounts.disable(session, "reader")
+
+    with database.sessions.begin() as session:
+        accounts.enable(session, "reader")
+
+    assert is_active(database, known) is None
+    with database.sessions.begin() as session:
+        assert accounts.authenticate(session, "reader", PASSWORD) is not None
+
+
 def test_a_new_password_replaces_the_old_one_and_ends_the_tokens(database, users):
     known = account(database)
 
@@ -71,7 +84,9 @@ def test_a_taken_name_is_refused_and_the_session_stays_usable(database, users):
     }
 
 
-@pytest.mark.parametrize("act", [accounts.disable, lambda session, name: accounts.set_password(session, name, "x")])
+@pytest.mark.parametrize(
+    "act", [accounts.disable, accounts.enable, lambda session, name: accounts.set_password(session, name, "x")]
+)
 def test_an_unknown_user_cannot_be_changed(session, act):
     with pytest.raises(accounts.UnknownUser):
         act(session, "nobody")

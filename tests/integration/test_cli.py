@@ -23,6 +23,7 @@ COMMANDS = [
     ["user", "add"],
     ["user", "passwd"],
     ["user", "disable"],
+    ["user", "enable"],
     ["user", "list"],
     ["sandbox"],
 ]
@@ -244,7 +245,14 @@ def test_a_name_that_is_taken_is_refused(database, users, run):
     assert rows(database, User) == before
 
 
-@pytest.mark.parametrize("command", ["passwd", "disable"])
+def test_a_disabled_user_can_be_enabled(users, run):
+    run("user", "disable", "reader")
+
+    assert run("user", "enable", "reader").exit_code == 0
+    assert "reader\treader\tactive" in run("user", "list").stdout
+
+
+@pytest.mark.parametrize("command", ["passwd", "disable", "enable"])
 def test_a_user_that_does_not_exist_cannot_be_changed(run, command):
     done = run("user", command, "nobody", typed=f"{PASSWORD}\n{PASSWORD}\n")
 
