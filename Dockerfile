@@ -32,7 +32,7 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /app --shell /u
 WORKDIR /app
 COPY --from=cron /go/bin/supercronic /usr/local/bin/supercronic
 COPY --from=build /opt/venv /opt/venv
-COPY development.ini production.ini crontab ./
+COPY production.ini crontab ./
 COPY alembic/ alembic/
 # By number, so that an orchestrator can see that it is not root.
 USER 10001:10001

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from alembic.util import CommandError
 from plaster import get_settings
-from sqlalchemy import text
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import OperationalError
 
 from alembic import context
 from productagg.db import writer_engine
@@ -20,28 +21,46 @@ def _render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 
+def _keep_children(connection: Any, _record: Any) -> None:
+    # A batch migration drops and re-creates the table: with foreign keys on, its children's rows would go with it.
+    connection.execute("PRAGMA foreign_keys = OFF")
+
+
 def run() -> None:
     try:
         settings = Settings.load(get_settings(context.config.config_file_name, "app:main"))
     except SettingsError as error:
         raise CommandError(str(error)) from None
     engine = writer_engine(settings.database_url)
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            # Another release's migrations may take their time; a table's lock is waited for as long as always.
-            connection.execute(text("SET LOCAL statement_timeout = 0"))
-            connection.execute(text("SET LOCAL lock_timeout = 0"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-            connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
-        context.configure(
-            connection=connection,
-            target_metadata=Base.metadata,
-            render_as_batch=engine.dialect.name == "sqlite",
-            render_item=_render_item,
-            compare_server_default=True,
-        )
-        context.run_migrations()
-    engine.dispose()
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _keep_children)
+    try:
+        with engine.begin() as connection:
+            _migrate(connection)
+    except OperationalError as error:
+        raise CommandError(f"the database cannot be used: {' '.join(str(error.orig).split())}") from None
+    finally:
+        engine.dispose()
+
+
+def _migrate(connection: Connection) -> None:
+    sqlite = connection.dialect.name == "sqlite"
+    if not sqlite:
+        # Another release's migrations may take their time; a table's lock is waited for as long as always.
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        render_as_batch=sqlite,
+        render_item=_render_item,
+        compare_server_default=True,
+    )
+    context.run_migrations()
+    if sqlite and (orphans := connection.execute(text("PRAGMA foreign_key_check")).all()):
+        raise CommandError(f"the migration would leave rows without their parents: {orphans[:5]}")
 
 
 run()

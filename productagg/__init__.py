@@ -33,6 +33,8 @@ def main(_global_config: object, **ini: str) -> Any:
         if settings.admin_password is not None:
             with sessions.begin() as session:
                 accounts.add_first_admin(session, settings.admin_username, settings.admin_password.reveal())
-    except (SettingsError, SchemaError, DBAPIError) as error:
+    except (SettingsError, SchemaError) as error:
         raise SystemExit("\n".join(f"productagg: {line}" for line in str(error).splitlines())) from None
+    except DBAPIError as error:
+        raise SystemExit(f"productagg: the database cannot be used: {' '.join(str(error.orig).split())}") from None
     return config.make_wsgi_app()

@@ -1,7 +1,7 @@
 """The threads of the web service that sync a new product at once, by what a pass does for every product.
 
 `POST /products` submits after its commit. Nothing depends on these threads: what they do not get to (a full backlog, a
-dying process) is due in the next pass.
+dying process) is due in the next pass, or in the first one after a lease that was left behind.
 """
 
 import logging
@@ -10,6 +10,7 @@ import threading
 from contextlib import suppress
 from uuid import UUID
 
+from productagg.logs import request_id
 from productagg.sync import Synchronizer
 
 log = logging.getLogger(__name__)
@@ -23,14 +24,15 @@ class Background:
 
     def __init__(self, synchronizer: Synchronizer) -> None:
         self._synchronizer = synchronizer
-        self._waiting: queue.Queue[UUID] = queue.Queue(_BACKLOG)
+        # Each with the id of the request that it came from, for the log.
+        self._waiting: queue.Queue[tuple[UUID, str]] = queue.Queue(_BACKLOG)
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
     def submit(self, product_id: UUID) -> None:
-        """Sync this product soon. Call it after the commit that created it. Returns at once."""
+        """Sync this product soon, if it is due. Call it after the commit that made it so. Returns at once."""
         with suppress(queue.Full):
-            self._waiting.put_nowait(product_id)
+            self._waiting.put_nowait((product_id, request_id.get()))
         with self._lock:
             if not self._threads:
                 # Daemons: a process that ends does not wait for the Offers service.
@@ -47,7 +49,8 @@ class Background:
 
     def _run(self) -> None:
         while True:
-            product_id = self._waiting.get()
+            product_id, came_from = self._waiting.get()
+            request_id.set(came_from)
             try:
                 report = self._synchronizer.sync_product(product_id)
                 if report.ended_by != "done":

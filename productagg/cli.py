@@ -63,7 +63,10 @@ def _sessions(uri: str) -> Iterator[tuple[Settings, sessionmaker[Session]]]:
 def _usable(kind: type[DBAPIError]) -> Iterator[None]:
     try:
         yield
-    except kind as error:
+    except DBAPIError as error:
+        # psycopg2 has a plain DatabaseError for a connection that broke.
+        if not (isinstance(error, kind) or error.connection_invalidated):
+            raise
         raise _CannotRun(f"the database cannot be used: {_one_line(error.orig)}") from None
 
 
@@ -94,9 +97,9 @@ def sync(config_uri: str) -> None:
             signal.signal(number, lambda *_: synchronizer.interrupt())
         try:
             report = synchronizer.run()
-        except OperationalError:
-            raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OperationalError) or getattr(error, "connection_invalidated", False):
+                raise
             log.exception("the pass crashed")
             raise SystemExit(2) from None
     click.echo(f"sync: {report}")

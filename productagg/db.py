@@ -53,10 +53,15 @@ def _engine(url: URL, **options: Any) -> Engine:
         connect_args={
             "application_name": "productagg",
             "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+            # A host that vanishes is noticed within a minute: the server's own time-outs cannot help there.
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
             "options": f"-c timezone=UTC -c lock_timeout={_LOCK_TIMEOUT_SECONDS}s -c statement_timeout=60s",
         },
-        # One each for waitress's threads and the registration pool, and some to spare.
-        pool_size=10,
+        # Enough for each of waitress's threads and the background's; small database plans allow 20 connections in all.
+        pool_size=5,
         max_overflow=10,
         pool_timeout=_LOCK_TIMEOUT_SECONDS,
         **options,

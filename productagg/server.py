@@ -46,8 +46,18 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
 
 
 def serve(app: Any, variables: Mapping[str, str], *, host: str, port: str, **options: Any) -> int:
-    """Serve until SIGTERM or SIGINT; requests under way are finished. `variables` may hold http_host and http_port."""
+    """Serve until SIGTERM or SIGINT; requests under way are finished.
+
+    `variables` may hold http_host, http_port, and trusted_proxy: the address of a proxy in front (`*`: any), whose
+    X-Forwarded-For, -Proto and -Host are believed.
+    """
     host, port = variables.get("http_host", host), variables.get("http_port", port)
+    if "trusted_proxy" in variables:
+        options |= {
+            "trusted_proxy": variables["trusted_proxy"],
+            "trusted_proxy_headers": "x-forwarded-for x-forwarded-proto x-forwarded-host",
+            "clear_untrusted_proxy_headers": "true",
+        }
     listeners: dict[int, Any] = {}
     try:
         # ident: not who we are made with, which helps nobody but an attacker.

@@ -308,8 +308,9 @@ class _Fetcher:
         except _Stopped:
             return Outcome(claim, registered)
         except Busy as error:
+            # This product's outcome, too: the only one that gets such answers must not be the first one every time.
             self._stop_for(error)
-            return Outcome(claim, registered)
+            return Outcome(claim, registered, error=error)
         except UpstreamError as error:
             return Outcome(claim, registered, error=error)
         except SQLAlchemyError:

@@ -97,7 +97,7 @@ def problem_view(error: Exception, request: Any) -> Response:
         problem = _denied(request)
     elif isinstance(error, HTTPException) and error.status_int < 500:
         problem = _from_pyramid(error, request)
-    elif isinstance(error, OperationalError | PoolTimeout):
+    elif isinstance(error, OperationalError | PoolTimeout) or getattr(error, "connection_invalidated", False):
         log.error("the database cannot be used: %s", " ".join(str(error).split()))
         problem = Problem("unavailable", "The database cannot be used right now.", headers={"Retry-After": "5"})
     else:

@@ -33,8 +33,7 @@ def list_products(request: Any) -> list[dict[str, Any]]:
 def create_product(request: Any) -> Response:
     """Add a product. After the commit, and outside the transaction, it is registered at the Offers service."""
     created = catalog.create(request.dbsession, now=datetime.now(UTC), **request.validated)
-    background = request.registry["background"]
-    request.tm.get().addAfterCommitHook(lambda committed: committed and background.submit(created))
+    _sync_after_commit(request, created)
     response = _one(request, request.dbsession, created)
     response.status_int = 201
     response.location = request.route_url("product", id=created)
@@ -52,6 +51,8 @@ def change_product(request: Any) -> Response:
     """Change the name, the description or both; with If-Match, only the version that it names."""
     changed = request.validated.pop("product_id")
     catalog.change(request.dbsession, changed, datetime.now(UTC), versions=versions(request), **request.validated)
+    # One that the Offers service refused is due again.
+    _sync_after_commit(request, changed)
     return _one(request, request.dbsession, changed)
 
 
@@ -60,6 +61,11 @@ def delete_product(request: Any) -> Response:
     """Remove a product with its offers and history; with If-Match, only the version that it names."""
     catalog.remove(request.dbsession, request.validated["product_id"], versions(request))
     return Response(status=204)
+
+
+def _sync_after_commit(request: Any, wanted: UUID) -> None:
+    background = request.registry["background"]
+    request.tm.get().addAfterCommitHook(lambda committed: committed and background.submit(wanted))
 
 
 def _one(request: Any, connection: Connection | Session, wanted: UUID) -> Response:

@@ -32,7 +32,7 @@ def _read_faults(context: click.Context, parameter: click.Parameter, texts: tupl
         raise click.BadParameter(str(error)) from error
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=6544, show_default=True, type=click.IntRange(0, 65535), help="0 takes any free port.")
 @click.option(

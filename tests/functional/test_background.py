@@ -102,3 +102,15 @@ def test_a_product_that_is_removed_before_its_turn_ends_well(held_back, client, 
 
     assert client.get("/products").json == []
     assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+
+
+def test_what_the_background_logs_bears_the_id_of_the_request_that_it_comes_from(client, admin, upstream, caplog):
+    upstream.faults.replace([Fault("error")])
+
+    client.post_json("/products", NEW, headers={**admin, "X-Request-ID": "find-me"}, status=201)
+    client.background.wait()
+
+    ids = {
+        record.request_id for record in caplog.records if record.name in ("productagg.background", "productagg.sync")
+    }
+    assert ids == {"find-me"}

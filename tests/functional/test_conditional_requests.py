@@ -44,6 +44,14 @@ def test_who_has_another_answer_gets_the_current_one(client, path, tag, known):
     assert answer.json["name"] == "Lamp"
 
 
+def test_a_range_is_ignored(client, path):
+    whole = client.get(path)
+
+    for wanted in ("bytes=0-10", "bytes=9999999-", "nonsense"):
+        answer = client.get(path, headers={"Range": wanted}, status=200)
+        assert answer.body == whole.body
+
+
 def test_a_changed_offer_makes_another_answer(client, path, tag, sync, upstream):
     product_id = path.rpartition("/")[2]
     upstream.offer(UUID(product_id), {uuid4(): (1000, 1)})

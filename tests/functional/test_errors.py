@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from productagg import catalog
@@ -96,6 +97,17 @@ def test_a_lost_database_is_a_503_that_says_when_to_come_back(
     [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "db.internal" in record.getMessage()
     assert record.request_id == "find-me"
+
+
+@pytest.mark.parametrize("migrated_database", ["postgresql"], indirect=True)
+def test_after_the_server_dropped_the_connection_one_answer_is_a_503_and_the_next_is_well(database, client, send):
+    send("GET", "/products")
+    with database.writer.connect() as connection:
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        connection.execute(text(f"{others} AND pid <> pg_backend_pid()"))
+
+    assert_problem(send("GET", "/products"), "unavailable")
+    assert send("GET", "/products").status_int == 200
 
 
 def test_every_code_is_explained_where_its_type_points_to(client, subtests):

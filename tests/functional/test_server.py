@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from webob import Response
 
+from tests.factories import make_products
 from tests.functional.problems import assert_problem
 
 PSERVE = Path(sys.executable).with_name("pserve")
@@ -55,11 +56,11 @@ class Server:
 
 
 @contextmanager
-def serving(database, directory):
+def serving(database, directory, *variables):
     log = directory / "log"
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [PSERVE, "development.ini", "http_host=127.0.0.1", "http_port=0"],
+            [PSERVE, "development.ini", "http_host=127.0.0.1", "http_port=0", *variables],
             stdout=stream,
             stderr=stream,
             env={**os.environ, "DATABASE_URL": database.url},
@@ -156,6 +157,17 @@ def test_the_server_ends_in_good_order_when_told_to(database, tmp_path, how):
 
             assert server.stop(how) == 0
         assert "Traceback" not in server.log()
+
+
+@pytest.mark.parametrize(("variables", "scheme"), [((), b"http"), (("trusted_proxy=127.0.0.1",), b"https")])
+def test_a_proxy_is_believed_only_if_it_is_trusted(database, tmp_path, variables, scheme):
+    with serving(database, tmp_path, *variables) as server:
+        make_products(database, 2)
+        answer = server.send(
+            b"GET /products?limit=1 HTTP/1.1\r\nHost: shop.example\r\nX-Forwarded-Proto: https\r\n\r\n"
+        )
+
+    assert answer.headers["Link"].encode().startswith(b"<" + scheme + b"://shop.example/products?")
 
 
 def test_a_taken_port_is_one_line(database, tmp_path):

@@ -1,5 +1,6 @@
 """The migrations make the tables that the code works with, and the tables hold what they promise."""
 
+import shutil
 import threading
 from typing import Any
 from uuid import uuid4
@@ -40,6 +41,27 @@ def test_the_migrated_tables_are_those_of_the_models(blank_database, monkeypatch
     monkeypatch.setenv("DATABASE_URL", blank_database.url)
 
     command.check(Config("development.ini"))
+
+
+def test_a_migration_that_rebuilds_a_table_keeps_the_rows_that_refer_to_it(blank_database, tmp_path, monkeypatch):
+    blank_database.migrate()
+    make_products(blank_database, 3)
+    shutil.copytree("alembic", tmp_path / "alembic")
+    (tmp_path / "alembic" / "versions" / "next.py").write_text(
+        "import sqlalchemy as sa\n"
+        "from alembic import op\n"
+        f"revision, down_revision = 'next', '{SCHEMA_REVISION}'\n"
+        "def upgrade():\n"
+        "    with op.batch_alter_table('products', recreate='auto') as table:\n"
+        "        table.alter_column('name', existing_type=sa.Text(), type_=sa.String(300), existing_nullable=False)\n"
+    )
+    config = Config("development.ini")
+    config.set_main_option("script_location", str(tmp_path / "alembic"))
+    monkeypatch.setenv("DATABASE_URL", blank_database.url)
+
+    command.upgrade(config, "next")
+
+    assert len(rows(blank_database, Product)) == len(rows(blank_database, ProductSync)) == 3
 
 
 def test_the_code_expects_the_newest_migration():

@@ -6,6 +6,7 @@ import pytest
 
 from productagg.models import ProductSync, SyncRun
 from productagg.sandbox import Fault
+from productagg.sandbox.service import Answer
 from tests.factories import make_product, make_products, rows, sync_row
 
 MINUTE = timedelta(minutes=1)
@@ -77,9 +78,10 @@ def test_a_busy_service_is_left_alone_until_the_time_that_it_names(
     assert report.exit_code == 2
     assert str(status) in report.ended_by
     assert upstream.count(endpoint) == 1
-    for product_id in product_ids:
-        row = sync_row(database, product_id)
-        assert (row.leased_until, row.failures, row.last_synced_at) == (None, 0, None)
+    table = [sync_row(database, product_id) for product_id in product_ids]
+    assert [(row.leased_until, row.last_synced_at) for row in table] == [(None, None)] * 3
+    # It is the outcome of the product that got it, unless that was for the token, which is nobody's.
+    assert sum(row.failures for row in table) == (endpoint != "auth")
 
     # So does the next one, without a question
     clock.shift(100)
@@ -93,6 +95,25 @@ def test_a_busy_service_is_left_alone_until_the_time_that_it_names(
     assert one_by_one.run().exit_code == 0
     assert set(upstream.asked) == set(product_ids)
     assert [str(status) in run.ended_by for run in rows(database, SyncRun)] == [True, True, False]
+
+
+def test_one_product_that_always_gets_such_an_answer_does_not_keep_the_others_from_their_turn(
+    database, upstream, one_by_one, clock
+):
+    cursed, *others = make_products(database, 3)
+    offers_of = upstream.server.service.answer
+
+    def answer(request):
+        return Answer(503, {"detail": "busy"}) if str(cursed) in request.path else offers_of(request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upstream.server.service, "answer", answer)
+        for _ in range(3):
+            one_by_one.run()
+            clock.shift(61)
+
+    assert all(sync_row(database, product_id).last_synced_at for product_id in others)
+    assert "503" in sync_row(database, cursed).last_error
 
 
 def test_a_busy_service_is_asked_by_no_worker_that_has_not_begun(database, upstream, make_synchronizer):
