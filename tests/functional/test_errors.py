@@ -105,6 +105,7 @@ def test_after_the_server_dropped_the_connection_one_answer_is_a_503_and_the_nex
     with database.writer.connect() as connection:
         others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
         connection.execute(text(f"{others} AND pid <> pg_backend_pid()"))
+    database.close()  # the test's own connections were dropped, too
 
     assert_problem(send("GET", "/products"), "unavailable")
     assert send("GET", "/products").status_int == 200
