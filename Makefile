@@ -29,7 +29,7 @@ serve: $(STAMP) ## run everything: web, sandbox Offers service, one sync pass a 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python serve.py
 
 test: $(STAMP) ## run the whole suite, on SQLite and on PostgreSQL
-	$(BIN)/pytest --numprocesses auto
+	$(BIN)/pytest --numprocesses logical
 
 check: format-check lint types imports drift test ## what CI runs
 
