@@ -9,6 +9,7 @@ import threading
 from dataclasses import dataclass
 from uuid import UUID
 
+import hypothesis
 import pytest
 from alembic.config import Config
 from sqlalchemy import create_engine, text
@@ -23,6 +24,10 @@ from productagg.sandbox import Offer, SandboxServer
 from productagg.settings import OPTIONS, Settings, database_url
 from productagg.sync import Synchronizer
 from tests.postgres import PostgresServer
+
+# How long an example takes depends on what else the machine does; what is slow here are databases and sockets.
+hypothesis.settings.register_profile("productagg", deadline=None)
+hypothesis.settings.load_profile("productagg")
 
 REFRESH_TOKEN = "refresh-token-of-the-tests"
 PASSWORD = "correct horse"
