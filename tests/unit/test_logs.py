@@ -179,7 +179,7 @@ class TestEitherFormat:
         def answer(request_id):
             logs.request_id.set(request_id)
             log.info("asked")
-            logging.getLogger("some.library").info("asked")
+            logging.getLogger("some.package").info("asked")
 
         contextvars.copy_context().run(answer, "first-request")
         contextvars.copy_context().run(answer, "second-request")
