@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg import accounts, catalog, logs
-from productagg.db import SchemaError, check_schema, writer_engine
+from productagg.db import SchemaError, check_schema, is_out_of_reach, writer_engine
 from productagg.sandbox.command import sandbox
 from productagg.settings import Settings, SettingsError
 from productagg.sync import Synchronizer
@@ -64,8 +64,7 @@ def _usable(kind: type[DBAPIError]) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        # psycopg2 has a plain DatabaseError for a connection that broke.
-        if not (isinstance(error, kind) or error.connection_invalidated):
+        if not (isinstance(error, kind) or is_out_of_reach(error)):
             raise
         raise _CannotRun(f"the database cannot be used: {_one_line(error.orig)}") from None
 
@@ -98,7 +97,7 @@ def sync(config_uri: str) -> None:
         try:
             report = synchronizer.run()
         except Exception as error:
-            if isinstance(error, OperationalError) or getattr(error, "connection_invalidated", False):
+            if is_out_of_reach(error):
                 raise
             log.exception("the pass crashed")
             raise SystemExit(2) from None

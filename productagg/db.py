@@ -12,6 +12,7 @@ from typing import Any
 
 import zope.sqlalchemy
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.models import SCHEMA_REVISION
@@ -83,6 +84,12 @@ def _leave_no_transaction(connection: sqlite3.Connection | None, _record: Any) -
     # After a COMMIT that failed, SQLAlchemy takes the transaction for ended, and SQLite does not.
     if connection is not None and connection.in_transaction:
         connection.rollback()
+
+
+def is_out_of_reach(error: BaseException) -> bool:
+    """Whether an error says that the database cannot be used right now, rather than that we used it wrongly."""
+    # psycopg2 has a plain DatabaseError for a connection that broke.
+    return isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
 def check_schema(connection: Connection) -> None:

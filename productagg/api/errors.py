@@ -12,10 +12,10 @@ import orjson
 from pyramid.exceptions import URLDecodeError
 from pyramid.httpexceptions import HTTPException, HTTPForbidden
 from pyramid.response import Response
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from productagg import catalog
+from productagg.db import is_out_of_reach
 from productagg.security import bearer_token
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def problem_view(error: Exception, request: Any) -> Response:
         problem = _denied(request)
     elif isinstance(error, HTTPException) and error.status_int < 500:
         problem = _from_pyramid(error, request)
-    elif isinstance(error, OperationalError | PoolTimeout) or getattr(error, "connection_invalidated", False):
+    elif isinstance(error, PoolTimeout) or is_out_of_reach(error):
         log.error("the database cannot be used: %s", " ".join(str(error).split()))
         problem = Problem("unavailable", "The database cannot be used right now.", headers={"Retry-After": "5"})
     else:
