@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -25,7 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
 # The migration that these tables need; the programs refuse to run on any other (see db.check_schema).
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 
 NAME_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 10_000
@@ -103,6 +104,7 @@ class ProductSync(Base):
     registered_at: Mapped[datetime | None]
     next_sync_at: Mapped[datetime] = mapped_column(index=True)
     leased_until: Mapped[datetime | None]
+    last_asked_at: Mapped[datetime | None]
     last_synced_at: Mapped[datetime | None]
     last_changed_at: Mapped[datetime | None]
     failures: Mapped[int]
@@ -175,7 +177,12 @@ class ProductPrice(Base):
 
 
 class SyncRun(Base):
-    """One pass: when, where, what it did and what ended it. `ended_by` is NULL while it runs, or if it was killed."""
+    """One pass: when, where, what it did and what ended it. `ended_by` is NULL while it runs, or if it was killed.
+
+    `claimed` counts products taken, `fetched` whole, valid lists, `changed` products with changed offers, `closed` offers
+    that vanished, `failed` products, by reason in `failures`. `requests` and `bytes` (of bodies, decompressed) are the
+    exchanges with the Offers service; `longest_wait_seconds` is how overdue the most overdue product was.
+    """
 
     __tablename__ = "sync_runs"
 
@@ -184,8 +191,14 @@ class SyncRun(Base):
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     claimed: Mapped[int]
+    fetched: Mapped[int]
     changed: Mapped[int]
+    closed: Mapped[int]
     failed: Mapped[int]
+    failures: Mapped[dict[str, int]] = mapped_column(JSON)
+    requests: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    longest_wait_seconds: Mapped[float]
     ended_by: Mapped[str | None]
 
 

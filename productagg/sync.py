@@ -126,7 +126,22 @@ class Synchronizer:
         report = Report(started_at=now, finished_at=now)
         run_id = uuid7()
         with self._sessions.begin() as session:
-            session.add(SyncRun(id=run_id, host=socket.gethostname(), started_at=now, claimed=0, changed=0, failed=0))
+            session.add(
+                SyncRun(
+                    id=run_id,
+                    host=socket.gethostname(),
+                    started_at=now,
+                    claimed=0,
+                    fetched=0,
+                    changed=0,
+                    closed=0,
+                    failed=0,
+                    failures={},
+                    requests=0,
+                    bytes=0,
+                    longest_wait_seconds=0.0,
+                )
+            )
         try:
             self._pass(report)
         except BaseException:
