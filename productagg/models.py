@@ -179,9 +179,9 @@ class ProductPrice(Base):
 class SyncRun(Base):
     """One pass: when, where, what it did and what ended it. `ended_by` is NULL while it runs, or if it was killed.
 
-    `claimed` counts products taken, `fetched` whole, valid lists, `changed` products with changed offers, `closed` offers
-    that vanished, `failed` products, by reason in `failures`. `requests` and `bytes` (of bodies, decompressed) are the
-    exchanges with the Offers service; `longest_wait_seconds` is how overdue the most overdue product was.
+    `claimed` counts products taken, `fetched` whole, valid lists, `changed` products with changed offers, `closed`
+    offers that vanished, `failed` products, by reason in `failures`. `requests` and `bytes` (of bodies, decompressed)
+    are the exchanges with the Offers service; `longest_wait_seconds` is how overdue the most overdue product was.
     """
 
     __tablename__ = "sync_runs"

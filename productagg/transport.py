@@ -1,19 +1,20 @@
-"""A requests session whose exchanges have a deadline as a whole, from connecting to the last byte of the body.
+"""HTTP exchanges with a deadline for the whole of each, from connecting to the last byte of the body.
 
 For `upstream` only. A time-out of requests bounds each wait for the network, so a server that drips bytes could hold a
-worker for ever; here every operation of the socket gets no more than the time that is left. Such a session also follows
-no redirect and adds no credential of its own.
+worker for ever; here every operation of the socket gets no more than the time that is left. No redirect is followed, no
+cookie is kept and no credential is added.
 """
 
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import ProxyManager
+from urllib3 import BaseHTTPResponse, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context
@@ -114,18 +115,50 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
-class DeadlineSession(requests.Session):
-    """Belongs to one thread. `deadline.ends_at` is to be set before each exchange."""
+class Exchanges:
+    """One thread's connection to `base_url`. `deadline.ends_at` is to be set before each exchange.
 
-    def __init__(self) -> None:
-        super().__init__()
-        # With none, requests would add the Authorization that it finds in ~/.netrc.
-        self.auth = _no_authorization
-        for scheme in _POOLS:
-            self.mount(f"{scheme}://", _Adapter())
+    What a requests session looks up for every single request (proxies and certificates in the environment, default
+    headers, the connection pool) is looked up once here: that is more than half of what a request costs it.
+    """
 
-    def get_redirect_target(self, _: requests.Response) -> None:
-        """None: the token could go to another host, and to see where to requests would read the body without limit."""
+    def __init__(self, base_url: str) -> None:
+        with requests.Session() as session:
+            # With none, requests would add the Authorization that it finds in ~/.netrc.
+            session.auth = _no_authorization
+            prepared = session.prepare_request(requests.Request("GET", base_url))
+            where = session.merge_environment_settings(base_url, {}, None, None, None)
+        self._adapter = _Adapter()
+        self._pool: Any = self._adapter.get_connection_with_tls_context(
+            prepared, where["verify"], proxies=where["proxies"], cert=where["cert"]
+        )
+        self._adapter.cert_verify(self._pool, prepared.url, where["verify"], where["cert"])  # type: ignore[no-untyped-call]
+        # All of the URL where a proxy is asked, else its path.
+        self._target = self._adapter.request_url(prepared, where["proxies"]).rstrip("/")
+        self._headers = dict(prepared.headers)
+
+    def ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, timeout: float
+    ) -> BaseHTTPResponse:
+        """Send a request and return the answer's head; its body is still to be read. Redirects are not followed.
+
+        Raises urllib3's HTTPError, requests' RequestException, OSError.
+        """
+        response: BaseHTTPResponse = self._pool.urlopen(
+            method,
+            self._target + path,
+            body=body,
+            headers={**self._headers, **headers},
+            timeout=timeout,
+            retries=self._adapter.max_retries,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+        )
+        return response
+
+    def close(self) -> None:
+        self._pool.close()
 
 
 def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:

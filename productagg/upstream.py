@@ -20,9 +20,10 @@ from weakref import WeakSet
 import jwt
 import orjson
 import requests
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
-from productagg.transport import DeadlineSession, deadline
+from productagg.transport import Exchanges, deadline
 
 # The documented life of an access token, for one that does not say its own.
 TOKEN_LIFETIME = timedelta(minutes=5)
@@ -87,7 +88,7 @@ class AccessToken:
 
 
 class OffersClient:
-    """The Offers service at `base_url`. Thread-safe: each thread has a session, and so a connection, of its own.
+    """The Offers service at `base_url`. Thread-safe: each thread has a connection of its own.
 
     `timeout_seconds` bounds each exchange as a whole, from connecting to the last byte of the body. Looking the host's
     name up comes before that and is bounded by the system's resolver.
@@ -98,8 +99,8 @@ class OffersClient:
         self._refresh_token = refresh_token
         self._timeout = timeout_seconds
         self._local = threading.local()
-        # Weak: the connection of a thread that has ended closes with its session.
-        self._sessions: WeakSet[requests.Session] = WeakSet()
+        # Weak: a connection closes with the thread that it belongs to.
+        self._all: WeakSet[Exchanges] = WeakSet()
 
     def __enter__(self) -> Self:
         return self
@@ -109,8 +110,8 @@ class OffersClient:
 
     def close(self) -> None:
         """Close every thread's connection. Only when no exchange is under way."""
-        for session in self._sessions:
-            session.close()
+        for exchanges in self._all:
+            exchanges.close()
 
     def authenticate(self) -> AccessToken:
         """Ask for an access token. Raises StillValid, BadRefreshToken and the general UpstreamErrors."""
@@ -155,21 +156,16 @@ class OffersClient:
         """One request and its whole answer. Raises what concerns every endpoint: Unavailable, Busy, InvalidAnswer."""
         handled = sys.exception()
         deadline.ends_at = time.monotonic() + self._timeout
+        headers, content = {"Bearer": credential}, None
+        if body is not None:
+            headers["Content-Type"], content = "application/json", orjson.dumps(body)
         try:
-            response = self._session().request(
-                method,
-                self._base_url + path,
-                headers={"Bearer": credential},
-                json=body,
-                timeout=self._timeout,
-                stream=True,
-                allow_redirects=False,
-            )
-            if response.status_code in (429, 503):
+            response = self._exchanges().ask(method, path, headers, content, self._timeout)
+            if response.status in (429, 503):
                 # The head says it all; a body that is broken as well must not hide it.
                 response.close()
-                raise Busy(f"the Offers service answered {response.status_code}", _retry_at(response.headers))
-            return response.status_code, _read(response)
+                raise Busy(f"the Offers service answered {response.status}", _retry_at(response.headers))
+            return response.status, _read(response)
         except (requests.RequestException, HTTPError, OSError) as error:
             if time.monotonic() >= deadline.ends_at:
                 raise Unavailable(f"no whole answer within {self._timeout:g} s from {self._base_url}") from error
@@ -177,18 +173,18 @@ class OffersClient:
             reason = _root_cause(error, handled).replace(credential, "…")
             raise Unavailable(f"no whole answer: {reason[:200]} ({self._base_url})") from error
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = DeadlineSession()
-            self._sessions.add(session)
-        return session
+    def _exchanges(self) -> Exchanges:
+        found: Exchanges | None = getattr(self._local, "exchanges", None)
+        if found is None:
+            found = self._local.exchanges = Exchanges(self._base_url)
+            self._all.add(found)
+        return found
 
 
-def _read(response: requests.Response) -> bytes:
+def _read(response: BaseHTTPResponse) -> bytes:
     """The decoded body. Raises InvalidAnswer, and gives the connection up, when it is larger than we are ready for."""
     body = bytearray()
-    for chunk in response.iter_content(65536):
+    for chunk in response.stream(65536, decode_content=True):
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             response.close()
