@@ -24,7 +24,7 @@ def main(_global_config: object, **ini: str) -> Any:
         logs.configure(settings.log_format)
         config = Configurator(settings=ini)
         config.registry["settings"] = settings
-        config.include("productagg.db")
+        config.include("productagg.dbsession")
         config.include("productagg.security")
         config.include("productagg.api")
         sessions = config.registry["sessions"]

@@ -26,6 +26,10 @@ _RETRY_REFUSED_TOKEN = timedelta(seconds=15)
 # How much longer a token is used that we hold for expired and the Offers service does not: its clock is behind ours.
 _CLOCK_SKEW_GRACE = timedelta(seconds=10)
 _POLL_SECONDS = 0.05
+# The farthest end of a block that is believed: a later one was written by a clock that has been set back since.
+_LONGEST_BLOCK = timedelta(hours=1, minutes=1)
+# The same for somebody else's refresh.
+_LONGEST_REFRESH = timedelta(minutes=10)
 _LOST = (
     "the Offers service says that an access token is still valid, but none is stored: a process died while "
     "fetching it, or another installation uses the same refresh token; it expires within 5 minutes"
@@ -103,18 +107,23 @@ class TokenKeeper:
                 update(UpstreamToken)
                 .where(
                     UpstreamToken.account == self._account,
-                    or_(UpstreamToken.blocked_until.is_(None), UpstreamToken.blocked_until < until),
+                    or_(
+                        UpstreamToken.blocked_until.is_(None),
+                        UpstreamToken.blocked_until < until,
+                        UpstreamToken.blocked_until > _now() + _LONGEST_BLOCK,
+                    ),
                 )
                 .values(blocked_until=until, blocked_reason=reason)
             )
 
-    def blocked(self) -> NoToken | None:
+    def blocked(self, session: Session) -> NoToken | None:
         """Why and until when nothing is to be asked; None if all is well."""
-        with self._sessions.begin() as session:
-            row = session.get(UpstreamToken, self._account)
-            if row is None or row.blocked_until is None or row.blocked_until <= _now():
-                return None
-            return NoToken(row.blocked_reason or "blocked", row.blocked_until)
+        row = session.execute(
+            select(UpstreamToken.blocked_until, UpstreamToken.blocked_reason).where(
+                UpstreamToken.account == self._account
+            )
+        ).first()
+        return None if row is None else _block(*row, _now())
 
     def _shared_token(self) -> Issued:
         """The stored token, or a new one if it falls to us to ask for it, else the one that somebody else gets."""
@@ -144,13 +153,19 @@ class TokenKeeper:
             ).one()
             if row.access_token is not None and row.expires_at is not None and row.expires_at > now:
                 return Issued(row.access_token, row.expires_at), False
-            if row.blocked_until is not None and row.blocked_until > now:
-                raise NoToken(row.blocked_reason or "blocked", row.blocked_until)
+            block = _block(row.blocked_until, row.blocked_reason, now)
+            if block is not None:
+                raise block
             claimed = session.execute(
                 update(UpstreamToken)
                 .where(
                     UpstreamToken.account == self._account,
-                    or_(UpstreamToken.refreshing_until.is_(None), UpstreamToken.refreshing_until <= now),
+                    or_(
+                        UpstreamToken.refreshing_until.is_(None),
+                        UpstreamToken.refreshing_until <= now,
+                        # Left behind by a clock that has been set back.
+                        UpstreamToken.refreshing_until > now + _LONGEST_REFRESH,
+                    ),
                     or_(UpstreamToken.expires_at.is_(None), UpstreamToken.expires_at <= now),
                 )
                 .values(refreshing_until=now + self._patience)
@@ -181,6 +196,12 @@ class TokenKeeper:
 
     def _row(self, session: Session) -> UpstreamToken:
         return session.get_one(UpstreamToken, self._account, with_for_update=True)
+
+
+def _block(until: datetime | None, reason: str | None, now: datetime) -> NoToken | None:
+    if until is None or not now < until <= now + _LONGEST_BLOCK:
+        return None
+    return NoToken(reason or "blocked", until)
 
 
 def _ensure_row(session: Session, account: str) -> None:

@@ -1,8 +1,7 @@
-"""Engines and sessions: one way to reach the database for the web, the sync and the tests.
+"""Engines: one way to reach the database for the web, the sync, the command line, the migrations and the tests.
 
-Two engines per process. The *writer* carries transactions; its sessions are joined to the request's transaction
-(pyramid_tm, zope.sqlalchemy) or used with `session.begin()` by the sync. The *reader* is created with AUTOCOMMIT and
-without a reset on return, so that a public read costs no round trip but its own statements.
+Two per process. The *writer* carries transactions. The *reader* is created with AUTOCOMMIT and without a reset on
+return, so that a public read costs no round trip but its own statements.
 """
 
 import sqlite3
@@ -10,10 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import zope.sqlalchemy
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.models import SCHEMA_REVISION
 
@@ -102,44 +99,3 @@ def check_schema(connection: Connection) -> None:
             f"the database is at revision {found or 'none'}, this version of productagg needs {SCHEMA_REVISION}: "
             "run 'alembic -c CONFIG_URI upgrade head' (with the ini file that you start the service with)"
         )
-
-
-def needs_transaction(request: Any) -> bool:
-    """pyramid_tm's activation hook: reads go without a transaction (see `reader_engine`)."""
-    return request.method not in ("GET", "HEAD", "OPTIONS")
-
-
-def includeme(config: Any) -> None:
-    """Give every request `dbsession` (joined to its transaction) and `reader` (autocommit, for reads)."""
-    url = config.registry["settings"].database_url
-    writer, reader = writer_engine(url), reader_engine(url)
-    with reader.connect() as connection:
-        check_schema(connection)
-    sessions = sessionmaker(writer)
-
-    def dbsession(request: Any) -> Session:
-        session = sessions()
-        # 'changed' from the start: the transaction manager must commit Core statements too, which it cannot see.
-        zope.sqlalchemy.register(session, initial_state="changed", transaction_manager=request.tm)
-        return session
-
-    def reading(request: Any) -> Connection:
-        connection = reader.connect()
-        request.add_finished_callback(lambda _request: connection.close())
-        return connection
-
-    config.registry["sessions"] = sessions
-    config.registry["engines"] = (writer, reader)
-    config.add_settings(
-        {
-            "tm.manager_hook": "pyramid_tm.explicit_manager",
-            "tm.activate_hook": "productagg.db.needs_transaction",
-            # A returned 4xx or 5xx rolls back, like a raised one.
-            "tm.commit_veto": "pyramid_tm.default_commit_veto",
-            # Or every transaction would ask the security policy who the user is.
-            "tm.annotate_user": "false",
-        }
-    )
-    config.include("pyramid_tm")
-    config.add_request_method(dbsession, reify=True)
-    config.add_request_method(reading, "reader", reify=True)

@@ -1,11 +1,10 @@
 """What a product cost over time. For now: how a set of offers sums up to one row of the product's history."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """A product's offers at one moment, in-stock offers only.
 
     `lowest` and `average` are prices in the upstream's unit, None when nothing is in stock; `average` is rounded half

@@ -233,6 +233,29 @@ OPTIONS = (
         default="60",
     ),
     Option(
+        "SYNC_MAX_INTERVAL_SECONDS",
+        "sync.max_interval_seconds",
+        _number(int, 1, 7 * 86400),
+        "`SYNC_INTERVAL_SECONDS` to 604800",
+        "how seldom at most, for a product whose offers do not change: after a tenth of the time since they last did; "
+        "without it all are asked for equally often",
+    ),
+    Option(
+        "SYNC_BUDGET_SECONDS",
+        "sync.budget_seconds",
+        _number(int, 1, 86400),
+        "1 to 86400",
+        "how long one pass may take; what it does not get to stays due",
+        default="55",
+    ),
+    Option(
+        "SYNC_MAX_REQUESTS_PER_SECOND",
+        "sync.max_requests_per_second",
+        _number(float, 0.01, 100_000),
+        "0.01 to 100000",
+        "the most requests that one pass sends to the Offers service in a second, evenly spaced; without it no limit",
+    ),
+    Option(
         "SYNC_WORKERS",
         "sync.workers",
         _number(int, 1, 64),
@@ -266,6 +289,9 @@ class Settings:
     admin_username: str
     admin_password: Secret | None
     sync_interval_seconds: int
+    sync_max_interval_seconds: int | None
+    sync_budget_seconds: int
+    sync_max_requests_per_second: float | None
     sync_workers: int
     log_format: Literal["text", "json"]
 
@@ -294,6 +320,9 @@ class Settings:
                 faults.append(f"{option.variable} (ini: {option.key}){shown} {error}; allowed: {option.allowed}")
         if values.get("mode") == "production":
             faults += _public_secrets(values)
+        shortest, longest = values.get("sync_interval_seconds"), values.get("sync_max_interval_seconds")
+        if shortest is not None and longest is not None and longest < shortest:
+            faults.append("SYNC_MAX_INTERVAL_SECONDS is below SYNC_INTERVAL_SECONDS; allowed: the same or more")
         if faults:
             raise SettingsError("\n".join(faults))
         return cls(**values)

@@ -8,79 +8,81 @@ is open while the network is waited for, and only a whole, valid list ever chang
 import logging
 import math
 import socket
-import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Self, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import ColumnElement, and_, delete, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 from uuid_utils.compat import uuid7
 
+from productagg import claims
+from productagg.claims import Claim, Outcome
 from productagg.credentials import Issued, NoToken, TokenKeeper, account_key
-from productagg.models import Product, ProductSync, SyncRun
-from productagg.offers import Observation, State, reconcile
+from productagg.db import is_out_of_reach
+from productagg.fetching import EXCHANGES_PER_PRODUCT, Crew, Fetcher
+from productagg.models import ProductSync, SyncRun
+from productagg.schedule import Schedule
 from productagg.settings import Settings
-from productagg.upstream import Busy, NotRegistered, OffersClient, Refused, StillValid, Unauthorized, UpstreamError
+from productagg.upstream import Busy, OffersClient, StillValid, UpstreamError
 
 log = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-# Products claimed and settled together, per worker: enough for cheap transactions, few enough for a short lease.
-_BATCH_PER_WORKER = 4
-# The most exchanges that one product can need: authenticate, fetch, register, fetch again, each with a second try.
-_EXCHANGES_PER_PRODUCT = 6
+# Claims per worker to begin with; from then on as many as are fetched in two seconds, but no more than these, which are
+# settled in halves: few transactions, little memory, and little to be fetched again if the pass is killed.
+_FIRST_CLAIMS_PER_WORKER = 4
+_MOST_CLAIMS = 1000
+_CLAIM_AHEAD_SECONDS = 2.0
+# What has come in is settled this often at least, and whether to stop is looked at this often.
+_SETTLE_SECONDS = 1.0
+_LOOK_SECONDS = 0.25
+# How long a claim may wait for a free worker, on top of what one product can take at worst.
 _LEASE_MARGIN = timedelta(seconds=30)
-# Due a little early rather than a cron tick late: this, but at most a tenth of the interval.
-_TICK_TOLERANCE = timedelta(seconds=5)
-_LONGEST_BACKOFF = timedelta(hours=1)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A product that is ours to work on until `leased_until`."""
-
-    product_id: UUID
-    name: str
-    description: str
-    registered: bool
-    leased_until: datetime
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a claim: `offers`, a whole, valid list, or `error`, why there is none. Neither: it was not asked."""
-
-    claim: Claim
-    registered: bool
-    offers: dict[UUID, State] | None = None
-    error: UpstreamError | None = None
+# Before its time is up, a pass needs some for what is under way and for settling; half of it for each.
+_RESERVE_SECONDS = 2.0
+_GRACE_AFTER_INTERRUPT_SECONDS = 3.0
+_LONGEST_WAIT_FOR_DATABASE_SECONDS = 30.0
+_CLOCK_SKEW = timedelta(minutes=1)
+_RUNS_KEPT = timedelta(days=90)
 
 
 @dataclass
 class Report:
-    """What a pass did. `asked` counts products, `changed` those with changed offers, `closed` the offers that vanished.
+    """What a pass did.
 
-    `ended_by` is 'done', 'interrupted', 'crashed', or why the pass could not go on.
+    `claimed` counts products taken, `fetched` whole, valid lists, `changed` products with changed offers, `closed`
+    offers that vanished, `failed` products without a list, by reason in `failures`. `ended_by` is 'done', 'budget' (its
+    time was up), 'interrupted', 'crashed', or why the pass could not go on.
     """
 
     started_at: datetime
     finished_at: datetime
-    asked: int = 0
+    claimed: int = 0
+    fetched: int = 0
     changed: int = 0
     closed: int = 0
     failed: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    bytes: int = 0
+    longest_wait_seconds: float = 0.0
     ended_by: str = "done"
+
+    @property
+    def asked(self) -> int:
+        return self.fetched + self.failed
 
     @property
     def exit_code(self) -> int:
         """0: all well; 1: some products failed; 2: the pass could not run, or not to its end."""
-        if self.ended_by != "done":
+        if self.ended_by not in ("done", "budget"):
             return 2
         return 1 if self.failed else 0
 
@@ -97,18 +99,25 @@ class Synchronizer:
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
-        self._interval = timedelta(seconds=settings.sync_interval_seconds)
+        interval = timedelta(seconds=settings.sync_interval_seconds)
+        longest = timedelta(seconds=settings.sync_max_interval_seconds or settings.sync_interval_seconds)
+        self._schedule = Schedule(interval, longest)
         self._workers = settings.sync_workers
-        self._longest_fetch = timedelta(seconds=_EXCHANGES_PER_PRODUCT * settings.offers_timeout_seconds)
+        self._per_second = settings.sync_max_requests_per_second
+        self._budget = settings.sync_budget_seconds
+        # Half of the pass at most, so that an exchange begun at its start always comes to an end.
+        timeout = min(settings.offers_timeout_seconds, self._budget / 2)
+        self._longest_fetch = timedelta(seconds=EXCHANGES_PER_PRODUCT * timeout)
+        self._lease = self._longest_fetch + _LEASE_MARGIN
         refresh_token = settings.offers_refresh_token.reveal()
-        self._client = OffersClient(settings.offers_base_url, refresh_token, settings.offers_timeout_seconds)
+        self._client = OffersClient(settings.offers_base_url, refresh_token, timeout)
         self._tokens = TokenKeeper(
             sessions,
             account_key(settings.offers_base_url, refresh_token),
             self._ask_for_token,
-            patience_seconds=settings.offers_timeout_seconds + 5,
+            patience_seconds=timeout + 5,
         )
-        self._interrupted = threading.Event()
+        self._interrupted = False
 
     def __enter__(self) -> Self:
         return self
@@ -117,165 +126,144 @@ class Synchronizer:
         self._client.close()
 
     def interrupt(self) -> None:
-        """End the pass soon: what is under way is finished, the rest is given back. Safe in a signal handler."""
-        self._interrupted.set()
+        """End the pass within seconds: what is under way is finished or given back. Safe in a signal handler."""
+        self._interrupted = True
 
-    def run(self) -> Report:
-        """One pass over everything that is due now. What fails is recorded in its row and stops nothing else."""
-        now = _now()
+    def run(
+        self,
+        *,
+        products: Sequence[UUID] | None = None,
+        everything: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Report:
+        """One pass over what is due now, or over `products`, or over everything, due or not.
+
+        What fails is recorded in its row and stops nothing else. `progress` is called with the number of products that
+        are done and the number that there were to do.
+        """
+        now = datetime.now(UTC)
         report = Report(started_at=now, finished_at=now)
+        # What becomes due after the start is the next pass's work, so this one comes to an end.
+        which = claims.not_asked_since(now) if everything or products is not None else claims.due(now)
+        if products is not None:
+            which = and_(which, ProductSync.product_id.in_(products))
+        before = self._client.traffic
         run_id = uuid7()
-        with self._sessions.begin() as session:
-            session.add(
-                SyncRun(
-                    id=run_id,
-                    host=socket.gethostname(),
-                    started_at=now,
-                    claimed=0,
-                    fetched=0,
-                    changed=0,
-                    closed=0,
-                    failed=0,
-                    failures={},
-                    requests=0,
-                    bytes=0,
-                    longest_wait_seconds=0.0,
-                )
-            )
+        self._transaction(lambda session: _begin(session, run_id, now, self._lease))
+        patience = 0.0
         try:
-            self._pass(report)
+            self._pass(which, report, progress)
+            patience = _LONGEST_WAIT_FOR_DATABASE_SECONDS
         except BaseException:
             report.ended_by = "crashed"
             raise
         finally:
-            report.finished_at = _now()
-            with self._sessions.begin() as session:
-                run = session.get_one(SyncRun, run_id)
-                run.finished_at, run.ended_by = report.finished_at, report.ended_by
-                run.claimed, run.changed, run.failed = report.asked, report.changed, report.failed
+            report.finished_at = datetime.now(UTC)
+            after = self._client.traffic
+            report.requests, report.bytes = after.requests - before.requests, after.bytes - before.bytes
+            self._transaction(lambda session: _finish(session, run_id, report), patience)
         return report
 
     def sync_product(self, product_id: UUID) -> Report:
         """Register one product and fetch its offers, if that is due, nobody is at it, and anything may be asked."""
-        now = _now()
+        now = datetime.now(UTC)
         report = Report(started_at=now, finished_at=now)
-        if self._may_ask(report):
-            fetcher = _Fetcher(self._client, self._tokens, self._interrupted)
-            due = and_(ProductSync.product_id == product_id, ProductSync.next_sync_at <= now)
-            self._settle([fetcher.fetch(claim) for claim in self._claim(due, limit=1)], report)
-            report.ended_by = fetcher.stopped_by or report.ended_by
-        report.finished_at = _now()
+        fetcher = self._fetcher()
+        due = and_(ProductSync.product_id == product_id, claims.due(now))
+        outcomes = [fetcher.fetch(claim) for claim in self._claim(due, 1, fetcher, report)]
+        if outcomes:
+            self._settle(outcomes, report)
+        report.ended_by = fetcher.stopped_by or report.ended_by
+        report.finished_at = datetime.now(UTC)
         return report
 
-    def _pass(self, report: Report) -> None:
-        if not self._may_ask(report):
-            return
-        fetcher = _Fetcher(self._client, self._tokens, self._interrupted)
-        # Whatever becomes due after the start is the next pass's work, so this one comes to an end.
-        due = ProductSync.next_sync_at <= report.started_at
-        with ThreadPoolExecutor(self._workers, thread_name_prefix="fetch") as pool:
-            while fetcher.stopped_by is None:
-                claims = self._claim(due, limit=self._workers * _BATCH_PER_WORKER)
-                if not claims:
-                    return
-                self._settle(list(pool.map(fetcher.fetch, claims)), report)
-        report.ended_by = fetcher.stopped_by
+    def _pass(self, which: ColumnElement[bool], report: Report, progress: Callable[[int, int], None] | None) -> None:
+        times = _Times(self._budget)
+        fetcher = self._fetcher()
+        total = self._transaction(lambda session: claims.count(session, which)) if progress else 0
+        room, more = self._workers * _FIRST_CLAIMS_PER_WORKER, True
+        with Crew(fetcher.fetch, self._workers) as crew:
+            while True:
+                began_at = time.monotonic()
+                if more and fetcher.stopped_by is None and (missing := room - len(crew.outstanding)) > 0:
+                    found = self._claim(which, missing, fetcher, report, times.left())
+                    more = len(found) == missing
+                    crew.add(found)
+                if not crew.outstanding:
+                    break
+                # Half of it while there is more, so that the threads go on with the other half meanwhile.
+                self._wait(crew, math.ceil(len(crew.outstanding) / (2 if more else 1)), fetcher, times)
+                outcomes = crew.abandon() if times.is_up() else crew.collect()
+                if outcomes:
+                    self._settle(outcomes, report, times.left())
+                if progress:
+                    progress(report.asked, total)
+                rate = len(outcomes) / (time.monotonic() - began_at)
+                room = min(max(int(rate * _CLAIM_AHEAD_SECONDS), 2 * self._workers), _MOST_CLAIMS)
+                if times.is_up():
+                    break
+        report.ended_by = fetcher.stopped_by or "done"
 
-    def _may_ask(self, report: Report) -> bool:
-        blocked = self._tokens.blocked()
-        if blocked is not None:
-            report.ended_by = str(blocked)
-        return blocked is None
+    def _wait(self, crew: Crew, wanted: int, fetcher: Fetcher, times: "_Times") -> None:
+        """Return when enough has come in to settle it, when that has been long enough, or when it is time to leave."""
+        settle_at = time.monotonic() + _SETTLE_SECONDS
+        while not crew.wait(wanted, _LOOK_SECONDS):
+            if self._interrupted:
+                fetcher.stop("interrupted")
+                times.hurry()
+            now = time.monotonic()
+            if now >= times.stop_at:
+                fetcher.stop("budget")
+            if now >= min(settle_at, times.leave_at):
+                return
 
-    def _claim(self, which: ColumnElement[bool], limit: int) -> list[Claim]:
-        """Take the leases of up to `limit` products, the longest due first, skipping those that somebody works on."""
-        now = _now()
-        # As long as the work can take at worst, and no longer: a killed pass's products wait for its end.
-        leased_until = now + math.ceil(limit / self._workers) * self._longest_fetch + _LEASE_MARGIN
-        due = (
-            select(ProductSync.product_id)
-            .where(which, or_(ProductSync.leased_until.is_(None), ProductSync.leased_until <= now))
-            .order_by(ProductSync.next_sync_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("due")
-        )
-        lease = (
-            update(ProductSync)
-            .where(ProductSync.product_id == due.c.product_id)
-            .values(leased_until=leased_until)
-            .returning(ProductSync.product_id)
-            .execution_options(synchronize_session=False)
-        )
-        with self._sessions.begin() as session:
-            product_ids = session.scalars(lease).all()
-            if not product_ids:
+    def _claim(
+        self, which: ColumnElement[bool], limit: int, fetcher: Fetcher, report: Report, patience: float = 0.0
+    ) -> list[Claim]:
+        def work(session: Session) -> list[Claim]:
+            blocked = self._tokens.blocked(session)
+            if blocked is not None:
+                fetcher.stop(str(blocked))
                 return []
-            rows = session.execute(
-                select(Product.id, Product.name, Product.description, ProductSync.registration)
-                .join(ProductSync, ProductSync.product_id == Product.id)
-                .where(Product.id.in_(product_ids))
-                .order_by(ProductSync.next_sync_at, Product.id)
-            )
-            return [
-                Claim(row.id, row.name, row.description, row.registration == "registered", leased_until) for row in rows
-            ]
+            return claims.claim(session, which, limit, self._lease)
 
-    def _settle(self, outcomes: Sequence[Outcome], report: Report) -> None:
-        """Write down what came of a batch, in one short transaction, and give its leases back.
+        found = self._transaction(work, patience)
+        report.claimed += len(found)
+        if found:
+            waited = (datetime.now(UTC) - found[0].due_at).total_seconds()
+            report.longest_wait_seconds = max(report.longest_wait_seconds, waited)
+        return found
 
-        A product that was deleted meanwhile, or whose lease somebody else took over, is left alone.
-        """
-        now = _now()
-        by_id = {each.claim.product_id: each for each in outcomes}
-        with self._sessions.begin() as session:
-            # The products first, as whoever removes or changes one does: the other way round is a deadlock.
-            kept = select(Product.id).where(Product.id.in_(by_id)).order_by(Product.id)
-            session.execute(kept.with_for_update(read=True, key_share=True))
-            locked = select(ProductSync).where(ProductSync.product_id.in_(by_id)).order_by(ProductSync.product_id)
-            rows = [
-                row
-                for row in session.scalars(locked.with_for_update())
-                if row.leased_until == by_id[row.product_id].claim.leased_until
-            ]
-            observations = [
-                Observation(row.product_id, fetched, first=row.last_synced_at is None)
-                for row in rows
-                if (fetched := by_id[row.product_id].offers) is not None
-            ]
-            differences = reconcile(session, observations, now)
-            for row in rows:
-                row.leased_until = None
-                self._record(row, by_id[row.product_id], report.started_at, now)
-                if row.product_id in differences:
-                    row.last_changed_at = now
-        report.asked += sum(each.offers is not None or each.error is not None for each in outcomes)
+    def _settle(self, outcomes: Sequence[Outcome], report: Report, patience: float = 0.0) -> None:
+        differences = self._transaction(
+            lambda session: claims.settle(session, outcomes, self._schedule, report.started_at), patience
+        )
+        report.fetched += sum(each.offers is not None for each in outcomes)
         report.changed += len(differences)
         report.closed += sum(len(difference.closed) for difference in differences.values())
-        report.failed += sum(each.error is not None for each in outcomes)
+        for each in outcomes:
+            if each.error is not None:
+                report.failed += 1
+                report.failures[each.error.reason] += 1
 
-    def _record(self, row: ProductSync, outcome: Outcome, started_at: datetime, now: datetime) -> None:
-        if outcome.registered and row.registration != "registered":
-            row.registration, row.registered_at = "registered", now
-        if outcome.offers is not None:
-            row.last_synced_at, row.failures, row.last_error = now, 0, None
-            row.next_sync_at = self._next(started_at, self._interval, now)
-        elif outcome.error is not None:
-            if row.failures == 0:
-                log.warning("product %s: %s", row.product_id, outcome.error)
-            if isinstance(outcome.error, Refused) and not outcome.registered:
-                row.registration = "failed"
-            row.failures += 1
-            row.last_error = str(outcome.error)
-            row.next_sync_at = self._next(started_at, self._backoff(row.failures), now)
+    def _transaction(self, work: Callable[[Session], Result], patience: float = 0.0) -> Result:
+        """Do `work` in a transaction; again, for `patience` seconds, while the database is out of reach."""
+        give_up_at = time.monotonic() + min(patience, _LONGEST_WAIT_FOR_DATABASE_SECONDS)
+        warned = False
+        while True:
+            try:
+                with self._sessions.begin() as session:
+                    return work(session)
+            except DBAPIError as error:
+                if not is_out_of_reach(error) or self._interrupted or time.monotonic() >= give_up_at:
+                    raise
+                if not warned:
+                    warned = True
+                    log.warning("the database is out of reach, trying again: %s", " ".join(str(error.orig).split()))
+            time.sleep(_LOOK_SECONDS)
 
-    def _next(self, started_at: datetime, delay: timedelta, now: datetime) -> datetime:
-        """`delay` after this pass started: counted from its end, a long pass would make cron's next one too early."""
-        return max(now, started_at + delay - min(_TICK_TOLERANCE, self._interval / 10))
-
-    def _backoff(self, failures: int) -> timedelta:
-        """The first failure is tried again by the next pass; then 1, 3, 7 … intervals later, at most an hour."""
-        return min(self._interval * ((1 << min(failures - 1, 20)) - 1), _LONGEST_BACKOFF)
+    def _fetcher(self) -> Fetcher:
+        return Fetcher(self._client, self._tokens, self._longest_fetch, self._per_second, lambda: self._interrupted)
 
     def _ask_for_token(self) -> Issued | None:
         try:
@@ -290,94 +278,55 @@ class Synchronizer:
         return Issued(token.value, token.expires_at)
 
 
-class _Stopped(Exception):
-    """Nobody is asked for anything any more; the fetcher knows why."""
+class _Times:
+    """When a pass begins no further exchange, and when it leaves those that are under way: before its time is up."""
+
+    def __init__(self, budget_seconds: float) -> None:
+        self._end_at = time.monotonic() + budget_seconds
+        reserve = min(_RESERVE_SECONDS, budget_seconds / 5)
+        self.stop_at = self._end_at - reserve
+        self.leave_at = self._end_at - reserve / 2
+
+    def hurry(self) -> None:
+        """It has been told to stop: those under way get a few seconds more."""
+        if self.stop_at > time.monotonic():
+            self.stop_at = time.monotonic()
+            self.leave_at = min(self.leave_at, self.stop_at + _GRACE_AFTER_INTERRUPT_SECONDS)
+
+    def is_up(self) -> bool:
+        return time.monotonic() >= self.leave_at
+
+    def left(self) -> float:
+        """Seconds to the end of the pass; not below 0."""
+        return max(0.0, self._end_at - time.monotonic())
 
 
-class _Fetcher:
-    """What one pass's workers share: it fetches one product at a time, and knows when to stop asking altogether."""
-
-    def __init__(self, client: OffersClient, tokens: TokenKeeper, interrupted: threading.Event) -> None:
-        self._client = client
-        self._tokens = tokens
-        self._interrupted = interrupted
-        self._lock = threading.Lock()
-        self._forgets = False
-        self.stopped_by: str | None = None
-
-    def fetch(self, claim: Claim) -> Outcome:
-        """Ask for a claimed product's offers, registering it first where needed. Raises only what the database does."""
-        registered = claim.registered
-        try:
-            if not registered:
-                self._register(claim)
-                registered = True
-            try:
-                found = self._offers(claim)
-            except NotRegistered:
-                self._say_that_it_forgets(claim)
-                registered = False
-                self._register(claim)
-                registered = True
-                found = self._offers(claim)
-        except _Stopped:
-            return Outcome(claim, registered)
-        except Busy as error:
-            # This product's outcome, too: the only one that gets such answers must not be the first one every time.
-            self._stop_for(error)
-            return Outcome(claim, registered, error=error)
-        except UpstreamError as error:
-            return Outcome(claim, registered, error=error)
-        except SQLAlchemyError:
-            raise
-        except Exception as error:
-            # A fault of ours that this one product brings to light must not stop the others.
-            log.exception("product %s", claim.product_id)
-            return Outcome(claim, registered, error=UpstreamError(f"a fault in productagg: {type(error).__name__}"))
-        return Outcome(claim, registered, {id_: State(*state) for id_, state in found.items()})
-
-    def _say_that_it_forgets(self, claim: Claim) -> None:
-        # Once: a service that was reset has forgotten all of them.
-        if not self._forgets:
-            self._forgets = True
-            log.warning("product %s: the Offers service forgot it; registering it, and others, again", claim.product_id)
-
-    def _register(self, claim: Claim) -> None:
-        self._with_token(lambda token: self._client.register(token, claim.product_id, claim.name, claim.description))
-
-    def _offers(self, claim: Claim) -> dict[UUID, tuple[int, int]]:
-        return self._with_token(lambda token: self._client.offers(token, claim.product_id))
-
-    def _with_token(self, ask: Callable[[str], Answer]) -> Answer:
-        """Ask with the shared token; once more with a new one if it is refused."""
-        token = self._token()
-        try:
-            return ask(token)
-        except Unauthorized:
-            self._tokens.reject(token)
-            return ask(self._token())
-
-    def _token(self) -> str:
-        """The shared token, before each exchange. Raises _Stopped if there shall be no more."""
-        # One worker at a time: what stops it also stops those that waited for it.
-        with self._lock:
-            if self._interrupted.is_set() and self.stopped_by is None:
-                self.stopped_by = "interrupted"
-            if self.stopped_by is not None:
-                raise _Stopped
-            try:
-                return self._tokens.get()
-            except NoToken as error:
-                self.stopped_by = str(error)
-                raise _Stopped from error
-            except Busy as error:
-                self._stop_for(error)
-                raise _Stopped from error
-
-    def _stop_for(self, error: Busy) -> None:
-        self.stopped_by = str(error)
-        self._tokens.block(error.retry_at, str(error))
+def _begin(session: Session, run_id: UUID, started_at: datetime, lease: timedelta) -> None:
+    latest = session.execute(select(SyncRun.started_at).order_by(SyncRun.id.desc()).limit(1)).scalar()
+    if latest is not None and latest > started_at + _CLOCK_SKEW:
+        repaired = claims.repair_after_clock_was_set_back(session, _CLOCK_SKEW, lease)
+        log.warning("the last pass began at %s: the clock has been set back; %d products are due now", latest, repaired)
+    session.add(
+        SyncRun(
+            id=run_id,
+            host=socket.gethostname(),
+            started_at=started_at,
+            claimed=0,
+            fetched=0,
+            changed=0,
+            closed=0,
+            failed=0,
+            failures={},
+            requests=0,
+            bytes=0,
+            longest_wait_seconds=0.0,
+        )
+    )
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _finish(session: Session, run_id: UUID, report: Report) -> None:
+    values = {each.name: getattr(report, each.name) for each in fields(report)}
+    session.execute(update(SyncRun).where(SyncRun.id == run_id).values(values))
+    # A UUIDv7 begins with its time in milliseconds.
+    oldest = int((report.started_at - _RUNS_KEPT).timestamp() * 1000)
+    session.execute(delete(SyncRun).where(SyncRun.id < UUID(int=oldest << 80)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 from weakref import WeakSet
 
@@ -37,43 +37,75 @@ _LARGEST_INTEGER = 2**63 - 1
 
 
 class UpstreamError(Exception):
-    """The exchange told us nothing about the offers; the message says why, in one line, without a credential."""
+    """The exchange told us nothing about the offers; the message says why, in one line, without a credential.
+
+    `reason` is the same in a word, to be counted by.
+    """
+
+    reason = "error"
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason or self.reason
 
 
 class Unavailable(UpstreamError):
     """No whole answer: refused, unknown host, timed out, cut off, or an error of the server."""
 
+    reason = "no_answer"
+
 
 class InvalidAnswer(UpstreamError):
     """An answer outside the contract."""
+
+    reason = "invalid_answer"
 
 
 class Unauthorized(UpstreamError):
     """401: the access token is not accepted."""
 
+    reason = "unauthorized"
+
 
 class BadRefreshToken(UpstreamError):
     """401 at /auth: our account's credential is not accepted."""
+
+    reason = "bad_refresh_token"
 
 
 class StillValid(UpstreamError):
     """400 at /auth: an access token given out before is still valid, and there is never a second one."""
 
+    reason = "token_still_valid"
+
 
 class NotRegistered(UpstreamError):
     """404: the service does not know this product."""
+
+    reason = "not_registered"
 
 
 class Refused(UpstreamError):
     """422: the service does not accept this product's data."""
 
+    reason = "refused"
+
 
 class Busy(UpstreamError):
     """429 or 503: nobody should ask this service for anything before `retry_at`."""
 
+    reason = "busy"
+
     def __init__(self, message: str, retry_at: datetime) -> None:
         super().__init__(message)
         self.retry_at = retry_at
+
+
+class Traffic(NamedTuple):
+    """What was exchanged: requests sent, and bytes of answers' bodies, decompressed."""
+
+    requests: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -101,6 +133,8 @@ class OffersClient:
         self._local = threading.local()
         # Weak: a connection closes with the thread that it belongs to.
         self._all: WeakSet[Exchanges] = WeakSet()
+        self._counting = threading.Lock()
+        self._traffic = Traffic(0, 0)
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +146,11 @@ class OffersClient:
         """Close every thread's connection. Only when no exchange is under way."""
         for exchanges in self._all:
             exchanges.close()
+
+    @property
+    def traffic(self) -> Traffic:
+        """Since this client was made, by all threads."""
+        return self._traffic
 
     def authenticate(self) -> AccessToken:
         """Ask for an access token. Raises StillValid, BadRefreshToken and the general UpstreamErrors."""
@@ -159,19 +198,25 @@ class OffersClient:
         headers, content = {"Bearer": credential}, None
         if body is not None:
             headers["Content-Type"], content = "application/json", orjson.dumps(body)
+        received = bytearray()
         try:
             response = self._exchanges().ask(method, path, headers, content, self._timeout)
             if response.status in (429, 503):
                 # The head says it all; a body that is broken as well must not hide it.
                 response.close()
                 raise Busy(f"the Offers service answered {response.status}", _retry_at(response.headers))
-            return response.status, _read(response)
+            _receive(response, received)
+            return response.status, bytes(received)
         except (requests.RequestException, HTTPError, OSError) as error:
             if time.monotonic() >= deadline.ends_at:
-                raise Unavailable(f"no whole answer within {self._timeout:g} s from {self._base_url}") from error
+                late = f"no whole answer within {self._timeout:g} s from {self._base_url}"
+                raise Unavailable(late, "timeout") from error
             # What goes wrong may quote what the server sent, and that may quote us.
             reason = _root_cause(error, handled).replace(credential, "…")
             raise Unavailable(f"no whole answer: {reason[:200]} ({self._base_url})") from error
+        finally:
+            with self._counting:
+                self._traffic = Traffic(self._traffic.requests + 1, self._traffic.bytes + len(received))
 
     def _exchanges(self) -> Exchanges:
         found: Exchanges | None = getattr(self._local, "exchanges", None)
@@ -181,15 +226,13 @@ class OffersClient:
         return found
 
 
-def _read(response: BaseHTTPResponse) -> bytes:
-    """The decoded body. Raises InvalidAnswer, and gives the connection up, when it is larger than we are ready for."""
-    body = bytearray()
+def _receive(response: BaseHTTPResponse, body: bytearray) -> None:
+    """Append the decoded body. Raises InvalidAnswer, and gives the connection up, when it is larger than we can use."""
     for chunk in response.stream(65536, decode_content=True):
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             response.close()
-            raise InvalidAnswer(f"the answer is larger than {MAX_BODY_BYTES} bytes")
-    return bytes(body)
+            raise InvalidAnswer(f"the answer is larger than {MAX_BODY_BYTES} bytes", "too_large")
 
 
 def _expect(status: int, expected: int) -> None:
@@ -200,10 +243,10 @@ def _expect(status: int, expected: int) -> None:
     if status == 422:
         raise Refused("the Offers service refused the data (422)")
     if 300 <= status < 400:
-        raise InvalidAnswer(f"the Offers service answered with a redirect ({status}), which is not followed")
+        raise InvalidAnswer(f"the Offers service answered with a redirect ({status}): it is not followed", "redirect")
     if status >= 500:
-        raise Unavailable(f"the Offers service answered {status}")
-    raise InvalidAnswer(f"the Offers service answered {status} instead of {expected}")
+        raise Unavailable(f"the Offers service answered {status}", f"status_{status}")
+    raise InvalidAnswer(f"the Offers service answered {status} instead of {expected}", f"status_{status}")
 
 
 def _json(body: bytes) -> Any:

@@ -29,7 +29,7 @@ def test_cron_every_minute_asks_for_each_product_every_minute_even_if_passes_tak
 def test_a_pass_soon_after_another_asks_for_nothing(database, upstream, synchronizer, clock):
     make_products(database, 3)
     synchronizer.run()
-    clock.shift(50)
+    clock.shift(45)
 
     report = synchronizer.run()
 
@@ -48,10 +48,12 @@ def test_a_failing_product_is_asked_by_the_next_pass_then_less_and_less_often_bu
         report = synchronizer.run()
         row = sync_row(database, product_id)
         assert (report.asked, row.failures) == (1, failures)
-        delays.append(round((row.next_sync_at - report.started_at) / MINUTE))
+        delays.append((row.next_sync_at - report.started_at) / MINUTE)
         clock.move_to(row.next_sync_at + timedelta(seconds=1))
 
-    assert delays == [0, 1, 3, 7, 15, 31, 60, 60, 60]
+    # Up to a quarter earlier, and a little for cron's jitter
+    expected = [0, 1, 3, 7, 15, 31, 60, 60, 60]
+    assert all(0.75 * most - 0.1 <= delay <= most + 0.05 for delay, most in zip(delays, expected, strict=True)), delays
 
 
 def test_a_failing_product_is_asked_once_per_pass(database, upstream, synchronizer):

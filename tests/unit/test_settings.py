@@ -48,6 +48,9 @@ class TestWhereAValueComesFrom:
             admin_username="admin",
             admin_password=None,
             sync_interval_seconds=60,
+            sync_max_interval_seconds=None,
+            sync_budget_seconds=55,
+            sync_max_requests_per_second=None,
             sync_workers=8,
             log_format="text",
         )
@@ -63,6 +66,9 @@ class TestWhereAValueComesFrom:
         ("ADMIN_USERNAME", "one", "two"),
         ("ADMIN_PASSWORD", "one", "two"),
         ("SYNC_INTERVAL_SECONDS", "1", "86400"),
+        ("SYNC_MAX_INTERVAL_SECONDS", "60", "604800"),
+        ("SYNC_BUDGET_SECONDS", "1", "86400"),
+        ("SYNC_MAX_REQUESTS_PER_SECOND", "0.01", "100000"),
         ("SYNC_WORKERS", "1", "64"),
         ("LOG_FORMAT", "json", "text"),
     )
@@ -103,6 +109,12 @@ class TestWhereAValueComesFrom:
 
 
 class TestAWrongValue:
+    def test_the_longest_interval_is_not_below_the_usual_one(self):
+        with pytest.raises(SettingsError, match="SYNC_MAX_INTERVAL_SECONDS is below SYNC_INTERVAL_SECONDS"):
+            load(SYNC_INTERVAL_SECONDS="60", SYNC_MAX_INTERVAL_SECONDS="59")
+
+        assert load(SYNC_INTERVAL_SECONDS="60", SYNC_MAX_INTERVAL_SECONDS="60").sync_max_interval_seconds == 60
+
     @pytest.mark.parametrize(
         ("variable", "value", "problem"),
         [
@@ -258,6 +270,9 @@ class TestTheIniFilesOfTheRepository:
             admin_username="admin",
             admin_password=Secret(DEVELOPMENT_ADMIN_PASSWORD),
             sync_interval_seconds=60,
+            sync_max_interval_seconds=None,
+            sync_budget_seconds=55,
+            sync_max_requests_per_second=None,
             sync_workers=8,
             log_format="text",
         )

@@ -1,0 +1,61 @@
+"""Many rows in one statement: they travel to and from the database as one JSON text.
+
+For the rooms that write or read whole batches. The number of statements stays the same however many rows there are, and
+neither SQLAlchemy nor the driver handles each value of each row by itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import JSON, ColumnElement, FromClause, Text, Uuid, bindparam, cast, column, func, select
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.types import TypeEngine
+
+
+class Rows:
+    """Rows that come to the database as the parameter `rows`, to select from: `insert(…).from_select(…)` and the like.
+
+    PostgreSQL reads JSON by the columns' types, SQLite by paths.
+    """
+
+    def __init__(self, **columns: type[TypeEngine[Any]] | TypeEngine[Any]) -> None:
+        rows = bindparam("rows", type_=Text)
+        typed = [column(name, type_) for name, type_ in columns.items()]
+        each = func.json_each(rows).table_valued("value")
+        self._tables: dict[str, FromClause] = {
+            "postgresql": func.json_to_recordset(cast(rows, JSON))
+            .table_valued(*typed)
+            .render_derived(name="data", with_types=True),
+            "sqlite": select(*(_extract(each.c.value, each_column) for each_column in typed)).subquery("data"),
+        }
+
+    def table(self, dialect: str) -> FromClause:
+        """What to select from."""
+        return self._tables[dialect]
+
+    @staticmethod
+    def parameter(dialect: str, rows: Sequence[Mapping[str, object]]) -> dict[str, str]:
+        """The rows, as the parameter of a statement with such a table. Times are aware."""
+        option = orjson.OPT_PASSTHROUGH_DATETIME if dialect == "sqlite" else 0
+        return {"rows": orjson.dumps(rows, _sqlite_time, option).decode()}
+
+
+def aggregate(dialect: str, *columns: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[str]:
+    """The columns of all rows of a group as one JSON text, a list of lists."""
+    if dialect == "sqlite":
+        return func.json_group_array(func.json_array(*columns))
+    # As text, or the driver would read it itself, more slowly.
+    return cast(func.json_agg(func.json_build_array(*columns)), Text)
+
+
+def _extract(value: ColumnElement[Any], wanted: ColumnElement[Any]) -> ColumnElement[Any]:
+    found = func.json_extract(value, f"$.{wanted.key}")
+    # SQLAlchemy keeps UUIDs on SQLite without their hyphens.
+    return (func.replace(found, "-", "") if isinstance(wanted.type, Uuid) else found).label(wanted.key)
+
+
+def _sqlite_time(value: object) -> str:
+    assert isinstance(value, datetime)
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"  # as SQLAlchemy keeps it
