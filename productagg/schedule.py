@@ -36,7 +36,7 @@ class Schedule:
         interval = self.interval
         if unchanged_since is not None:
             interval = min(max(interval, (now - unchanged_since) / _TENTH), self.longest)
-        return max(now, started_at + interval - self._tolerance - _early(product_id, started_at, interval))
+        return max(now, started_at + interval - self._tolerance - self._early(product_id, started_at, interval))
 
     def after_failure(self, product_id: UUID, started_at: datetime, now: datetime, failures: int) -> datetime:
         """The first failure is tried again by the next pass; then about 1, 3, 7 … intervals later, at most an hour.
@@ -51,16 +51,16 @@ class Schedule:
     def _tolerance(self) -> timedelta:
         return min(_TICK_TOLERANCE, self.interval / _TENTH)
 
+    def _early(self, product_id: UUID, started_at: datetime, interval: timedelta) -> timedelta:
+        """How much earlier than its turn a product is to come, so that products do not stay bunched.
 
-def _early(product_id: UUID, started_at: datetime, interval: timedelta) -> timedelta:
-    """How much earlier than its turn a product is to come, so that products do not stay bunched.
-
-    Each has a place of its own in the interval. One that is late for its place comes up to a tenth of the interval
-    earlier each time until it is there, and then stays; products that came all at once are spread after ten rounds.
-    """
-    late = (started_at - _EPOCH - interval * _fraction(product_id.bytes)) % interval
-    most = interval / _TENTH
-    return timedelta(0) if late > interval - most else min(late, most)
+        Each has a place of its own in the interval. One that is late for its place comes up to a tenth of the interval
+        earlier each time until it is there, and then stays: products that came all at once are spread after ten rounds.
+        """
+        late = (started_at - _EPOCH - interval * _fraction(product_id.bytes)) % interval
+        if late > interval - 2 * self._tolerance:  # there already: as early as the tolerance makes it
+            return timedelta(0)
+        return min(late, interval / _TENTH)
 
 
 def _fraction(data: bytes) -> float:
