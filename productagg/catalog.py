@@ -46,6 +46,7 @@ _SUMMARY = select(
     Product.updated_at,
     ProductSync.registration,
     ProductSync.last_synced_at,
+    ProductSync.last_changed_at,
 ).join(ProductSync, ProductSync.product_id == Product.id)
 
 _ONE = _SUMMARY.add_columns(Product.version)
@@ -109,6 +110,12 @@ def page(connection: Connection, limit: int, after: UUID | None = None) -> Page:
     total = connection.execute(select(func.count()).select_from(Product)).scalar_one()
     products = rows[:limit]
     return Page(products, products[-1]["id"] if len(rows) > limit else None, total)
+
+
+def unknown(connection: Connection | Session, product_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of the ids that no product has, in the order given."""
+    known = set(connection.scalars(select(Product.id).where(Product.id.in_(product_ids))))
+    return [each for each in product_ids if each not in known]
 
 
 def is_empty(session: Session) -> bool:

@@ -27,6 +27,8 @@ class Permission(StrEnum):
 
     # Create, change and delete products. Admins only.
     EDIT_CATALOGUE = "catalogue:edit"
+    # See what the passes did, and when and why each product is asked. Admins only.
+    SEE_SYNC = "sync:see"
 
 
 _GRANTED: dict[accounts.Role, frozenset[Permission]] = {

@@ -8,9 +8,10 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from sqlalchemy import select, update
+from uuid_utils.compat import uuid7
 
 from productagg import catalog
-from productagg.models import ProductSync
+from productagg.models import ProductSync, SyncRun
 from tests.conftest import REFRESH_TOKEN
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -32,6 +33,22 @@ def make_products(database, count, name="Kettle", description="Boils water", **s
         if sync:
             session.execute(update(ProductSync).where(ProductSync.product_id.in_(product_ids)).values(**sync))
     return product_ids
+
+
+def make_run(database, **values) -> UUID:
+    """A pass in sync_runs: one that just ended well, but for what `values` say."""
+    now = datetime.now(UTC)
+    counts = dict.fromkeys(("claimed", "fetched", "changed", "closed", "failed", "requests", "bytes"), 0)
+    times = {"started_at": now, "finished_at": now, "longest_wait_seconds": 0.0}
+    run_id = uuid7()
+    run = {"id": run_id, "host": "a-host", **times, **counts, "failures": {}, "ended_by": "done", **values}
+    with database.sessions.begin() as session:
+        session.add(SyncRun(**run))
+    return run_id
+
+
+def make_runs(database, count) -> list[UUID]:
+    return [make_run(database) for _ in range(count)]
 
 
 def make_due(database):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from productagg.api import health, login, offers, problems, products
+from productagg.api import health, login, offers, problems, products, runs
 from productagg.api.service import dumps
 
 
@@ -16,6 +16,7 @@ def includeme(config: Any) -> None:
     for services in (
         (products.products, products.product),
         (offers.product_offers,),
+        (runs.sync_runs, runs.sync_run),
         (login.login,),
         (health.live, health.ready),
         (problems.problem,),

@@ -8,7 +8,7 @@ from pyramid.response import Response
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from productagg import catalog, offers
+from productagg import catalog, offers, runs
 from productagg.api.schemas import NEW_PRODUCT, PAGE, PRODUCT_CHANGE
 from productagg.api.service import PUBLIC, json_body, no_query, product_id, query, service, tagged_json, versions
 from productagg.security import Permission
@@ -34,7 +34,7 @@ def create_product(request: Any) -> Response:
     """Add a product. After the commit, and outside the transaction, it is registered at the Offers service."""
     created = catalog.create(request.dbsession, now=datetime.now(UTC), **request.validated)
     _sync_after_commit(request, created)
-    response = _one(request, request.dbsession, created)
+    response = _one(request, created)
     response.status_int = 201
     response.location = request.route_url("product", id=created)
     return response
@@ -42,8 +42,17 @@ def create_product(request: Any) -> Response:
 
 @product.get(permission=PUBLIC, validators=(product_id, no_query))
 def read_product(request: Any) -> Response:
-    """One product with its current offers, cheapest first."""
-    return _one(request, request.reader, request.validated["product_id"])
+    """One product with its current offers, cheapest first; for an admin, also how it stands with the sync."""
+    wanted = request.validated["product_id"]
+    found = _read(request.reader, wanted)
+    # Without a token this looks nobody up; a bad one is nobody's.
+    if request.has_permission(Permission.SEE_SYNC):
+        found["sync"] = runs.product(request.reader, wanted, request.registry["settings"].sync_interval_seconds)
+        if found["sync"] is None:  # deleted a moment ago
+            raise catalog.NotFound(wanted)
+    response = _answer(request, found)
+    response.vary = ["Authorization"]
+    return response
 
 
 @product.patch(permission=Permission.EDIT_CATALOGUE, validators=(product_id, no_query, json_body(PRODUCT_CHANGE)))
@@ -53,7 +62,7 @@ def change_product(request: Any) -> Response:
     catalog.change(request.dbsession, changed, datetime.now(UTC), versions=versions(request), **request.validated)
     # One that the Offers service refused is due again.
     _sync_after_commit(request, changed)
-    return _one(request, request.dbsession, changed)
+    return _one(request, changed)
 
 
 @product.delete(permission=Permission.EDIT_CATALOGUE, validators=(product_id, no_query))
@@ -68,8 +77,16 @@ def _sync_after_commit(request: Any, wanted: UUID) -> None:
     request.tm.get().addAfterCommitHook(lambda committed: committed and background.submit(wanted))
 
 
-def _one(request: Any, connection: Connection | Session, wanted: UUID) -> Response:
+def _one(request: Any, wanted: UUID) -> Response:
+    return _answer(request, _read(request.dbsession, wanted))
+
+
+def _read(connection: Connection | Session, wanted: UUID) -> dict[str, Any]:
     found = dict(catalog.get(connection, wanted))
-    version = found.pop("version")
     found["offers"] = [dict(row) for row in offers.listing(connection, wanted)]
+    return found
+
+
+def _answer(request: Any, found: dict[str, Any]) -> Response:
+    version = found.pop("version")
     return tagged_json(request, found, version)

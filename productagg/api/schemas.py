@@ -104,6 +104,10 @@ def _limit(text: str) -> int:
     return int(text)
 
 
+def _limited() -> colander.SchemaNode:
+    return _parameter("limit", _limit, f"a whole number from 1 to {MAX_LIMIT}", missing=DEFAULT_LIMIT)
+
+
 def uuid(text: str) -> UUID:
     """Read a UUID in its usual form only: UUID() also takes braces, 'urn:uuid:' and misplaced hyphens."""
     found = UUID(text)
@@ -126,8 +130,12 @@ LOGIN = _mapping(_credential("username", _no_control_characters()), _credential(
 NEW_PRODUCT = _mapping(_name(), _description())
 PRODUCT_CHANGE = _mapping(_name(missing=colander.drop), _description(missing=colander.drop))
 PAGE = _mapping(
-    _parameter("limit", _limit, f"a whole number from 1 to {MAX_LIMIT}", missing=DEFAULT_LIMIT),
+    _limited(),
     _parameter("after", uuid, "a product's id, a UUID", missing=None),
+)
+RUNS = _mapping(
+    _limited(),
+    _parameter("before", uuid, "a sync run's id, a UUID", missing=None),
 )
 OFFERS = _mapping(_parameter("closed", _boolean, "'true' or 'false'", missing=False))
 NO_PARAMETERS = _mapping()

@@ -30,6 +30,8 @@ MATRIX = {
     ("PATCH", "/products/{id}"): (401, 403, 200),
     ("DELETE", "/products/{id}"): (401, 403, 204),
     ("GET", "/products/{id}/offers"): (200, 200, 200),
+    ("GET", "/sync-runs"): (401, 403, 200),
+    ("GET", "/sync-runs/{id}"): (401, 403, 404),  # for its id is a product's
     ("POST", "/login"): (401, 401, 401),  # for it is sent no user's password
     ("GET", "/health/live"): (200, 200, 200),
     ("GET", "/health/ready"): (200, 200, 200),

@@ -28,6 +28,8 @@ def test_a_path_that_is_not_utf_8_is_malformed(send):
         ("/products", {"GET", "HEAD", "POST"}),
         ("/products/1", {"GET", "HEAD", "PATCH", "DELETE"}),
         ("/products/1/offers", {"GET", "HEAD"}),
+        ("/sync-runs", {"GET", "HEAD"}),
+        ("/sync-runs/1", {"GET", "HEAD"}),
         ("/login", {"POST"}),
         ("/health/live", {"GET", "HEAD"}),
         ("/health/ready", {"GET", "HEAD"}),

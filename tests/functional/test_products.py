@@ -36,6 +36,7 @@ def test_a_created_product_is_answered_as_it_is_stored(client, admin):
         "updated_at": product["created_at"],
         "registration": "pending",
         "last_synced_at": None,
+        "last_changed_at": None,
         "offers": [],
     }
     assert answer.content_type == "application/json"

@@ -1,5 +1,7 @@
 """An Offers service that tells the tests what it is asked, and passes over it with options of the test's own."""
 
+import logging
+import signal
 import threading
 import time
 from collections import Counter
@@ -9,11 +11,14 @@ from uuid import UUID
 
 import pytest
 import time_machine
+from click.testing import CliRunner
 from sqlalchemy import event
 
+from productagg.cli import main
 from productagg.settings import Settings
 from productagg.sync import Synchronizer
 from tests.conftest import Upstream, ini
+from tests.factories import environment
 
 # For what one of the two databases does in a way of its own.
 only_sqlite = pytest.mark.parametrize("migrated_database", ["sqlite"], indirect=True)
@@ -101,6 +106,27 @@ def make_synchronizer(database, upstream):
 def one_by_one(make_synchronizer):
     """A synchronizer with one worker, which asks in the order in which products are due."""
     return make_synchronizer(**{"sync.workers": "1"})
+
+
+@pytest.fixture
+def run(database, upstream):
+    """Run a command of ours: `run("user", "list")`; the ini file is development.ini.
+
+    A command sets up logging and signals for its whole process; here that is the tests' process, so they are restored.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def run(*arguments, typed="", config="development.ini", **options):
+        words = arguments[: 2 if arguments[0] == "user" else 1]
+        env = {**environment(database, upstream), **options}
+        return CliRunner().invoke(main, [*words, config, *arguments[len(words) :]], input=typed, env=env)
+
+    yield run
+    root.handlers[:], root.level = handlers, level
+    for number, handler in signals.items():
+        signal.signal(number, handler)
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """The `productagg` command: what it prints, what it does, how it exits."""
 
-import logging
-import signal
 import socket
 
 import pytest
@@ -18,6 +16,7 @@ from tests.integration.conftest import before_statement, crash
 
 COMMANDS = [
     ["sync"],
+    ["status"],
     ["sample"],
     ["user"],
     ["user", "add"],
@@ -27,30 +26,6 @@ COMMANDS = [
     ["user", "list"],
     ["sandbox"],
 ]
-
-
-@pytest.fixture(autouse=True)
-def _as_it_was():
-    """The command sets up logging and signals for its whole process; here that is the tests' process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    root.handlers[:], root.level = handlers, level
-    for number, handler in signals.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def run(database, upstream):
-    """Run a command of ours: `run("user", "list")`; the ini file is development.ini."""
-
-    def run(*arguments, typed="", config="development.ini", **options):
-        words = arguments[: 2 if arguments[0] == "user" else 1]
-        env = {**environment(database, upstream), **options}
-        return CliRunner().invoke(main, [*words, config, *arguments[len(words) :]], input=typed, env=env)
-
-    return run
 
 
 def is_one_line_without_secrets(output, *secrets):
@@ -100,7 +75,7 @@ def test_a_pass_that_crashed_exits_with_2_and_leaves_the_traceback_to_the_log(da
     assert [row.ended_by for row in rows(database, SyncRun)] == ["crashed"]
 
 
-@pytest.mark.parametrize("command", [["sync"], ["sample"], ["user", "list"], ["user", "disable", "admin"]])
+@pytest.mark.parametrize("command", [["sync"], ["status"], ["sample"], ["user", "list"], ["user", "disable", "admin"]])
 @pytest.mark.parametrize(
     ("config", "reason"),
     [

@@ -1,0 +1,46 @@
+"""/sync-runs and /sync-runs/{id}: what each pass did. For admins."""
+
+from typing import Any
+from uuid import UUID
+
+from productagg import runs
+from productagg.api.errors import Problem
+from productagg.api.schemas import RUNS, uuid
+from productagg.api.service import no_query, query, service
+from productagg.security import Permission
+
+sync_runs = service("sync_runs", "/sync-runs")
+sync_run = service("sync_run", "/sync-runs/{id}")
+
+
+@sync_runs.get(permission=Permission.SEE_SYNC, validators=(query(RUNS),))
+def list_runs(request: Any) -> list[dict[str, Any]]:
+    """The passes, newest first, a page at a time; `Link` names the next page."""
+    limit = request.validated["limit"]
+    page = runs.page(request.reader, limit, _budget(request), request.validated["before"])
+    if page.following is not None:
+        following = request.route_url("sync_runs", _query={"limit": limit, "before": page.following})
+        request.response.headers["Link"] = f'<{following}>; rel="next"'
+    return list(page.runs)
+
+
+@sync_run.get(permission=Permission.SEE_SYNC, validators=(no_query,))
+def read_run(request: Any) -> dict[str, Any]:
+    """One pass."""
+    wanted = _run_id(request.matchdict["id"])
+    found = None if wanted is None else runs.get(request.reader, wanted, _budget(request))
+    if found is None:
+        raise Problem("not-found", f"There is no sync run {request.matchdict['id']}.")
+    return found
+
+
+def _run_id(text: str) -> UUID | None:
+    try:
+        return uuid(text)
+    except ValueError:
+        return None
+
+
+def _budget(request: Any) -> float:
+    budget: float = request.registry["settings"].sync_budget_seconds
+    return budget

@@ -1,0 +1,36 @@
+"""The `productagg` command: one sync pass for cron, its state, users, the sample catalogue, the sandbox Offers service.
+
+A module per command, imported when it is called: cron starts one every minute, and most of that time is imports.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+# Each command's name, in the order of the help page, and where it is.
+_COMMANDS = {
+    "sync": "productagg.cli.sync",
+    "status": "productagg.cli.status",
+    "user": "productagg.cli.user",
+    "sample": "productagg.cli.sample",
+    "sandbox": "productagg.sandbox.command",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: Any = getattr(import_module(_COMMANDS[name]), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="productagg")
+def main() -> None:
+    """A product aggregator. CONFIG_URI is the ini file that the web service is started with."""

@@ -1,0 +1,24 @@
+"""`productagg sample`: a catalogue to try things with."""
+
+import json
+from datetime import UTC, datetime
+from importlib.resources import files
+
+import click
+
+from productagg import catalog
+from productagg.cli.configured import config_uri, writing
+
+
+@click.command()
+@config_uri
+def sample(config_uri: str) -> None:
+    """Fill an empty catalogue with sample products; leave any other catalogue alone."""
+    products = json.loads(files("productagg").joinpath("sample_catalogue.json").read_text("utf-8"))
+    with writing(config_uri) as (_, sessions), sessions.begin() as session:
+        if not catalog.is_empty(session):
+            click.echo("sample: the catalogue has products already")
+            return
+        for product in products:
+            catalog.create(session, product["name"], product["description"], datetime.now(UTC))
+    click.echo(f"sample: {len(products)} products added")

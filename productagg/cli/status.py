@@ -1,0 +1,25 @@
+"""`productagg status`: how the sync is doing, for people and, with --json, for machines. It only reads."""
+
+from datetime import UTC, datetime
+
+import click
+import orjson
+
+from productagg import status as overview
+from productagg.cli.configured import config_uri, reading
+from productagg.credentials import account_key
+
+
+@click.command()
+@config_uri
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
+def status(config_uri: str, as_json: bool) -> None:
+    """Show how the sync is doing.
+
+    The last passes, the backlog, the product that is due the longest, the failing products with their reasons, and the
+    state of the access token for the Offers service. Changes nothing.
+    """
+    with reading(config_uri) as (settings, connection):
+        account = account_key(settings.offers_base_url, settings.offers_refresh_token.reveal())
+        found = overview.read(connection, account, settings.sync_budget_seconds, datetime.now(UTC))
+    click.echo(orjson.dumps(found, option=orjson.OPT_UTC_Z) if as_json else overview.as_text(found))

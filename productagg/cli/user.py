@@ -1,0 +1,89 @@
+"""`productagg user`: the users who can log in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from sqlalchemy.orm import Session
+
+from productagg import accounts
+from productagg.cli.configured import config_uri, writing
+
+_SHORTEST_PASSWORD = 8
+
+
+@click.group()
+def user() -> None:
+    """Add, change, disable, enable and list the users who can log in."""
+
+
+def _ask_password() -> str:
+    """Ask twice, without echo. Never an option: its value would stand in the shell's history and the process list."""
+    password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if len(password) < _SHORTEST_PASSWORD:
+        raise click.ClickException(f"a password has at least {_SHORTEST_PASSWORD} characters")
+    return password
+
+
+@user.command()
+@config_uri
+@click.argument("username")
+@click.option("--role", type=click.Choice(["admin", "reader"]), default="admin", show_default=True)
+def add(config_uri: str, username: str, role: accounts.Role) -> None:
+    """Add a user; asks for the password."""
+    password = _ask_password()
+    with writing(config_uri) as (_, sessions), sessions.begin() as session:
+        try:
+            accounts.add(session, username, password, role)
+        except accounts.DuplicateUser:
+            raise click.ClickException(f"there is a user {username!r} already") from None
+    click.echo(f"user {username!r} added with the role {role}")
+
+
+@user.command()
+@config_uri
+@click.argument("username")
+def passwd(config_uri: str, username: str) -> None:
+    """Change a user's password, which ends the user's tokens; asks for the password."""
+    password = _ask_password()
+    with _known_user(config_uri, username) as session:
+        accounts.set_password(session, username, password)
+    click.echo(f"the password of {username!r} is changed")
+
+
+@user.command()
+@config_uri
+@click.argument("username")
+def disable(config_uri: str, username: str) -> None:
+    """Let a user log in no more, and end the user's tokens."""
+    with _known_user(config_uri, username) as session:
+        accounts.disable(session, username)
+    click.echo(f"user {username!r} is disabled")
+
+
+@user.command()
+@config_uri
+@click.argument("username")
+def enable(config_uri: str, username: str) -> None:
+    """Let a disabled user log in again."""
+    with _known_user(config_uri, username) as session:
+        accounts.enable(session, username)
+    click.echo(f"user {username!r} is enabled")
+
+
+@user.command(name="list")
+@config_uri
+def list_users(config_uri: str) -> None:
+    """List the users: name, role, and whether disabled."""
+    with writing(config_uri) as (_, sessions), sessions.begin() as session:
+        for each in accounts.listing(session):
+            click.echo(f"{each.username}\t{each.role}\t{'disabled' if each.disabled else 'active'}")
+
+
+@contextmanager
+def _known_user(uri: str, username: str) -> Iterator[Session]:
+    try:
+        with writing(uri) as (_, sessions), sessions.begin() as session:
+            yield session
+    except accounts.UnknownUser:
+        raise click.ClickException(f"there is no user {username!r}") from None

@@ -1,0 +1,222 @@
+"""The options of `productagg sync`, its summary for machines, and its progress bar on a terminal."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import termios
+import threading
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from productagg.models import SyncRun
+from productagg.sandbox import Fault
+from tests.factories import environment, make_product, make_products, rows, states, sync_row
+
+
+@pytest.fixture
+def on_a_terminal(database, upstream):
+    """Make a pass whose standard error is a terminal: (exit code, standard output, what the terminal was sent)."""
+
+    def make(*options):
+        ours, its = pty.openpty()
+        termios.tcsetwinsize(its, (24, 100))
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("productagg"), "sync", "development.ini", *options],
+            env=environment(database, upstream, TERM="xterm"),
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=its,
+        )
+        os.close(its)
+        shown = b""
+        try:
+            while chunk := _read(ours):
+                shown += chunk
+            output, _ = process.communicate(timeout=30)
+        finally:
+            os.close(ours)
+        return process.returncode, output, shown.decode()
+
+    return make
+
+
+def _read(terminal):
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # how Linux says that the other end is closed
+        return b""
+
+
+def test_for_machines_a_pass_is_summed_up_in_one_object(database, upstream, run):
+    for product_id in make_products(database, 3):
+        upstream.offer(product_id, states((100, 5)))
+    upstream.faults.replace([Fault("error", {"status": 500}, ("offers",), times=1)])
+
+    done = run("sync", "--json")
+
+    summary = json.loads(done.stdout)
+    [recorded] = rows(database, SyncRun)
+    assert done.exit_code == 1
+    assert done.stdout.count("\n") == 1
+    assert datetime.fromisoformat(summary["started_at"]) <= datetime.fromisoformat(summary["finished_at"])
+    assert {name: value for name, value in summary.items() if not name.endswith("_at")} == {
+        "claimed": 3,
+        "fetched": 2,
+        "changed": 2,
+        "closed": 0,
+        "failed": 1,
+        "failures": recorded.failures,
+        "requests": recorded.requests,
+        "bytes": recorded.bytes,
+        "longest_wait_seconds": recorded.longest_wait_seconds,
+        "ended_by": "done",
+        "exit_code": 1,
+    }
+    assert sum(summary["failures"].values()) == 1
+
+
+def test_for_machines_a_pass_that_could_not_run_is_an_object_too(database, run):
+    make_product(database)
+
+    done = run("sync", "--json", OFFERS_REFRESH_TOKEN="a wrong one")
+
+    summary = json.loads(done.stdout)
+    assert done.exit_code == summary["exit_code"] == 2
+    assert "does not accept the refresh token" in summary["ended_by"]
+
+
+def test_with_a_wrong_setting_there_is_no_object(run):
+    done = run("sync", "--json", SYNC_WORKERS="0")
+
+    assert (done.exit_code, done.stdout) == (2, "")
+
+
+@pytest.fixture
+def asked_before(database, run):
+    """Three products that were just asked for, so that none of them is due."""
+    product_ids = make_products(database, 3)
+    run("sync")
+    return product_ids
+
+
+def test_chosen_products_are_asked_for_due_or_not_and_no_others(database, upstream, run, asked_before):
+    upstream.asked.clear()
+    first, _, third = asked_before
+    due = make_product(database, "Due")
+
+    done = run("sync", "--product", str(first), "--product", str(third).upper())
+
+    assert done.exit_code == 0
+    assert done.stdout.startswith("sync: 2 products asked")
+    assert upstream.asked == {first: 1, third: 1}
+    assert sync_row(database, due).last_asked_at is None
+
+
+def test_all_products_can_be_asked_for_due_or_not(database, upstream, run, asked_before):
+    upstream.asked.clear()
+    due = make_product(database, "Due")
+
+    run("sync", "--all")
+
+    assert upstream.asked == dict.fromkeys([*asked_before, due], 1)
+
+
+def test_a_product_that_does_not_exist_is_one_line_and_nothing_is_asked_for(database, upstream, run):
+    known, unknown = make_product(database), uuid4()
+
+    done = run("sync", "--product", str(known), "--product", str(unknown))
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"Error: there is no product {unknown}\n"
+    assert not upstream.asked
+    assert rows(database, SyncRun) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--product", "1"], "'1' is not a valid UUID"),
+        (["--all", "--product", str(uuid4())], "--product and --all exclude each other"),
+        (["--workers", "0"], "0 is not in the range 1<=x<=64"),
+        (["--workers", "65"], "65 is not in the range 1<=x<=64"),
+        (["--budget", "0"], "0 is not in the range 1<=x<=86400"),
+        (["--budget", "86401"], "86401 is not in the range 1<=x<=86400"),
+        (["--budget", "a minute"], "'a minute' is not a valid integer"),
+    ],
+)
+def test_an_option_that_will_not_do_is_explained_and_nothing_is_asked_for(database, upstream, run, options, reason):
+    make_product(database)
+
+    done = run("sync", *options)
+
+    assert done.exit_code == 2
+    assert reason in done.stderr
+    assert not upstream.asked
+
+
+def test_as_many_requests_are_under_way_at_once_as_workers_were_wished_for(database, upstream, run):
+    make_products(database, 3)
+    together = threading.Barrier(3)
+    upstream.before_offers = lambda _product_id: together.wait(timeout=20)
+
+    done = run("sync", "--workers", "3", SYNC_WORKERS="1")
+
+    assert done.exit_code == 0
+    assert done.stdout.startswith("sync: 3 products asked")
+    assert not together.broken
+
+
+def test_a_pass_whose_time_is_up_ends_well_and_leaves_the_rest_due(database, upstream, run):
+    product_ids = make_products(database, 200)
+    upstream.faults.replace([Fault("latency", {"seconds": 0.3}, ("offers",))])
+
+    done = run("sync", "--budget", "2", "--workers", "1", "--json")
+
+    summary = json.loads(done.stdout)
+    assert (done.exit_code, summary["ended_by"]) == (0, "budget")
+    asked = [each for each in product_ids if sync_row(database, each).last_asked_at]
+    assert 0 < len(asked) == summary["fetched"] < 200
+
+
+def test_on_a_terminal_the_progress_is_shown_beside_the_summary(database, on_a_terminal):
+    make_products(database, 30)
+
+    code, output, shown = on_a_terminal()
+
+    assert code == 0
+    assert output.startswith("sync: 30 products asked") and output.count("\n") == 1
+    assert "30/30" in shown
+    assert "100%" in shown
+    assert "products/s" in shown
+
+
+def test_on_a_terminal_a_log_line_stands_above_the_bar(database, on_a_terminal):
+    make_products(database, 30, registration="registered")  # which the Offers service knows nothing of
+
+    code, output, shown = on_a_terminal("--json")
+
+    assert (code, json.loads(output)["fetched"]) == (0, 30)
+    [line] = [line for line in shown.split("\n") if "WARNING" in line]
+    # What is before it in its row is the bar, wiped out.
+    assert line.rpartition("\r20")[2].endswith("the Offers service forgot it; registering it, and others, again\r")
+
+
+def test_without_a_terminal_there_is_no_bar(database, run):
+    make_products(database, 3)
+
+    done = run("sync")
+
+    assert "products/s" not in done.stderr
+
+
+@pytest.mark.parametrize("module", ["tqdm", "argon2", "alembic", "pyramid", "productagg.sandbox"])
+def test_cron_does_not_wait_for_modules_that_a_pass_has_no_use_for(database, module):
+    look = f"import sys; from productagg.cli import main, sync; sys.exit({module!r} in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0

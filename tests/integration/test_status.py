@@ -1,0 +1,308 @@
+"""`productagg status`: what it finds in the database, and how it says it."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import event, text
+
+from productagg import status
+from productagg.credentials import account_key
+from productagg.models import Base, UpstreamToken
+from tests.conftest import REFRESH_TOKEN
+from tests.factories import make_product, make_products, make_run, make_runs, rows
+from tests.integration.conftest import only_sqlite
+
+NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
+SECRET_TOKEN = "an-access-token-that-nobody-may-see"
+
+
+def ago(**span):
+    return NOW - timedelta(**span)
+
+
+def later(**span):
+    return NOW + timedelta(**span)
+
+
+@pytest.fixture
+def read(database):
+    """The state at NOW."""
+
+    def read(account="the account"):
+        with database.reader.connect() as connection:
+            return status.read(connection, account, 55, NOW)
+
+    return read
+
+
+@pytest.fixture
+def page(read):
+    """The lines for people, at NOW."""
+    return lambda: status.as_text(read()).splitlines()
+
+
+@pytest.fixture
+def token(database):
+    """Store what is known of the access token."""
+
+    def token(account="the account", access_token=SECRET_TOKEN, **values):
+        with database.sessions.begin() as session:
+            session.add(UpstreamToken(account=account, access_token=access_token, **values))
+
+    return token
+
+
+def test_the_last_five_passes_are_shown_newest_first(database, read):
+    run_ids = make_runs(database, 6)
+
+    assert [each["id"] for each in read()["runs"]] == run_ids[:0:-1]
+
+
+def test_what_is_due_what_is_being_asked_and_what_is_neither_are_counted(database, read):
+    make_products(database, 3, "due", next_sync_at=NOW)
+    make_products(database, 2, "due, its lease ran out", next_sync_at=ago(hours=1), leased_until=NOW)
+    make_products(database, 4, "being asked", next_sync_at=ago(hours=1), leased_until=later(seconds=1))
+    make_products(database, 5, "not due", next_sync_at=later(seconds=1))
+
+    assert read()["backlog"] == {"products": 14, "due": 5, "leased": 4, "failing": 0}
+
+
+def test_the_product_that_is_due_the_longest_is_named(database, read):
+    make_product(database, "a minute", next_sync_at=ago(minutes=1))
+    longest = make_product(database, "an hour", next_sync_at=ago(hours=1))
+    make_product(database, "a day, but somebody is at it", next_sync_at=ago(days=1), leased_until=later(minutes=1))
+
+    assert read()["oldest_due"] == {"id": longest, "name": "an hour", "due_since": ago(hours=1)}
+
+
+def test_the_failing_products_are_shown_those_that_failed_most_first_and_twenty_at_most(database, read, page):
+    make_products(database, 20, "once", failures=1, last_error="not JSON", next_sync_at=later(minutes=1))
+    worst = make_product(database, "often", failures=7, last_error="no whole answer", next_sync_at=later(hours=1))
+
+    found = read()
+
+    assert found["backlog"]["failing"] == 21
+    assert [each["failures"] for each in found["failing"]] == [7, *[1] * 19]
+    assert found["failing"][0] == {
+        "id": worst,
+        "name": "often",
+        "failures": 7,
+        "last_error": "no whole answer",
+        "last_asked_at": None,
+        "next_sync_at": later(hours=1),
+    }
+    assert f"  {worst}  often" in page()
+    assert "    7 in a row, next 2026-01-02 13:00:00: no whole answer" in page()
+    assert "  and 1 more" in page()
+
+
+@pytest.mark.parametrize(
+    ("stored", "state", "line"),
+    [
+        ({"expires_at": later(minutes=4, seconds=5)}, "valid", "  valid until 2026-01-02 12:04:05 (4 min 5 s more)"),
+        ({"expires_at": ago(minutes=1)}, "expired", "  expired at 2026-01-02 11:59:00; the next pass gets a new one"),
+        ({"expires_at": ago(minutes=1), "refreshing_until": later(seconds=9)}, "being refreshed", "  being refreshed"),
+        ({"access_token": None, "refreshing_until": later(seconds=9)}, "being refreshed", "  being refreshed"),
+        ({"access_token": None, "refreshing_until": ago(seconds=9)}, "none", "  none"),
+        ({"account": "another account", "expires_at": later(hours=1)}, "none", "  none"),
+    ],
+)
+def test_the_tokens_state_is_told_and_the_token_itself_is_not(token, read, page, stored, state, line):
+    token(**stored)
+
+    found = read()
+
+    assert found["token"]["state"] == state
+    assert line in page()
+    assert SECRET_TOKEN not in str(found)
+
+
+def test_while_nobody_may_ask_it_is_said_until_when_and_why(token, read, page):
+    token(
+        expires_at=later(minutes=4),
+        blocked_until=later(minutes=1),
+        blocked_reason="the Offers service answered 503",
+    )
+
+    assert read()["token"]["blocked_until"] == later(minutes=1)
+    assert page()[-2:] == [
+        "  the Offers service is not asked for anything before 2026-01-02 12:01:00:",
+        "    the Offers service answered 503",
+    ]
+
+
+def test_a_block_that_is_over_is_not_told(token, read, page):
+    token(access_token=None, blocked_until=NOW, blocked_reason="the Offers service answered 503")
+
+    assert read()["token"]["blocked_reason"] is None
+    assert page()[-1] == "  none"
+
+
+def test_a_page_for_people_says_everything_at_a_glance(database, token, page):
+    make_run(database, started_at=ago(minutes=3), finished_at=None, ended_by=None, host="db-7")
+    counts = {"claimed": 1000, "fetched": 900, "changed": 300, "closed": 20, "failed": 100}
+    failures = {"not JSON": 1, "no whole answer within 10 s": 99}
+    times = {"started_at": ago(minutes=2), "finished_at": ago(minutes=2, seconds=-48.254)}
+    make_run(database, **times, **counts, failures=failures, host="cron-1.internal.example.org")
+    why = "the Offers service does not accept the refresh token (OFFERS_REFRESH_TOKEN)"
+    make_run(database, started_at=ago(minutes=1), finished_at=ago(minutes=1), ended_by=why)
+    kettle = make_product(database, "Kettle", next_sync_at=ago(hours=27, minutes=30))
+    lamp = make_product(database, "Lamp", next_sync_at=NOW, failures=3, last_error="not JSON")
+    token(expires_at=later(minutes=2))
+
+    assert page() == [
+        "productagg at 2026-01-02 12:00:00 UTC",
+        "",
+        "Passes",
+        "  started              host                  took  claimed  fetched  changed  closed  failed",
+        "  2026-01-02 11:59:00  a-host              0.00 s        0        0        0       0       0",
+        "    ended by: the Offers service does not accept the refresh token (OFFERS_REFRESH_TOKEN)",
+        "  2026-01-02 11:58:00  cron-1.internal…   48.25 s     1000      900      300      20     100",
+        "    failed: 99 × no whole answer within 10 s, 1 × not JSON",
+        "  2026-01-02 11:57:00  db-7                  lost        0        0        0       0       0",
+        "",
+        "Backlog",
+        "  2 products",
+        "  0 being asked right now",
+        "  2 due",
+        "  due the longest, since 2026-01-01 08:30:00 (1 d 3 h):",
+        f"    {kettle}  Kettle",
+        "",
+        "Failing products",
+        f"  {lamp}  Lamp",
+        "    3 in a row, next 2026-01-02 12:00:00: not JSON",
+        "",
+        "Access token",
+        "  valid until 2026-01-02 12:02:00 (2 min 0 s more)",
+    ]
+
+
+def test_a_page_about_nothing_says_so(database, page):
+    assert page() == [
+        "productagg at 2026-01-02 12:00:00 UTC",
+        "",
+        "Passes",
+        "  none yet",
+        "",
+        "Backlog",
+        "  0 products",
+        "  0 being asked right now",
+        "  0 due",
+        "",
+        "Failing products",
+        "  none",
+        "",
+        "Access token",
+        "  none",
+    ]
+
+
+def test_no_line_is_longer_than_a_terminal_or_plays_tricks_on_it(database, page):
+    make_run(database, host="h" * 300, ended_by="word " * 100, failures={"a reason" * 50: 3, "\x1b[2J": 1})
+    make_product(database, "N" * 200, failures=1, last_error="\x1b[31m" + "e" * 500, next_sync_at=ago(days=1000))
+
+    assert all(len(line) <= 100 and line.isprintable() for line in page())
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_the_number_of_statements_does_not_depend_on_what_there_is(database, read, count):
+    make_products(database, count, failures=1, last_error="x")
+    make_runs(database, count)
+    statements = []
+
+    def look(_connection, _cursor, statement, *_):
+        statements.append(statement)
+
+    event.listen(database.reader, "before_cursor_execute", look)
+    try:
+        read()
+    finally:
+        event.remove(database.reader, "before_cursor_execute", look)
+
+    assert len(statements) == 5
+    assert all(statement.startswith("SELECT") for statement in statements)
+
+
+def test_among_many_products_the_one_due_the_longest_is_found_by_an_index(postgresql):
+    make_products(postgresql, 2000)
+    with postgresql.writer.connect() as connection:
+        connection.execute(text("ANALYZE product_sync"))
+    plans: list[str] = []
+
+    def explain(connection, cursor, statement, parameters, _context, _many):
+        if "due_since" in statement:
+            cursor.execute(f"EXPLAIN {statement}", parameters)
+            plans.extend(row[0] for row in cursor.fetchall())
+
+    event.listen(postgresql.reader, "before_cursor_execute", explain)
+    try:
+        with postgresql.reader.connect() as connection:
+            status.read(connection, "the account", 55, NOW)
+    finally:
+        event.remove(postgresql.reader, "before_cursor_execute", explain)
+
+    assert "ix_product_sync_next_sync_at" in "\n".join(plans)
+    assert "Sort" not in "\n".join(plans)
+
+
+def test_the_command_prints_the_page(database, run):
+    make_product(database, "Kettle")
+
+    done = run("status")
+
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[2] == "Passes"
+    assert done.stdout.endswith("  none\n")
+    assert "  1 due\n" in done.stdout
+    assert done.stderr == ""
+
+
+def test_for_machines_it_is_one_object(database, upstream, token, run):
+    product_id = make_product(database, "Kettle", failures=1, last_error="not JSON")
+    run_id = make_run(database, failed=1, failures={"not JSON": 1})
+    account = account_key(upstream.base_url, REFRESH_TOKEN)
+    token(account, expires_at=datetime(2100, 1, 1, tzinfo=UTC))
+
+    done = run("status", "--json")
+
+    found = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert done.stdout.count("\n") == 1
+    assert found["backlog"] == {"products": 1, "due": 1, "leased": 0, "failing": 1}
+    assert [each["id"] for each in found["runs"]] == [str(run_id)]
+    assert found["oldest_due"]["id"] == found["failing"][0]["id"] == str(product_id)
+    assert found["token"] == {
+        "state": "valid",
+        "valid_until": "2100-01-01T00:00:00Z",
+        "blocked_until": None,
+        "blocked_reason": None,
+    }
+    assert SECRET_TOKEN not in done.output
+
+
+def test_it_changes_nothing(database, upstream, token, run):
+    make_product(database, leased_until=datetime.now(UTC))
+    make_run(database, finished_at=None, ended_by=None)
+    token(account_key(upstream.base_url, REFRESH_TOKEN), expires_at=NOW)
+    tables = [mapper.class_ for mapper in Base.registry.mappers]
+    before = {table: rows(database, table) for table in tables}
+
+    run("status")
+
+    assert {table: rows(database, table) for table in tables} == before
+
+
+@only_sqlite
+def test_a_pass_that_is_writing_does_not_hold_it_up(database, run):
+    with database.sessions.begin() as session:
+        session.execute(text("UPDATE product_sync SET failures = 0"))  # the one writer's transaction
+
+        assert run("status").exit_code == 0
+
+
+def test_what_stands_in_the_way_is_one_line(run):
+    done = run("status", SYNC_WORKERS="0")
+
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("Error: SYNC_WORKERS ")
