@@ -4,7 +4,8 @@ For the sync only. Each function is the content of one short transaction, with a
 depend on how many products it is about. Nothing here waits for the network.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,6 +32,8 @@ from productagg.models import Base, Product, ProductSync
 from productagg.offers import Difference, Observation, State, reconcile
 from productagg.schedule import Schedule
 from productagg.upstream import Refused, UpstreamError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ def settle(
         if (fetched := by_id[row["product_id"]].offers) is not None
     ]
     differences = reconcile(session, observations, at) if observations else {}
+    _log_first_failures([by_id[row["product_id"]] for row in rows if row["failures"] == 0])
     changes = []
     for row in rows:
         product_id = row["product_id"]
@@ -161,6 +165,17 @@ def _record(
         failures = row["failures"] + 1
         next_sync_at = schedule.after_failure(product_id, started_at, now, failures)
         row.update(last_asked_at=now, failures=failures, last_error=str(outcome.error), next_sync_at=next_sync_at)
+
+
+def _log_first_failures(outcomes: Iterable[Outcome]) -> None:
+    """One line for each reason, not for each product: they often fail all at once. Each has its own in its row."""
+    failed: dict[str, list[Outcome]] = {}
+    for each in outcomes:
+        if each.error is not None:
+            failed.setdefault(each.error.reason, []).append(each)
+    for first, *others in failed.values():
+        more = f" (and {len(others)} more products)" if others else ""
+        log.warning("product %s: %s%s", first.claim.product_id, first.error, more)
 
 
 def repair_after_clock_was_set_back(session: Session, lead: timedelta, lease: timedelta) -> int:
