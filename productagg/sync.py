@@ -16,10 +16,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Self, TypeVar
 from uuid import UUID
 
+import uuid_utils
 from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
-from uuid_utils.compat import uuid7
 
 from productagg import claims
 from productagg.claims import Claim, Outcome
@@ -148,7 +148,7 @@ class Synchronizer:
         if products is not None:
             which = and_(which, ProductSync.product_id.in_(products))
         before = self._client.traffic
-        run_id = uuid7()
+        run_id = UUID(int=uuid_utils.uuid7(nanoseconds=int(now.timestamp() * 1e6) * 1000).int)
         self._transaction(lambda session: _begin(session, run_id, now, self._lease))
         patience = 0.0
         try:
@@ -207,7 +207,7 @@ class Synchronizer:
     def _wait(self, crew: Crew, wanted: int, fetcher: Fetcher, times: "_Times") -> None:
         """Return when enough has come in to settle it, when that has been long enough, or when it is time to leave."""
         settle_at = time.monotonic() + _SETTLE_SECONDS
-        while not crew.wait(wanted, _LOOK_SECONDS):
+        while not crew.wait(wanted, min(_LOOK_SECONDS, max(0.0, times.leave_at - time.monotonic()))):
             if self._interrupted:
                 fetcher.stop("interrupted")
                 times.hurry()
