@@ -76,7 +76,12 @@ def claim(session: Session, which: ColumnElement[bool], limit: int, lease: timed
     """Lease up to `limit` products, the longest due first, skipping those that somebody works on."""
     now = datetime.now(UTC)
     leased_until = now + lease
-    free = or_(ProductSync.leased_until.is_(None), ProductSync.leased_until <= now)
+    free = or_(
+        ProductSync.leased_until.is_(None),
+        ProductSync.leased_until <= now,
+        # Left behind by a clock that has been set back.
+        ProductSync.leased_until > now + _LONGEST_LEASE,
+    )
     taken = (
         select(ProductSync.product_id)
         .where(which, free)
@@ -125,19 +130,20 @@ def settle(
         for row in session.execute(locked).mappings()
         if row["leased_until"] == by_id[row["product_id"]].claim.leased_until
     ]
-    # If the clock was set back, the histories go on in small steps until it has caught up.
-    at = max([now, *(row["last_synced_at"] + _INSTANT for row in rows if row["last_synced_at"] is not None)])
-    observations = [
-        Observation(row["product_id"], fetched, first=row["last_synced_at"] is None)
+    observations = {
+        row["product_id"]: Observation(
+            row["product_id"], fetched, _later(now, row["last_synced_at"]), row["last_synced_at"] is None
+        )
         for row in rows
         if (fetched := by_id[row["product_id"]].offers) is not None
-    ]
-    differences = reconcile(session, observations, at) if observations else {}
+    }
+    differences = reconcile(session, list(observations.values())) if observations else {}
     _log_first_failures([by_id[row["product_id"]] for row in rows if row["failures"] == 0])
     changes = []
     for row in rows:
         product_id = row["product_id"]
         change = dict(row)
+        at = observations[product_id].at if product_id in observations else now
         if product_id in differences:
             change["last_changed_at"] = at
         _record(change, by_id[product_id], schedule, started_at, now, at)
@@ -167,6 +173,11 @@ def _record(
         row.update(last_asked_at=now, failures=failures, last_error=str(outcome.error), next_sync_at=next_sync_at)
 
 
+def _later(now: datetime, last: datetime | None) -> datetime:
+    """Now, or just after the last observation: if the clock was set back, a history goes on in small steps."""
+    return now if last is None else max(now, last + _INSTANT)
+
+
 def _log_first_failures(outcomes: Iterable[Outcome]) -> None:
     """One line for each reason, not for each product: they often fail all at once. Each has its own in its row."""
     failed: dict[str, list[Outcome]] = {}
@@ -178,18 +189,16 @@ def _log_first_failures(outcomes: Iterable[Outcome]) -> None:
         log.warning("product %s: %s%s", first.claim.product_id, first.error, more)
 
 
-def repair_after_clock_was_set_back(session: Session, lead: timedelta, lease: timedelta) -> int:
-    """Make due and free what was asked, made or leased by a clock that was `lead` or more ahead. Returns how many."""
-    now = datetime.now(UTC)
+def repair_after_clock_was_set_back(session: Session, now: datetime, lead: timedelta) -> int:
+    """Make due what was asked or made by a clock that was `lead` or more ahead of `now`. Returns how many products."""
     ahead = or_(
         ProductSync.last_asked_at > now + lead,
         and_(ProductSync.last_asked_at.is_(None), ProductSync.next_sync_at > now + lead),
-        ProductSync.leased_until > now + lead + lease,
     )
     repaired = session.execute(
         update(ProductSync)
         .where(ahead)
-        .values(next_sync_at=now, leased_until=None)
+        .values(next_sync_at=now)
         .returning(ProductSync.product_id)
         .execution_options(synchronize_session=False)
     )
@@ -198,6 +207,8 @@ def repair_after_clock_was_set_back(session: Session, lead: timedelta, lease: ti
 
 _SYNC = Base.metadata.tables[ProductSync.__tablename__]
 _INSTANT = timedelta(microseconds=1)
+# With the longest OFFERS_TIMEOUT_SECONDS, six times five minutes; and something more.
+_LONGEST_LEASE = timedelta(minutes=35)
 _CHANGES = Rows(
     product_id=Uuid,
     registration=Text,

@@ -112,13 +112,14 @@ class Fetcher:
         return self._with_token(lambda token: self._client.offers(token, claim.product_id))
 
     def _with_token(self, ask: Callable[[str], Answer]) -> Answer:
-        """Ask with the shared token; once more with a new one if it is refused."""
-        token = self._token()
-        try:
-            return ask(token)
-        except Unauthorized:
-            self._tokens.reject(token)
-            return ask(self._token())
+        """Ask with the shared token; if it is refused with the one that is stored, and with a new one at last."""
+        for _ in range(2):
+            token = self._token()
+            try:
+                return ask(token)
+            except Unauthorized:
+                self._tokens.reject(token)
+        return ask(self._token())
 
     def _token(self) -> str:
         """The shared token, when it is this exchange's turn. Raises _Stopped if there shall be no more."""
@@ -161,7 +162,7 @@ class Crew:
         self._failure: BaseException | None = None
         self._wanted = 1
         self._enough = threading.Event()
-        self.outstanding: dict[UUID, Claim] = {}
+        self.outstanding: set[Claim] = set()
         self._threads = [
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True) for number in range(workers)
         ]
@@ -181,7 +182,7 @@ class Crew:
     def add(self, claims: Iterable[Claim]) -> None:
         """Hand out work."""
         for claim in claims:
-            self.outstanding[claim.product_id] = claim
+            self.outstanding.add(claim)
             self._todo.put(claim)
 
     def wait(self, wanted: int, seconds: float) -> bool:
@@ -201,14 +202,13 @@ class Crew:
         """What has come in."""
         with self._lock:
             landed, self._landed = self._landed, []
-        for outcome in landed:
-            del self.outstanding[outcome.claim.product_id]
+        self.outstanding.difference_update(outcome.claim for outcome in landed)
         return landed
 
     def abandon(self) -> list[Outcome]:
         """What has come in, and the rest as not asked; the threads that are still at it end when they can."""
         landed = self.collect()
-        return [*landed, *(Outcome(claim, claim.registered) for claim in self.outstanding.values())]
+        return [*landed, *(Outcome(claim, claim.registered) for claim in self.outstanding)]
 
     def _work(self) -> None:
         while (claim := self._todo.get()) is not None:

@@ -15,12 +15,13 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Connection,
+    DateTime,
     Executable,
     FromClause,
     Integer,
     RowMapping,
+    Table,
     Uuid,
-    bindparam,
     case,
     insert,
     select,
@@ -29,7 +30,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from productagg.bulk import Rows, aggregate
-from productagg.models import Base, Offer, OfferPrice, ProductPrice, UtcDateTime
+from productagg.models import Base, Offer, OfferPrice, ProductPrice
 from productagg.prices import summarise
 
 
@@ -61,19 +62,22 @@ def diff(stored: Mapping[UUID, State], fetched: Mapping[UUID, State]) -> Differe
 
 @dataclass(frozen=True)
 class Observation:
-    """A whole, valid list for one product. `first`: there was none before, so even an empty list is news."""
+    """A whole, valid list for one product, as of `at`: later than any earlier one of that product.
+
+    `first`: there was none before, so even an empty list is news.
+    """
 
     product_id: UUID
     offers: Mapping[UUID, State]
+    at: datetime
     first: bool
 
 
-def reconcile(session: Session, observations: Sequence[Observation], at: datetime) -> dict[UUID, Difference]:
-    """Make the stored offers equal to what was observed, and append what changed to both histories, as of `at`.
+def reconcile(session: Session, observations: Sequence[Observation]) -> dict[UUID, Difference]:
+    """Make the stored offers equal to what was observed, and append what changed to both histories.
 
     Four statements, however many observations; only what changed is written. Returns the differences of the products
-    that changed. The caller holds the products' leases, so nobody else writes their offers meanwhile, and sees to it
-    that `at` is later than any earlier observation of them.
+    that changed. The caller holds the products' leases, so nobody else writes their offers meanwhile.
     """
     dialect = session.get_bind().dialect.name
     stored = _open_offers(session, dialect, [each.product_id for each in observations])
@@ -84,29 +88,23 @@ def reconcile(session: Session, observations: Sequence[Observation], at: datetim
         difference = diff(before, each.offers)
         if not difference and not each.first:
             continue
+        where_and_when = {"product_id": each.product_id, "at": each.at}
         summary = summarise(each.offers.values())
         if each.first or summary != summarise(before.values()):
-            summaries.append({"product_id": each.product_id, **summary._asdict()})
+            summaries.append({**where_and_when, **summary._asdict()})
         if not difference:
             continue
         differences[each.product_id] = difference
-        for states, closed in ((difference.changed, False), (difference.closed, True)):
-            for id_, (price, items_in_stock) in states.items():
-                offers.append(
-                    {
-                        "product_id": each.product_id,
-                        "id": id_,
-                        "price": price,
-                        "items_in_stock": items_in_stock,
-                        "closed": closed,
-                    }
-                )
+        for id_, (price, items) in difference.changed.items():
+            offers.append({**where_and_when, "id": id_, "price": price, "items_in_stock": items, "closed": False})
+        for id_, (price, items) in difference.closed.items():
+            offers.append({**where_and_when, "id": id_, "price": price, "items_in_stock": items, "closed": True})
     if offers:
-        parameters = {**Rows.parameter(dialect, offers), "at": at}
-        session.execute(_WRITE_OFFERS[dialect], parameters)
-        session.execute(_APPEND_OFFER_PRICES[dialect], parameters)
+        rows = Rows.parameter(dialect, offers)
+        session.execute(_WRITE_OFFERS[dialect], rows)
+        session.execute(_APPEND_OFFER_PRICES[dialect], rows)
     if summaries:
-        session.execute(_APPEND_PRODUCT_PRICES[dialect], {**Rows.parameter(dialect, summaries), "at": at})
+        session.execute(_APPEND_PRODUCT_PRICES[dialect], Rows.parameter(dialect, summaries))
     return differences
 
 
@@ -138,9 +136,11 @@ def _open_offers(session: Session, dialect: str, product_ids: Sequence[UUID]) ->
 _OFFERS, _OFFER_PRICES, _PRODUCT_PRICES = (
     Base.metadata.tables[model.__tablename__] for model in (Offer, OfferPrice, ProductPrice)
 )
-_CHANGED = Rows(product_id=Uuid, id=Uuid, price=BigInteger, items_in_stock=BigInteger, closed=Boolean)
-_SUMMARIES = Rows(product_id=Uuid, lowest=BigInteger, average=BigInteger, offers=Integer, items_in_stock=BigInteger)
-_AT = bindparam("at", type_=UtcDateTime)
+_TIME = DateTime(timezone=True)
+_CHANGED = Rows(product_id=Uuid, at=_TIME, id=Uuid, price=BigInteger, items_in_stock=BigInteger, closed=Boolean)
+_SUMMARIES = Rows(
+    product_id=Uuid, at=_TIME, lowest=BigInteger, average=BigInteger, offers=Integer, items_in_stock=BigInteger
+)
 
 
 def _write_offers(statement: postgresql.Insert | sqlite.Insert, data: FromClause) -> Executable:
@@ -150,9 +150,9 @@ def _write_offers(statement: postgresql.Insert | sqlite.Insert, data: FromClause
         "id": data.c.id,
         "price": data.c.price,
         "items_in_stock": data.c.items_in_stock,
-        "first_seen_at": _AT,
-        "changed_at": _AT,
-        "closed_at": case((data.c.closed, _AT)),
+        "first_seen_at": data.c.at,
+        "changed_at": data.c.at,
+        "closed_at": case((data.c.closed, data.c.at)),
     }
     written = ("price", "items_in_stock", "changed_at", "closed_at")
     # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
@@ -162,20 +162,20 @@ def _write_offers(statement: postgresql.Insert | sqlite.Insert, data: FromClause
     )
 
 
-def _append_offer_prices(data: FromClause) -> Executable:
-    return insert(_OFFER_PRICES).from_select(
-        ["product_id", "offer_id", "price", "items_in_stock", "observed_at"],
-        select(data.c.product_id, data.c.id, data.c.price, data.c.items_in_stock, _AT),
-    )
-
-
-def _append_product_prices(data: FromClause) -> Executable:
-    return insert(_PRODUCT_PRICES).from_select([*data.c.keys(), "observed_at"], select(*data.c, _AT))
+def _append(table: Table, data: FromClause, **columns: str) -> Executable:
+    """Insert all rows of the data: into the columns of the same names, but for those named otherwise."""
+    names = {each.key: columns.get(each.key, each.key) for each in table.c}
+    return insert(table).from_select(list(names), select(*(data.c[name] for name in names.values())))
 
 
 _WRITE_OFFERS = {
     "postgresql": _write_offers(postgresql.insert(_OFFERS), _CHANGED.table("postgresql")),
     "sqlite": _write_offers(sqlite.insert(_OFFERS), _CHANGED.table("sqlite")),
 }
-_APPEND_OFFER_PRICES = {dialect: _append_offer_prices(_CHANGED.table(dialect)) for dialect in _WRITE_OFFERS}
-_APPEND_PRODUCT_PRICES = {dialect: _append_product_prices(_SUMMARIES.table(dialect)) for dialect in _WRITE_OFFERS}
+_APPEND_OFFER_PRICES = {
+    dialect: _append(_OFFER_PRICES, _CHANGED.table(dialect), offer_id="id", observed_at="at")
+    for dialect in _WRITE_OFFERS
+}
+_APPEND_PRODUCT_PRICES = {
+    dialect: _append(_PRODUCT_PRICES, _SUMMARIES.table(dialect), observed_at="at") for dialect in _WRITE_OFFERS
+}

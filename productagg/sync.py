@@ -149,7 +149,7 @@ class Synchronizer:
             which = and_(which, ProductSync.product_id.in_(products))
         before = self._client.traffic
         run_id = UUID(int=uuid_utils.uuid7(nanoseconds=int(now.timestamp() * 1e6) * 1000).int)
-        self._transaction(lambda session: _begin(session, run_id, now, self._lease))
+        self._transaction(lambda session: _begin(session, run_id, now))
         patience = 0.0
         try:
             self._pass(which, report, progress)
@@ -196,6 +196,8 @@ class Synchronizer:
                 outcomes = crew.abandon() if times.is_up() else crew.collect()
                 if outcomes:
                     self._settle(outcomes, report, times.left())
+                # What was given back unasked (its lease too short by now, the database away) is due as before.
+                more = more or any(each.offers is None and each.error is None for each in outcomes)
                 if progress:
                     progress(report.asked, total)
                 rate = len(outcomes) / (time.monotonic() - began_at)
@@ -301,11 +303,12 @@ class _Times:
         return max(0.0, self._end_at - time.monotonic())
 
 
-def _begin(session: Session, run_id: UUID, started_at: datetime, lease: timedelta) -> None:
+def _begin(session: Session, run_id: UUID, started_at: datetime) -> None:
     latest = session.execute(select(SyncRun.started_at).order_by(SyncRun.id.desc()).limit(1)).scalar()
     if latest is not None and latest > started_at + _CLOCK_SKEW:
-        repaired = claims.repair_after_clock_was_set_back(session, _CLOCK_SKEW, lease)
-        log.warning("the last pass began at %s: the clock has been set back; %d products are due now", latest, repaired)
+        repaired = claims.repair_after_clock_was_set_back(session, started_at, _CLOCK_SKEW)
+        if repaired:
+            log.warning("the clock was set back: there was a pass at %s; %d products are due now", latest, repaired)
     session.add(
         SyncRun(
             id=run_id,

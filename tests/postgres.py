@@ -57,8 +57,13 @@ class PostgresServer:
         options = " ".join([*_FAST, "-c listen_addresses=''", f"-c unix_socket_directories={self.home}"])
         self._run("pg_ctl", "--wait", f"--log={self.home / 'log'}", f"--options={options}", "start")
 
-    def stop(self):
-        self._run("pg_ctl", "--wait", "--mode=immediate", "stop")
+    def stop(self, mode="immediate"):
+        """`fast` throws out who is connected and keeps all that was committed; `immediate` is a crash."""
+        self._run("pg_ctl", "--wait", f"--mode={mode}", "stop")
+
+    def restart(self):
+        self.stop("fast")
+        self.start()
 
     def _run(self, program, *arguments):
         done = subprocess.run(

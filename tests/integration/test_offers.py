@@ -17,9 +17,9 @@ LARGEST = 2**63 - 1
 
 
 def observe(database, product_id, offers, now, *, first=False):
-    observed = Observation(product_id, {id_: State(*state) for id_, state in offers.items()}, first)
+    observed = Observation(product_id, {id_: State(*state) for id_, state in offers.items()}, now, first)
     with database.sessions.begin() as session:
-        return reconcile(session, [observed], now)
+        return reconcile(session, [observed])
 
 
 @pytest.fixture
@@ -147,14 +147,14 @@ def test_a_hundred_products_take_as_many_statements_as_one(database):
         observe(database, product_id, states((100, 1), (200, 2)), NOON)
     # Everything that there is to write: both offers vanish, two others come
     observations = [
-        Observation(product_id, {id_: State(1, 1) for id_ in states((0, 0), (0, 0))}, first=False)
+        Observation(product_id, {id_: State(1, 1) for id_ in states((0, 0), (0, 0))}, LATER, first=False)
         for product_id in product_ids
     ]
 
     sent: list[list[str]] = [[], []]
     for statements, chosen in zip(sent, (observations[:1], observations[1:]), strict=True):
         with before_statement(database.writer, "", statements.append), database.sessions.begin() as session:
-            assert len(reconcile(session, chosen, LATER)) == len(chosen)
+            assert len(reconcile(session, chosen)) == len(chosen)
 
     assert [each.split()[:3] for each in sent[0]] == [each.split()[:3] for each in sent[1]]
 

@@ -159,17 +159,24 @@ def test_a_pass_heeds_what_another_process_learns_meanwhile(database, upstream, 
     assert {row.leased_until for row in rows(database, ProductSync)} == {None}
 
 
-def test_a_claim_that_waited_too_long_for_a_free_thread_is_given_back_unasked(
+def test_a_claim_that_waited_too_long_for_a_free_thread_is_not_begun_with_a_lease_too_short(
     database, upstream, make_synchronizer, clock
 ):
     first, second = make_products(database, 2)
-    upstream.before_offers = lambda product_id: clock.shift(31) if product_id == first else None
+    seen = []
+
+    def dawdle(product_id):
+        seen.append((product_id, sync_row(database, second).leased_until))
+        clock.shift(31 if product_id == first else 0)
+
+    upstream.before_offers = dawdle
 
     report = make_synchronizer(**{"sync.workers": "1"}).run()
 
-    assert (report.claimed, report.fetched) == (2, 1)
-    row = sync_row(database, second)
-    assert (row.leased_until, row.last_asked_at, row.registration) == (None, None, "pending")
+    # Given back, and then taken once more with a lease that lasts
+    assert (report.claimed, report.fetched) == (3, 2)
+    assert [product_id for product_id, _ in seen] == [first, second]
+    assert seen[1][1] - seen[0][1] > timedelta(seconds=30)
 
 
 def test_a_run_says_what_it_did(database, upstream, synchronizer):
@@ -211,7 +218,7 @@ def test_however_many_products_a_batch_takes_the_same_few_statements(database, u
     for size in (4, 20):
         for product_id in make_products(database, size, name=f"Of {size}"):
             upstream.offer(product_id, states((100, 5), (200, size)))
-        statements = []
+        statements: list[str] = []
         with before_statement(database.writer, "", statements.append):
             assert synchronizer.run().changed == size
         counts.append(len([each for each in statements if not each.startswith("BEGIN")]))

@@ -3,7 +3,6 @@
 import json
 import socket
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,19 +10,11 @@ import pytest
 from productagg import catalog
 from productagg.models import Offer, OfferPrice, ProductPrice, SyncRun
 from productagg.sandbox import Fault, Registration
-from productagg.sandbox.bodies import MALFORMED
 from productagg.sandbox.service import Answer, endpoint_of
 from productagg.upstream import OffersClient
 from tests.factories import make_due, make_product, make_products, rows, states, sync_row
 from tests.integration.conftest import before_statement, crash
-
-
-def stored(database, product_id):
-    return {
-        row.id: (row.price, row.items_in_stock)
-        for row in rows(database, Offer, product_id=product_id)
-        if row.closed_at is None
-    }
+from tests.integration.histories import stored
 
 
 def refusing(product_id):
@@ -179,59 +170,6 @@ def test_a_refused_product_that_was_changed_is_registered_by_the_next_pass(datab
     row = sync_row(database, product_id)
     assert (row.registration, row.failures, row.last_error) == ("registered", 0, None)
     assert upstream.service.registered[product_id].description == "Better"
-
-
-BAD_ANSWERS: list[tuple[str, dict[str, Any], str]] = [
-    ("error", {"status": 500}, "answered 500"),
-    ("error", {"status": 502}, "answered 502"),
-    ("truncated", {}, "no whole answer"),
-    ("truncated_chunked", {}, "no whole answer"),
-    ("dripping", {"drip_seconds": 0.02}, "no whole answer within 0.3 s"),
-    ("dripping", {"drip_seconds": 0.02, "part": "all"}, "no whole answer within 0.3 s"),
-    ("latency", {"seconds": 2}, "no whole answer within 0.3 s"),
-    ("redirect", {}, "redirect"),
-    ("reset", {}, "no whole answer"),
-    ("oversized", {}, "larger than"),
-    ("oversized", {"declared": False}, "larger than"),
-    ("gzip_bomb", {"bytes": 8_000_000}, "larger than"),
-    *[("malformed", {"form": form}, "not JSON") for form in MALFORMED],
-    ("wrong_types", {"form": "price_text"}, "price is not an integer"),
-    ("wrong_types", {"form": "price_negative"}, "price is out of range"),
-    ("wrong_types", {"form": "stock_huge"}, "items_in_stock is out of range"),
-    ("wrong_types", {"form": "id_missing"}, "no id that is a UUID"),
-    ("wrong_types", {"form": "object_for_list"}, "not a list"),
-    ("wrong_types", {"form": "duplicate_ids"}, "same id"),
-]
-
-
-@pytest.mark.parametrize(
-    ("kind", "params", "reason"),
-    BAD_ANSWERS,
-    ids=["-".join([kind, *map(str, params.values())]) for kind, params, _ in BAD_ANSWERS],
-)
-def test_a_bad_answer_fails_its_product_alone_and_touches_none_of_its_offers(
-    database, upstream, make_synchronizer, kind, params, reason
-):
-    synchronizer = make_synchronizer(**{"sync.workers": "1", "offers.timeout_seconds": "0.3"})
-    unlucky, *others = make_products(database, 3)
-    for product_id in (unlucky, *others):
-        upstream.offer(product_id, states((100, 5), (200, 3)))
-    synchronizer.run()
-    before = rows(database, Offer, product_id=unlucky), rows(database, OfferPrice, product_id=unlucky)
-    fresh = states((90, 4))
-    for product_id in (unlucky, *others):
-        upstream.offer(product_id, fresh)
-    make_due(database)
-    upstream.faults.replace([Fault(kind, params, ("offers",), times=1)])
-
-    report = synchronizer.run()
-
-    row = sync_row(database, unlucky)
-    assert reason in row.last_error
-    assert (row.failures, row.registration, row.leased_until) == (1, "registered", None)
-    assert (rows(database, Offer, product_id=unlucky), rows(database, OfferPrice, product_id=unlucky)) == before
-    assert [stored(database, each) for each in others] == [fresh, fresh]
-    assert (report.asked, report.failed, report.exit_code, report.ended_by) == (3, 1, 1, "done")
 
 
 def test_a_success_forgets_earlier_failures(database, upstream, synchronizer):

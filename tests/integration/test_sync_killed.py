@@ -1,0 +1,183 @@
+"""`kill -9` of real passes at random moments: what they leave behind is what an undisturbed pass leaves behind."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import insert, text, update
+
+from productagg.models import Product, ProductSync, SyncRun, UpstreamToken
+from productagg.sandbox import Fault
+from productagg.settings import Settings
+from productagg.sync import Synchronizer
+from tests.conftest import Database, Upstream, ini
+from tests.factories import environment, make_due, make_products, rows
+from tests.integration.conftest import only_postgresql, wait_until
+from tests.integration.histories import replay, stored, summaries
+
+KILLS = 50
+PHASES = 9
+PRODUCTS = 60
+TIMEOUT_SECONDS = 2
+# What a lease may last at most: the exchanges that one product can need, and a margin.
+LEASE = timedelta(seconds=6 * TIMEOUT_SECONDS + 30)
+OFFER_IDS = [UUID(int=number) for number in range(5)]
+
+
+def offered(number, phase):
+    """What is offered for the product with this number in this phase: some change, vanish and return, some stay."""
+    chance = random.Random(f"{number} {phase // (1 + number % 3)}")
+    return {id_: (chance.choice([100, 200, 300]), chance.randrange(1, 9)) for id_ in OFFER_IDS if chance.random() < 0.7}
+
+
+@pytest.fixture
+def calm(database, tmp_path):
+    """Another database and another Offers service, over which nobody is ever killed."""
+    calm = Database("sqlite", f"sqlite:///{tmp_path}/calm.sqlite")
+    calm.migrate()
+    upstream = Upstream()
+    with upstream.server:
+        yield calm, upstream
+    calm.close()
+
+
+def copy_products(source, target):
+    with target.writer.begin() as connection:
+        for model in (Product, ProductSync):
+            connection.execute(insert(model), [row._asdict() for row in rows(source, model)])
+
+
+def let_run_out(database):
+    """Move everything that a killed pass leaves behind for a while into the past, when the server is done with it."""
+    # Else what it was sent last could still come.
+    database.writer.dispose()
+    database.reader.dispose()
+    others = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with database.reader.connect() as connection:
+        wait_until(lambda: connection.execute(others).scalar_one() == 0)
+    now = datetime.now(UTC)
+    with database.sessions.begin() as session:
+        for column in (ProductSync.leased_until, UpstreamToken.refreshing_until, UpstreamToken.blocked_until):
+            session.execute(update(column.class_).where(column > now).values({column: now}))
+
+
+def longest_lease(database):
+    """How far away the end of the farthest lease is."""
+    leases = [row.leased_until for row in rows(database, ProductSync) if row.leased_until is not None]
+    return max(leases, default=datetime.now(UTC)) - datetime.now(UTC)
+
+
+# Forks a pass off for every line that it reads, and says its process id. What a fork does not do again is importing,
+# which takes far longer than the pass.
+FORKER = """
+import os, signal, sys
+from productagg.cli import main
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for _ in sys.stdin:
+    if (pid := os.fork()) == 0:
+        os.dup2(2, 1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        main(["sync", "development.ini"])
+    print(pid, flush=True)
+"""
+
+
+class Killer:
+    """Starts passes two at a time and kills each when a random number of offers has been asked for."""
+
+    def __init__(self, upstream, forker):
+        self._upstream = upstream
+        self._forker = forker
+        self._chance = random.Random(0)
+        self.kills = 0
+
+    def start_and_kill_two(self):
+        asked = self._upstream.asked.total()
+        moments = sorted(asked + self._chance.randrange(PRODUCTS) for _ in range(2))
+        passes = [self._start() for _ in moments]
+        with ThreadPoolExecutor(2) as pool:
+            self.kills += sum(pool.map(self._kill, passes, moments))
+
+    def _start(self):
+        print(file=self._forker.stdin, flush=True)
+        return int(self._forker.stdout.readline())
+
+    def _kill(self, process_id, asked):
+        """Kill it then, or when it has waited for long for what the other one was killed at. Was it still alive?"""
+        wait_ends_at = time.monotonic() + 2
+        wait_until(
+            lambda: self._upstream.asked.total() >= asked or time.monotonic() > wait_ends_at or not is_alive(process_id)
+        )
+        killed = is_alive(process_id)
+        if killed:
+            os.kill(process_id, signal.SIGKILL)
+            wait_until(lambda: not is_alive(process_id))
+        return killed
+
+
+def is_alive(process_id):
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def killer(database, upstream):
+    env = environment(database, upstream, SYNC_WORKERS="4", OFFERS_TIMEOUT_SECONDS=str(TIMEOUT_SECONDS))
+    command = [sys.executable, "-c", FORKER]
+    with subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as forker:
+        yield Killer(upstream, forker)
+
+
+@only_postgresql
+def test_fifty_killed_passes_leave_what_undisturbed_ones_leave(database, upstream, make_synchronizer, calm, killer):
+    calm_database, calm_upstream = calm
+    product_ids = make_products(database, PRODUCTS)
+    copy_products(database, calm_database)
+    upstream.faults.replace([Fault("latency", {"seconds": 0.005})])
+
+    with Synchronizer(
+        Settings.load(ini(calm_database, calm_upstream), environ={}), calm_database.sessions
+    ) as undisturbed:
+        for phase in range(PHASES):
+            for number, product_id in enumerate(product_ids):
+                upstream.offer(product_id, offered(number, phase))
+                calm_upstream.offer(product_id, offered(number, phase))
+            if phase % 3 == 2:
+                upstream.service.forget_products()
+            while killer.kills < KILLS * (phase + 1) / PHASES:
+                # Whoever was killed may have had the only token: as if its five minutes were over
+                upstream.service.end_token()
+                make_due(database)
+                killer.start_and_kill_two()
+                assert longest_lease(database) <= LEASE
+                let_run_out(database)
+
+            upstream.service.end_token()
+            make_due(database)
+            assert make_synchronizer().run().exit_code == 0
+            make_due(calm_database)
+            assert undisturbed.run().exit_code == 0
+
+    for product_id in product_ids:
+        assert stored(database, product_id) == stored(calm_database, product_id)
+        assert replay(database, product_id) == replay(calm_database, product_id)
+        assert summaries(database, product_id) == summaries(calm_database, product_id)
+    assert {(row.registration, row.failures, row.leased_until) for row in rows(database, ProductSync)} == {
+        ("registered", 0, None)
+    }
+    ended_by = Counter(run.ended_by for run in rows(database, SyncRun))
+    assert ended_by.keys() == {None, "done"}
+    assert ended_by[None] > KILLS / 2
