@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, select
 
-from productagg.models import ProductSync, SyncRun
+from productagg.models import ProductSync, SyncRun, UpstreamToken
 
 # What a pass may need beyond its time budget to say how it ended, on a bad day.
 _GRACE = timedelta(minutes=1)
@@ -30,6 +30,8 @@ _PRODUCT = select(
     ProductSync.failures,
     ProductSync.last_error,
 )
+
+_BLOCK = select(UpstreamToken.blocked_until, UpstreamToken.blocked_reason)
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,21 @@ def get(connection: Connection, run_id: UUID, budget_seconds: float) -> dict[str
     return None if row is None else _with_state(row, budget_seconds)
 
 
-def product(connection: Connection, product_id: UUID, interval_seconds: float) -> dict[str, Any] | None:
-    """How a product stands with the sync, and when and why it will be asked next; None if there is no such product."""
+def product(connection: Connection, product_id: UUID, interval_seconds: float, account: str) -> dict[str, Any] | None:
+    """How a product stands with the sync, and when and why it will be asked next; None if there is no such product.
+
+    `account` is the key of the Offers service's account in `upstream_tokens`.
+    """
     row = connection.execute(_PRODUCT.where(ProductSync.product_id == product_id)).mappings().one_or_none()
     if row is None:
         return None
-    found = dict(row)
-    found["next_sync_reason"] = reason(found, timedelta(seconds=interval_seconds), datetime.now(UTC))
+    found, now = dict(row), datetime.now(UTC)
+    found["next_sync_reason"] = reason(found, timedelta(seconds=interval_seconds), now)
+    block = connection.execute(
+        _BLOCK.where(UpstreamToken.account == account, UpstreamToken.blocked_until > now)
+    ).first()
+    if block is not None:
+        found["next_sync_reason"] += f"; nothing is asked before {_moment(block.blocked_until)}: {block.blocked_reason}"
     del found["registration"]  # everybody sees it, with the product
     return found
 

@@ -60,7 +60,8 @@ class Database:
     def migrate(self, revision="head"):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DATABASE_URL", self.url)
-            (command.upgrade if revision == "head" else command.downgrade)(Config("development.ini"), revision)
+            config = Config("development.ini")
+            (command.downgrade if revision == "base" else command.upgrade)(config, revision)
 
     def empty(self):
         with self.writer.begin() as connection:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from productagg import catalog, offers, runs
 from productagg.api.schemas import NEW_PRODUCT, PAGE, PRODUCT_CHANGE
 from productagg.api.service import PUBLIC, json_body, no_query, product_id, query, service, tagged_json, versions
+from productagg.credentials import account_key
 from productagg.security import Permission
 
 products = service("products", "/products")
@@ -47,7 +48,9 @@ def read_product(request: Any) -> Response:
     found = _read(request.reader, wanted)
     # Without a token this looks nobody up; a bad one is nobody's.
     if request.has_permission(Permission.SEE_SYNC):
-        found["sync"] = runs.product(request.reader, wanted, request.registry["settings"].sync_interval_seconds)
+        settings = request.registry["settings"]
+        account = account_key(settings.offers_base_url, settings.offers_refresh_token.reveal())
+        found["sync"] = runs.product(request.reader, wanted, settings.sync_interval_seconds, account)
         if found["sync"] is None:  # deleted a moment ago
             raise catalog.NotFound(wanted)
     response = _answer(request, found)

@@ -293,6 +293,17 @@ def test_a_product_that_somebody_is_asking_for_says_until_when_at_the_latest(cre
     assert datetime.fromisoformat(found["leased_until"]) == until
 
 
+def test_while_the_service_wants_to_be_left_alone_a_product_says_until_when(create, sync, sync_of, upstream):
+    product = create()
+    upstream.faults.replace([Fault("rate_limit", {"retry_after": 90}, ("offers",))])
+
+    sync(product["id"])
+
+    reason = sync_of(product["id"])["next_sync_reason"]
+    assert reason.startswith("failed once: the Offers service answered 429; nothing is asked before 20")
+    assert reason.endswith("Z: the Offers service answered 429")
+
+
 def test_a_lease_that_ended_is_no_reason(create, sync_of, set_sync):
     product = create()
     set_sync(product["id"], leased_until=datetime.now(UTC) - timedelta(seconds=1))

@@ -14,8 +14,18 @@ from sqlalchemy.exc import IntegrityError
 from alembic import command
 from productagg import catalog
 from productagg.db import SchemaError, check_schema
-from productagg.models import SCHEMA_REVISION, Base, Offer, OfferPrice, Product, ProductPrice, ProductSync, User
-from tests.factories import LONG_AGO, environment, make_product, make_products, rows, start
+from productagg.models import (
+    SCHEMA_REVISION,
+    Base,
+    Offer,
+    OfferPrice,
+    Product,
+    ProductPrice,
+    ProductSync,
+    SyncRun,
+    User,
+)
+from tests.factories import LONG_AGO, environment, make_product, make_products, rows, start, sync_row
 from tests.integration.conftest import wait_until
 
 OURS = {table.name for table in Base.metadata.sorted_tables}
@@ -41,6 +51,44 @@ def test_the_migrated_tables_are_those_of_the_models(blank_database, monkeypatch
     monkeypatch.setenv("DATABASE_URL", blank_database.url)
 
     command.check(Config("development.ini"))
+
+
+def test_what_was_there_before_a_pass_counted_more_is_kept(blank_database):
+    # Given a database of the first release, with a product that was asked and a pass that asked for it
+    blank_database.migrate("0001")
+    then = LONG_AGO.replace(microsecond=123456)
+    product_id = uuid4()
+    with blank_database.writer.begin() as connection:
+        connection.execute(
+            insert(Product.__table__),
+            {
+                "id": product_id,
+                "name": "Kettle",
+                "description": "",
+                "version": 1,
+                "created_at": then,
+                "updated_at": then,
+            },
+        )
+        connection.execute(
+            text(
+                "INSERT INTO product_sync (product_id, registration, next_sync_at, last_synced_at, failures)"
+                " SELECT id, 'registered', created_at, created_at, 0 FROM products"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO sync_runs (id, host, started_at, claimed, changed, failed)"
+                " SELECT id, 'cron-1', created_at, 5, 2, 1 FROM products"
+            )
+        )
+
+    blank_database.migrate()
+
+    assert sync_row(blank_database, product_id).last_asked_at == then
+    (run,) = rows(blank_database, SyncRun)
+    assert (run.started_at, run.claimed, run.fetched, run.changed, run.failed) == (then, 5, 4, 2, 1)
+    assert (run.closed, run.failures, run.requests, run.bytes, run.longest_wait_seconds) == (0, {}, 0, 0, 0)
 
 
 def test_a_migration_that_rebuilds_a_table_keeps_the_rows_that_refer_to_it(blank_database, tmp_path, monkeypatch):
