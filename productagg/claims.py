@@ -16,6 +16,7 @@ from sqlalchemy import (
     DateTime,
     Executable,
     Integer,
+    RowMapping,
     Text,
     Uuid,
     and_,
@@ -29,7 +30,7 @@ from sqlalchemy.orm import Session
 
 from productagg.bulk import Rows
 from productagg.models import Base, Product, ProductSync
-from productagg.offers import Difference, Observation, State, reconcile
+from productagg.offers import Change, Observation, State, apply, compare
 from productagg.schedule import Schedule
 from productagg.upstream import Refused, UpstreamError
 
@@ -44,8 +45,9 @@ class Claim:
     name: str
     description: str
     registered: bool
-    leased_until: datetime
     due_at: datetime
+    last_synced_at: datetime | None
+    leased_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,92 +92,90 @@ def claim(session: Session, which: ColumnElement[bool], limit: int, lease: timed
         .with_for_update(skip_locked=True)
         .cte("due")
     )
-    product_ids = session.scalars(
-        update(ProductSync)
-        .where(ProductSync.product_id == taken.c.product_id)
+    leased = session.execute(
+        update(_SYNC)
+        .where(_SYNC.c.product_id == taken.c.product_id)
         .values(leased_until=leased_until)
-        .returning(ProductSync.product_id)
-        .execution_options(synchronize_session=False)
+        .returning(_SYNC.c.product_id, _SYNC.c.registration, _SYNC.c.next_sync_at, _SYNC.c.last_synced_at)
     ).all()
-    if not product_ids:
+    if not leased:
         return []
-    rows = session.execute(
-        select(Product.id, Product.name, Product.description, ProductSync.registration, ProductSync.next_sync_at)
-        .join(ProductSync, ProductSync.product_id == Product.id)
-        .where(Product.id.in_(product_ids))
-        .order_by(ProductSync.next_sync_at, Product.id)
-    )
-    return [
-        Claim(product_id, name, description, registration == "registered", leased_until, due_at)
-        for product_id, name, description, registration, due_at in rows
+    # Not a join: PostgreSQL would rather read all of product_sync for that than look a thousand products up.
+    found = select(Product.id, Product.name, Product.description).where(Product.id.in_([row[0] for row in leased]))
+    texts = {product_id: (name, description) for product_id, name, description in session.execute(found)}
+    claims = [
+        Claim(product_id, *texts[product_id], registration == "registered", due_at, last_synced_at, leased_until)
+        for product_id, registration, due_at, last_synced_at in leased
     ]
+    return sorted(claims, key=lambda each: (each.due_at, each.product_id))
 
 
-def settle(
-    session: Session, outcomes: Sequence[Outcome], schedule: Schedule, started_at: datetime
-) -> dict[UUID, Difference]:
+def settle(session: Session, outcomes: Sequence[Outcome], schedule: Schedule, started_at: datetime) -> list[Change]:
     """Write down what came of a batch in the pass that began at `started_at`, and give its leases back.
 
-    Returns the differences of the products that changed. A product that was deleted meanwhile, or whose lease somebody
-    else took over, is left alone.
+    Returns what changed. A product that was deleted meanwhile, or whose lease somebody else took over, is left alone.
     """
     now = datetime.now(UTC)
+    changes = compare(session, [_observation(each, each.offers, now) for each in outcomes if each.offers is not None])
+    # What is to be written refers to products. They are locked first, as whoever removes or changes one does: the other
+    # way round is a deadlock.
+    touched = select(Product.id).where(Product.id.in_(changes)).order_by(Product.id)
+    if changes:
+        session.execute(touched.with_for_update(read=True, key_share=True))
     by_id = {each.claim.product_id: each for each in outcomes}
-    # The products first, as whoever removes or changes one does: the other way round is a deadlock.
-    kept = select(Product.id).where(Product.id.in_(by_id)).order_by(Product.id)
-    session.execute(kept.with_for_update(read=True, key_share=True))
     locked = select(*_SYNC.c).where(_SYNC.c.product_id.in_(by_id)).order_by(_SYNC.c.product_id).with_for_update()
     rows = [
         row
         for row in session.execute(locked).mappings()
         if row["leased_until"] == by_id[row["product_id"]].claim.leased_until
     ]
-    observations = {
-        row["product_id"]: Observation(
-            row["product_id"], fetched, _later(now, row["last_synced_at"]), row["last_synced_at"] is None
-        )
-        for row in rows
-        if (fetched := by_id[row["product_id"]].offers) is not None
-    }
-    differences = reconcile(session, list(observations.values())) if observations else {}
+    ours = [changes[row["product_id"]] for row in rows if row["product_id"] in changes]
+    apply(session, ours)
     _log_first_failures([by_id[row["product_id"]] for row in rows if row["failures"] == 0])
-    changes = []
-    for row in rows:
-        product_id = row["product_id"]
-        change = dict(row)
-        at = observations[product_id].at if product_id in observations else now
-        if product_id in differences:
-            change["last_changed_at"] = at
-        _record(change, by_id[product_id], schedule, started_at, now, at)
-        changes.append(change)
-    if changes:
+    if rows:
+        written = [
+            _record(row, by_id[row["product_id"]], changes.get(row["product_id"]), schedule, started_at, now)
+            for row in rows
+        ]
         dialect = session.get_bind().dialect.name
-        session.execute(_WRITE[dialect], Rows.parameter(dialect, changes))
-    return differences
+        session.execute(_WRITE[dialect], Rows.parameter(dialect, written))
+    return [change for change in ours if change.difference]
+
+
+def _observation(outcome: Outcome, offers: Mapping[UUID, State], now: datetime) -> Observation:
+    last = outcome.claim.last_synced_at
+    # If the clock was set back, a history goes on in small steps until it has caught up.
+    at = now if last is None else max(now, last + _INSTANT)
+    return Observation(outcome.claim.product_id, offers, at, first=last is None)
 
 
 def _record(
-    row: dict[str, Any], outcome: Outcome, schedule: Schedule, started_at: datetime, now: datetime, at: datetime
-) -> None:
-    """Put into a product's row what came of asking for it."""
+    row: RowMapping,
+    outcome: Outcome,
+    change: Change | None,
+    schedule: Schedule,
+    started_at: datetime,
+    now: datetime,
+) -> dict[str, Any]:
+    """A product's row with what came of asking for it."""
     product_id = row["product_id"]
+    new = dict(row)
     if outcome.registered and row["registration"] != "registered":
-        row.update(registration="registered", registered_at=now)
+        new.update(registration="registered", registered_at=now)
     if outcome.offers is not None:
-        unchanged_since = row["last_changed_at"] or row["registered_at"]
+        at = _observation(outcome, outcome.offers, now).at
+        if change is not None and change.difference:
+            new["last_changed_at"] = at
+        unchanged_since = new["last_changed_at"] or new["registered_at"]
         next_sync_at = schedule.after_success(product_id, started_at, now, unchanged_since)
-        row.update(last_asked_at=now, last_synced_at=at, failures=0, last_error=None, next_sync_at=next_sync_at)
+        new.update(last_asked_at=now, last_synced_at=at, failures=0, last_error=None, next_sync_at=next_sync_at)
     elif outcome.error is not None:
         if isinstance(outcome.error, Refused) and not outcome.registered:
-            row["registration"] = "failed"
+            new["registration"] = "failed"
         failures = row["failures"] + 1
         next_sync_at = schedule.after_failure(product_id, started_at, now, failures)
-        row.update(last_asked_at=now, failures=failures, last_error=str(outcome.error), next_sync_at=next_sync_at)
-
-
-def _later(now: datetime, last: datetime | None) -> datetime:
-    """Now, or just after the last observation: if the clock was set back, a history goes on in small steps."""
-    return now if last is None else max(now, last + _INSTANT)
+        new.update(last_asked_at=now, failures=failures, last_error=str(outcome.error), next_sync_at=next_sync_at)
+    return new
 
 
 def _log_first_failures(outcomes: Iterable[Outcome]) -> None:

@@ -4,7 +4,7 @@ The sync applies, the API reads. Nothing here commits or knows where a list came
 and valid, so what is absent from it is sold out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from sqlalchemy.orm import Session
 
 from productagg.bulk import Rows, aggregate
 from productagg.models import Base, Offer, OfferPrice, ProductPrice
-from productagg.prices import summarise
+from productagg.prices import Summary, summarise
 
 
 class State(NamedTuple):
@@ -73,39 +73,50 @@ class Observation:
     first: bool
 
 
-def reconcile(session: Session, observations: Sequence[Observation]) -> dict[UUID, Difference]:
-    """Make the stored offers equal to what was observed, and append what changed to both histories.
+@dataclass(frozen=True)
+class Change:
+    """What an observation changes: the offers that differ, and the product's summary if that is another one now."""
 
-    Four statements, however many observations; only what changed is written. Returns the differences of the products
-    that changed. The caller holds the products' leases, so nobody else writes their offers meanwhile.
+    observation: Observation
+    difference: Difference
+    summary: Summary | None
+
+
+def compare(session: Session, observations: Sequence[Observation]) -> dict[UUID, Change]:
+    """What is to be written so that stored equals observed, by product; nothing for a product that has not changed.
+
+    One statement, however many observations. It stays true for as long as the caller holds the products' leases.
     """
-    dialect = session.get_bind().dialect.name
-    stored = _open_offers(session, dialect, [each.product_id for each in observations])
-    offers, summaries = [], []
-    differences = {}
+    stored = _open_offers(session, [each.product_id for each in observations])
+    changes = {}
     for each in observations:
         before = stored.get(each.product_id, {})
         difference = diff(before, each.offers)
-        if not difference and not each.first:
-            continue
-        where_and_when = {"product_id": each.product_id, "at": each.at}
-        summary = summarise(each.offers.values())
-        if each.first or summary != summarise(before.values()):
-            summaries.append({**where_and_when, **summary._asdict()})
-        if not difference:
-            continue
-        differences[each.product_id] = difference
-        for id_, (price, items) in difference.changed.items():
-            offers.append({**where_and_when, "id": id_, "price": price, "items_in_stock": items, "closed": False})
-        for id_, (price, items) in difference.closed.items():
-            offers.append({**where_and_when, "id": id_, "price": price, "items_in_stock": items, "closed": True})
+        if difference or each.first:
+            summary = summarise(each.offers.values())
+            news = each.first or summary != summarise(before.values())
+            changes[each.product_id] = Change(each, difference, summary if news else None)
+    return changes
+
+
+def apply(session: Session, changes: Iterable[Change]) -> None:
+    """Write the changed offers, and append what changed to both histories. Three statements, however many changes."""
+    offers, summaries = [], []
+    for change in changes:
+        common = {"product_id": change.observation.product_id, "at": change.observation.at}
+        if change.summary is not None:
+            summaries.append({**common, **change.summary._asdict()})
+        for id_, (price, items) in change.difference.changed.items():
+            offers.append({**common, "id": id_, "price": price, "items_in_stock": items, "closed": False})
+        for id_, (price, items) in change.difference.closed.items():
+            offers.append({**common, "id": id_, "price": price, "items_in_stock": items, "closed": True})
+    dialect = session.get_bind().dialect.name
     if offers:
         rows = Rows.parameter(dialect, offers)
         session.execute(_WRITE_OFFERS[dialect], rows)
         session.execute(_APPEND_OFFER_PRICES[dialect], rows)
     if summaries:
         session.execute(_APPEND_PRODUCT_PRICES[dialect], Rows.parameter(dialect, summaries))
-    return differences
 
 
 def listing(connection: Connection | Session, product_id: UUID, *, closed: bool = False) -> Sequence[RowMapping]:
@@ -120,7 +131,8 @@ def listing(connection: Connection | Session, product_id: UUID, *, closed: bool 
     return connection.execute(query).mappings().all()
 
 
-def _open_offers(session: Session, dialect: str, product_ids: Sequence[UUID]) -> dict[UUID, dict[UUID, State]]:
+def _open_offers(session: Session, product_ids: Sequence[UUID]) -> dict[UUID, dict[UUID, State]]:
+    dialect = session.get_bind().dialect.name
     query = (
         select(Offer.product_id, aggregate(dialect, Offer.id, Offer.price, Offer.items_in_stock))
         .where(Offer.product_id.in_(product_ids), Offer.closed_at.is_(None))

@@ -237,12 +237,12 @@ class Synchronizer:
         return found
 
     def _settle(self, outcomes: Sequence[Outcome], report: Report, patience: float = 0.0) -> None:
-        differences = self._transaction(
+        changes = self._transaction(
             lambda session: claims.settle(session, outcomes, self._schedule, report.started_at), patience
         )
         report.fetched += sum(each.offers is not None for each in outcomes)
-        report.changed += len(differences)
-        report.closed += sum(len(difference.closed) for difference in differences.values())
+        report.changed += len(changes)
+        report.closed += sum(len(change.difference.closed) for change in changes)
         for each in outcomes:
             if each.error is not None:
                 report.failed += 1

@@ -60,7 +60,7 @@ def test_what_was_there_before_a_pass_counted_more_is_kept(blank_database):
     product_id = uuid4()
     with blank_database.writer.begin() as connection:
         connection.execute(
-            insert(Product.__table__),
+            insert(Product),
             {
                 "id": product_id,
                 "name": "Kettle",

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from productagg.models import Offer, OfferPrice, ProductPrice
-from productagg.offers import Observation, State, listing, reconcile
+from productagg.offers import Observation, State, apply, compare, listing
 from tests.factories import make_product, make_products, rows, states
 from tests.integration.conftest import before_statement
 
@@ -19,7 +19,9 @@ LARGEST = 2**63 - 1
 def observe(database, product_id, offers, now, *, first=False):
     observed = Observation(product_id, {id_: State(*state) for id_, state in offers.items()}, now, first)
     with database.sessions.begin() as session:
-        return reconcile(session, [observed])
+        changes = compare(session, [observed])
+        apply(session, changes.values())
+    return {product_id: change.difference for product_id, change in changes.items() if change.difference}
 
 
 @pytest.fixture
@@ -154,7 +156,9 @@ def test_a_hundred_products_take_as_many_statements_as_one(database):
     sent: list[list[str]] = [[], []]
     for statements, chosen in zip(sent, (observations[:1], observations[1:]), strict=True):
         with before_statement(database.writer, "", statements.append), database.sessions.begin() as session:
-            assert len(reconcile(session, chosen)) == len(chosen)
+            changes = compare(session, chosen)
+            apply(session, changes.values())
+        assert len(changes) == len(chosen)
 
     assert [each.split()[:3] for each in sent[0]] == [each.split()[:3] for each in sent[1]]
 

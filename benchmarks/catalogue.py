@@ -1,0 +1,136 @@
+"""A database full of products, all of them registered, with the offers that the benchmarks' upstream has for them.
+
+The benchmarks make some of the products due and let passes run, here or in processes of their own.
+"""
+
+import io
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2.extensions
+from sqlalchemy import Engine
+from sqlalchemy.orm import sessionmaker
+from uuid_utils.compat import uuid7
+
+from benchmarks.harness import Recorder, peak_memory, run_command, timed
+from benchmarks.upstream import ITEMS_IN_STOCK, Upstream, prices
+from productagg.db import writer_engine
+from productagg.settings import Settings, database_url
+from productagg.sync import Synchronizer
+
+WORKERS = 8
+
+_FILL = """
+INSERT INTO product_sync (product_id, registration, registered_at, next_sync_at, last_synced_at, failures)
+SELECT id, 'registered', created_at, now() + interval '1 day', created_at, 0 FROM products;
+
+INSERT INTO offers (product_id, id, price, items_in_stock, first_seen_at, changed_at)
+SELECT
+    products.id, (left(products.id::text, 34) || lpad(to_hex(number - 1), 2, '0'))::uuid, price, %(stock)s, now(), now()
+FROM products CROSS JOIN unnest(%(prices)s::bigint[]) WITH ORDINALITY AS prices (price, number);
+
+INSERT INTO offer_prices (product_id, offer_id, observed_at, price, items_in_stock)
+SELECT product_id, id, first_seen_at, price, items_in_stock FROM offers
+"""
+_MAKE_DUE = """
+UPDATE product_sync SET leased_until = NULL, next_sync_at = now() - random() * interval '1 minute'
+WHERE product_id = ANY(%s::uuid[])
+"""
+_LEFT_UNDONE = (
+    "SELECT count(*) FROM product_sync WHERE next_sync_at <= now() OR failures > 0 OR leased_until IS NOT NULL"
+)
+
+
+class Catalogue:
+    """`connection` is for what is not measured; each statement on it is a transaction of its own."""
+
+    def __init__(self, url: str, upstream: Upstream, size: int) -> None:
+        self.url = url
+        self.base_url = upstream.base_url
+        self.connection = psycopg2.connect(url)
+        self.connection.autocommit = True
+        self.product_ids = [uuid7() for _ in range(size)]
+        rows = "".join(f"{id_}\tProduct {id_}\tA product.\t1\tnow\tnow\n" for id_ in self.product_ids)
+        with self.connection.cursor() as cursor:
+            columns = "id, name, description, version, created_at, updated_at"
+            cursor.copy_expert(f"COPY products ({columns}) FROM STDIN", io.StringIO(rows))
+            cursor.execute(_FILL, {"stock": ITEMS_IN_STOCK, "prices": prices(upstream.round)})
+        self.vacuum()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def execute(self, sql: str, *parameters: object) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+
+    def vacuum(self, *tables: str) -> None:
+        """Do at once what autovacuum would do some time."""
+        self.execute(f"VACUUM ANALYZE {', '.join(tables)}")
+
+    def query(self, sql: str, *parameters: object) -> list[Any]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return cursor.fetchall()
+
+    def make_due(self, count: int | None = None) -> None:
+        """Make all products due, or some that lie anywhere in the tables, and leave no traces of doing so."""
+        chosen = self.product_ids if count is None else random.sample(self.product_ids, count)
+        self.execute(_MAKE_DUE, [str(each) for each in chosen])
+        self.vacuum("product_sync", "offers")
+
+    def check(self) -> None:
+        """Raise unless everything that was due has been done."""
+        ((left,),) = self.query(_LEFT_UNDONE)
+        if left:
+            raise RuntimeError(f"{left} products were not synced")
+
+    def run_command(self) -> None:
+        """A pass as cron starts it."""
+        run_command("productagg", "sync", "development.ini", environ=_environment(self.url, self.base_url))
+
+    @contextmanager
+    def synchronizer(self) -> Iterator[Synchronizer]:
+        """For passes in this process."""
+        with _synchronizer(self.url, self.base_url) as (synchronizer, _):
+            yield synchronizer
+
+    @contextmanager
+    def recorded_synchronizer(self, *, explain: bool = False) -> Iterator[tuple[Synchronizer, Recorder]]:
+        """For a pass in this process that a recorder looks at."""
+        with _synchronizer(self.url, self.base_url) as (synchronizer, engine):
+            yield synchronizer, Recorder(engine, explain=explain)
+
+
+def _environment(url: str, base_url: str) -> dict[str, str]:
+    """The options of all passes that are measured."""
+    return {
+        "PRODUCTAGG_MODE": "development",
+        "DATABASE_URL": url,
+        "OFFERS_BASE_URL": base_url,
+        "OFFERS_REFRESH_TOKEN": "benchmark",
+        "JWT_SECRET": "a secret of the benchmarks, long enough for HS256",
+        "SYNC_WORKERS": str(WORKERS),
+        # Nothing is due a second time, and no pass ends early.
+        "SYNC_INTERVAL_SECONDS": "86400",
+        "SYNC_BUDGET_SECONDS": "3600",
+    }
+
+
+@contextmanager
+def _synchronizer(url: str, base_url: str) -> Iterator[tuple[Synchronizer, Engine]]:
+    settings = Settings.load({}, _environment(url, base_url))
+    engine = writer_engine(database_url(url))
+    try:
+        with Synchronizer(settings, sessionmaker(engine)) as synchronizer:
+            yield synchronizer, engine
+    finally:
+        engine.dispose()
+
+
+def run_pass(url: str, base_url: str) -> tuple[float, float]:
+    """One pass, for a process of its own: the seconds that it took and the process's peak memory in MB."""
+    with _synchronizer(url, base_url) as (synchronizer, _):
+        return timed(synchronizer.run), peak_memory()

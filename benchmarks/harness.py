@@ -1,0 +1,293 @@
+"""What all benchmarks share: a PostgreSQL server, runs in turn, medians, a recorder of statements, the target lines.
+
+A benchmark prints its figures on stdout and its progress on stderr, and ends with one line per target. Nothing here
+knows what is measured.
+"""
+
+import gc
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import psycopg2.extensions
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event, text
+
+from alembic import command
+from productagg.settings import OPTIONS, database_url
+from tests.postgres import PostgresServer
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def say(message: str) -> None:
+    """Tell whoever waits what is going on."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some measurements, and their range."""
+
+    values: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} ({min(self.values):.3g} to {max(self.values):.3g})"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What two things took that were measured in turn."""
+
+    first: Spread
+    second: Spread
+
+    def ratio(self, less: float = 0.0) -> Spread:
+        """The first by the second, round by round; `less` is taken off the first."""
+        return Spread([(a - less) / b for a, b in zip(self.first.values, self.second.values, strict=True)])
+
+
+def in_turn(
+    rounds: int,
+    first: Callable[[], float],
+    second: Callable[[], float],
+    *,
+    before: Callable[[], None] = lambda: None,
+    warm_up: int = 1,
+) -> Pairs:
+    """Measure both `rounds` times, now one first and now the other, after `warm_up` rounds that do not count.
+
+    `before` prepares each round.
+    """
+    measured: tuple[list[float], list[float]] = ([], [])
+    for round_ in range(1 - warm_up, rounds + 1):
+        before()
+        pair = [(first, measured[0]), (second, measured[1])]
+        for run, values in pair if round_ % 2 else reversed(pair):
+            values.append(run())
+        say(f"  round {round_} of {rounds}: {measured[0][-1]:.4g} and {measured[1][-1]:.4g}")
+    return Pairs(Spread(measured[0][warm_up:]), Spread(measured[1][warm_up:]))
+
+
+def timed(run: Callable[[], object]) -> float:
+    """How many seconds it takes."""
+    gc.collect()
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+class Targets:
+    """The lines that a benchmark ends with."""
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[str, float, float, bool]] = []
+
+    def at_most(self, name: str, measured: float, limit: float) -> None:
+        self._lines.append((name, measured, limit, measured <= limit))
+
+    def at_least(self, name: str, measured: float, limit: float) -> None:
+        self._lines.append((name, measured, limit, measured >= limit))
+
+    def end(self, strict: bool) -> int:
+        """Print them. The exit code: with `strict`, 1 if one is short."""
+        for name, measured, limit, reached in self._lines:
+            print(f"target {name} {measured:.4g} {limit:.4g} {'ok' if reached else 'short'}")
+        return int(strict and not all(line[-1] for line in self._lines))
+
+
+class _Server(PostgresServer):
+    """As PostgreSQL comes, with its promises kept: what the tests leave out for speed would flatter us here."""
+
+    def start(self) -> None:
+        options = {
+            "listen_addresses": "''",
+            "unix_socket_directories": str(self.home),
+            # No checkpoint in the middle of a run, and the tables in memory.
+            "max_wal_size": "8GB",
+            "checkpoint_timeout": "1h",
+            "shared_buffers": "512MB",
+        }
+        flags = " ".join(f"-c {name}={value}" for name, value in options.items())
+        self._run("pg_ctl", "--wait", f"--log={self.home / 'log'}", f"--options={flags}", "start")  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """The URL of a server's `postgres` database: TEST_DATABASE_URL's, as in the tests, or a server of our own."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield given
+        return
+    with _Server() as server:
+        yield server.url("postgres")
+
+
+def machine(server: str) -> str:
+    """What the figures were measured with."""
+    engine = create_engine(database_url(server))
+    with engine.connect() as connection:
+        version = connection.execute(text("SHOW server_version")).scalar_one()
+    engine.dispose()
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} cores ({platform.machine()}), Python {platform.python_version()}, PostgreSQL {version}"
+
+
+@contextmanager
+def database(server: str, name: str) -> Iterator[str]:
+    """The URL of a new, migrated database, which is dropped in the end."""
+    name = f"productagg_bench_{name}"
+    admin = create_engine(database_url(server), isolation_level="AUTOCOMMIT")
+    drop = text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    with admin.connect() as connection:
+        connection.execute(drop)
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    url = database_url(server).set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+    try:
+        with patch.dict(os.environ, {"DATABASE_URL": url}):
+            command.upgrade(Config(ROOT / "development.ini"), "head")
+        yield url
+    finally:
+        with admin.connect() as connection:
+            connection.execute(drop)
+        admin.dispose()
+
+
+def run_command(program: str, *arguments: str, environ: dict[str, str]) -> None:
+    """Run one of the environment's commands in the project's directory; it must succeed."""
+    ours = {option.variable for option in OPTIONS}
+    environ = {name: value for name, value in os.environ.items() if name not in ours} | environ
+    done = subprocess.run(
+        [Path(sys.executable).with_name(program), *arguments],
+        env=environ,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{program} {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}")
+
+
+def fresh_process() -> ProcessPoolExecutor:
+    """One process that shares nothing with this one: what it is told to do first, it does in a new interpreter."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
+def peak_memory() -> float:
+    """The most memory that this process has had, in MB."""
+    # Not ru_maxrss: on Linux that starts with what the process that started this one had.
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+@dataclass
+class Transaction:
+    """What was sent from one commit to the next on one connection."""
+
+    started: float
+    statements: list[str] = field(default_factory=list)
+    waited: float = 0.0
+    seconds: float = 0.0
+
+    def mentions(self, words: str) -> bool:
+        return any(words in statement for statement in self.statements)
+
+
+class Recorder:
+    """Everything that an engine sends to PostgreSQL, counted where the driver sends it, by transaction.
+
+    To be made before the engine's first connection. With `explain`, `plans` holds each statement's plan as of the
+    moment at which it was sent; the times are of no use then.
+    """
+
+    def __init__(self, engine: Engine, *, explain: bool = False) -> None:
+        self.transactions: list[Transaction] = []
+        self.plans: dict[str, str] = {}
+        self._explain = explain
+        self._open: dict[int, Transaction] = {}
+        self._ended: dict[int, Transaction] = {}
+        self._lock = threading.Lock()
+        event.listen(engine, "connect", self._connected)
+        event.listen(engine, "commit", self._committed)
+        event.listen(engine, "checkin", self._returned)
+
+    def _connected(self, connection: Any, _record: object) -> None:
+        recorder = self
+
+        class Cursor(psycopg2.extensions.cursor):
+            def execute(self, query: Any, parameters: Any = None) -> None:
+                sent = self.mogrify(query, parameters).decode()
+                recorder._plan(self.connection, str(query), sent)
+                with recorder._statement(self.connection, [sent]):
+                    super().execute(query, parameters)
+
+            def executemany(self, query: Any, parameters: Any) -> None:
+                # The driver sends a statement per row.
+                rows = list(parameters)
+                with recorder._statement(self.connection, [str(query)] * len(rows)):
+                    super().executemany(query, rows)
+
+            def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
+                with recorder._statement(self.connection, [str(sql)]):
+                    super().copy_expert(sql, file, size)
+
+        connection.cursor_factory = Cursor
+
+    @contextmanager
+    def _statement(self, connection: object, sent: list[str]) -> Iterator[None]:
+        start = time.perf_counter()
+        with self._lock:
+            self._ended.pop(id(connection), None)
+            transaction = self._open.setdefault(id(connection), Transaction(start))
+        transaction.statements += sent
+        yield
+        transaction.waited += time.perf_counter() - start
+
+    def _committed(self, connection: Any) -> None:
+        key = id(connection.connection.dbapi_connection)
+        with self._lock:
+            if transaction := self._open.pop(key, None):
+                transaction.seconds = time.perf_counter() - transaction.started
+                self.transactions.append(transaction)
+                self._ended[key] = transaction
+
+    def _returned(self, connection: object, _record: object) -> None:
+        # Only now is the COMMIT itself over; what was rolled back is not counted.
+        with self._lock:
+            self._open.pop(id(connection), None)
+            if transaction := self._ended.pop(id(connection), None):
+                committing = time.perf_counter() - transaction.started - transaction.seconds
+                transaction.waited += committing
+                transaction.seconds += committing
+
+    def _plan(self, connection: Any, query: str, sent: str) -> None:
+        if not self._explain or query in self.plans or not re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", sent):
+            return
+        cursor = psycopg2.extensions.cursor(connection)
+        cursor.execute("EXPLAIN (COSTS OFF) " + sent)
+        self.plans[query] = "\n".join(row[0] for row in cursor.fetchall())
+
+
+def scans(plan: str) -> list[str]:
+    """The lines of a plan that say how a table is read."""
+    return re.findall(r"(?:Parallel )?(?:Seq|Index|Index Only|Bitmap Heap|Tid) Scan.*", plan)

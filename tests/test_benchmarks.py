@@ -1,0 +1,44 @@
+"""The benchmarks work: with a few products, every target gets its line. The figures say nothing here."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.harness import Targets
+
+TARGETS = {
+    "sync-process-1000",
+    "sync-pass-1000",
+    "sync-pass-10000",
+    "sync-pass-latency-20ms",
+    "sync-two-processes",
+    "sync-statements-per-batch",
+    "sync-commits-per-1000",
+    "sync-scale-cost",
+    "sync-scale-sequential-scans",
+    "sync-memory-100000",
+    "sync-unchanged-other-wal-bytes",
+    "sync-unchanged-wal-bytes",
+}
+
+
+def test_the_sync_benchmark_ends_with_a_line_for_each_target(postgres_server, monkeypatch):
+    monkeypatch.setenv("TEST_DATABASE_URL", postgres_server)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.sync", "--quick"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()[-len(TARGETS) :]
+    found = [re.fullmatch(r"target (\S+) [\d.e+-]+ [\d.e+-]+ (?:ok|short)", line) for line in lines]
+    assert {match[1] for match in found if match} == TARGETS
+
+
+@pytest.mark.parametrize(("strict", "exit_code"), [(False, 0), (True, 1)])
+def test_a_missed_target_is_an_error_only_when_strict(strict, exit_code, capsys):
+    targets = Targets()
+    targets.at_most("reached", 1.5, 2)
+    targets.at_least("missed", 1.5, 1.6)
+    assert targets.end(strict) == exit_code
+    assert capsys.readouterr().out == "target reached 1.5 2 ok\ntarget missed 1.5 1.6 short\n"
