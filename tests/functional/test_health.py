@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import text
 
+from productagg.models import SCHEMA_REVISION
 from tests.functional.problems import assert_problem
 
 
@@ -48,7 +49,7 @@ def test_without_a_database_it_is_not_ready_but_live(client, send, lose_database
 def test_it_is_ready_again_when_the_database_is_back(client, send, at_revision):
     at_revision("9999")
     assert_problem(send("GET", "/health/ready"), "unavailable")
-    at_revision("0001")
+    at_revision(SCHEMA_REVISION)
 
     client.get("/health/ready", status=200)
 
