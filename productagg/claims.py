@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from productagg.bulk import Rows
+from productagg.history.steps import INSTANT
 from productagg.models import Base, Product, ProductSync
 from productagg.offers import Change, Observation, State, apply, compare
 from productagg.schedule import Schedule
@@ -116,7 +117,8 @@ def settle(session: Session, outcomes: Sequence[Outcome], schedule: Schedule, st
     Returns what changed. A product that was deleted meanwhile, or whose lease somebody else took over, is left alone.
     """
     now = datetime.now(UTC)
-    changes = compare(session, [_observation(each, each.offers, now) for each in outcomes if each.offers is not None])
+    observations = [_observation(each, each.offers, schedule, now) for each in outcomes if each.offers is not None]
+    changes = compare(session, observations)
     # What is to be written refers to products. They are locked first, as whoever removes or changes one does: the other
     # way round is a deadlock.
     touched = select(Product.id).where(Product.id.in_(changes)).order_by(Product.id)
@@ -142,11 +144,14 @@ def settle(session: Session, outcomes: Sequence[Outcome], schedule: Schedule, st
     return [change for change in ours if change.difference]
 
 
-def _observation(outcome: Outcome, offers: Mapping[UUID, State], now: datetime) -> Observation:
-    last = outcome.claim.last_synced_at
+def _observation(outcome: Outcome, offers: Mapping[UUID, State], schedule: Schedule, now: datetime) -> Observation:
+    product_id, last = outcome.claim.product_id, outcome.claim.last_synced_at
+    if last is None:
+        return Observation(product_id, offers, now, first=True)
     # If the clock was set back, a history goes on in small steps until it has caught up.
-    at = now if last is None else max(now, last + _INSTANT)
-    return Observation(outcome.claim.product_id, offers, at, first=last is None)
+    at = max(now, last + INSTANT)
+    gap = last + INSTANT if at - last > schedule.observed_for else None
+    return Observation(product_id, offers, at, first=False, unobserved_from=gap)
 
 
 def _record(
@@ -163,7 +168,7 @@ def _record(
     if outcome.registered and row["registration"] != "registered":
         new.update(registration="registered", registered_at=now)
     if outcome.offers is not None:
-        at = _observation(outcome, outcome.offers, now).at
+        at = _observation(outcome, outcome.offers, schedule, now).at
         if change is not None and change.difference:
             new["last_changed_at"] = at
         unchanged_since = new["last_changed_at"] or new["registered_at"]
@@ -206,7 +211,6 @@ def repair_after_clock_was_set_back(session: Session, now: datetime, lead: timed
 
 
 _SYNC = Base.metadata.tables[ProductSync.__tablename__]
-_INSTANT = timedelta(microseconds=1)
 # With the longest OFFERS_TIMEOUT_SECONDS, six times five minutes; and something more.
 _LONGEST_LEASE = timedelta(minutes=35)
 _CHANGES = Rows(

@@ -26,7 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
 # The migration that these tables need; the programs refuse to run on any other (see db.check_schema).
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 
 NAME_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 10_000
@@ -65,8 +65,8 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, int: Integer, str: Text}  # noqa: RUF012 - SQLAlchemy's declaration
 
 
-def _product_key() -> Any:
-    return mapped_column(ForeignKey("products.id", ondelete="CASCADE"), primary_key=True)
+def _product_key(**options: Any) -> Any:
+    return mapped_column(ForeignKey("products.id", ondelete="CASCADE"), primary_key=True, **options)
 
 
 class Product(Base):
@@ -137,12 +137,16 @@ class Offer(Base):
 
 
 class OfferPrice(Base):
-    """One offer's history: append-only, a row only when something changed. Closing is a row with stock 0."""
+    """One offer's history: append-only, a row only when something changed. Closing is a row with stock 0.
+
+    PostgreSQL keeps both histories in monthly partitions, which history/compaction.py makes ahead and drops.
+    """
 
     __tablename__ = "offer_prices"
     __table_args__ = (
         CheckConstraint("price >= 0", name="price_not_negative"),
         CheckConstraint("items_in_stock >= 0", name="items_in_stock_not_negative"),
+        {"postgresql_partition_by": "RANGE (observed_at)"},
     )
 
     product_id: Mapped[UUID] = _product_key()
@@ -155,7 +159,8 @@ class OfferPrice(Base):
 class ProductPrice(Base):
     """One product's history: append-only, a row only when it changed. NULL prices say 'sold out'.
 
-    `average` is rounded to a whole unit, half up: money is never a float.
+    `average` is rounded to a whole unit, half up: money is never a float. A row that is not `observed` begins a gap:
+    from then on, until the next row, nobody knows.
     """
 
     __tablename__ = "product_prices"
@@ -166,6 +171,8 @@ class ProductPrice(Base):
         CheckConstraint(
             "(lowest IS NULL) = (offers = 0) AND (average IS NULL) = (offers = 0)", name="sold_out_is_null"
         ),
+        CheckConstraint("observed OR (offers = 0 AND items_in_stock = 0)", name="gap_says_nothing"),
+        {"postgresql_partition_by": "RANGE (observed_at)"},
     )
 
     product_id: Mapped[UUID] = _product_key()
@@ -174,6 +181,113 @@ class ProductPrice(Base):
     average: Mapped[int | None] = mapped_column(BigInteger)
     offers: Mapped[int]
     items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    observed: Mapped[bool]
+
+
+class _Rollup:
+    """What a price did in the bucket (an hour or a UTC day) that begins at `at`; a row only if anything happened in it.
+
+    Until the next row, all stays as the row's end left it: `state` with `close` and `items_in_stock`. The prices are
+    those in stock: `open` the first, `close` the last, NULL if there was none. Durations are in microseconds, and the
+    sum of price times duration in stock is exactly mean * in_stock_us + remainder: the mean is rounded down. `changes`
+    counts new prices, 'sold out' among them.
+    """
+
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    in_stock_us: Mapped[int] = mapped_column(BigInteger)
+    observed_us: Mapped[int] = mapped_column(BigInteger)
+    open: Mapped[int | None] = mapped_column(BigInteger)
+    close: Mapped[int | None] = mapped_column(BigInteger)
+    lowest: Mapped[int | None] = mapped_column(BigInteger)
+    highest: Mapped[int | None] = mapped_column(BigInteger)
+    mean: Mapped[int] = mapped_column(BigInteger)
+    remainder: Mapped[int] = mapped_column(BigInteger)
+    changes: Mapped[int]
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+
+
+class _ProductRollup(_Rollup):
+    """A product's bucket: its lowest price, the same of its average price, and the in-stock offers at the end."""
+
+    product_id: Mapped[UUID] = _product_key(sort_order=-1)
+    average_open: Mapped[int | None] = mapped_column(BigInteger)
+    average_close: Mapped[int | None] = mapped_column(BigInteger)
+    average_lowest: Mapped[int | None] = mapped_column(BigInteger)
+    average_highest: Mapped[int | None] = mapped_column(BigInteger)
+    average_mean: Mapped[int] = mapped_column(BigInteger)
+    average_remainder: Mapped[int] = mapped_column(BigInteger)
+    average_changes: Mapped[int]
+    offers: Mapped[int]
+
+
+class _OfferRollup(_Rollup):
+    """An offer's bucket. After the offer was closed, `close` is the price that it had."""
+
+    product_id: Mapped[UUID] = _product_key(sort_order=-2)
+    offer_id: Mapped[UUID] = mapped_column(primary_key=True, sort_order=-1)
+
+
+_STATE_KNOWN = "state IN ('in_stock', 'sold_out', 'not_observed')"
+
+
+class ProductPriceHourly(_ProductRollup, Base):
+    __tablename__ = "product_prices_hourly"
+    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
+
+
+class ProductPriceDaily(_ProductRollup, Base):
+    __tablename__ = "product_prices_daily"
+    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
+
+
+class OfferPriceHourly(_OfferRollup, Base):
+    __tablename__ = "offer_prices_hourly"
+    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
+
+
+class OfferPriceDaily(_OfferRollup, Base):
+    __tablename__ = "offer_prices_daily"
+    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
+
+
+class HistoryProgress(Base):
+    """How far the histories are rolled up, and from when on their rows are there; NULL: not at all, and all of them.
+
+    Both are the beginning of a UTC day. `generation` counts what was written into days that had been rolled up, or
+    might be at that moment: who rolls up and finds it changed at the end does so again.
+    """
+
+    __tablename__ = "history_progress"
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    rolled_until: Mapped[datetime | None]
+    raw_from: Mapped[datetime | None]
+    generation: Mapped[int]
+
+
+class ProductSummary(Base):
+    """What a product costs now, and what it cost a while ago: kept by the sync, so that nobody need search histories.
+
+    `lowest` to `items_in_stock` are those of its newest price, at `observed_at`. `lowest_24h` and its like are the
+    lowest price so long before `compared_at`, NULL if there was none in stock, or nobody knows. `compare_at` is when
+    that is to be looked up again; NULL: not before the product changes.
+    """
+
+    __tablename__ = "product_summaries"
+
+    product_id: Mapped[UUID] = _product_key()
+    observed_at: Mapped[datetime]
+    lowest: Mapped[int | None] = mapped_column(BigInteger)
+    average: Mapped[int | None] = mapped_column(BigInteger)
+    offers: Mapped[int]
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    compared_at: Mapped[datetime | None]
+    lowest_24h: Mapped[int | None] = mapped_column(BigInteger)
+    lowest_7d: Mapped[int | None] = mapped_column(BigInteger)
+    lowest_30d: Mapped[int | None] = mapped_column(BigInteger)
+    compare_at: Mapped[datetime | None] = mapped_column(index=True)
 
 
 class SyncRun(Base):

@@ -7,7 +7,7 @@ and valid, so what is absent from it is sold out.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -20,9 +20,9 @@ from sqlalchemy import (
     FromClause,
     Integer,
     RowMapping,
-    Table,
     Uuid,
     case,
+    func,
     insert,
     select,
 )
@@ -30,8 +30,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from productagg.bulk import Rows, aggregate
-from productagg.models import Base, Offer, OfferPrice, ProductPrice
-from productagg.prices import Summary, summarise
+from productagg.history.progress import roll_up_again
+from productagg.models import Base, Offer, OfferPrice, ProductPrice, ProductSummary
+from productagg.prices import NOTHING, Summary, summarise
 
 
 class State(NamedTuple):
@@ -64,18 +65,20 @@ def diff(stored: Mapping[UUID, State], fetched: Mapping[UUID, State]) -> Differe
 class Observation:
     """A whole, valid list for one product, as of `at`: later than any earlier one of that product.
 
-    `first`: there was none before, so even an empty list is news.
+    `first`: there was none before, so even an empty list is news. `unobserved_from`: the one before is too long ago to
+    say what was offered in between; from then on nobody knew.
     """
 
     product_id: UUID
     offers: Mapping[UUID, State]
     at: datetime
     first: bool
+    unobserved_from: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Change:
-    """What an observation changes: the offers that differ, and the product's summary if that is another one now."""
+    """What an observation changes: the offers that differ, and the product's summary if that is news."""
 
     observation: Observation
     difference: Difference
@@ -92,20 +95,27 @@ def compare(session: Session, observations: Sequence[Observation]) -> dict[UUID,
     for each in observations:
         before = stored.get(each.product_id, {})
         difference = diff(before, each.offers)
-        if difference or each.first:
+        new = each.first or each.unobserved_from is not None
+        if difference or new:
             summary = summarise(each.offers.values())
-            news = each.first or summary != summarise(before.values())
+            news = new or summary != summarise(before.values())
             changes[each.product_id] = Change(each, difference, summary if news else None)
     return changes
 
 
 def apply(session: Session, changes: Iterable[Change]) -> None:
-    """Write the changed offers, and append what changed to both histories. Three statements, however many changes."""
-    offers, summaries = [], []
+    """Write the changed offers, and append what changed to both histories; a gap's beginning once, however often asked.
+
+    As many statements for many changes as for one.
+    """
+    offers, summaries, gaps = [], [], []
     for change in changes:
         common = {"product_id": change.observation.product_id, "at": change.observation.at}
         if change.summary is not None:
-            summaries.append({**common, **change.summary._asdict()})
+            summaries.append({**common, **change.summary._asdict(), "observed": True})
+        if change.observation.unobserved_from is not None:
+            gaps.append(change.observation.unobserved_from)
+            summaries.append({**common, **NOTHING._asdict(), "at": gaps[-1], "observed": False})
         for id_, (price, items) in change.difference.changed.items():
             offers.append({**common, "id": id_, "price": price, "items_in_stock": items, "closed": False})
         for id_, (price, items) in change.difference.closed.items():
@@ -116,7 +126,11 @@ def apply(session: Session, changes: Iterable[Change]) -> None:
         session.execute(_WRITE_OFFERS[dialect], rows)
         session.execute(_APPEND_OFFER_PRICES[dialect], rows)
     if summaries:
-        session.execute(_APPEND_PRODUCT_PRICES[dialect], Rows.parameter(dialect, summaries))
+        rows = Rows.parameter(dialect, summaries)
+        for statement in _APPEND_PRODUCT_PRICES[dialect]:
+            session.execute(statement, rows)
+    if gaps:
+        roll_up_again(session, min(gaps))
 
 
 def listing(connection: Connection | Session, product_id: UUID, *, closed: bool = False) -> Sequence[RowMapping]:
@@ -145,13 +159,19 @@ def _open_offers(session: Session, product_ids: Sequence[UUID]) -> dict[UUID, di
 
 
 # Tables, not classes: for a class, SQLAlchemy's insert does more than these want.
-_OFFERS, _OFFER_PRICES, _PRODUCT_PRICES = (
-    Base.metadata.tables[model.__tablename__] for model in (Offer, OfferPrice, ProductPrice)
+_OFFERS, _OFFER_PRICES, _PRODUCT_PRICES, _PRODUCT_SUMMARIES = (
+    Base.metadata.tables[model.__tablename__] for model in (Offer, OfferPrice, ProductPrice, ProductSummary)
 )
 _TIME = DateTime(timezone=True)
 _CHANGED = Rows(product_id=Uuid, at=_TIME, id=Uuid, price=BigInteger, items_in_stock=BigInteger, closed=Boolean)
 _SUMMARIES = Rows(
-    product_id=Uuid, at=_TIME, lowest=BigInteger, average=BigInteger, offers=Integer, items_in_stock=BigInteger
+    product_id=Uuid,
+    at=_TIME,
+    lowest=BigInteger,
+    average=BigInteger,
+    offers=Integer,
+    items_in_stock=BigInteger,
+    observed=Boolean,
 )
 
 
@@ -174,20 +194,41 @@ def _write_offers(statement: postgresql.Insert | sqlite.Insert, data: FromClause
     )
 
 
-def _append(table: Table, data: FromClause, **columns: str) -> Executable:
-    """Insert all rows of the data: into the columns of the same names, but for those named otherwise."""
-    names = {each.key: columns.get(each.key, each.key) for each in table.c}
-    return insert(table).from_select(list(names), select(*(data.c[name] for name in names.values())))
+def _append_offer_prices(data: FromClause) -> Executable:
+    values = {
+        "product_id": data.c.product_id,
+        "offer_id": data.c.id,
+        "observed_at": data.c.at,
+        "price": data.c.price,
+        "items_in_stock": data.c.items_in_stock,
+    }
+    return insert(_OFFER_PRICES).from_select(list(values), select(*values.values()))
 
 
-_WRITE_OFFERS = {
-    "postgresql": _write_offers(postgresql.insert(_OFFERS), _CHANGED.table("postgresql")),
-    "sqlite": _write_offers(sqlite.insert(_OFFERS), _CHANGED.table("sqlite")),
-}
-_APPEND_OFFER_PRICES = {
-    dialect: _append(_OFFER_PRICES, _CHANGED.table(dialect), offer_id="id", observed_at="at")
-    for dialect in _WRITE_OFFERS
-}
-_APPEND_PRODUCT_PRICES = {
-    dialect: _append(_PRODUCT_PRICES, _SUMMARIES.table(dialect), observed_at="at") for dialect in _WRITE_OFFERS
-}
+def _append_product_prices(make_insert: Any, data: FromClause) -> tuple[Executable, ...]:
+    """Append the rows to the products' histories, and overwrite the products' summaries with those observed."""
+    names = ("lowest", "average", "offers", "items_in_stock")
+    values = {"product_id": data.c.product_id, "observed_at": data.c.at, **{name: data.c[name] for name in names}}
+    append = make_insert(_PRODUCT_PRICES).from_select(
+        [*values, "observed"], select(*values.values(), data.c.observed).where(data.c.product_id.is_not(None))
+    )
+    append = append.on_conflict_do_nothing()
+    summarise = make_insert(_PRODUCT_SUMMARIES).from_select(
+        [*values, "compare_at"], select(*values.values(), data.c.at).where(data.c.observed)
+    )
+    summarise = summarise.on_conflict_do_update(
+        index_elements=["product_id"],
+        set_={
+            **{name: summarise.excluded[name] for name in ("observed_at", *names)},
+            "compare_at": func.coalesce(_PRODUCT_SUMMARIES.c.compare_at, summarise.excluded.compare_at),
+        },
+    )
+    if make_insert is sqlite.insert:
+        return append, summarise
+    return (summarise.add_cte(append.cte("appended")),)  # one round trip
+
+
+_INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+_WRITE_OFFERS = {name: _write_offers(make(_OFFERS), _CHANGED.table(name)) for name, make in _INSERTS.items()}
+_APPEND_OFFER_PRICES = {name: _append_offer_prices(_CHANGED.table(name)) for name in _INSERTS}
+_APPEND_PRODUCT_PRICES = {name: _append_product_prices(make, _SUMMARIES.table(name)) for name, make in _INSERTS.items()}

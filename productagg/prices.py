@@ -1,4 +1,4 @@
-"""What a product cost over time. For now: how a set of offers sums up to one row of the product's history."""
+"""How a set of offers sums up to one row of the product's history. The sync writes it; productagg.history reads it."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -17,11 +17,14 @@ class Summary(NamedTuple):
     items_in_stock: int
 
 
+NOTHING = Summary(None, None, 0, 0)
+
+
 def summarise(offers: Iterable[tuple[int, int]]) -> Summary:
     """Sum up (price, items in stock) pairs."""
     in_stock = [(price, items) for price, items in offers if items > 0]
     if not in_stock:
-        return Summary(None, None, 0, 0)
+        return NOTHING
     prices = [price for price, _ in in_stock]
     count = len(prices)
     return Summary(min(prices), (2 * sum(prices) + count) // (2 * count), count, sum(items for _, items in in_stock))

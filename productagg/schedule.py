@@ -6,11 +6,15 @@ and after every restart.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Self
 from uuid import UUID
 from zlib import crc32
 
+from productagg.settings import Settings
+
 # Due a little early rather than a cron tick late: this, but at most a tenth of the interval.
 _TICK_TOLERANCE = timedelta(seconds=5)
+_INTERVALS_OBSERVED = 5
 _LONGEST_BACKOFF = timedelta(hours=1)
 # Of the time that a product has not changed for: how long it may go unasked, like the heuristic freshness of RFC 9111
 # (4.2.2). Of an interval: how much earlier, at most, a product comes to reach its own place in it.
@@ -25,6 +29,16 @@ class Schedule:
 
     interval: timedelta
     longest: timedelta
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        interval = timedelta(seconds=settings.sync_interval_seconds)
+        return cls(interval, timedelta(seconds=settings.sync_max_interval_seconds or settings.sync_interval_seconds))
+
+    @property
+    def observed_for(self) -> timedelta:
+        """How long a product counts as observed after a whole, valid list. After that, nobody knows: a gap."""
+        return self.longest * _INTERVALS_OBSERVED
 
     def after_success(
         self, product_id: UUID, started_at: datetime, now: datetime, unchanged_since: datetime | None

@@ -99,9 +99,7 @@ class Synchronizer:
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
-        interval = timedelta(seconds=settings.sync_interval_seconds)
-        longest = timedelta(seconds=settings.sync_max_interval_seconds or settings.sync_interval_seconds)
-        self._schedule = Schedule(interval, longest)
+        self._schedule = Schedule.of(settings)
         self._workers = settings.sync_workers
         self._per_second = settings.sync_max_requests_per_second
         self._budget = settings.sync_budget_seconds

@@ -39,7 +39,7 @@ def test_a_first_list_is_stored_whole_with_both_histories(database, product_id):
     assert {(row.first_seen_at, row.changed_at, row.closed_at) for row in stored} == {(NOON, NOON, None)}
     history = rows(database, OfferPrice)
     assert {row.offer_id: (row.price, row.items_in_stock) for row in history} == offers
-    assert rows(database, ProductPrice) == [(product_id, NOON, 100, 150, 2, 8)]
+    assert rows(database, ProductPrice) == [(product_id, NOON, 100, 150, 2, 8, True)]
 
 
 def test_a_changed_offer_is_overwritten_and_only_it_gets_a_line_of_history(database, product_id):
@@ -69,7 +69,7 @@ def test_an_offer_that_vanished_is_closed_with_stock_0_and_keeps_its_last_price(
         (NOON, 100, 5),
         (LATER, 100, 0),
     ]
-    assert rows(database, ProductPrice)[-1] == (product_id, LATER, None, None, 0, 0)
+    assert rows(database, ProductPrice)[-1] == (product_id, LATER, None, None, 0, 0, True)
 
 
 def test_an_offer_that_comes_back_is_the_same_offer(database, product_id):
@@ -119,7 +119,7 @@ def test_a_change_that_leaves_the_summary_as_it_was_is_no_line_of_the_products_h
 def test_only_a_first_empty_list_is_news(database, product_id, first, lines):
     assert observe(database, product_id, {}, NOON, first=first) == {}
 
-    assert [tuple(row)[2:] for row in rows(database, ProductPrice)] == lines
+    assert [tuple(row)[2:-1] for row in rows(database, ProductPrice)] == lines
 
 
 @pytest.mark.parametrize("state", [(LARGEST, LARGEST), (0, 0), (0, 1)])
@@ -130,7 +130,7 @@ def test_the_extremes_of_64_bits_are_stored_exactly(database, product_id, state)
     assert (offer.price, offer.items_in_stock) == state
     (line,) = rows(database, ProductPrice)
     expected = (None, None, 0, 0) if state[1] == 0 else (state[0], state[0], 1, state[1])
-    assert tuple(line)[2:] == expected
+    assert tuple(line)[2:] == (*expected, True)
 
 
 def test_the_same_offer_id_at_two_products_is_two_offers(database):
