@@ -1,24 +1,49 @@
 """What is known of one product's past: its raw steps, its roll-ups, and where one takes over from the other.
 
-For the readers of this room. Many rows come as one JSON text: neither the driver nor SQLAlchemy handles each value.
+For the readers of this room. Many rows come as one JSON text: neither the driver nor SQLAlchemy handles each value. The
+statements are made once: making one takes as long as running it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import BigInteger, ColumnElement, Connection, Integer, cast, extract, func, select, true, union_all
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Executable,
+    Integer,
+    Uuid,
+    bindparam,
+    cast,
+    extract,
+    func,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.orm import InstrumentedAttribute
 
 from productagg.bulk import aggregate
-from productagg.history.rollups import OfferStep, ProductStep
-from productagg.history.steps import INSTANT, SECOND, microseconds, moment
-from productagg.models import HistoryProgress, OfferPrice, OfferPriceDaily, ProductPrice, ProductPriceDaily, ProductSync
-
-AnyConnection = Connection | Session
+from productagg.history.rollups import OfferBucket, OfferStep, ProductBucket, ProductStep
+from productagg.history.steps import DAY, HOUR, INSTANT, SECOND, Bucket, Step, bucket_start, microseconds, moment
+from productagg.models import (
+    Base,
+    HistoryProgress,
+    OfferPrice,
+    OfferPriceDaily,
+    OfferPriceHourly,
+    ProductPrice,
+    ProductPriceDaily,
+    ProductPriceHourly,
+    ProductSync,
+    UtcDateTime,
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +51,8 @@ class Known:
     """How much of a product's past is there, as of `now`. All in microseconds since the epoch.
 
     `gap_from` is when the gap that has not ended yet began: nothing is known from then on; None if there is none.
-    `rolled_until` and `raw_from` are 0 where nothing is rolled up or dropped (see models.HistoryProgress).
+    Before `rolled_until` the roll-ups can be relied on, from `raw_from` on the raw steps are there: 0 where nothing is
+    rolled up, or dropped.
     """
 
     product_id: UUID
@@ -36,73 +62,96 @@ class Known:
     raw_from: int
 
 
-def known(connection: AnyConnection, product_id: UUID, observed_for: timedelta, now: datetime) -> Known | None:
+def known(connection: Connection, product_id: UUID, observed_for: timedelta, now: datetime) -> Known | None:
     """None: there is no such product. `observed_for` is how long an observation counts (see Schedule)."""
-    found = connection.execute(
-        select(ProductSync.last_synced_at, HistoryProgress.rolled_until, HistoryProgress.raw_from)
-        .select_from(ProductSync)
-        .outerjoin(HistoryProgress, true())
-        .where(ProductSync.product_id == product_id)
-    ).one_or_none()
+    found = connection.execute(_KNOWN, {"product_id": product_id}).one_or_none()
     if found is None:
         return None
-    last_synced_at, rolled_until, raw_from = found
+    last_synced_at, *progress = found
+    rolled_until, raw_from = (microseconds(time) if time else 0 for time in progress)
     gap_from = None
     if last_synced_at is not None and now - last_synced_at > observed_for:
         gap_from = microseconds(last_synced_at + INSTANT)
-    return Known(
-        product_id,
-        microseconds(now),
-        gap_from,
-        microseconds(rolled_until) if rolled_until else 0,
-        microseconds(raw_from) if raw_from else 0,
-    )
+        # Days that were rolled up since then took the product for observed.
+        rolled_until = min(rolled_until, max(raw_from, bucket_start(gap_from, DAY)))
+    return Known(product_id, microseconds(now), gap_from, rolled_until, raw_from)
 
 
-def product_steps(connection: AnyConnection, known: Known, begin: int, end: int) -> list[ProductStep]:
-    """The steps in [begin, end), in order, and before them the one that was in force at `begin`, if there was one.
+def product_steps(
+    connection: Connection, known: Known, begin: int, end: int, limit: int | None = None
+) -> list[ProductStep]:
+    """The step in force at `begin`, if there was one, and those up to `end`, in order; not before `known.raw_from`.
 
-    `begin` is not before `known.raw_from`. The gap that has not ended yet is a step too.
+    The gap that has not ended yet is a step too. `limit` is for the steps after `begin`: no more than so many.
     """
-    price = ProductPrice
-    columns = (price.lowest, price.average, price.offers, price.items_in_stock, price.observed)
-    found = _window(connection, price.observed_at, columns, (price.product_id == known.product_id,), begin, end)
+    found = _rows(connection, ProductPrice, known, begin, end, _PRODUCT_STEP, limit=limit)
     steps = [ProductStep._make((*values, bool(observed))) for *values, observed in found]
-    if known.raw_from and not (steps and steps[0].at <= begin):
-        daily = ProductPriceDaily
-        rolled = connection.execute(
-            select(daily.at, daily.state, daily.close, daily.average_close, daily.offers, daily.items_in_stock)
-            .where(daily.product_id == known.product_id, daily.at < moment(known.raw_from))
-            .order_by(daily.at.desc())
-            .limit(1)
-        ).one_or_none()
-        if rolled is not None:
-            lowest, average = (rolled.close, rolled.average_close) if rolled.state == "in_stock" else (None, None)
-            at, observed = microseconds(rolled.at), rolled.state != "not_observed"
-            steps.insert(0, ProductStep(at, lowest, average, rolled.offers, rolled.items_in_stock, observed))
-    if known.gap_from is not None and known.gap_from < end:
-        steps.append(ProductStep(known.gap_from, None, None, 0, 0, observed=False))
-    return steps
+    return _completed(connection, known, steps, begin, end)
 
 
-def offer_steps(connection: AnyConnection, known: Known, offer_id: UUID, begin: int, end: int) -> list[OfferStep]:
+def offer_steps(
+    connection: Connection, known: Known, offer_id: UUID, begin: int, end: int, limit: int | None = None
+) -> list[OfferStep]:
     """The same of one offer, without gaps: those are its product's (see rollups.with_gaps)."""
-    price = OfferPrice
-    which = (price.product_id == known.product_id, price.offer_id == offer_id)
-    found = _window(connection, price.observed_at, (price.price, price.items_in_stock), which, begin, end)
+    found = _rows(connection, OfferPrice, known, begin, end, ("price", "items_in_stock"), offer_id, limit)
     steps = [OfferStep(*row) for row in found]
     if known.raw_from and not (steps and steps[0].at <= begin):
-        daily = OfferPriceDaily
-        rolled = connection.execute(
-            select(daily.at, daily.close, daily.items_in_stock)
-            .where(daily.product_id == known.product_id, daily.offer_id == offer_id)
-            .where(daily.at < moment(known.raw_from))
-            .order_by(daily.at.desc())
-            .limit(1)
-        ).one_or_none()
-        if rolled is not None:
-            steps.insert(0, OfferStep(microseconds(rolled.at), rolled.close or 0, rolled.items_in_stock))
+        columns = ("close", "items_in_stock")
+        rolled = _rows(connection, OfferPriceDaily, known, known.raw_from, known.raw_from, columns, offer_id)
+        for at, close, items in rolled:
+            steps.insert(0, OfferStep(at, close or 0, items))
     return steps
+
+
+def product_gaps(connection: Connection, known: Known, begin: int, end: int) -> list[ProductStep]:
+    """Of the same product's steps, only those at which being observed begins or ends (see rollups.with_gaps)."""
+    parameters = {"product_id": known.product_id, "begin": moment(begin), "end": moment(end)}
+    steps = [
+        ProductStep(microseconds(at), None, None, 0, 0, observed)
+        for at, observed in connection.execute(_GAPS, parameters)
+    ]
+    return _completed(connection, known, steps, begin, end)
+
+
+def rolled_prices(
+    connection: Connection, known: Known, begin: int, end: int, length: int, metric: str
+) -> tuple[Step | None, list[Bucket]]:
+    """One of a product's prices in stored buckets: those of [begin, end), and what was in force before them."""
+    model = ProductPriceHourly if length == HOUR else ProductPriceDaily
+    prefix = "average_" if metric == "average" else ""
+    columns = (*_DURATIONS, *(prefix + name for name in _PRICES))
+    found = [_bucket(row[:4], row[4:]) for row in _rows(connection, model, known, begin, end, columns)]
+    before = found.pop(0).end_step if found and found[0].at < begin else None
+    return before, found
+
+
+def rolled_product(
+    connection: Connection, known: Known, begin: int, end: int, length: int
+) -> tuple[ProductBucket | None, list[ProductBucket]]:
+    """A product's stored buckets of [begin, end), and the newest before them."""
+    model = ProductPriceHourly if length == HOUR else ProductPriceDaily
+    averages = (f"average_{name}" for name in _PRICES)
+    columns = (*_DURATIONS, *_PRICES, *averages, "offers", "items_in_stock")
+    found = [
+        ProductBucket(_bucket(row[:4], row[4:11]), _bucket(row[:4], row[11:18]), row[18], row[19])
+        for row in _rows(connection, model, known, begin, end, columns)
+    ]
+    before = found.pop(0) if found and found[0].lowest.at < begin else None
+    return before, found
+
+
+def rolled_offer(
+    connection: Connection, known: Known, offer_id: UUID, begin: int, end: int, length: int
+) -> tuple[OfferBucket | None, list[OfferBucket]]:
+    """An offer's stored buckets of [begin, end), and the newest before them."""
+    model = OfferPriceHourly if length == HOUR else OfferPriceDaily
+    columns = (*_DURATIONS, *_PRICES, "items_in_stock")
+    found = [
+        OfferBucket(_bucket(row[:4], row[4:11]), row[11])
+        for row in _rows(connection, model, known, begin, end, columns, offer_id)
+    ]
+    before = found.pop(0) if found and found[0].price.at < begin else None
+    return before, found
 
 
 def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[int]:
@@ -113,21 +162,91 @@ def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribu
     return cast(extract("epoch", time) * SECOND, BigInteger)
 
 
-def _window(
-    connection: AnyConnection,
-    time: InstrumentedAttribute[datetime],
-    columns: Sequence[InstrumentedAttribute[Any]],
-    which: Sequence[ColumnElement[bool]],
+_KNOWN = (
+    select(ProductSync.last_synced_at, HistoryProgress.rolled_until, HistoryProgress.raw_from)
+    .select_from(ProductSync)
+    .outerjoin(HistoryProgress, true())
+    .where(ProductSync.product_id == bindparam("product_id", type_=Uuid))
+)
+
+
+def _gaps() -> Executable:
+    price = ProductPrice.__table__.c
+    begin, end = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
+    which = price.product_id == bindparam("product_id", type_=Uuid)
+    wanted = (price.observed_at, price.observed)
+    before = select(*wanted).where(which, price.observed_at <= begin).order_by(price.observed_at.desc()).limit(1)
+    within = select(*wanted).where(which, price.observed_at > begin, price.observed_at <= end)
+    steps = union_all(select(before.subquery()), within).subquery()
+    observed_before = func.lag(steps.c.observed).over(order_by=steps.c.observed_at)
+    in_turn = select(steps, observed_before.label("before")).subquery()
+    turns = in_turn.c.observed.is_distinct_from(in_turn.c.before)
+    return select(in_turn.c.observed_at, in_turn.c.observed).where(turns).order_by(in_turn.c.observed_at)
+
+
+_GAPS = _gaps()
+_PRODUCT_STEP = ("lowest", "average", "offers", "items_in_stock", "observed")
+_DURATIONS = ("state", "in_stock_us", "observed_us")
+_PRICES = ("open", "close", "lowest", "highest", "mean", "remainder", "changes")
+
+
+def _completed(
+    connection: Connection, known: Known, steps: list[ProductStep], begin: int, end: int
+) -> list[ProductStep]:
+    """The steps with what the raw ones cannot say: what was in force before they begin, and the gap that goes on."""
+    if known.raw_from and not (steps and steps[0].at <= begin):
+        columns = ("state", "close", "average_close", "offers", "items_in_stock")
+        rolled = _rows(connection, ProductPriceDaily, known, known.raw_from, known.raw_from, columns)
+        for at, state, close, average_close, offers, items in rolled:
+            lowest, average = (close, average_close) if state == "in_stock" else (None, None)
+            steps.insert(0, ProductStep(at, lowest, average, offers, items, state != "not_observed"))
+    if known.gap_from is not None and known.gap_from <= end:
+        steps = [each for each in steps if each.at < known.gap_from]
+        steps.append(ProductStep(known.gap_from, None, None, 0, 0, observed=False))
+    return steps
+
+
+def _bucket(times: Sequence[Any], prices: Sequence[Any]) -> Bucket:
+    opening, closing, lowest, highest, mean, remainder, changes = prices
+    at, state, in_stock_us, observed_us = times
+    weighted = mean * in_stock_us + remainder
+    return Bucket(at, state, in_stock_us, observed_us, opening, closing, lowest, highest, weighted, changes)
+
+
+def _rows(
+    connection: Connection,
+    model: type[Base],
+    known: Known,
     begin: int,
     end: int,
+    columns: tuple[str, ...],
+    offer_id: UUID | None = None,
+    limit: int | None = None,
 ) -> list[list[Any]]:
-    """The raw rows of [begin, end) and the one before, as lists that begin with their time."""
-    dialect = connection.get_bind().dialect.name if isinstance(connection, Session) else connection.dialect.name
-    at = time.label("at")
-    before = select(at, *columns).where(*which, time <= moment(begin)).order_by(time.desc()).limit(1).subquery()
-    within = select(at, *columns).where(*which, time > moment(begin), time < moment(end))
-    found = union_all(select(before), within).subquery()
-    text = aggregate(dialect, as_microseconds(dialect, found.c.at), *list(found.c)[1:])
-    rows = orjson.loads(connection.execute(select(text)).scalar_one() or "[]")
+    """Rows of a history or a roll-up in order, as lists that begin with their time in microseconds."""
+    statement = _window(connection.dialect.name, model, columns, limited=limit is not None)
+    which = {"product_id": known.product_id, "offer_id": offer_id}
+    parameters = {**which, "begin": moment(begin), "end": moment(end), "limit": limit}
+    rows = orjson.loads(connection.execute(statement, parameters).scalar_one() or "[]")
     rows.sort(key=lambda row: row[0])
     return rows  # type: ignore[no-any-return]
+
+
+@cache
+def _window(dialect: str, model: type[Base], columns: tuple[str, ...], *, limited: bool) -> Executable:
+    """The newest row before a window, and those within: steps at its begin are before it, buckets are within."""
+    table = model.__table__
+    steps = "observed_at" in table.c
+    time = table.c.observed_at if steps else table.c.at
+    begin, end = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
+    which = [table.c.product_id == bindparam("product_id", type_=Uuid)]
+    if "offer_id" in table.c:
+        which.append(table.c.offer_id == bindparam("offer_id", type_=Uuid))
+    wanted = [time.label("at"), *(table.c[name] for name in columns)]
+    before = select(*wanted).where(*which, time <= begin if steps else time < begin).order_by(time.desc()).limit(1)
+    within = select(*wanted).where(*which, *((time > begin, time <= end) if steps else (time >= begin, time < end)))
+    if limited:
+        within = within.order_by(time).limit(bindparam("limit", type_=Integer))
+    found = union_all(select(before.subquery()), select(within.subquery())).subquery()
+    at, *others = found.c
+    return select(aggregate(dialect, as_microseconds(dialect, at), *others))

@@ -4,6 +4,7 @@ Pure: no database. The steps of a product carry both of its prices; those of an 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple, TypeVar
 
 from productagg.history.steps import Bucket, Step, bucket_start, roll_up
@@ -25,6 +26,14 @@ class ProductStep(NamedTuple):
         """The step of one of its prices: 'lowest' or 'average'."""
         return Step(self.at, self.lowest if metric == "lowest" else self.average, self.observed)
 
+    @property
+    def prices(self) -> tuple[Step, ...]:
+        return self.of("lowest"), self.of("average")
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return self.offers, self.items_in_stock
+
 
 class OfferStep(NamedTuple):
     """A row of offer_prices; not `observed`: its product was not, from `at` on."""
@@ -37,6 +46,14 @@ class OfferStep(NamedTuple):
     def of(self) -> Step:
         return Step(self.at, self.price if self.items_in_stock else None, self.observed)
 
+    @property
+    def prices(self) -> tuple[Step, ...]:
+        return (self.of(),)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return (self.items_in_stock if self.observed else 0,)
+
 
 class ProductBucket(NamedTuple):
     """A row of product_prices_hourly or _daily: both prices, and the in-stock offers and their items at the end."""
@@ -46,12 +63,28 @@ class ProductBucket(NamedTuple):
     offers: int
     items_in_stock: int
 
+    @property
+    def prices(self) -> tuple[Bucket, ...]:
+        return self.lowest, self.average
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return self.offers, self.items_in_stock
+
 
 class OfferBucket(NamedTuple):
     """A row of offer_prices_hourly or _daily."""
 
     price: Bucket
     items_in_stock: int
+
+    @property
+    def prices(self) -> tuple[Bucket, ...]:
+        return (self.price,)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return (self.items_in_stock,)
 
 
 def product_buckets(
@@ -136,6 +169,6 @@ def _prices(bucket: Bucket) -> dict[str, int | str | None]:
 
 def _last_of_each(steps: Sequence[_AnyStep], length: int) -> Iterator[_AnyStep]:
     """The last step of each bucket that has any."""
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
+    for step, following in zip_longest(steps, steps[1:]):
         if following is None or bucket_start(following.at, length) != bucket_start(step.at, length):
             yield step

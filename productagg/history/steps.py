@@ -42,6 +42,11 @@ class Step(NamedTuple):
     price: int | None
     observed: bool = True
 
+    @property
+    def known_price(self) -> int | None:
+        """The price in stock; None as well where nobody knows."""
+        return self.price if self.observed else None
+
 
 class Bucket(NamedTuple):
     """What a price did from `at` on, for as long as the bucket is. See models._Rollup for the columns.
