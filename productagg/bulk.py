@@ -4,7 +4,7 @@ For the rooms that write or read whole batches. The number of statements stays t
 neither SQLAlchemy nor the driver handles each value of each row by itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,6 +48,21 @@ def aggregate(dialect: str, *columns: ColumnElement[Any] | InstrumentedAttribute
         return func.json_group_array(func.json_array(*columns))
     # As text, or the driver would read it itself, more slowly.
     return cast(func.json_agg(func.json_build_array(*columns)), Text)
+
+
+def columns(dialect: str, *wanted: ColumnElement[Any] | InstrumentedAttribute[Any]) -> list[ColumnElement[str]]:
+    """Each column of all rows as a JSON list. For many rows that is twice as fast as a list for each row.
+
+    All lists have one order, whichever that is. `rows_of` makes rows of them again.
+    """
+    if dialect == "sqlite":
+        return [func.json_group_array(each) for each in wanted]
+    return [cast(func.json_agg(each), Text) for each in wanted]
+
+
+def rows_of(lists: Sequence[str | None]) -> Iterator[tuple[Any, ...]]:
+    """The rows of such lists; without any rows, PostgreSQL has NULL for a list."""
+    return zip(*(orjson.loads(each or "[]") for each in lists), strict=True)
 
 
 def _extract(value: ColumnElement[Any], wanted: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -185,7 +185,7 @@ class ProductPrice(Base):
 
 
 class _Rollup:
-    """What a price did in the bucket (an hour or a UTC day) that begins at `at`; a row only if anything happened in it.
+    """What a price did in the bucket (hour, UTC day …) that begins at `at`; a row only if anything happened in it.
 
     Until the next row, all stays as the row's end left it: `state` with `close` and `items_in_stock`. The prices are
     those in stock: `open` the first, `close` the last, NULL if there was none. Durations are in microseconds, and the
@@ -238,6 +238,13 @@ class ProductPriceHourly(_ProductRollup, Base):
 
 class ProductPriceDaily(_ProductRollup, Base):
     __tablename__ = "product_prices_daily"
+    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
+
+
+class ProductPriceWeekly(_ProductRollup, Base):
+    """ISO weeks, made of days: so that an answer about years reads a row a week."""
+
+    __tablename__ = "product_prices_weekly"
     __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
 
 

@@ -33,7 +33,7 @@ def upgrade() -> None:
     with op.batch_alter_table("product_prices") as table:
         table.alter_column("observed", server_default=None)
 
-    for name in ("product_prices_hourly", "product_prices_daily"):
+    for name in ("product_prices_hourly", "product_prices_daily", "product_prices_weekly"):
         _create(name, [], [*_rollup(), *_average_rollup()])
     for name in ("offer_prices_hourly", "offer_prices_daily"):
         _create(name, [sa.Column("offer_id", sa.Uuid(), nullable=False)], _rollup())
@@ -81,7 +81,9 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_product_summaries_compare_at"), table_name="product_summaries")
     op.drop_table("product_summaries")
     op.drop_table("history_progress")
-    for name in ("offer_prices_daily", "offer_prices_hourly", "product_prices_daily", "product_prices_hourly"):
+    for name in ("offer_prices_daily", "offer_prices_hourly"):
+        op.drop_table(name)
+    for name in ("product_prices_weekly", "product_prices_daily", "product_prices_hourly"):
         op.drop_table(name)
     # What came before knows no gaps: it would take them for 'sold out'.
     op.execute("DELETE FROM product_prices WHERE NOT observed")

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -29,9 +29,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
-from productagg.bulk import aggregate
+from productagg.bulk import columns as in_columns
+from productagg.bulk import rows_of
 from productagg.history.rollups import OfferBucket, OfferStep, ProductBucket, ProductStep
-from productagg.history.steps import DAY, HOUR, INSTANT, SECOND, Bucket, Step, bucket_start, microseconds, moment
+from productagg.history.steps import DAY, HOUR, INSTANT, SECOND, WEEK, Bucket, Step, bucket_start, microseconds, moment
 from productagg.models import (
     Base,
     HistoryProgress,
@@ -41,6 +42,7 @@ from productagg.models import (
     ProductPrice,
     ProductPriceDaily,
     ProductPriceHourly,
+    ProductPriceWeekly,
     ProductSync,
     UtcDateTime,
 )
@@ -117,7 +119,7 @@ def rolled_prices(
     connection: Connection, known: Known, begin: int, end: int, length: int, metric: str
 ) -> tuple[Step | None, list[Bucket]]:
     """One of a product's prices in stored buckets: those of [begin, end), and what was in force before them."""
-    model = ProductPriceHourly if length == HOUR else ProductPriceDaily
+    model = _PRODUCT_ROLLUPS[length]
     prefix = "average_" if metric == "average" else ""
     columns = (*_DURATIONS, *(prefix + name for name in _PRICES))
     found = [_bucket(row[:4], row[4:]) for row in _rows(connection, model, known, begin, end, columns)]
@@ -129,7 +131,7 @@ def rolled_product(
     connection: Connection, known: Known, begin: int, end: int, length: int
 ) -> tuple[ProductBucket | None, list[ProductBucket]]:
     """A product's stored buckets of [begin, end), and the newest before them."""
-    model = ProductPriceHourly if length == HOUR else ProductPriceDaily
+    model = _PRODUCT_ROLLUPS[length]
     averages = (f"average_{name}" for name in _PRICES)
     columns = (*_DURATIONS, *_PRICES, *averages, "offers", "items_in_stock")
     found = [
@@ -157,7 +159,8 @@ def rolled_offer(
 def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[int]:
     """A time's microseconds since the epoch, exactly."""
     if dialect == "sqlite":  # where it is the text that SQLAlchemy keeps: YYYY-MM-DD HH:MM:SS.ffffff
-        seconds = cast(func.strftime("%s", time), Integer)
+        # Without the fraction: strftime would round it.
+        seconds = cast(func.strftime("%s", func.substr(time, 1, 19)), Integer)
         return seconds * SECOND + cast(func.substr(time, 21, 6), Integer)
     return cast(extract("epoch", time) * SECOND, BigInteger)
 
@@ -185,6 +188,7 @@ def _gaps() -> Executable:
 
 
 _GAPS = _gaps()
+_PRODUCT_ROLLUPS = {HOUR: ProductPriceHourly, DAY: ProductPriceDaily, WEEK: ProductPriceWeekly}
 _PRODUCT_STEP = ("lowest", "average", "offers", "items_in_stock", "observed")
 _DURATIONS = ("state", "in_stock_us", "observed_us")
 _PRICES = ("open", "close", "lowest", "highest", "mean", "remainder", "changes")
@@ -201,7 +205,7 @@ def _completed(
             lowest, average = (close, average_close) if state == "in_stock" else (None, None)
             steps.insert(0, ProductStep(at, lowest, average, offers, items, state != "not_observed"))
     if known.gap_from is not None and known.gap_from <= end:
-        steps = [each for each in steps if each.at < known.gap_from]
+        steps = [each for each in steps if each.at < known.gap_from] if begin < known.gap_from else []
         steps.append(ProductStep(known.gap_from, None, None, 0, 0, observed=False))
     return steps
 
@@ -222,14 +226,12 @@ def _rows(
     columns: tuple[str, ...],
     offer_id: UUID | None = None,
     limit: int | None = None,
-) -> list[list[Any]]:
-    """Rows of a history or a roll-up in order, as lists that begin with their time in microseconds."""
+) -> list[tuple[Any, ...]]:
+    """Rows of a history or a roll-up in order; each begins with its time in microseconds."""
     statement = _window(connection.dialect.name, model, columns, limited=limit is not None)
     which = {"product_id": known.product_id, "offer_id": offer_id}
     parameters = {**which, "begin": moment(begin), "end": moment(end), "limit": limit}
-    rows = orjson.loads(connection.execute(statement, parameters).scalar_one() or "[]")
-    rows.sort(key=lambda row: row[0])
-    return rows  # type: ignore[no-any-return]
+    return sorted(rows_of(connection.execute(statement, parameters).one()), key=itemgetter(0))
 
 
 @cache
@@ -249,4 +251,4 @@ def _window(dialect: str, model: type[Base], columns: tuple[str, ...], *, limite
         within = within.order_by(time).limit(bindparam("limit", type_=Integer))
     found = union_all(select(before.subquery()), select(within.subquery())).subquery()
     at, *others = found.c
-    return select(aggregate(dialect, as_microseconds(dialect, at), *others))
+    return select(*in_columns(dialect, as_microseconds(dialect, at), *others))

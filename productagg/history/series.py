@@ -7,7 +7,7 @@ lies before the first observation has no points.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 from uuid import UUID
 
@@ -111,8 +111,9 @@ def offer_series(
 class _Product:
     """Where a product's points come from."""
 
-    names = ("lowest", "average")
-    counts = ("offers", "items_in_stock")
+    prices = 2
+    counts = 2
+    longest_stored = WEEK
 
     def __init__(self, connection: Connection, known: Known) -> None:
         self._connection = connection
@@ -121,6 +122,28 @@ class _Product:
     def steps(self, begin: int, end: int, limit: int | None = None) -> Sequence[AnyStep]:
         """The step in force at `begin`, and those up to `end`, gaps among them."""
         return product_steps(self._connection, self._known, begin, end, limit)
+
+    def point(self, step: Any) -> Point:
+        at, lowest, average, offers, items_in_stock, observed = step
+        state = ("sold_out" if lowest is None else "in_stock") if observed else "not_observed"
+        return {
+            "at": moment(at),
+            "state": state,
+            "lowest": lowest,
+            "average": average,
+            "offers": offers,
+            "items_in_stock": items_in_stock,
+        }
+
+    def sums(self, prices: Sequence[Bucket], counts: Sequence[int]) -> Point:
+        lowest, average = prices
+        offers, items_in_stock = counts
+        return {
+            "lowest": lowest.lowest,
+            "average": _rounded_mean(average),
+            "offers": offers,
+            "items_in_stock": items_in_stock,
+        }
 
     def rolled(self, begin: int, end: int, length: int) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
         return rolled_product(self._connection, self._known, begin, end, length)
@@ -132,8 +155,9 @@ class _Product:
 class _Offer:
     """Where an offer's points come from. It is observed while its product is."""
 
-    names = ("price",)
-    counts = ("items_in_stock",)
+    prices = 1
+    counts = 1
+    longest_stored = DAY
 
     def __init__(self, connection: Connection, known: Known, offer_id: UUID) -> None:
         self._connection = connection
@@ -146,6 +170,18 @@ class _Offer:
         # Of those before, the last one says it all.
         later = next((number for number, step in enumerate(steps) if step.at > begin), len(steps))
         return steps[max(later - 1, 0) :]
+
+    def point(self, step: Any) -> Point:
+        price = step.of()
+        return {
+            "at": moment(step.at),
+            "state": state_of(price),
+            "price": price.known_price,
+            "items_in_stock": step.items_in_stock if step.observed else 0,
+        }
+
+    def sums(self, prices: Sequence[Bucket], counts: Sequence[int]) -> Point:
+        return {"price": prices[0].lowest, "items_in_stock": counts[0]}
 
     def rolled(self, begin: int, end: int, length: int) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
         return rolled_offer(self._connection, self._known, self._offer_id, begin, end, length)
@@ -162,7 +198,9 @@ def _series(source: _Product | _Offer, known: Known, begin: datetime, end: datet
     if resolution == "raw" or (resolution == "auto" and first >= known.raw_from):
         steps = source.steps(first, last, limit=MAX_POINTS + 1)
         if len(steps) <= MAX_POINTS:
-            points = [_raw_point(source, step, first) for step in steps]
+            points = [source.point(step) for step in steps]
+            if points and steps[0].at < first:
+                points[0]["at"] = moment(first)
             return Series(moment(first), moment(last), "raw", points)
         if resolution == "raw":
             raise TooManyPoints(resolution, fits)
@@ -184,8 +222,36 @@ def _span(begin: int, end: int, length: int) -> int:
 
 
 def _bucket_points(source: _Product | _Offer, known: Known, begin: int, end: int, length: int) -> Iterator[Point]:
-    """Stored buckets as far as there are any, the others made of raw steps; weeks are made of days."""
-    base = min(length, DAY)
+    stored = min(length, source.longest_stored)
+    # Weeks that are not over, or not stored, are made of days.
+    split = bucket_start(max(begin, min(end, known.rolled_until)), length) if stored == length else begin
+    dense = chain(
+        _dense(source, known, begin, split, length, length) if begin < split else (),
+        _dense(source, known, split, end, min(length, DAY), length) if split < end else (),
+    )
+    for prices, counts in dense:
+        price = prices[0]
+        yield {
+            "at": moment(price.at),
+            "state": price.state,
+            **source.sums(prices, counts),
+            "open": price.open,
+            "close": price.close,
+            "highest": price.highest,
+            "mean": price.weighted / price.in_stock_us if price.in_stock_us else None,
+            "in_stock_seconds": price.in_stock_us / SECOND,
+            "observed_seconds": price.observed_us / SECOND,
+            "changes": price.changes,
+        }
+
+
+def _dense(
+    source: _Product | _Offer, known: Known, begin: int, end: int, base: int, length: int
+) -> Iterator[tuple[tuple[Bucket, ...], tuple[int, ...]]]:
+    """Each bucket's prices, and the counts at its end: buckets of `base`, summed up to `length`.
+
+    They are stored as far as the history is rolled up; from there on they are made of raw steps.
+    """
     split = max(begin, min(end, known.rolled_until))
     before: AnyStep | AnyBucket | None = None
     buckets: list[AnyBucket] = []
@@ -202,40 +268,19 @@ def _bucket_points(source: _Product | _Offer, known: Known, begin: int, end: int
         if not buckets:
             return
         begin = bucket_start(buckets[0].prices[0].at, length)
-    counts = before.counts if before is not None else (0,) * len(source.counts)
-    counts_at = {each.prices[0].at: each.counts for each in buckets}
     filled = [
         fill(_end_step(before, number), (each.prices[number] for each in buckets), begin, end, base)
-        for number in range(len(source.names))
+        for number in range(source.prices)
     ]
-    if length > base:
+    if base < length:
         filled = [merge(each, length) for each in filled]
-    for price, *others in zip(*filled, strict=True):
-        for at in range(price.at, price.at + length, base):
+    counts = before.counts if before is not None else (0,) * source.counts
+    counts_at = {each.prices[0].at: each.counts for each in buckets}
+    for prices in zip(*filled, strict=True):
+        first = prices[0].at
+        for at in range(first, first + length, base):
             counts = counts_at.get(at, counts)
-        yield {
-            "at": moment(price.at),
-            "state": price.state,
-            source.names[0]: price.lowest,
-            **{name: _rounded_mean(each) for name, each in zip(source.names[1:], others, strict=True)},
-            **dict(zip(source.counts, counts, strict=True)),
-            "open": price.open,
-            "close": price.close,
-            "highest": price.highest,
-            "mean": price.weighted / price.in_stock_us if price.in_stock_us else None,
-            "in_stock_seconds": price.in_stock_us / SECOND,
-            "observed_seconds": price.observed_us / SECOND,
-            "changes": price.changes,
-        }
-
-
-def _raw_point(source: _Product | _Offer, step: AnyStep, begin: int) -> Point:
-    return {
-        "at": moment(max(step.at, begin)),
-        "state": state_of(step.prices[0]),
-        **{name: price.known_price for name, price in zip(source.names, step.prices, strict=True)},
-        **dict(zip(source.counts, step.counts, strict=True)),
-    }
+        yield prices, counts
 
 
 def _end_step(before: AnyStep | AnyBucket | None, number: int) -> Step | None:

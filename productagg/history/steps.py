@@ -26,7 +26,7 @@ def microseconds(time: datetime) -> int:
 
 def moment(microseconds: int) -> datetime:
     """The time of so many microseconds since the epoch, in UTC."""
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return _EPOCH + timedelta(0, 0, microseconds)
 
 
 def bucket_start(at: int, length: int) -> int:
@@ -134,16 +134,16 @@ def fill(carried: Step | None, buckets: Iterable[Bucket], begin: int, end: int, 
     `buckets` are those in which something happened, `carried` is what was in force before them.
     """
     at = begin
+    previous: Bucket | None = None
     for bucket in buckets:
-        while at < bucket.at:
-            yield constant(at, length, carried)
-            at += length
+        if at < bucket.at:
+            step = carried if previous is None else previous.end_step
+            yield from (constant(each, length, step) for each in range(at, bucket.at, length))
         yield bucket
-        carried = bucket.end_step
-        at += length
-    while at < end:
-        yield constant(at, min(length, end - at), carried)
-        at += length
+        previous = bucket
+        at = bucket.at + length
+    step = carried if previous is None else previous.end_step
+    yield from (constant(each, min(length, end - each), step) for each in range(at, end, length))
 
 
 def merge(buckets: Iterable[Bucket], length: int) -> Iterator[Bucket]:

@@ -66,22 +66,26 @@ class Tally:
         if before is not None:
             self.end_price = before.known_price
 
-    def buckets(self, carried: Step | None, buckets: Sequence[Bucket], begin: int, end: int, length: int) -> None:
-        """Add buckets of [begin, end), those in which something happened; `carried` was in force before them."""
+    def start(self, carried: Step | None, buckets: Sequence[Bucket], begin: int, length: int) -> None:
+        """Take the price in force at `begin` from the buckets: that before them, unless the first says otherwise."""
         first = buckets[0] if buckets and buckets[0].at == begin else None
         if carried is not None and carried.observed:
             # In stock: the bucket opens with it, unless another price came at its very beginning.
             self.start_price = first.open if first is not None and carried.price is not None else carried.price
         elif first is not None and first.observed_us == length:
             self.start_price = first.open
+
+    def buckets(self, carried: Step | None, buckets: Sequence[Bucket], begin: int, end: int, length: int) -> None:
+        """Add buckets of [begin, end), those in which something happened; `carried` was in force before them."""
         at = begin
-        for bucket in buckets:
-            self._carry(carried, at, bucket.at)
-            self._bucket(bucket, length, known_before=carried is not None)
-            carried = bucket.end_step
+        for number, bucket in enumerate(buckets):
+            if at < bucket.at:
+                self._carry(buckets[number - 1].end_step if number else carried, at, bucket.at)
+            self._bucket(bucket, length, known_before=number > 0 or carried is not None)
             at = bucket.at + length
-        self._carry(carried, at, end)
-        self.end_price = carried.known_price if carried is not None else None
+        last = buckets[-1].end_step if buckets else carried
+        self._carry(last, at, end)
+        self.end_price = last.known_price if last is not None else None
 
     def median(self) -> float | None:
         """The weighted median: as long dearer as cheaper; the mean of two prices where time is halved between them."""

@@ -9,17 +9,20 @@ from datetime import datetime
 from functools import cache
 from typing import Literal
 
-import orjson
 from sqlalchemy import BigInteger, Connection, Executable, Uuid, and_, bindparam, case, func, select, union_all
 
-from productagg.bulk import aggregate
+from productagg.bulk import columns, rows_of
 from productagg.history.known import Known, as_microseconds, product_steps, rolled_prices
-from productagg.history.steps import DAY, HOUR, SECOND, bucket_start, microseconds, moment
+from productagg.history.steps import DAY, HOUR, SECOND, WEEK, bucket_start, microseconds, moment
 from productagg.history.tally import Tally
 from productagg.models import ProductPrice, UtcDateTime
 
-# Up to this long a window is answered in hours; longer ones in days.
-_LONGEST_IN_HOURS = 92 * DAY
+# Which buckets a window is made of that is up to this long: a few hundred of them, for however many years.
+_RESOLUTIONS = (
+    ("hour", HOUR, 32 * DAY),
+    ("day", DAY, 2 * 366 * DAY),
+    ("week", WEEK, None),
+)
 
 Direction = Literal["up", "down", "unchanged"]
 
@@ -113,17 +116,25 @@ def add_up(connection: Connection, known: Known, begin: int, end: int, metric: s
     if begin >= known.raw_from:
         _add_raw(tally, connection, known, begin, end, metric)
         return Window(tally, begin, end, "raw")
-    length, resolution = (HOUR, "hour") if end - begin <= _LONGEST_IN_HOURS else (DAY, "day")
+    length, resolution = next(
+        (length, name) for name, length, longest in _RESOLUTIONS if longest is None or end - begin <= longest
+    )
     begin = bucket_start(begin, length)
     if end <= known.rolled_until:
-        end = -bucket_start(-end, length)
-    rolled_end = min(end, known.rolled_until)
-    carried, found = rolled_prices(connection, known, begin, rolled_end, length, metric)
-    tally.buckets(carried, found, begin, rolled_end, length)
-    if end > rolled_end:
+        end = min(bucket_start(end - 1, length) + length, known.now)
+    at = begin
+    for each in (length, DAY):
+        stop = bucket_start(min(end, known.rolled_until), each)
+        if at < stop:
+            carried, found = rolled_prices(connection, known, at, stop, each, metric)
+            if at == begin:
+                tally.start(carried, found, begin, each)
+            tally.buckets(carried, found, at, stop, each)
+            at = stop
+    if at < end:
         # With the one before, so that a change at this very moment counts.
-        steps = product_steps(connection, known, rolled_end - 1, end)
-        tally.steps([each.of(metric) for each in steps], rolled_end, end)
+        steps = product_steps(connection, known, at - 1, end)
+        tally.steps([each.of(metric) for each in steps], at, end)
     return Window(tally, begin, end, resolution)
 
 
@@ -132,8 +143,8 @@ def _add_raw(tally: Tally, connection: Connection, known: Known, begin: int, end
     observed_end = end if known.gap_from is None else min(end, known.gap_from)
     parameters = {"product_id": known.product_id, "begin": moment(begin), "end": moment(observed_end)}
     numbers = {"begin_us": begin, "end_us": observed_end}
-    text = connection.execute(_held(connection.dialect.name, metric), {**parameters, **numbers}).scalar_one()
-    held = orjson.loads(text or "[]")
+    statement = _held(connection.dialect.name, metric)
+    held = list(rows_of(connection.execute(statement, {**parameters, **numbers}).one()))
     if observed_end <= begin or (known.raw_from and min((row[3] for row in held), default=end) > begin):
         # A gap all through, or the price in force at the beginning is no longer among the raw steps.
         steps = [each.of(metric) for each in product_steps(connection, known, begin, end)]
@@ -151,8 +162,8 @@ def _add_raw(tally: Tally, connection: Connection, known: Known, begin: int, end
             tally.start_price = price
         if observed and last == newest:
             tally.end_price = price
-    if observed_end < end:
-        tally.gap(end - observed_end)
+    if known.gap_from is not None and known.gap_from <= end:
+        tally.gap(end - known.gap_from)
         tally.end_price = None
 
 
@@ -197,7 +208,7 @@ def _held(dialect: str, metric: str) -> Executable:
         .group_by(spans.c.observed, spans.c.price)
         .subquery()
     )
-    return select(aggregate(dialect, *held.c))
+    return select(*columns(dialect, *held.c))
 
 
 def _percent(part: int, whole: int) -> float:
