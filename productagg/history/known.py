@@ -1,7 +1,7 @@
 """What is known of one product's past: its raw steps, its roll-ups, and where one takes over from the other.
 
-For the readers of this room. Many rows come as one JSON text: neither the driver nor SQLAlchemy handles each value. The
-statements are made once: making one takes as long as running it.
+For the readers of this room. Statements are made once: making one takes as long as running it. Roll-ups, whose rows are
+wide, come as JSON (see bulk.columns).
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
+    FromClause,
     Integer,
     Uuid,
     bindparam,
@@ -86,16 +87,24 @@ def product_steps(
 
     The gap that has not ended yet is a step too. `limit` is for the steps after `begin`: no more than so many.
     """
-    found = _rows(connection, ProductPrice, known, begin, end, _PRODUCT_STEP, limit=limit)
-    steps = [ProductStep._make((*values, bool(observed))) for *values, observed in found]
+    found = _steps(connection, ProductPrice, known, begin, end, _PRODUCT_STEP, limit=limit)
+    steps = [ProductStep._make(row) for row in found]
     return _completed(connection, known, steps, begin, end)
+
+
+def price_steps(connection: Connection, known: Known, begin: int, end: int, metric: str) -> Sequence[Sequence[Any]]:
+    """The same of one of its prices, 'lowest' or 'average', as a Step has it: time, price, observed."""
+    found = _steps(connection, ProductPrice, known, begin, end, (metric, "observed"))
+    if (known.raw_from and not (found and found[0][0] <= begin)) or known.gap_from is not None:
+        return [each.of(metric) for each in product_steps(connection, known, begin, end)]
+    return found
 
 
 def offer_steps(
     connection: Connection, known: Known, offer_id: UUID, begin: int, end: int, limit: int | None = None
 ) -> list[OfferStep]:
     """The same of one offer, without gaps: those are its product's (see rollups.with_gaps)."""
-    found = _rows(connection, OfferPrice, known, begin, end, ("price", "items_in_stock"), offer_id, limit)
+    found = _steps(connection, OfferPrice, known, begin, end, ("price", "items_in_stock"), offer_id, limit)
     steps = [OfferStep(*row) for row in found]
     if known.raw_from and not (steps and steps[0].at <= begin):
         columns = ("close", "items_in_stock")
@@ -217,7 +226,7 @@ def _bucket(times: Sequence[Any], prices: Sequence[Any]) -> Bucket:
     return Bucket(at, state, in_stock_us, observed_us, opening, closing, lowest, highest, weighted, changes)
 
 
-def _rows(
+def _steps(
     connection: Connection,
     model: type[Base],
     known: Known,
@@ -226,29 +235,63 @@ def _rows(
     columns: tuple[str, ...],
     offer_id: UUID | None = None,
     limit: int | None = None,
-) -> list[tuple[Any, ...]]:
-    """Rows of a history or a roll-up in order; each begins with its time in microseconds."""
-    statement = _window(connection.dialect.name, model, columns, limited=limit is not None)
-    which = {"product_id": known.product_id, "offer_id": offer_id}
-    parameters = {**which, "begin": moment(begin), "end": moment(end), "limit": limit}
-    return sorted(rows_of(connection.execute(statement, parameters).one()), key=itemgetter(0))
+) -> Sequence[Sequence[Any]]:
+    """Rows of a history in order; each begins with its time in microseconds."""
+    statement = _raw(connection.dialect.name, model, columns, limited=limit is not None)
+    return connection.execute(statement, {**_parameters(known, begin, end, offer_id), "limit": limit}).all()
 
 
 @cache
-def _window(dialect: str, model: type[Base], columns: tuple[str, ...], *, limited: bool) -> Executable:
-    """The newest row before a window, and those within: steps at its begin are before it, buckets are within."""
+def _raw(dialect: str, model: type[Base], columns: tuple[str, ...], *, limited: bool) -> Executable:
+    """The newest row at or before a window's begin, and those in it up to its end."""
     table = model.__table__
-    steps = "observed_at" in table.c
-    time = table.c.observed_at if steps else table.c.at
     begin, end = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
+    time, which = table.c.observed_at, _which(table)
+    wanted = [as_microseconds(dialect, time).label("at"), *(table.c[name] for name in columns)]
+    before = select(*wanted).where(*which, time <= begin).order_by(time.desc()).limit(1)
+    within = select(*wanted).where(*which, time > begin, time <= end)
+    if limited:
+        within = within.order_by(time).limit(bindparam("limit", type_=Integer))
+    # Each in a subquery of its own: SQLite's grammar has ORDER BY and LIMIT only at the end of a UNION.
+    found = union_all(select(before.subquery()), select(within.subquery()))
+    return found.order_by("at")
+
+
+def _rows(
+    connection: Connection,
+    model: type[Base],
+    known: Known,
+    begin: int,
+    end: int,
+    columns: tuple[str, ...],
+    offer_id: UUID | None = None,
+) -> list[tuple[Any, ...]]:
+    """Rows of a roll-up in order; each begins with its time in microseconds. The first may lie before the window."""
+    statement = _rolled(connection.dialect.name, model, columns)
+    found = connection.execute(statement, _parameters(known, begin, end, offer_id)).one()
+    return sorted(rows_of(found), key=itemgetter(0))
+
+
+@cache
+def _rolled(dialect: str, model: type[Base], columns: tuple[str, ...]) -> Executable:
+    """The newest bucket before a window's begin, and those in it, but for one that begins at its end."""
+    table = model.__table__
+    begin, end = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
+    time, which = table.c.at, _which(table)
+    wanted = [time, *(table.c[name] for name in columns)]
+    before = select(*wanted).where(*which, time < begin).order_by(time.desc()).limit(1)
+    within = select(*wanted).where(*which, time >= begin, time < end)
+    at, *others = union_all(select(before.subquery()), within).subquery().c
+    return select(*in_columns(dialect, as_microseconds(dialect, at), *others))
+
+
+def _which(table: FromClause) -> list[ColumnElement[bool]]:
     which = [table.c.product_id == bindparam("product_id", type_=Uuid)]
     if "offer_id" in table.c:
         which.append(table.c.offer_id == bindparam("offer_id", type_=Uuid))
-    wanted = [time.label("at"), *(table.c[name] for name in columns)]
-    before = select(*wanted).where(*which, time <= begin if steps else time < begin).order_by(time.desc()).limit(1)
-    within = select(*wanted).where(*which, *((time > begin, time <= end) if steps else (time >= begin, time < end)))
-    if limited:
-        within = within.order_by(time).limit(bindparam("limit", type_=Integer))
-    found = union_all(select(before.subquery()), select(within.subquery())).subquery()
-    at, *others = found.c
-    return select(*in_columns(dialect, as_microseconds(dialect, at), *others))
+    return which
+
+
+def _parameters(known: Known, begin: int, end: int, offer_id: UUID | None) -> dict[str, Any]:
+    which = {"product_id": known.product_id, "offer_id": offer_id}
+    return {**which, "begin": moment(begin), "end": moment(end)}

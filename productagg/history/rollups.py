@@ -84,7 +84,7 @@ class OfferBucket(NamedTuple):
 
     @property
     def counts(self) -> tuple[int, ...]:
-        return (self.items_in_stock,)
+        return (self.items_in_stock if self.price.state != "not_observed" else 0,)
 
 
 def product_buckets(

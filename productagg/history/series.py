@@ -269,7 +269,7 @@ def _dense(
             return
         begin = bucket_start(buckets[0].prices[0].at, length)
     filled = [
-        fill(_end_step(before, number), (each.prices[number] for each in buckets), begin, end, base)
+        fill(_end_step(before, number), [each.prices[number] for each in buckets], begin, end, base)
         for number in range(source.prices)
     ]
     if base < length:

@@ -4,7 +4,8 @@ The weight of a price is how long it held while in stock. All sums are whole num
 end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from productagg.history.steps import Bucket, Step
 
@@ -27,44 +28,47 @@ class Tally:
         self.lowest: tuple[int, int] | None = None
         self.highest: tuple[int, int] | None = None
         # Prices, or the mean prices of buckets, and how long each held.
-        self._held: list[tuple[float, int]] = []
+        self._held: dict[float, int] = {}
         self._gap_us = 0
 
     @property
     def observed_us(self) -> int:
         return self.in_stock_us + self.sold_out_us
 
-    def hold(self, price: int | None, us: int, at: int) -> None:
-        """Add a time of being in stock at a price, first at `at`; or, without a price, of being sold out."""
-        if price is None:
-            self.sold_out_us += us
-            return
-        self.in_stock_us += us
-        self.weighted += price * us
-        self._held.append((price, us))
-        self._extremes(price, price, at)
+    def steps(self, steps: Iterable[Sequence[Any]], begin: int, end: int) -> None:
+        """Add the step in force at `begin`, and those up to `end`; each is a Step, or a row of the same three values.
+
+        Changes are those from one to the next.
+        """
+        held: dict[int, int] = {}
+        since: dict[int, int] = {}
+        at, price, observed = begin, None, None
+        for next_at, next_price, next_observed in (*steps, (end, None, None)):
+            us = next_at - max(at, begin)
+            if observed:
+                if next_observed and next_price != price:
+                    self.changes += 1
+                if us:
+                    self._gap_us = 0
+                    if price is None:
+                        self.sold_out_us += us
+                    elif price in held:
+                        held[price] += us
+                    else:
+                        held[price] = us
+                        since[price] = max(at, begin)
+            elif observed is not None:
+                self.gap(us)
+            if next_observed is not None:
+                at, price, observed = next_at, next_price, next_observed
+        self.end_price = price if observed else None
+        for price, us in held.items():
+            self._hold(price, us, since[price])
 
     def gap(self, us: int) -> None:
-        """Add a time that nobody knows of, after the first observation."""
-        self.longest_gap_us = max(self.longest_gap_us, us)
-
-    def steps(self, steps: Sequence[Step], begin: int, end: int) -> None:
-        """Add the step in force at `begin`, and those up to `end`. Changes are those from one to the next."""
-        before = None
-        for number, step in enumerate(steps):
-            at = max(step.at, begin)
-            us = (steps[number + 1].at if number + 1 < len(steps) else end) - at
-            if not step.observed:
-                self._gap_us += us
-                self.gap(self._gap_us)
-            elif us:
-                self._gap_us = 0
-                self.hold(step.price, us, at)
-            if before is not None and before.observed and step.observed and step.price != before.price:
-                self.changes += 1
-            before = step
-        if before is not None:
-            self.end_price = before.known_price
+        """Add a time that nobody knows of, after the first observation; it goes on where the last one ended."""
+        self._gap_us += us
+        self.longest_gap_us = max(self.longest_gap_us, self._gap_us)
 
     def start(self, carried: Step | None, buckets: Sequence[Bucket], begin: int, length: int) -> None:
         """Take the price in force at `begin` from the buckets: that before them, unless the first says otherwise."""
@@ -90,7 +94,7 @@ class Tally:
     def median(self) -> float | None:
         """The weighted median: as long dearer as cheaper; the mean of two prices where time is halved between them."""
         half, passed = self.in_stock_us, 0
-        held = sorted(self._held)
+        held = sorted(self._held.items())
         for number, (price, us) in enumerate(held):
             passed += 2 * us
             if passed == half:
@@ -102,16 +106,11 @@ class Tally:
 
     def dearer_us(self, price: int) -> int:
         """How long it was dearer than this price; with buckets, as far as their means say."""
-        return sum(us for held, us in self._held if held > price)
+        return sum(us for held, us in self._held.items() if held > price)
 
     def _carry(self, step: Step | None, at: int, end: int) -> None:
-        if step is None or at >= end:
-            return
-        if step.observed:
-            self.hold(step.price, end - at, at)
-        else:
-            self._gap_us += end - at
-            self.gap(self._gap_us)
+        if step is not None and at < end:
+            self.steps((step,), at, end)
 
     def _bucket(self, bucket: Bucket, length: int, *, known_before: bool) -> None:
         self.in_stock_us += bucket.in_stock_us
@@ -119,17 +118,24 @@ class Tally:
         self.weighted += bucket.weighted
         self.changes += bucket.changes
         if bucket.lowest is not None and bucket.highest is not None:
-            self._held.append((bucket.weighted / bucket.in_stock_us, bucket.in_stock_us))
+            mean = bucket.weighted / bucket.in_stock_us
+            self._held[mean] = self._held.get(mean, 0) + bucket.in_stock_us
             self._extremes(bucket.lowest, bucket.highest, bucket.at)
         unknown = length - bucket.observed_us
         # In the first bucket of all, that is the time before the first observation.
         if known_before and unknown:
-            self.gap(self._gap_us + unknown)
+            self.longest_gap_us = max(self.longest_gap_us, self._gap_us + unknown)
         running = 0 if bucket.observed_us else self._gap_us
         self._gap_us = running + unknown if bucket.state == "not_observed" else 0
 
+    def _hold(self, price: int, us: int, at: int) -> None:
+        self.in_stock_us += us
+        self.weighted += price * us
+        self._held[price] = self._held.get(price, 0) + us
+        self._extremes(price, price, at)
+
     def _extremes(self, lowest: int, highest: int, at: int) -> None:
-        if self.lowest is None or (lowest, at) < self.lowest:
+        if self.lowest is None or lowest < self.lowest[0]:
             self.lowest = (lowest, at)
-        if self.highest is None or (-highest, at) < (-self.highest[0], self.highest[1]):
+        if self.highest is None or highest > self.highest[0]:
             self.highest = (highest, at)

@@ -1,21 +1,18 @@
 """A price's trend in a window: its ends, the change between them, and the statistics. For the API.
 
-Windows whose raw steps are still there are added up by the database, exactly; older ones from roll-ups, whose
-resolution the answer states.
+Windows whose raw steps are still there are answered exactly; older ones from roll-ups, whose resolution the answer
+states.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Literal
 
-from sqlalchemy import BigInteger, Connection, Executable, Uuid, and_, bindparam, case, func, select, union_all
+from sqlalchemy import Connection
 
-from productagg.bulk import columns, rows_of
-from productagg.history.known import Known, as_microseconds, product_steps, rolled_prices
+from productagg.history.known import Known, price_steps, rolled_prices
 from productagg.history.steps import DAY, HOUR, SECOND, WEEK, bucket_start, microseconds, moment
 from productagg.history.tally import Tally
-from productagg.models import ProductPrice, UtcDateTime
 
 # Which buckets a window is made of that is up to this long: a few hundred of them, for however many years.
 _RESOLUTIONS = (
@@ -114,7 +111,10 @@ def add_up(connection: Connection, known: Known, begin: int, end: int, metric: s
     end = min(end, known.now)
     tally = Tally()
     if begin >= known.raw_from:
-        _add_raw(tally, connection, known, begin, end, metric)
+        steps = price_steps(connection, known, begin, end, metric)
+        tally.steps(steps, begin, end)
+        if steps and steps[0][0] <= begin and steps[0][2]:
+            tally.start_price = steps[0][1]
         return Window(tally, begin, end, "raw")
     length, resolution = next(
         (length, name) for name, length, longest in _RESOLUTIONS if longest is None or end - begin <= longest
@@ -133,82 +133,8 @@ def add_up(connection: Connection, known: Known, begin: int, end: int, metric: s
             at = stop
     if at < end:
         # With the one before, so that a change at this very moment counts.
-        steps = product_steps(connection, known, at - 1, end)
-        tally.steps([each.of(metric) for each in steps], at, end)
+        tally.steps(price_steps(connection, known, at - 1, end, metric), at, end)
     return Window(tally, begin, end, resolution)
-
-
-def _add_raw(tally: Tally, connection: Connection, known: Known, begin: int, end: int, metric: str) -> None:
-    """Let the database add up what held how long: as few rows come back as there were prices."""
-    observed_end = end if known.gap_from is None else min(end, known.gap_from)
-    parameters = {"product_id": known.product_id, "begin": moment(begin), "end": moment(observed_end)}
-    numbers = {"begin_us": begin, "end_us": observed_end}
-    statement = _held(connection.dialect.name, metric)
-    held = list(rows_of(connection.execute(statement, {**parameters, **numbers}).one()))
-    if observed_end <= begin or (known.raw_from and min((row[3] for row in held), default=end) > begin):
-        # A gap all through, or the price in force at the beginning is no longer among the raw steps.
-        steps = [each.of(metric) for each in product_steps(connection, known, begin, end)]
-        tally.steps(steps, begin, end)
-        tally.start_price = steps[0].known_price if steps and steps[0].at <= begin else None
-        return
-    newest = max((row[4] for row in held), default=begin)
-    for observed, price, us, first, last, longest, changes in held:
-        if not observed:
-            tally.gap(longest)
-        elif us:
-            tally.hold(price, us, first)
-        tally.changes += changes
-        if observed and first == begin:
-            tally.start_price = price
-        if observed and last == newest:
-            tally.end_price = price
-    if known.gap_from is not None and known.gap_from <= end:
-        tally.gap(end - known.gap_from)
-        tally.end_price = None
-
-
-@cache
-def _held(dialect: str, metric: str) -> Executable:
-    """For each price of the window, and for 'sold out' and 'not observed': how long, since when, how often it came."""
-    price = ProductPrice.__table__.c
-    begin, end = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
-    begin_us, end_us = (bindparam(name, type_=BigInteger) for name in ("begin_us", "end_us"))
-    which = price.product_id == bindparam("product_id", type_=Uuid)
-    wanted = (price.observed, price[metric].label("price"))
-    newest = select(*wanted).where(which, price.observed_at <= begin).order_by(price.observed_at.desc()).limit(1)
-    before = newest.subquery()
-    steps = union_all(
-        select(begin_us.label("at"), before.c.observed, before.c.price),
-        select(as_microseconds(dialect, price.observed_at), *wanted).where(
-            which, price.observed_at > begin, price.observed_at <= end
-        ),
-    ).subquery()
-    observed_before, price_before, next_at = (
-        function.over(order_by=steps.c.at)
-        for function in (func.lag(steps.c.observed), func.lag(steps.c.price), func.lead(steps.c.at))
-    )
-    changed = and_(steps.c.observed, observed_before, steps.c.price.is_distinct_from(price_before))
-    spans = select(
-        steps.c.at,
-        steps.c.observed,
-        steps.c.price,
-        (func.coalesce(next_at, end_us) - steps.c.at).label("us"),
-        case((changed, 1), else_=0).label("changed"),
-    ).subquery()
-    held = (
-        select(
-            spans.c.observed,
-            spans.c.price,
-            func.sum(spans.c.us),
-            func.min(spans.c.at),
-            func.max(spans.c.at),
-            func.max(spans.c.us),
-            func.sum(spans.c.changed),
-        )
-        .group_by(spans.c.observed, spans.c.price)
-        .subquery()
-    )
-    return select(*columns(dialect, *held.c))
 
 
 def _percent(part: int, whole: int) -> float:
