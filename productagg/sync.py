@@ -26,6 +26,7 @@ from productagg.claims import Claim, Outcome
 from productagg.credentials import Issued, NoToken, TokenKeeper, account_key
 from productagg.db import is_out_of_reach
 from productagg.fetching import EXCHANGES_PER_PRODUCT, Crew, Fetcher
+from productagg.history import movers
 from productagg.models import ProductSync, SyncRun
 from productagg.schedule import Schedule
 from productagg.settings import Settings
@@ -43,6 +44,7 @@ _CLAIM_AHEAD_SECONDS = 2.0
 # What has come in is settled this often at least, and whether to stop is looked at this often.
 _SETTLE_SECONDS = 1.0
 _LOOK_SECONDS = 0.25
+_SUMMARIES_AT_ONCE = 500
 # How long a claim may wait for a free worker, on top of what one product can take at worst.
 _LEASE_MARGIN = timedelta(seconds=30)
 # Before its time is up, a pass needs some for what is under way and for settling; half of it for each.
@@ -203,6 +205,15 @@ class Synchronizer:
                 if times.is_up():
                     break
         report.ended_by = fetcher.stopped_by or "done"
+        self._refresh_summaries(times)
+
+    def _refresh_summaries(self, times: "_Times") -> None:
+        """With the time that is left, look up what prices were a while ago, where that is due."""
+        due = _SUMMARIES_AT_ONCE
+        while due == _SUMMARIES_AT_ONCE and not self._interrupted and not times.is_up():
+            due = self._transaction(
+                lambda session: movers.refresh(session, datetime.now(UTC), _SUMMARIES_AT_ONCE), times.left()
+            )
 
     def _wait(self, crew: Crew, wanted: int, fetcher: Fetcher, times: "_Times") -> None:
         """Return when enough has come in to settle it, when that has been long enough, or when it is time to leave."""

@@ -105,6 +105,9 @@ def offer_buckets(
     """The buckets in which there are steps, gaps among them (see with_gaps)."""
     prices = roll_up(carried.of() if carried else None, [each.of() for each in steps], length, end)
     for price, last in zip(prices, _last_of_each(steps, length), strict=True):
+        if price.close is None and last.items_in_stock:
+            # Its product's gap began with the bucket: what it cost is still what was last seen.
+            price = price._replace(close=last.price)
         yield OfferBucket(price, last.items_in_stock)
 
 

@@ -236,7 +236,7 @@ def _bucket_points(source: _Product | _Offer, known: Known, begin: int, end: int
             "state": price.state,
             **source.sums(prices, counts),
             "open": price.open,
-            "close": price.close,
+            "close": price.close if price.in_stock_us else None,
             "highest": price.highest,
             "mean": price.weighted / price.in_stock_us if price.in_stock_us else None,
             "in_stock_seconds": price.in_stock_us / SECOND,

@@ -70,6 +70,10 @@ class Tally:
         self._gap_us += us
         self.longest_gap_us = max(self.longest_gap_us, self._gap_us)
 
+    def cheaper_us(self, price: int) -> int:
+        """How long it was cheaper than this price; with buckets, as far as their means say."""
+        return sum(us for held, us in self._held.items() if held < price)
+
     def start(self, carried: Step | None, buckets: Sequence[Bucket], begin: int, length: int) -> None:
         """Take the price in force at `begin` from the buckets: that before them, unless the first says otherwise."""
         first = buckets[0] if buckets and buckets[0].at == begin else None
