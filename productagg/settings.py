@@ -264,6 +264,14 @@ OPTIONS = (
         default="8",
     ),
     Option(
+        "HISTORY_RAW_DAYS",
+        "history.raw_days",
+        _number(int, 31, 3660),
+        "31 to 3660",
+        "how long every step of the price histories is kept, in whole months; hours, days and weeks are kept for good",
+        default="90",
+    ),
+    Option(
         "LOG_FORMAT",
         "log.format",
         _one_of("text", "json"),
@@ -293,6 +301,7 @@ class Settings:
     sync_budget_seconds: int
     sync_max_requests_per_second: float | None
     sync_workers: int
+    history_raw_days: int
     log_format: Literal["text", "json"]
 
     @classmethod

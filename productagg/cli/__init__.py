@@ -1,4 +1,4 @@
-"""The `productagg` command: one sync pass for cron, its state, users, the sample catalogue, the sandbox Offers service.
+"""The `productagg` command: a pass for cron, its state, price histories, users, sample products, the sandbox service.
 
 A module per command, imported when it is called: cron starts one every minute, and most of that time is imports.
 """
@@ -13,6 +13,7 @@ import click
 _COMMANDS = {
     "sync": "productagg.cli.sync",
     "status": "productagg.cli.status",
+    "history": "productagg.cli.history",
     "user": "productagg.cli.user",
     "sample": "productagg.cli.sample",
     "sandbox": "productagg.sandbox.command",

@@ -2,9 +2,7 @@
 
 import logging
 import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -15,6 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from productagg import catalog
 from productagg.cli.configured import CannotRun, config_uri, writing
+from productagg.cli.progress import progress_bar
 from productagg.db import is_out_of_reach
 from productagg.settings import Settings
 from productagg.sync import Report, Synchronizer
@@ -107,40 +106,13 @@ def _pass(settings: Settings, sessions: sessionmaker[Session], products: Sequenc
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: synchronizer.interrupt())
         try:
-            with _progress_bar() as progress:
+            with progress_bar(" products") as progress:
                 return synchronizer.run(products=products or None, everything=everything, progress=progress)
         except Exception as error:
             if is_out_of_reach(error):
                 raise
             log.exception("the pass crashed")
             raise SystemExit(2) from None
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None] | None]:
-    """What to tell the progress: (products done, products in all). None where there is no terminal to show it on."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    # Imported here: cron has no use for them, and would wait for them.
-    from tqdm import tqdm
-    from tqdm.contrib import DummyTqdmFile
-
-    root = logging.getLogger()
-    handlers = [each for each in root.handlers if isinstance(each, logging.StreamHandler) and each.stream is sys.stderr]
-    with tqdm(total=0, unit=" products", file=sys.stderr, dynamic_ncols=True) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        for each in handlers:
-            each.setStream(DummyTqdmFile(sys.stderr))  # log lines go above the bar
-        try:
-            yield show
-        finally:
-            for each in handlers:
-                each.setStream(sys.stderr)
 
 
 def _json(report: Report) -> bytes:

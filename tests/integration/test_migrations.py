@@ -18,10 +18,17 @@ from productagg.db import SchemaError, check_schema
 from productagg.models import (
     SCHEMA_REVISION,
     Base,
+    HistoryProgress,
     Offer,
     OfferPrice,
+    OfferPriceDaily,
+    OfferPriceHourly,
     Product,
     ProductPrice,
+    ProductPriceDaily,
+    ProductPriceHourly,
+    ProductPriceWeekly,
+    ProductSummary,
     ProductSync,
     SyncRun,
     User,
@@ -185,6 +192,19 @@ def test_a_migration_waits_for_another_one_longer_than_for_a_tables_lock(blank_d
 OFFER = {"id": uuid4(), "price": 1, "items_in_stock": 1, "first_seen_at": LONG_AGO, "changed_at": LONG_AGO}
 LINE = {"offer_id": uuid4(), "observed_at": LONG_AGO, "price": 1, "items_in_stock": 1}
 SUMMARY = {"observed_at": LONG_AGO, "lowest": 1, "average": 1, "offers": 1, "items_in_stock": 1, "observed": True}
+GAP = {**SUMMARY, "lowest": None, "average": None, "offers": 0, "items_in_stock": 0, "observed": False}
+_DURATIONS = {"at": LONG_AGO, "state": "sold_out", "in_stock_us": 0, "observed_us": 1}
+_PRICES = {"open": None, "close": None, "lowest": None, "highest": None, "mean": 0, "remainder": 0, "changes": 0}
+PRODUCT_BUCKET = {
+    **_DURATIONS,
+    **_PRICES,
+    **{f"average_{name}": value for name, value in _PRICES.items()},
+    "offers": 0,
+    "items_in_stock": 0,
+}
+OFFER_BUCKET = {**_DURATIONS, **_PRICES, "offer_id": uuid4(), "items_in_stock": 0}
+PROGRESS = {"id": 1, "rolled_until": LONG_AGO, "raw_from": None, "generation": 0}
+NEWEST = {"observed_at": LONG_AGO, "lowest": None, "average": None, "offers": 0, "items_in_stock": 0}
 SYNC = {"registration": "pending", "next_sync_at": LONG_AGO, "failures": 0}
 PRODUCT = {"name": "Toaster", "description": "", "version": 1, "created_at": LONG_AGO, "updated_at": LONG_AGO}
 USER = {"id": uuid4(), "username": "u", "password_hash": "", "role": "admin", "disabled": False, "token_generation": 1}
@@ -202,6 +222,15 @@ WRONG: list[tuple[type[Base], dict[str, Any], dict[str, Any]]] = [
     (ProductPrice, SUMMARY, {"offers": 0}),
     (ProductPrice, SUMMARY, {"lowest": None}),
     (ProductPrice, SUMMARY, {"average": None}),
+    (ProductPrice, GAP, {"items_in_stock": 1}),
+    (ProductPrice, GAP, {"observed": None}),
+    (ProductPrice, SUMMARY, {"observed": False}),
+    (ProductPriceHourly, PRODUCT_BUCKET, {"state": "unknown"}),
+    (ProductPriceDaily, PRODUCT_BUCKET, {"state": "unknown"}),
+    (ProductPriceWeekly, PRODUCT_BUCKET, {"state": "unknown"}),
+    (OfferPriceHourly, OFFER_BUCKET, {"state": "unknown"}),
+    (OfferPriceDaily, OFFER_BUCKET, {"state": "unknown"}),
+    (HistoryProgress, PROGRESS, {"id": 2}),
     (ProductSync, SYNC, {"registration": "unknown"}),
     (ProductSync, SYNC, {"failures": -1}),
     (Product, PRODUCT, {"name": ""}),
@@ -220,7 +249,7 @@ def prepared(database, model, row):
         connection.execute(delete(ProductSync))
     if model is Product:
         return {"id": uuid4(), **row}
-    return row if model is User else {"product_id": product_id, **row}
+    return row if model in (User, HistoryProgress) else {"product_id": product_id, **row}
 
 
 @pytest.mark.parametrize(
@@ -241,6 +270,14 @@ def test_the_database_refuses_what_makes_no_sense(database, model, row, wrong):
         (Offer, OFFER),
         (OfferPrice, LINE),
         (ProductPrice, SUMMARY),
+        (ProductPrice, GAP),
+        (ProductPriceHourly, PRODUCT_BUCKET),
+        (ProductPriceDaily, PRODUCT_BUCKET),
+        (ProductPriceWeekly, PRODUCT_BUCKET),
+        (OfferPriceHourly, OFFER_BUCKET),
+        (OfferPriceDaily, OFFER_BUCKET),
+        (ProductSummary, NEWEST),
+        (HistoryProgress, PROGRESS),
         (ProductSync, SYNC),
         (Product, PRODUCT),
         (User, USER),
@@ -253,15 +290,28 @@ def test_the_database_takes_what_makes_sense(database, model, row):
         connection.execute(insert(model).values(**row))
 
 
+OF_A_PRODUCT: dict[type[Base], dict[str, Any]] = {
+    Offer: OFFER,
+    OfferPrice: LINE,
+    ProductPrice: SUMMARY,
+    ProductPriceHourly: PRODUCT_BUCKET,
+    ProductPriceDaily: PRODUCT_BUCKET,
+    ProductPriceWeekly: PRODUCT_BUCKET,
+    OfferPriceHourly: OFFER_BUCKET,
+    OfferPriceDaily: OFFER_BUCKET,
+    ProductSummary: NEWEST,
+}
+
+
 def test_whatever_belongs_to_a_product_goes_with_it(database):
     doomed, kept = make_products(database, 2)
     with database.writer.begin() as connection:
         for product_id in (doomed, kept):
-            for model, row in ((Offer, OFFER), (OfferPrice, LINE), (ProductPrice, SUMMARY)):
+            for model, row in OF_A_PRODUCT.items():
                 connection.execute(insert(model).values(product_id=product_id, **row))
 
     with database.sessions.begin() as session:
         catalog.remove(session, doomed)
 
-    for dependent in (Offer, OfferPrice, ProductPrice, ProductSync):
+    for dependent in (*OF_A_PRODUCT, ProductSync):
         assert [row.product_id for row in rows(database, dependent)] == [kept]

@@ -52,6 +52,7 @@ class TestWhereAValueComesFrom:
             sync_budget_seconds=55,
             sync_max_requests_per_second=None,
             sync_workers=8,
+            history_raw_days=90,
             log_format="text",
         )
 
@@ -70,6 +71,7 @@ class TestWhereAValueComesFrom:
         ("SYNC_BUDGET_SECONDS", "1", "86400"),
         ("SYNC_MAX_REQUESTS_PER_SECOND", "0.01", "100000"),
         ("SYNC_WORKERS", "1", "64"),
+        ("HISTORY_RAW_DAYS", "31", "3660"),
         ("LOG_FORMAT", "json", "text"),
     )
 
@@ -147,6 +149,8 @@ class TestAWrongValue:
             ("SYNC_WORKERS", "0", "is out of range"),
             ("SYNC_WORKERS", "65", "is out of range"),
             ("SYNC_WORKERS", "eight", "is not a whole number"),
+            ("HISTORY_RAW_DAYS", "30", "is out of range"),
+            ("HISTORY_RAW_DAYS", "3661", "is out of range"),
             ("LOG_FORMAT", "xml", "is not one of the allowed values"),
         ],
     )
@@ -274,6 +278,7 @@ class TestTheIniFilesOfTheRepository:
             sync_budget_seconds=55,
             sync_max_requests_per_second=None,
             sync_workers=8,
+            history_raw_days=90,
             log_format="text",
         )
 

@@ -1,0 +1,160 @@
+"""The raw histories as lines that history/importing.py takes: what `productagg history export` writes.
+
+Takes a connection that only reads, and holds no more than a few thousand lines at a time, however long a history is.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Uuid, case, cast, literal, null, select, union_all
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.selectable import CompoundSelect
+
+from productagg.history.asof import offers_at
+from productagg.history.known import Known
+from productagg.history.lines import Line
+from productagg.history.steps import INSTANT, microseconds, moment
+from productagg.models import HistoryProgress, OfferPrice, Product, ProductPrice, ProductSync
+
+_BATCH = 1000
+
+
+class _Product(NamedTuple):
+    id: UUID
+    last_synced_at: datetime | None
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """All that is read within is of one moment, and nothing of it is dropped meanwhile. No writer waits for that."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN")
+        try:
+            yield
+        finally:
+            connection.exec_driver_sql("ROLLBACK")
+        return
+    connection.execution_options(isolation_level="REPEATABLE READ")
+    with connection.begin():
+        # Before the first look: a partition that is dropped is gone from every snapshot.
+        connection.exec_driver_sql("LOCK TABLE offer_prices, product_prices IN ACCESS SHARE MODE")
+        yield
+
+
+def export(
+    connection: Connection,
+    product_ids: Collection[UUID] = (),
+    begin: datetime | None = None,
+    end: datetime | None = None,
+) -> Iterator[Line]:
+    """The raw rows of [begin, end) of these products, or of all, product by product, in the order of time.
+
+    What was in force at the begin (of what is kept raw, if that is later) comes first, as of that time. Last comes from
+    when on nothing is known any more, so that wherever the lines are imported, nobody takes the last price for one that
+    lasted.
+    """
+    progress = connection.execute(select(HistoryProgress.rolled_until, HistoryProgress.raw_from)).one_or_none()
+    rolled_until, raw_from = (microseconds(time) if time else 0 for time in progress or (None, None))
+    first = max(microseconds(begin) if begin else 0, raw_from)
+    now = microseconds(datetime.now(UTC))
+    for product in _products(connection, product_ids):
+        known = Known(product.id, now, None, rolled_until, raw_from)
+        limits = [end] if end else []
+        if product.last_synced_at is not None:
+            limits.append(product.last_synced_at + INSTANT)
+        yield from _lines(connection, known, first, microseconds(min(limits)) if limits else None)
+
+
+def _products(connection: Connection, product_ids: Collection[UUID]) -> Iterator[_Product]:
+    query = (
+        select(Product.id, ProductSync.last_synced_at)
+        .outerjoin(ProductSync, ProductSync.product_id == Product.id)
+        .order_by(Product.id)
+        .limit(_BATCH)
+    )
+    if product_ids:
+        query = query.where(Product.id.in_(product_ids))
+    found = connection.execute(query).all()
+    while found:
+        yield from (_Product(*row) for row in found)
+        found = connection.execute(query.where(Product.id > found[-1].id)).all()
+
+
+def _lines(connection: Connection, known: Known, begin: int, end: int | None) -> Iterator[Line]:
+    """One product's lines of [begin, end); begin 0 is that of its history."""
+    if end is not None and end <= begin:
+        return
+    product_id = known.product_id
+    observed = False
+    if begin:
+        for line in _in_force(connection, known, begin):
+            observed = not line.is_gap
+            yield line
+    rows = connection.execute(_rows(product_id, begin, end), execution_options={"yield_per": _BATCH})
+    for time, changes in groupby(rows, itemgetter(0)):
+        at = microseconds(time)
+        offers = 0
+        for _, of_product, offer_id, price, items in changes:
+            if of_product:
+                observed = items is not None
+            else:
+                offers += 1
+                yield Line(product_id, offer_id, at, price, items)
+        if not observed:  # not even if offers were closed then, as an import does at its end
+            yield Line(product_id, None, at, None, None)
+        elif not offers:
+            yield Line(product_id, None, at, None, 0)
+    if observed and end is not None:
+        yield Line(product_id, None, end, None, None)
+
+
+def _in_force(connection: Connection, known: Known, at: int) -> Iterator[Line]:
+    """How a product stood, with what happened at that very time, as lines of that time."""
+    found = offers_at(connection, known, moment(at))
+    for offer in sorted(found.offers, key=attrgetter("id")):
+        yield Line(known.product_id, offer.id, at, offer.price, offer.items_in_stock)
+    if found.state == "not_observed":
+        yield Line(known.product_id, None, at, None, None)
+    elif not found.offers:
+        yield Line(known.product_id, None, at, None, 0)
+
+
+def _rows(product_id: UUID, begin: int, end: int | None) -> CompoundSelect[Any]:
+    """What happened after `begin`. A product's row has 0 items where it was observed, else NULL, like a line of it."""
+    offer, product = OfferPrice, ProductPrice
+    offers = select(
+        offer.observed_at.label("at"),
+        literal(value=False).label("of_product"),
+        offer.offer_id.label("offer_id"),
+        offer.price,
+        offer.items_in_stock,
+    )
+    products = select(
+        product.observed_at,
+        literal(value=True),
+        cast(null(), Uuid),
+        cast(null(), BigInteger),
+        case((product.observed, cast(0, BigInteger))),
+    )
+    of_offers = _within(offer.product_id, offer.observed_at, product_id, begin, end)
+    of_products = _within(product.product_id, product.observed_at, product_id, begin, end)
+    return union_all(offers.where(*of_offers), products.where(*of_products)).order_by("at", "of_product", "offer_id")
+
+
+def _within(
+    key: InstrumentedAttribute[UUID],
+    time: InstrumentedAttribute[datetime],
+    product_id: UUID,
+    begin: int,
+    end: int | None,
+) -> Iterator[ColumnElement[bool]]:
+    yield key == product_id
+    if begin:
+        yield time > moment(begin)
+    if end is not None:
+        yield time < moment(end)

@@ -1,0 +1,118 @@
+"""PostgreSQL's monthly partitions of the raw histories: made ahead, and dropped with all that is in them.
+
+For compaction only. Each function is one short transaction for each table and month. Locks are taken in the order in
+which everybody takes them (products, then histories), and waited for no longer than a moment: what is not had is left
+to the next run.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+TABLES = ("offer_prices", "product_prices")
+
+_MONTHS_AHEAD = 2
+# Who waits for a table's lock makes all others wait that come after it.
+_LOCK_TIMEOUT = "2s"
+_ATTEMPTS = 5
+
+
+class Locked(Exception):
+    """A history is in use all the time, so that its partitions cannot be changed."""
+
+
+def month_of(time: datetime, later: int = 0) -> datetime:
+    """The beginning of the UTC month that a time lies in, or of one so many months later."""
+    time = time.astimezone(UTC)
+    months = time.year * 12 + time.month - 1 + later
+    return datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
+
+
+def prepare(sessions: sessionmaker[Session], now: datetime, oldest: datetime) -> int:
+    """See that this month and the next two have partitions, and what lies in the default ones since `oldest`.
+
+    Rows that a month has in a default partition move to its own. Returns how many partitions were made.
+    """
+    made = 0
+    for table in TABLES:
+        with sessions() as session:
+            missing = {month_of(now, later) for later in range(_MONTHS_AHEAD + 1)}
+            missing |= _months_in_default(session, table, oldest, month_of(now, _MONTHS_AHEAD + 1))
+            missing -= dict(_partitions(session, table)).keys()
+        for month in sorted(missing):
+            made += _patiently(sessions, partial(_make, table=table, month=month))
+    return made
+
+
+def drop(sessions: sessionmaker[Session], before: datetime) -> int:
+    """Drop the partitions that lie before the beginning of a month. Returns how many."""
+    dropped = 0
+    for table in TABLES:
+        with sessions() as session:
+            old = [name for month, name in _partitions(session, table) if month < month_of(before)]
+        for name in old:
+            dropped += _patiently(sessions, partial(_drop, name=name))
+    return dropped
+
+
+def _partitions(session: Session, table: str) -> Iterator[tuple[datetime, str]]:
+    """The months that have one, with its name."""
+    query = text(
+        "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = to_regclass(:table)"
+    )
+    for name in session.scalars(query, {"table": table}).all():
+        found = re.fullmatch(rf"{table}_(\d{{4}})_(\d\d)", name)
+        if found:
+            yield datetime(int(found[1]), int(found[2]), 1, tzinfo=UTC), name
+
+
+def _months_in_default(session: Session, table: str, begin: datetime, end: datetime) -> set[datetime]:
+    query = text(
+        f"SELECT DISTINCT date_trunc('month', observed_at) FROM {table}_default"  # noqa: S608
+        " WHERE observed_at >= :begin AND observed_at < :end"
+    )
+    return {month_of(month) for month in session.scalars(query, {"begin": begin, "end": end})}
+
+
+def _make(session: Session, table: str, month: datetime) -> bool:
+    name, following = f"{table}_{month:%Y_%m}", month_of(month, 1)
+    # Attaching a partition locks all three, and in the default one nothing may come in between.
+    session.execute(text("LOCK TABLE products IN SHARE ROW EXCLUSIVE MODE"))
+    session.execute(text(f"LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE"))
+    session.execute(text(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE"))
+    if session.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is not None:
+        return False  # somebody else was faster
+    which = f"{table}_default WHERE observed_at >= '{month}' AND observed_at < '{following}'"
+    session.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)"))
+    session.execute(text(f"WITH moved AS (DELETE FROM {which} RETURNING *) INSERT INTO {name} SELECT * FROM moved"))  # noqa: S608
+    window = f"FOR VALUES FROM ('{month}') TO ('{following}')"
+    session.execute(text(f"ALTER TABLE {table} ATTACH PARTITION {name} {window}"))
+    return True
+
+
+def _drop(session: Session, name: str) -> bool:
+    session.execute(text(f"DROP TABLE IF EXISTS {name}"))
+    return True
+
+
+def _patiently(sessions: sessionmaker[Session], act: Callable[[Session], bool]) -> bool:
+    """One transaction that waits for locks only shortly, and tries again a few times."""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(attempt)
+        try:
+            with sessions.begin() as session:
+                session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+                # A month's rows, if they are to be moved, may take longer than any other statement may.
+                session.execute(text("SET LOCAL statement_timeout = 0"))
+                return act(session)
+        except OperationalError as error:
+            if getattr(error.orig, "pgcode", None) != "55P03":  # lock_not_available
+                raise
+    raise Locked("the price histories are in use all the time: their partitions stay as they are until the next run")

@@ -1,0 +1,142 @@
+"""The lines of a file that is to be imported: each checked, and all in order, before anything of it is written.
+
+They are kept in a temporary database on disk, so that a file may be of any length and in any order. For
+history/importing.py; what is wrong with a file is told here, what it means is decided there.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from itertools import islice
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from productagg.history.lines import Bad, Line
+from productagg.history.steps import DAY, bucket_start, microseconds, moment
+from productagg.models import Product
+
+MOST_REPORTED = 50
+_CHUNK = 1000
+
+
+class BadFile(Exception):
+    """Lines of the file will not do: the first ones with their numbers and reasons, and how many more there are."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[int, str]] = []
+        self.more = 0
+
+    def add(self, number: int, reason: object) -> None:
+        if len(self.lines) < MOST_REPORTED:
+            self.lines.append((number, str(reason)))
+        else:
+            self.more += 1
+
+
+class StagedProduct(NamedTuple):
+    """A product of the file: how many lines it has, and when its own history begins."""
+
+    id: UUID
+    lines: int
+    own_from: int
+
+
+class Staged(AbstractContextManager["Staged"]):
+    """The lines of a file, product by product, each product's by time."""
+
+    def __init__(self) -> None:
+        # Without a name, SQLite makes a file where temporary files are, and removes it with the connection.
+        self._database = sqlite3.connect("", isolation_level=None)
+        for pragma in ("journal_mode = OFF", "synchronous = OFF"):
+            self._database.execute(f"PRAGMA {pragma}")
+        self._database.execute(
+            "CREATE TABLE line (product_id, at, offer_id, price, items, number,"
+            " PRIMARY KEY (product_id, at, offer_id)) WITHOUT ROWID"
+        )
+        self.own_from: dict[UUID, int] = {}
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def add(self, number: int, line: Line) -> int | None:
+        """Keep a line; the number of the line that says something of the same offer and time, if there was one."""
+        offer_id = line.offer_id.bytes if line.offer_id else b""
+        key = (line.product_id.bytes, line.at, offer_id)
+        row = (*key, line.price, line.items_in_stock, number)
+        added = self._database.execute("INSERT INTO line VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
+        if added.rowcount:
+            return None
+        query = "SELECT number FROM line WHERE (product_id, at, offer_id) = (?, ?, ?)"
+        return int(self._database.execute(query, key).fetchone()[0])
+
+    def products(self) -> list[StagedProduct]:
+        """In the order of their ids."""
+        found = self._database.execute("SELECT product_id, count(*) FROM line GROUP BY product_id ORDER BY product_id")
+        return [StagedProduct(id_ := UUID(bytes=value), lines, self.own_from[id_]) for value, lines in found]
+
+    def lines(self, product_id: UUID) -> Iterator[Line]:
+        """A product's lines, by time."""
+        query = "SELECT offer_id, at, price, items FROM line WHERE product_id = ? ORDER BY at, offer_id"
+        ids: dict[bytes, UUID | None] = {b"": None}
+        for value, at, price, items in self._database.execute(query, (product_id.bytes,)):
+            if value not in ids:
+                ids[value] = UUID(bytes=value)
+            yield Line(product_id, ids[value], at, price, items)
+
+
+def stage(
+    staged: Staged, numbered: Iterable[tuple[int, Line | Bad]], sessions: sessionmaker[Session], now: datetime
+) -> None:
+    """Check all lines and keep them. Raises BadFile if there is anything wrong with any of them.
+
+    Lies in the database only for a moment at a time: whoever sends the lines may take long.
+    """
+    bad = BadFile()
+    own_from: dict[UUID, int | None] = {}
+    numbered = iter(numbered)
+    read = 0
+    while chunk := list(islice(numbered, _CHUNK)):
+        read += len(chunk)
+        unseen = {line.product_id for _, line in chunk if isinstance(line, Line)} - own_from.keys()
+        if unseen:
+            own_from.update(dict.fromkeys(unseen))
+            with sessions.begin() as session:
+                own_from.update(own_histories(session, unseen))
+        for number, line in chunk:
+            if isinstance(line, Bad):
+                bad.add(number, line)
+                continue
+            reason = _objection(line, own_from[line.product_id], now)
+            if reason is None and (same := staged.add(number, line)) is not None:
+                reason = f"it is about the same offer and time as line {same}"
+            if reason is not None:
+                bad.add(number, reason)
+    if not read:
+        bad.add(1, "there are no lines in the file")
+    if bad.lines:
+        raise bad
+    staged.own_from = {id_: since for id_, since in own_from.items() if since is not None}
+
+
+def own_histories(session: Session, product_ids: Collection[UUID]) -> dict[UUID, int]:
+    """When the products' own histories begin: with the UTC day on which they were created."""
+    found = session.execute(select(Product.id, Product.created_at).where(Product.id.in_(product_ids)))
+    return {id_: bucket_start(microseconds(created_at), DAY) for id_, created_at in found}
+
+
+def _objection(line: Line, own_from: int | None, now: datetime) -> str | None:
+    if own_from is None:
+        return f"there is no product {line.product_id}"
+    if line.at > microseconds(now):
+        return f"{_time(line.at)} is in the future"
+    if line.at >= own_from:
+        return f"{_time(line.at)} is not before {_time(own_from)}, the day on which the product was created"
+    return None
+
+
+def _time(at: int) -> str:
+    return f"{moment(at).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

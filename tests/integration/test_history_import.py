@@ -1,0 +1,391 @@
+"""Imported histories are as if they had been observed, before the own history; and all or nothing is imported."""
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from productagg import catalog
+from productagg.history import importing
+from productagg.history.asof import offers_at
+from productagg.history.importing import Refused, import_
+from productagg.history.known import known
+from productagg.history.lines import LARGEST
+from productagg.history.staging import Staged, stage
+from productagg.history.verification import differences, rolled_up_days
+from productagg.models import (
+    HistoryProgress,
+    Offer,
+    OfferPrice,
+    OfferPriceDaily,
+    ProductSummary,
+)
+from tests.factories import LONG_AGO, make_product, make_products, rows
+from tests.integration.conftest import before_statement, crash, only_postgresql
+from tests.integration.transfers import (
+    HISTORY,
+    LAST,
+    START,
+    TABLES,
+    A,
+    B,
+    C,
+    after,
+    bring,
+    collected,
+    everything,
+    line,
+    observe,
+    of_offer,
+    of_product,
+    roll_up_to,
+)
+
+
+@pytest.fixture
+def product(database):
+    return make_product(database)
+
+
+def test_lines_become_the_steps_that_observing_them_would_have_left(database, product):
+    bring(
+        database,
+        [
+            line(product, A, after(), 100, 2),
+            line(product, B, after(), 201, 3),
+            line(product, A, after(hours=1), 100, 0),
+            line(product, B, after(hours=2), 201, 0),
+            line(product, A, after(hours=3), 90, 1),
+        ],
+    )
+
+    assert of_offer(database, product, A) == [
+        (after(), 100, 2),
+        (after(hours=1), 100, 0),
+        (after(hours=3), 90, 1),
+        (LAST, 90, 0),
+    ]
+    assert of_offer(database, product, B) == [(after(), 201, 3), (after(hours=2), 201, 0)]
+    assert of_product(database, product) == [
+        (after(), 100, 151, 2, 5, True),
+        (after(hours=1), 201, 201, 1, 3, True),
+        (after(hours=2), None, None, 0, 0, True),
+        (after(hours=3), 90, 90, 1, 1, True),
+        (LAST, None, None, 0, 0, False),
+    ]
+
+
+def test_the_order_of_the_lines_does_not_matter(database):
+    one, other = make_products(database, 2)
+    lines = [(A, after(minutes=number % 50), number, number % 3) for number in range(0, 150, 7)]
+    shuffled = Random(1).sample(
+        [line(one, *each) for each in lines] + [line(other, *each) for each in lines], len(lines) * 2
+    )
+
+    bring(database, shuffled)
+
+    assert of_product(database, one) == of_product(database, other)
+    assert of_offer(database, one, A) == of_offer(database, other, A)
+    assert len(of_offer(database, one, A)) > 10
+
+
+def test_what_a_line_says_again_is_no_step(database, product):
+    bring(database, [line(product, A, after(hours=number), 100, 2) for number in range(10)])
+
+    assert of_offer(database, product, A) == [(after(), 100, 2), (LAST, 100, 0)]
+    assert len(of_product(database, product)) == 2
+
+
+def test_a_change_that_the_product_does_not_show_is_a_step_of_its_offer_only(database, product):
+    bring(database, [line(product, A, after(), 100, 0), line(product, A, after(hours=1), 90, 0)])
+
+    assert of_offer(database, product, A) == [(after(), 100, 0), (after(hours=1), 90, 0)]
+    assert [step[0] for step in of_product(database, product)] == [after(), LAST]
+
+
+def test_after_a_gap_all_offers_are_as_they_were_but_for_what_the_lines_say(database, product):
+    bring(
+        database,
+        [
+            line(product, A, after(), 100, 2),
+            line(product, B, after(), 200, 2),
+            line(product, None, after(hours=1)),
+            line(product, None, after(hours=2)),
+            line(product, A, after(hours=3), 150, 2),
+        ],
+    )
+
+    assert of_product(database, product) == [
+        (after(), 100, 150, 2, 4, True),
+        (after(hours=1), None, None, 0, 0, False),
+        (after(hours=3), 150, 175, 2, 4, True),
+        (LAST, None, None, 0, 0, False),
+    ]
+
+
+def test_a_gap_may_end_without_a_change(database, product):
+    bring(
+        database,
+        [
+            line(product, A, after(), 100, 2),
+            line(product, None, after(hours=1)),
+            line(product, None, after(hours=2), None, 0),
+        ],
+    )
+
+    assert [step[::5] for step in of_product(database, product)] == [
+        (after(), True),
+        (after(hours=1), False),
+        (after(hours=2), True),
+        (LAST, False),
+    ]
+    assert of_offer(database, product, A) == [(after(), 100, 2), (LAST, 100, 0)]
+
+
+def test_at_the_time_of_a_gap_lines_say_how_offers_were_last_known(database, product):
+    bring(
+        database,
+        [
+            line(product, A, after(), 100, 2),
+            line(product, None, after()),
+            line(product, B, after(hours=1), 50, 1),
+        ],
+    )
+
+    assert of_product(database, product)[:2] == [
+        (after(), None, None, 0, 0, False),
+        (after(hours=1), 50, 75, 2, 3, True),
+    ]
+
+
+def test_the_last_instant_is_never_observed(database, product):
+    bring(database, [line(product, A, after(), 100, 2), line(product, B, LAST, 90, 1)])
+
+    assert of_product(database, product)[-1] == (LAST, None, None, 0, 0, False)
+    assert of_offer(database, product, B) == [(LAST, 90, 0)]
+
+
+def test_nothing_is_carried_into_the_own_history(database, product):
+    observe(database, product, LONG_AGO + timedelta(hours=1), {B: (70, 1)})
+
+    bring(database, [line(product, A, after(), 100, 2), line(product, B, after(), 90, 3)])
+
+    with database.reader.connect() as connection:
+        what = known(connection, product, timedelta(days=9999), LONG_AGO + timedelta(days=1))
+        assert what is not None
+        before, later = (offers_at(connection, what, LONG_AGO + timedelta(hours=hours)) for hours in (0, 1))
+    assert (before.state, before.offers) == ("not_observed", [])
+    assert (later.state, [each.id for each in later.offers]) == ("observed", [B])
+
+
+def test_an_imported_offer_is_one_that_is_closed_and_an_observed_one_stays_as_it_is(database, product):
+    observe(database, product, LONG_AGO + timedelta(hours=1), {B: (70, 1)})
+    [observed] = rows(database, Offer)
+
+    bring(database, [line(product, A, after(), 100, 2), line(product, B, after(), 90, 3)])
+
+    assert rows(database, Offer) == [(product, A, 100, 0, after(), LAST, LAST), observed]
+
+
+def test_the_newest_price_is_still_that_of_the_own_history(database, product):
+    observe(database, product, LONG_AGO + timedelta(hours=1), {B: (70, 1)})
+    before = rows(database, ProductSummary)
+
+    bring(database, [line(product, A, after(), 100, 2)])
+
+    assert rows(database, ProductSummary) == before != []
+
+
+def test_the_largest_numbers_stay_exact(database, product):
+    bring(database, [line(product, A, after(), LARGEST, 1), line(product, B, after(), LARGEST - 1, LARGEST - 1)])
+
+    assert of_product(database, product)[0] == (after(), LARGEST - 1, LARGEST, 2, LARGEST, True)
+    assert of_offer(database, product, A)[0] == (after(), LARGEST, 1)
+
+
+def test_more_items_than_can_be_counted_are_refused(database, product):
+    with pytest.raises(Refused, match="more items than can be counted"):
+        bring(database, [line(product, A, after(), 1, LARGEST), line(product, B, after(), 1, 1)])
+
+    assert not any(everything(database).values())
+
+
+@pytest.mark.parametrize(
+    ("rolled_until", "raw_from"),
+    [
+        (LONG_AGO, None),
+        (LONG_AGO + timedelta(days=9), LONG_AGO + timedelta(days=5)),
+        (datetime(2019, 10, 31, tzinfo=UTC), None),
+        (datetime(2019, 10, 31, tzinfo=UTC), datetime(2019, 10, 20, tzinfo=UTC)),
+        (datetime(2019, 10, 31, tzinfo=UTC), datetime(2019, 10, 31, tzinfo=UTC)),
+    ],
+)
+def test_where_histories_are_rolled_up_an_import_is_as_if_it_had_been_there_before(
+    database, product, rolled_until, raw_from
+):
+    # Given what rolling up afterwards comes to
+    bring(database, collected(product))
+    roll_up_to(database, rolled_until, raw_from)
+    expected = everything(database)
+    assert all(found for name, found in expected.items() if name not in ("offer_prices", "product_prices"))
+    with database.writer.begin() as connection:
+        for table in TABLES:
+            connection.execute(table.delete())
+
+    bring(database, collected(product))
+
+    assert everything(database) == expected
+    [progress] = rows(database, HistoryProgress)
+    assert (progress.rolled_until, progress.raw_from) == (rolled_until, raw_from)
+
+
+@pytest.mark.parametrize("raw_from", [None, datetime(2019, 11, 1, tzinfo=UTC), LONG_AGO])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_rollups_are_what_raw_rows_say_in_the_own_history_as_well(database, product, raw_from, replaced):
+    own = LONG_AGO + timedelta(hours=1)
+    observe(database, product, own, {B: (70, 1)})
+    observe(database, product, own + timedelta(days=1), {C: (70, 1)})
+    roll_up_to(database, LONG_AGO + timedelta(days=5), raw_from)
+
+    bring(database, collected(product))
+    if replaced:
+        roll_up_to(database, LONG_AGO + timedelta(days=5), raw_from)
+        bring(database, collected(product)[::2], replace=True)
+
+    with database.reader.connect() as connection:
+        assert list(differences(connection, *rolled_up_days(connection))) == []
+    roll_up_to(database, LONG_AGO + timedelta(days=5), raw_from)
+    with database.reader.connect() as connection:
+        assert list(differences(connection, *rolled_up_days(connection))) == []
+
+
+@pytest.mark.parametrize("rolled", [True, False])
+def test_whoever_is_rolling_up_is_told_that_there_is_more(database, product, rolled):
+    if rolled:
+        roll_up_to(database, LONG_AGO)
+
+    bring(database, [line(product, A, after(), 1, 1)])
+
+    [progress] = rows(database, HistoryProgress)
+    assert progress.generation == (8 if rolled else 1)
+
+
+def test_imported_history_is_not_touched_unless_it_is_to_be_replaced(database, product):
+    bring(database, [line(product, A, after(), 1, 1)])
+    before = everything(database)
+
+    with pytest.raises(Refused, match=f"there is imported history already, .* of product {product}"):
+        bring(database, [line(product, A, after(hours=1), 2, 2)])
+
+    assert everything(database) == before
+
+
+@pytest.mark.parametrize("raw_from", [None, LONG_AGO])
+def test_what_was_imported_is_replaced_and_nothing_else(database, raw_from):
+    replaced, other = make_products(database, 2)
+    own = LONG_AGO + timedelta(hours=1)
+    for product_id in (replaced, other):
+        observe(database, product_id, own, {B: (70, 1)})
+        bring(database, [line(product_id, A, after(), 1, 1), line(product_id, B, after(days=1), 1, 1)])
+    roll_up_to(database, LONG_AGO + timedelta(days=1), raw_from)
+    of_other = everything(database, [*HISTORY, Offer], product_id=other)
+
+    bring(database, [line(replaced, C, after(hours=2), 3, 3)], replace=True)
+
+    raw = rows(database, OfferPrice, product_id=replaced)
+    imported = [] if raw_from else [(C, after(hours=2), 3, 3), (C, LAST, 3, 0)]
+    assert sorted(row[1:] for row in raw) == sorted([(B, own, 70, 1), *imported])
+    days = rows(database, OfferPriceDaily, product_id=replaced)
+    assert [(row.offer_id, row.at) for row in days] == [  # the own ones are rolled up again
+        (C, datetime(2019, 10, 1, tzinfo=UTC)),
+        (C, datetime(2019, 12, 31, tzinfo=UTC)),
+    ]
+    assert {row.id for row in rows(database, Offer, product_id=replaced)} == {B, C}
+    assert everything(database, [*HISTORY, Offer], product_id=other) == of_other
+
+
+def test_to_replace_what_is_not_there_is_to_import(database, product):
+    bring(database, [line(product, A, after(), 1, 1)], replace=True)
+
+    assert len(of_offer(database, product, A)) == 2
+
+
+@pytest.mark.parametrize(
+    "table", ["offers", "product_prices", "offer_prices", "product_prices_hourly", "offer_prices_daily"]
+)
+def test_an_import_that_breaks_off_half_way_leaves_nothing(database, monkeypatch, table):
+    monkeypatch.setattr(importing, "_BATCH", 1)
+    product_ids = make_products(database, 3)
+    bring(database, [line(product_ids[0], A, after(), 1, 1)])
+    roll_up_to(database, LONG_AGO)
+    before = everything(database, [*HISTORY, Offer, HistoryProgress])
+    seen = []
+
+    def crash_at_the_second(statement):
+        seen.append(statement)
+        if len(seen) > 1:
+            crash(statement)
+
+    with (
+        before_statement(database.writer, f"INSERT INTO {table} ", crash_at_the_second),
+        pytest.raises(ZeroDivisionError),
+    ):
+        bring(database, [line(product_id, A, after(), 5, 5) for product_id in product_ids], replace=True)
+
+    assert everything(database, [*HISTORY, Offer, HistoryProgress]) == before
+
+
+def test_a_product_that_is_deleted_after_the_check_is_refused(database):
+    kept, deleted = make_products(database, 2)
+
+    with Staged() as staged:
+        numbered = [(1, line(kept, A, after(), 1, 1)), (2, line(deleted, A, after(), 1, 1))]
+        stage(staged, numbered, database.sessions, datetime.now(UTC))
+        with database.sessions.begin() as session:
+            catalog.remove(session, deleted)
+        with pytest.raises(Refused, match=f"somebody deleted product {deleted}"), database.sessions.begin() as session:
+            import_(session, staged)
+
+    assert not any(everything(database).values())
+
+
+def test_the_progress_counts_lines(database, monkeypatch):
+    monkeypatch.setattr(importing, "_BATCH", 3)
+    told = []
+
+    bring(
+        database,
+        [line(product_id, id_, after(), 1, 1) for product_id in make_products(database, 3) for id_ in (A, B)],
+        progress=lambda done, total: told.append((done, total)),
+    )
+
+    assert told == [(4, 6), (6, 6)]
+
+
+@only_postgresql
+def test_while_an_import_is_under_way_the_products_are_synced_and_not_deleted(database, product):
+    locks = {"KEY SHARE": "products", "UPDATE": "products", "SHARE": "history_progress"}
+    refused = []
+    roll_up_to(database, START.replace(hour=0))
+    with Staged() as staged, database.sessions.begin() as session:
+        stage(staged, [(1, line(product, A, after(), 1, 1))], database.sessions, datetime.now(UTC))
+        import_(session, staged)
+        for lock, table in locks.items():
+            try:
+                with database.writer.begin() as connection:
+                    connection.execute(text(f"SELECT id FROM {table} FOR {lock} NOWAIT"))
+            except OperationalError:
+                refused.append((lock, table))
+
+    assert refused == [("UPDATE", "products"), ("SHARE", "history_progress")]
+
+
+@only_postgresql
+def test_months_without_a_partition_are_taken_all_the_same(database, product):
+    bring(database, [line(product, A, datetime(1999, 5, 5, tzinfo=UTC), 1, 1)])
+
+    with database.reader.connect() as connection:
+        found = connection.scalars(text("SELECT DISTINCT tableoid::regclass::text FROM offer_prices")).all()
+    assert "offer_prices_default" in found

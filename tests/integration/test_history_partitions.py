@@ -1,0 +1,146 @@
+"""PostgreSQL: the monthly partitions are made ahead, take over what lies in the default one, and go as a whole."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from productagg import catalog
+from productagg.history import compaction, partitions
+from productagg.history.partitions import month_of
+from productagg.models import OfferPrice, ProductPrice
+from tests.factories import rows
+from tests.integration.shops import Shop, compact, day
+
+ONE, OTHER = UUID(int=1), UUID(int=2)
+LONG_AGO, MAY = datetime(2020, 1, 1, tzinfo=UTC), datetime(2026, 5, 11, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
+    monkeypatch.setattr(partitions, "_LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+
+
+def partitions_of(database, table):
+    """The names of a table's partitions, without the table's, and how many rows are in each."""
+    with database.reader.connect() as connection:
+        query = "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = to_regclass(:table)"
+        names = connection.scalars(text(query), {"table": table}).all()
+        return {
+            name.removeprefix(f"{table}_"): connection.scalar(text(f"SELECT count(*) FROM {name}"))
+            for name in sorted(names)
+        }
+
+
+@pytest.fixture
+def bare(postgresql):
+    """A database with no partitions but the default ones."""
+    with postgresql.writer.begin() as connection:
+        for table in partitions.TABLES:
+            for name in partitions_of(postgresql, table):
+                if name != "default":
+                    connection.execute(text(f"DROP TABLE {table}_{name}"))
+    return postgresql
+
+
+@pytest.mark.parametrize(
+    ("time", "later", "month"),
+    [
+        (datetime(2026, 5, 31, 23, 59, tzinfo=UTC), 0, datetime(2026, 5, 1, tzinfo=UTC)),
+        (datetime(2026, 12, 31, tzinfo=UTC), 0, datetime(2026, 12, 1, tzinfo=UTC)),
+        (datetime(2026, 11, 15, tzinfo=UTC), 2, datetime(2027, 1, 1, tzinfo=UTC)),
+        (datetime(2024, 2, 29, tzinfo=UTC), 1, datetime(2024, 3, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_month_begins_where_it_does_in_utc(time, later, month):
+    assert month_of(time, later) == month
+
+
+def test_this_month_and_the_next_two_have_partitions(bare):
+    made = partitions.prepare(bare.sessions, MAY, MAY)
+
+    assert made == 6
+    for table in partitions.TABLES:
+        assert partitions_of(bare, table) == {"2026_05": 0, "2026_06": 0, "2026_07": 0, "default": 0}
+    assert partitions.prepare(bare.sessions, MAY, MAY) == 0
+
+
+def test_rows_of_the_default_partition_move_to_their_months(bare):
+    shop = Shop(bare)
+    for number in (40, 70, 130):
+        shop.observe(day(number), {ONE: (number, 5)})
+    before = [rows(bare, OfferPrice), rows(bare, ProductPrice)]
+
+    partitions.prepare(bare.sessions, MAY, day(59))
+
+    assert [rows(bare, OfferPrice), rows(bare, ProductPrice)] == before
+    assert partitions_of(bare, "offer_prices") == {
+        "2026_03": 1,
+        "2026_05": 1,
+        "2026_06": 0,
+        "2026_07": 0,
+        "default": 1,  # what is older is not worth it
+    }
+
+
+def test_a_removed_product_takes_its_rows_along_from_a_month_that_was_made_later(bare):
+    shop = Shop(bare)
+    shop.observe(day(130), {ONE: (100, 5)})
+    partitions.prepare(bare.sessions, MAY, MAY)
+    shop.observe(day(130, 1), {ONE: (110, 5)})
+
+    with bare.sessions.begin() as session:
+        catalog.remove(session, shop.product_id)
+
+    assert rows(bare, OfferPrice) == rows(bare, ProductPrice) == []
+
+
+def test_a_compaction_drops_the_months_that_are_over_age_from_partitions_and_default(bare):
+    shop = Shop(bare)
+    for number in (0, 35, 70):
+        shop.observe(day(number), {ONE: (100 + number, 5)})
+    partitions.prepare(bare.sessions, day(20), day(0))
+    shop.keep(day(130))
+
+    compact(bare, day(130))
+
+    for table in partitions.TABLES:
+        assert partitions_of(bare, table)["default"] == 0
+        assert min(partitions_of(bare, table)) == "2026_02"
+    assert [row.observed_at for row in rows(bare, OfferPrice)] == [day(35), day(70)]
+
+
+class TestInUse:
+    @pytest.fixture
+    def shop(self, bare):
+        partitions.prepare(bare.sessions, day(0), day(0))
+        shop = Shop(bare)
+        shop.observe(day(0), {ONE: (100, 5)})
+        shop.observe(day(70), {ONE: (110, 5)})
+        shop.keep(day(130))
+        return shop
+
+    def test_a_history_that_is_read_all_the_time_keeps_its_partitions_until_the_next_run(self, bare, shop):
+        with bare.writer.connect() as reader:
+            reader.execute(text("SELECT count(*) FROM offer_prices"))
+            with pytest.raises(partitions.Locked, match="in use all the time"):
+                partitions.drop(bare.sessions, day(31))
+        assert "2026_01" in partitions_of(bare, "offer_prices")
+
+        compact(bare, day(130))
+
+        assert "2026_01" not in partitions_of(bare, "offer_prices")
+
+    def test_passes_and_removals_go_on_beside_a_new_month(self, bare, shop):
+        """What a pass and a removal have locked, in their order: they are waited for, and nothing is a deadlock."""
+        with bare.sessions.begin() as session:
+            catalog.create(session, "Lamp", "", MAY)
+            session.flush()
+            with pytest.raises(partitions.Locked):
+                partitions.prepare(bare.sessions, MAY, MAY)
+            session.execute(text("SELECT 1 FROM offer_prices LIMIT 1"))
+
+        assert partitions.prepare(bare.sessions, MAY, MAY) > 0

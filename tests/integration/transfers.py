@@ -1,0 +1,125 @@
+"""Brings histories in and takes them out as lines, and makes what the sync and compaction would have left."""
+
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from random import Random
+from uuid import UUID
+
+from sqlalchemy import delete, update
+
+from productagg.history.exporting import export, snapshot
+from productagg.history.importing import import_
+from productagg.history.lines import Line, header, read, write
+from productagg.history.rolling import ROLLUPS, batches, rollups_of, weeks
+from productagg.history.rolling import write as write_rollups
+from productagg.history.staging import Staged, stage
+from productagg.history.steps import INSTANT, microseconds
+from productagg.history.weekly import write_weeks
+from productagg.models import (
+    Base,
+    HistoryProgress,
+    Offer,
+    OfferPrice,
+    Product,
+    ProductPrice,
+    ProductPriceWeekly,
+    ProductSummary,
+    ProductSync,
+)
+from productagg.offers import Observation, State, apply, compare
+from tests.factories import LONG_AGO, rows
+
+# The products' own histories begin with LONG_AGO; the last instant before:
+LAST = LONG_AGO - INSTANT
+START = datetime(2019, 10, 1, 12, tzinfo=UTC)
+OLDEST = datetime(2019, 9, 1, tzinfo=UTC)
+A, B, C = (UUID(int=number) for number in (10, 11, 12))
+HISTORY: list[type[Base]] = [OfferPrice, ProductPrice, *ROLLUPS, ProductPriceWeekly]
+
+WRITTEN: list[type[Base]] = [*HISTORY, Offer, ProductSummary]
+TABLES = [Base.metadata.tables[model.__tablename__] for model in WRITTEN]
+
+
+def after(**time):
+    return START + timedelta(**time)
+
+
+def line(product_id, offer_id, at, price=None, items=None):
+    return Line(product_id, offer_id, microseconds(at), price, items)
+
+
+def bring(database, lines, *, replace=False, progress=None):
+    """Import the lines as a file."""
+    with Staged() as staged:
+        content = BytesIO(header("csv") + write(lines, "csv"))
+        stage(staged, read(content, "csv"), database.sessions, datetime.now(UTC))
+        with database.sessions.begin() as session:
+            import_(session, staged, replace=replace, progress=progress)
+
+
+def take(database, *product_ids, begin=None, end=None):
+    """Export as lines."""
+    with database.reader.connect() as connection, snapshot(connection):
+        return list(export(connection, product_ids, begin, end))
+
+
+def observe(database, product_id, at, offers, gap_from=None):
+    """What the sync does with a list of offers."""
+    with database.sessions.begin() as session:
+        sync = session.get_one(ProductSync, product_id)
+        states = {id_: State(*state) for id_, state in offers.items()}
+        first = sync.last_synced_at is None
+        apply(session, compare(session, [Observation(product_id, states, at, first, gap_from)]).values())
+        sync.last_synced_at = at
+
+
+def create_on(database, product_id, day):
+    """As if the product had been created on another day."""
+    with database.writer.begin() as connection:
+        connection.execute(update(Product).where(Product.id == product_id).values(created_at=day))
+
+
+def roll_up_to(database, rolled_until, raw_from=None):
+    """What compaction does with raw histories."""
+    since = max((row.rolled_until or OLDEST for row in rows(database, HistoryProgress)), default=OLDEST)
+    for begin, end in weeks(microseconds(since), microseconds(rolled_until)):
+        with database.sessions.begin() as session:
+            for batch in list(batches(session.connection(), begin, end)):
+                write_rollups(session, rollups_of(batch.pasts, begin))
+                write_weeks(session, batch.product_ids[0], batch.product_ids[-1], begin, end)
+    with database.sessions.begin() as session:
+        session.merge(HistoryProgress(id=1, rolled_until=rolled_until, raw_from=raw_from, generation=7))
+        if raw_from is not None:
+            for model in (OfferPrice, ProductPrice):
+                session.execute(delete(model).where(model.observed_at < raw_from))
+
+
+def of_product(database, product_id):
+    """The product's raw history: time, lowest, average, offers, items, observed."""
+    return [row[1:] for row in rows(database, ProductPrice, product_id=product_id)]
+
+
+def of_offer(database, product_id, offer_id):
+    """The offer's raw history: time, price, items."""
+    return [row[2:] for row in rows(database, OfferPrice, product_id=product_id, offer_id=offer_id)]
+
+
+def everything(database, models=HISTORY, **where):
+    return {model.__tablename__: rows(database, model, **where) for model in models}
+
+
+def collected(product_id, days=60):
+    """Lines over some days, with gaps at midnight and elsewhere, offers that come and go, and quiet days."""
+    random = Random(4)
+    lines = {}
+    for _ in range(300):
+        at = after(hours=random.randrange(days * 24))
+        match random.randrange(8):
+            case 0:
+                new = line(product_id, None, at.replace(hour=random.choice([0, 13])))
+            case 1:
+                new = line(product_id, random.choice([A, B, C]), at, random.randrange(100), 0)
+            case _:
+                new = line(product_id, random.choice([A, B, C]), at, random.randrange(100), random.randrange(3))
+        lines[new.offer_id, new.at] = new
+    return list(lines.values())
