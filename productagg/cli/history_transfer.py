@@ -59,7 +59,8 @@ def export_prices(
 ) -> None:
     """Write the price histories as lines that `import` takes.
 
-    It exports what is kept raw, the last HISTORY_RAW_DAYS days at least; older prices are kept as hours, days and weeks only.
+    It exports what is kept raw, the last HISTORY_RAW_DAYS days at least; older prices are kept as hours, days and weeks
+    only.
     A line is an offer's price and items in stock from a time on. Without an offer it is about the product: with nothing
     else, it was not observed from then on; with 0 items_in_stock it was again, and no offer had changed.
     """
