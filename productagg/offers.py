@@ -145,6 +145,51 @@ def listing(connection: Connection | Session, product_id: UUID, *, closed: bool 
     return connection.execute(query).mappings().all()
 
 
+@dataclass(frozen=True)
+class Purchase:
+    """So many units of one offer, `price` each in the upstream's unit."""
+
+    offer_id: UUID
+    price: int
+    quantity: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What `quantity` units cost: `cost` is the exact sum of `lines`, which hold `available_quantity` units.
+
+    Those are all that were asked for if it is `complete`, else all that are in stock. None in stock: no cost.
+    """
+
+    product_id: UUID
+    quantity: int
+    available_quantity: int
+    complete: bool
+    cost: int | None
+    lines: Sequence[Purchase]
+
+
+def cost(connection: Connection, product_id: UUID, quantity: int) -> Cost:
+    """What so many units of a product cost now: from the cheapest offer all it has, then from the next one.
+
+    Of equally dear offers, the one with the smaller id comes first.
+    """
+    query = (
+        select(Offer.id, Offer.price, Offer.items_in_stock)
+        .where(Offer.product_id == product_id, Offer.closed_at.is_(None), Offer.items_in_stock > 0)
+        .order_by(Offer.price, Offer.id)
+    )
+    lines = []
+    wanted = quantity
+    for id_, price, items in connection.execute(query):
+        lines.append(Purchase(id_, price, min(items, wanted)))
+        wanted -= lines[-1].quantity
+        if not wanted:
+            break
+    total = sum(line.price * line.quantity for line in lines) if lines else None
+    return Cost(product_id, quantity, quantity - wanted, not wanted, total, lines)
+
+
 def _open_offers(session: Session, product_ids: Sequence[UUID]) -> dict[UUID, dict[UUID, State]]:
     dialect = session.get_bind().dialect.name
     query = (

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from productagg.api import health, login, offers, problems, products, runs
+from productagg.api import health, history, login, movers, offers, problems, products, runs
 from productagg.api.service import dumps
 
 
@@ -15,7 +15,9 @@ def includeme(config: Any) -> None:
     config.add_renderer("json", lambda _info: _render)
     for services in (
         (products.products, products.product),
-        (offers.product_offers,),
+        (offers.product_offers, offers.offers_cost),
+        (history.product_prices, history.offer_prices, history.product_trend, history.product_verdict),
+        (movers.catalogue_movers,),
         (runs.sync_runs, runs.sync_run),
         (login.login,),
         (health.live, health.ready),

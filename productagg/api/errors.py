@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from productagg import catalog
 from productagg.db import is_out_of_reach
+from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
 from productagg.security import bearer_token
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,8 @@ def problem_view(error: Exception, request: Any) -> Response:
         problem = Problem("duplicate-name", f"There is a product named {str(error)!r} already.")
     elif isinstance(error, catalog.StaleVersion):
         problem = Problem("stale-version", "The product has changed since the version that If-Match names.")
+    elif isinstance(error, TooManyPoints | NotKept):
+        problem = _wrong_resolution(error)
     elif isinstance(error, URLDecodeError):
         problem = Problem("malformed-request", "The path is not UTF-8.")
     elif isinstance(error, HTTPForbidden):
@@ -104,6 +107,16 @@ def problem_view(error: Exception, request: Any) -> Response:
         log.error("unexpected error", exc_info=error)
         problem = Problem("internal-error", "Something unexpected happened; it has been logged with the request id.")
     return problem.response()
+
+
+def _wrong_resolution(error: TooManyPoints | NotKept) -> Problem:
+    if isinstance(error, NotKept):
+        since = error.raw_from.isoformat().replace("+00:00", "Z")
+        detail = f"'raw' is kept from {since} on: ask from then on, or for 'hour', 'day', 'week' or 'auto'"
+    else:
+        advice = f"'{error.coarser}', or for a shorter window" if error.coarser else "a shorter window"
+        detail = f"'{error.resolution}' has more than {MAX_POINTS} points in this window: ask for {advice}"
+    return Problem("invalid-data", "Not valid: 'resolution'.", errors=[{"parameter": "resolution", "detail": detail}])
 
 
 def _denied(request: Any) -> Problem:

@@ -1,17 +1,46 @@
-"""/products/{id}/offers: what is offered for a product."""
+"""/products/{id}/offers: what is offered for a product, now or at a time, and what some units of it cost."""
 
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
+
+import orjson
+from pyramid.response import Response
 
 from productagg import catalog, offers
-from productagg.api.schemas import OFFERS
-from productagg.api.service import PUBLIC, product_id, query, service
+from productagg.api.schemas import COST, OFFERS
+from productagg.api.service import PUBLIC, invalid_query, known_product, product_id, public_json, query, service
+from productagg.history.asof import offers_at
 
 product_offers = service("product_offers", "/products/{id}/offers")
+offers_cost = service("offers_cost", "/products/{id}/offers/cost")
 
 
 @product_offers.get(permission=PUBLIC, validators=(product_id, query(OFFERS)))
-def list_offers(request: Any) -> list[dict[str, Any]]:
-    """The current offers, cheapest first; with `closed=true` the sold-out ones after them."""
+def list_offers(request: Any) -> list[dict[str, Any]] | Response:
+    """The current offers, cheapest first, with `closed=true` the sold-out ones after them; or those `at` a time."""
+    wanted, at, closed = (request.validated[name] for name in ("product_id", "at", "closed"))
+    if at is not None:
+        if closed is not None:
+            raise invalid_query({"closed": "must not be given together with 'at'"})
+        return _offers_then(request, wanted, at)
+    catalog.get(request.reader, wanted)
+    return [dict(row) for row in offers.listing(request.reader, wanted, closed=bool(closed))]
+
+
+@offers_cost.get(permission=PUBLIC, validators=(product_id, query(COST)))
+def read_cost(request: Any) -> Response:
+    """What so many units cost now, taken from the cheapest offers first, as far as stock reaches."""
     wanted = request.validated["product_id"]
     catalog.get(request.reader, wanted)
-    return [dict(row) for row in offers.listing(request.reader, wanted, closed=request.validated["closed"])]
+    found = offers.cost(request.reader, wanted, request.validated["quantity"])
+    # A price may have 63 bits; orjson writes no integer of more than 64.
+    exact = None if found.cost is None else orjson.Fragment(str(found.cost))
+    return public_json(request, {**vars(found), "cost": exact})
+
+
+def _offers_then(request: Any, wanted: UUID, at: datetime) -> Response:
+    now = datetime.now(UTC)
+    if at > now:
+        raise invalid_query({"at": "must not lie in the future"})
+    return public_json(request, offers_at(request.reader, known_product(request, wanted, now), at))

@@ -10,10 +10,14 @@ from uuid import UUID
 
 import colander
 
+from productagg.api.times import PERIOD, TIME, period, time
+from productagg.history.movers import PERIODS
+from productagg.history.series import RESOLUTIONS
 from productagg.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+MAX_QUANTITY = 2**31 - 1
 
 
 class Text(colander.SchemaType):
@@ -93,19 +97,36 @@ def _credential(name: str, *validators: Callable[[colander.SchemaNode, str], Non
     )
 
 
-def _parameter(name: str, read: Callable[[str], Any], what: str, missing: Any) -> colander.SchemaNode:
-    return colander.SchemaNode(FromQuery(read, what), name=name, missing=missing)
+def _parameter(name: str, read: Callable[[str], Any], what: str, **options: Any) -> colander.SchemaNode:
+    return colander.SchemaNode(FromQuery(read, what), name=name, missing_msg="is required", **options)
 
 
-def _limit(text: str) -> int:
-    # isdecimal alone would take other scripts' digits, int alone ' 5', '+5' and '1_0'.
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_LIMIT)) and 1 <= int(text) <= MAX_LIMIT):
-        raise ValueError
-    return int(text)
+def _number(name: str, maximum: int, **options: Any) -> colander.SchemaNode:
+    def read(text: str) -> int:
+        # isdecimal alone would take other scripts' digits, int alone ' 5', '+5' and '1_0'.
+        if not (text.isascii() and text.isdecimal() and len(text) <= len(str(maximum)) and 1 <= int(text) <= maximum):
+            raise ValueError
+        return int(text)
+
+    return _parameter(name, read, f"a whole number from 1 to {maximum}", **options)
 
 
 def _limited() -> colander.SchemaNode:
-    return _parameter("limit", _limit, f"a whole number from 1 to {MAX_LIMIT}", missing=DEFAULT_LIMIT)
+    return _number("limit", MAX_LIMIT, missing=DEFAULT_LIMIT)
+
+
+def _choice(name: str, *choices: str, **options: Any) -> colander.SchemaNode:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    *others, last = (f"'{choice}'" for choice in choices)
+    return _parameter(name, read, f"{', '.join(others)} or {last}", **options)
+
+
+def _time(name: str) -> colander.SchemaNode:
+    return _parameter(name, time, TIME, missing=None)
 
 
 def uuid(text: str) -> UUID:
@@ -137,7 +158,23 @@ RUNS = _mapping(
     _limited(),
     _parameter("before", uuid, "a sync run's id, a UUID", missing=None),
 )
-OFFERS = _mapping(_parameter("closed", _boolean, "'true' or 'false'", missing=False))
+OFFERS = _mapping(_parameter("closed", _boolean, "'true' or 'false'", missing=None), _time("at"))
+COST = _mapping(_number("quantity", MAX_QUANTITY))
+_WINDOW = (_time("from"), _time("to"), _parameter("period", period, PERIOD, missing=None))
+PRICES = _mapping(
+    *_WINDOW,
+    _choice("resolution", *RESOLUTIONS, "auto", missing="auto"),
+    _choice("format", "json", "csv", missing=None),
+)
+TREND = _mapping(
+    *_WINDOW,
+    _choice("metric", "lowest", "average", missing="lowest"),
+)
+MOVERS = _mapping(
+    _choice("period", *PERIODS, missing="24h"),
+    _choice("direction", "down", "up", missing="down"),
+    _limited(),
+)
 NO_PARAMETERS = _mapping()
 
 

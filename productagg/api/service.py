@@ -5,8 +5,10 @@ A validator here raises a Problem; a view receives values that are fit to use in
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import colander
 import orjson
@@ -17,6 +19,8 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from productagg import catalog
 from productagg.api.errors import Problem
 from productagg.api.schemas import NO_PARAMETERS, uuid, validate
+from productagg.history.known import Known, known
+from productagg.schedule import Schedule
 
 MAX_BODY_BYTES = 256 * 1024
 
@@ -63,7 +67,7 @@ def query(schema: colander.SchemaNode) -> Validator:
         values, faults = validate(schema, parameters)
         faults.update((key, "is given more than once") for key in parameters if len(parameters.getall(key)) > 1)
         if faults:
-            raise _invalid([{"parameter": key, "detail": detail} for key, detail in faults.items()])
+            raise invalid_query(faults)
         request.validated.update(values)
 
     return validator
@@ -81,17 +85,36 @@ def product_id(request: Any, **_: Any) -> None:
         raise catalog.NotFound(text) from None
 
 
+def observed_for(request: Any) -> timedelta:
+    """How long a product counts as observed after a whole, valid list."""
+    return Schedule.of(request.registry["settings"]).observed_for
+
+
+def known_product(request: Any, wanted: UUID, now: datetime) -> Known:
+    """What is known of a product's past."""
+    found = known(request.reader, wanted, observed_for(request), now)
+    if found is None:
+        raise catalog.NotFound(wanted)
+    return found
+
+
 def tagged_json(request: Any, value: object, version: int) -> Response:
     """A JSON answer with a strong ETag, `"<version>-<digest of the body>"`, which also answers If-None-Match.
 
     The digest makes the tag change with anything that the body says; `versions` reads the version back.
     """
     body = dumps(value)
-    response = Response(body, content_type="application/json", charset=None)
-    response.etag = f"{version}-{hashlib.blake2b(body, digest_size=9).hexdigest()}"
-    # WebOb would answer a Range together with If-None-Match, with an error format of its own; a server may ignore it.
-    request.environ.pop("HTTP_RANGE", None)
-    response.conditional_response = request.method in ("GET", "HEAD")
+    return _tagged(request, body, "application/json", f"{version}-{_digest(body)}")
+
+
+def public_json(request: Any, value: object) -> Response:
+    return public(request, dumps(value), "application/json")
+
+
+def public(request: Any, body: bytes, content_type: str) -> Response:
+    """An answer that anyone may keep until its products are asked for again, an interval. Its ETag is the digest."""
+    response = _tagged(request, body, content_type, _digest(body))
+    response.cache_control = f"public, max-age={request.registry['settings'].sync_interval_seconds}"
     return response
 
 
@@ -116,6 +139,24 @@ def dumps(value: object) -> bytes:
 
 def service(name: str, path: str) -> Service:
     return Service(name=name, path=path, renderer="json")
+
+
+def invalid_query(faults: Mapping[str, str]) -> Problem:
+    """What is wrong with the query string, by parameter."""
+    return _invalid([{"parameter": key, "detail": detail} for key, detail in faults.items()])
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=9).hexdigest()
+
+
+def _tagged(request: Any, body: bytes, content_type: str, tag: str) -> Response:
+    response = Response(body, content_type=content_type, charset=None)
+    response.etag = tag
+    # WebOb would answer a Range together with If-None-Match, with an error format of its own; a server may ignore it.
+    request.environ.pop("HTTP_RANGE", None)
+    response.conditional_response = request.method in ("GET", "HEAD")
+    return response
 
 
 def _invalid(errors: list[dict[str, str]]) -> Problem:

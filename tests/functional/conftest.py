@@ -10,6 +10,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from sqlalchemy import event, func, select
 
 from productagg.models import Product, ProductSync
+from tests.integration.pasts import PastWriter
 
 
 @pytest.fixture
@@ -51,6 +52,12 @@ def sync(client):
         client.app.registry["synchronizer"].sync_product(UUID(product_id))
 
     return sync
+
+
+@pytest.fixture
+def past(database):
+    """Writes the past of a product, `past.product_id`."""
+    return PastWriter(database)
 
 
 @pytest.fixture

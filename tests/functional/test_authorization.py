@@ -30,6 +30,12 @@ MATRIX = {
     ("PATCH", "/products/{id}"): (401, 403, 200),
     ("DELETE", "/products/{id}"): (401, 403, 204),
     ("GET", "/products/{id}/offers"): (200, 200, 200),
+    ("GET", "/products/{id}/offers/cost"): (200, 200, 200),
+    ("GET", "/products/{id}/offers/{offer_id}/prices"): (404, 404, 404),  # for its offer's id is a product's
+    ("GET", "/products/{id}/prices"): (200, 200, 200),
+    ("GET", "/products/{id}/trend"): (200, 200, 200),
+    ("GET", "/products/{id}/verdict"): (200, 200, 200),
+    ("GET", "/movers"): (200, 200, 200),
     ("GET", "/sync-runs"): (401, 403, 200),
     ("GET", "/sync-runs/{id}"): (401, 403, 404),  # for its id is a product's
     ("POST", "/login"): (401, 401, 401),  # for it is sent no user's password
@@ -42,6 +48,7 @@ BODIES = {
     ("PATCH", "/products/{id}"): NEW,
     ("POST", "/login"): {"username": "x", "password": "x"},
 }
+QUERIES = {("GET", "/products/{id}/offers/cost"): "?quantity=1"}
 
 
 @pytest.fixture
@@ -72,7 +79,8 @@ def test_the_matrix_has_a_row_for_every_route_and_method(client):
 
 @pytest.mark.parametrize(("method", "path"), MATRIX)
 def test_everybody_may_do_what_the_matrix_says(send, create, admin, reader, stored, method, path):
-    where = path.format(id=create()["id"], code="not-found")
+    product_id = create()["id"]
+    where = path.format(id=product_id, offer_id=product_id, code="not-found") + QUERIES.get((method, path), "")
     body = BODIES.get((method, path))
 
     answers = [send(method, where, body, headers) for headers in (NOBODY, reader, admin)]

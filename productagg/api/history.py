@@ -1,0 +1,144 @@
+"""/products/{id}/prices, /trend and /verdict: what a product, or one of its offers, cost over time."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pyramid.response import Response
+
+from productagg.api.errors import Problem
+from productagg.api.schemas import PRICES, TREND, uuid
+from productagg.api.service import (
+    PUBLIC,
+    dumps,
+    invalid_query,
+    known_product,
+    no_query,
+    product_id,
+    public,
+    public_json,
+    query,
+    service,
+)
+from productagg.api.times import EARLIEST
+from productagg.history.series import Series, offer_series, product_series
+from productagg.history.trends import trend
+from productagg.history.verdicts import verdict
+
+product_prices = service("product_prices", "/products/{id}/prices")
+offer_prices = service("offer_prices", "/products/{id}/offers/{offer_id}/prices")
+product_trend = service("product_trend", "/products/{id}/trend")
+product_verdict = service("product_verdict", "/products/{id}/verdict")
+
+_DEFAULT_WINDOW = timedelta(days=30)
+_PRODUCT_COLUMNS = ("at", "state", "lowest", "average", "offers", "items_in_stock")
+_OFFER_COLUMNS = ("at", "state", "price", "items_in_stock")
+_BUCKET_COLUMNS = ("open", "close", "highest", "mean", "in_stock_seconds", "observed_seconds", "changes")
+
+
+def _offer_id(request: Any, **_: Any) -> None:
+    """A validator: the path's offer is a UUID. Anything else names no offer."""
+    text = request.matchdict["offer_id"]
+    try:
+        request.validated["offer_id"] = uuid(text)
+    except ValueError:
+        raise _no_such_offer(text) from None
+
+
+def _window(request: Any, **_: Any) -> None:
+    """A validator: `from`, `to` and `period` become `begin` and `end`, as of a `now` that is decided here.
+
+    The window ends at `to`, but not after now, which is also the default. It begins at `from`, else the period, or 30
+    days, before its end.
+    """
+    values = request.validated
+    begin, end, period = values["from"], values["to"], values["period"]
+    now = datetime.now(UTC)
+    if period is not None and (begin or end):
+        raise invalid_query({"period": "must not be given together with 'from' or 'to'"})
+    if begin is not None and begin >= now:
+        raise invalid_query({"from": "must lie in the past"})
+    end = now if end is None else min(end, now)
+    if begin is None:
+        begin = max(EARLIEST, end - (period or _DEFAULT_WINDOW))
+    if begin >= end:
+        raise invalid_query({"from": "must be earlier than 'to'"})
+    values.update(begin=begin, end=end, now=now)
+
+
+@product_prices.get(permission=PUBLIC, validators=(product_id, query(PRICES), _window))
+def list_prices(request: Any) -> Response:
+    """The product's prices in a window, as JSON or CSV, in as many points as can be drawn."""
+    values = request.validated
+    known = known_product(request, values["product_id"], values["now"])
+    found = product_series(request.reader, known, values["begin"], values["end"], values["resolution"])
+    return _series(request, {"product_id": values["product_id"]}, found, _PRODUCT_COLUMNS)
+
+
+@offer_prices.get(permission=PUBLIC, validators=(product_id, _offer_id, query(PRICES), _window))
+def list_offer_prices(request: Any) -> Response:
+    """The same of one offer."""
+    values = request.validated
+    known = known_product(request, values["product_id"], values["now"])
+    wanted = values["offer_id"]
+    found = offer_series(request.reader, known, wanted, values["begin"], values["end"], values["resolution"])
+    if found is None:
+        raise _no_such_offer(wanted)
+    return _series(request, {"product_id": values["product_id"], "offer_id": wanted}, found, _OFFER_COLUMNS)
+
+
+@product_trend.get(permission=PUBLIC, validators=(product_id, query(TREND), _window))
+def read_trend(request: Any) -> Response:
+    """How the product's price moved in a window: the change between its ends, and the statistics."""
+    values = request.validated
+    known = known_product(request, values["product_id"], values["now"])
+    found = trend(request.reader, known, values["begin"], values["end"], values["metric"])
+    return public_json(request, {"product_id": values["product_id"], **_shown(found)})
+
+
+@product_verdict.get(permission=PUBLIC, validators=(product_id, no_query))
+def read_verdict(request: Any) -> Response:
+    """Whether the price is a good one now, measured by the product's own past."""
+    wanted = request.validated["product_id"]
+    found = verdict(request.reader, known_product(request, wanted, datetime.now(UTC)))
+    return public_json(request, {"product_id": wanted, **_shown(found)})
+
+
+def _shown(found: Any) -> dict[str, Any]:
+    """A dataclass's values. Where it begins and ends is called `from` and `to`, as in the question."""
+    names = {"begin": "from", "end": "to"}
+    return {names.get(name, name): value for name, value in vars(found).items()}
+
+
+def _no_such_offer(offer_id: object) -> Problem:
+    return Problem("not-found", f"The product has no offer {offer_id}, and had none.")
+
+
+def _series(request: Any, ids: Mapping[str, Any], found: Series, columns: Sequence[str]) -> Response:
+    """CSV if `format` says so, or nothing and Accept does; else JSON."""
+    wanted = request.validated["format"]
+    accepted = request.accept.acceptable_offers(["application/json", "text/csv"])
+    if wanted == "csv" or (wanted is None and accepted and accepted[0][0] == "text/csv"):
+        columns = columns if found.resolution == "raw" else (*columns, *_BUCKET_COLUMNS)
+        response = public(request, _csv(columns, found.points), "text/csv")
+        response.charset = "utf-8"
+        response.content_disposition = f'attachment; filename="prices-{"-".join(map(str, ids.values()))}.csv"'
+    else:
+        response = public(request, dumps({**ids, **_shown(found)}), "application/json")
+    response.vary = ["Accept"]
+    return response
+
+
+def _csv(columns: Sequence[str], points: Iterable[Mapping[str, Any]]) -> bytes:
+    """CSV (RFC 4180): a header, then a line a point. Times are written as in JSON, null as nothing."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows({**point, "at": _rfc3339(point["at"])} for point in points)
+    return text.getvalue().encode()
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,19 @@
+"""/movers: whose price moved most."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pyramid.response import Response
+
+from productagg.api.schemas import MOVERS
+from productagg.api.service import PUBLIC, observed_for, public_json, query, service
+from productagg.history.movers import movers
+
+catalogue_movers = service("movers", "/movers")
+
+
+@catalogue_movers.get(permission=PUBLIC, validators=(query(MOVERS),))
+def list_movers(request: Any) -> Response:
+    """The in-stock products whose price fell, or rose, most in a period; the largest move first."""
+    observed_since = datetime.now(UTC) - observed_for(request)
+    return public_json(request, movers(request.reader, observed_since=observed_since, **request.validated))

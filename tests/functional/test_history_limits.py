@@ -1,0 +1,117 @@
+"""What a past may cost to ask for: how many points, how old raw ones, how long an answer may be kept."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+import time_machine
+
+from tests.functional.problems import assert_problem
+from tests.reference import OfferRow
+from tests.timelines import ProductRow
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+OFFER = UUID("018cc251-f400-7000-8000-000000000001")
+PATHS = ["/prices", f"/offers/{OFFER}/prices", "/trend", "/verdict", "/offers/cost?quantity=1"]
+
+
+@pytest.fixture(autouse=True)
+def _now(client):
+    with time_machine.travel(NOW, tick=False) as clock:
+        yield clock
+
+
+def write(past, count, **others):
+    """A past of `count` prices, one every quarter of an hour until now, of the product and its only offer."""
+    times = [NOW - number * timedelta(minutes=15) for number in reversed(range(count))]
+    past.write(
+        [ProductRow(at, 100 + number, 100 + number, 1, 5, True) for number, at in enumerate(times)],
+        [OfferRow(OFFER, at, 100 + number, 5) for number, at in enumerate(times)],
+        synced_at=NOW,
+        **others,
+    )
+    return f"/products/{past.product_id}"
+
+
+@pytest.mark.parametrize("of", ["/prices", f"/offers/{OFFER}/prices"])
+def test_a_series_that_would_be_too_long_names_the_resolution_to_ask_for(client, send, past, of):
+    path = write(past, 1001) + of
+
+    answer = send("GET", f"{path}?resolution=raw")
+
+    too_many = "has more than 1000 points in this window: ask for"
+    assert_problem(answer, "invalid-data", {"resolution": f"'raw' {too_many} 'hour', or for a shorter window"})
+    assert client.get(f"{path}?resolution=hour").json["resolution"] == "hour"
+    assert client.get(path).json["resolution"] == "hour"
+    answer = send("GET", f"{path}?resolution=hour&from=2025-12-01T00:00:00Z")
+    assert_problem(answer, "invalid-data", {"resolution": f"'hour' {too_many} 'day', or for a shorter window"})
+    answer = send("GET", f"{path}?resolution=day&from=2020-01-01T00:00:00Z")
+    assert_problem(answer, "invalid-data", {"resolution": f"'day' {too_many} 'week', or for a shorter window"})
+
+
+@pytest.mark.parametrize("of", ["/prices", f"/offers/{OFFER}/prices"])
+def test_raw_prices_that_are_no_longer_kept_are_not_answered_from_something_else(client, send, past, of):
+    kept_from = datetime(2026, 1, 30, tzinfo=UTC)
+    path = write(past, 400, rolled_until=kept_from, raw_from=kept_from) + of
+
+    answer = send("GET", f"{path}?resolution=raw&from=2026-01-29T00:00:00Z")
+
+    kept = "'raw' is kept from 2026-01-30T00:00:00Z on: ask from then on, or for 'hour', 'day', 'week' or 'auto'"
+    assert_problem(answer, "invalid-data", {"resolution": kept})
+    assert client.get(f"{path}?from=2026-01-29T00:00:00Z").json["resolution"] == "hour"
+    assert len(client.get(f"{path}?resolution=raw&from=2026-01-30T00:00:00Z").json["points"]) == 4 * 36 + 1
+
+
+def test_a_trend_says_from_what_it_was_worked_out(client, past):
+    kept_from = datetime(2026, 1, 30, tzinfo=UTC)
+    path = write(past, 400, rolled_until=kept_from, raw_from=kept_from)
+
+    answers = [
+        client.get(f"{path}/trend?from={begin}").json for begin in ("2026-01-29T00:20:00Z", "2026-01-30T00:20:00Z")
+    ]
+
+    assert [(answer["resolution"], answer["from"]) for answer in answers] == [
+        ("hour", "2026-01-29T00:00:00Z"),
+        ("raw", "2026-01-30T00:20:00Z"),
+    ]
+
+
+@pytest.mark.parametrize("of", [*PATHS, f"/offers?at={NOW.isoformat().replace('+', '%2B')}"])
+def test_an_answer_may_be_kept_until_the_prices_are_asked_for_again(make_client, upstream, past, of):
+    client = make_client(upstream, **{"sync.interval_seconds": "120"})
+    path = write(past, 3) + of
+
+    answer = client.get(path)
+
+    assert answer.headers["Cache-Control"] == "public, max-age=120"
+    tag = answer.headers["ETag"]
+    known = client.get(path, headers={"If-None-Match": tag}, status=304)
+    assert (known.body, known.headers["ETag"], known.headers["Cache-Control"]) == (b"", tag, "public, max-age=120")
+    head = client.head(path)
+    assert (head.body, head.headers["ETag"]) == (b"", tag)
+    assert client.get(path, headers={"Range": "bytes=0-1"}, status=200).body == answer.body
+
+
+def test_movers_may_be_kept_as_well(client):
+    answer = client.get("/movers")
+
+    assert answer.headers["Cache-Control"] == "public, max-age=60"
+    client.get("/movers", headers={"If-None-Match": answer.headers["ETag"]}, status=304)
+
+
+def test_csv_and_json_of_one_series_have_tags_of_their_own(client, past):
+    path = f"{write(past, 3)}/prices"
+    tags = {
+        name: client.get(path, headers={"Accept": name}).headers["ETag"] for name in ("application/json", "text/csv")
+    }
+
+    for name, tag in tags.items():
+        client.get(path, headers={"Accept": name, "If-None-Match": tag}, status=304)
+    assert len(set(tags.values())) == 2
+
+
+@pytest.mark.parametrize("of", [*PATHS, "/offers?at=2026-01-31T12:00:00Z"])
+def test_what_is_not_a_product_has_no_past(send, of):
+    for wrong in (str(uuid4()), "1", uuid4().hex):
+        assert_problem(send("GET", f"/products/{wrong}{of}"), "product-not-found")
