@@ -10,10 +10,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-annotate --no-header setup.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lint types imports drift bench-sync lock clean
+.PHONY: help serve test check format lint types imports drift bench-sync bench-history lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMP): requirements-dev.txt setup.cfg
 	@test -n "$(PYTHON)" || { echo "productagg needs Python 3.11 or newer; found: $$(python3 --version 2>&1 || echo none)" >&2; exit 1; }
@@ -57,6 +57,9 @@ drift: $(STAMP) ## check that the migrations make the tables that the models des
 
 bench-sync: $(STAMP) ## measure the sync against its targets, about six minutes; STRICT=1 makes a missed one an error
 	@$(BIN)/python -m benchmarks.sync $(if $(STRICT),--strict)
+
+bench-history: $(STAMP) ## measure the price history against its targets, about 15 minutes and 16 GB of disk; STRICT=1 as above
+	@$(BIN)/python -m benchmarks.history --plans benchmarks/history-plans.txt $(if $(STRICT),--strict)
 
 lock: $(STAMP) ## choose the exact versions anew, from the ranges in setup.cfg
 	$(LOCK) --upgrade --output-file requirements.txt

@@ -86,9 +86,10 @@ def in_turn(
     return Pairs(Spread(measured[0][warm_up:]), Spread(measured[1][warm_up:]))
 
 
-def timed(run: Callable[[], object]) -> float:
-    """How many seconds it takes."""
-    gc.collect()
+def timed(run: Callable[[], object], *, collect: bool = True) -> float:
+    """How many seconds it takes, by default with no garbage of what was before."""
+    if collect:
+        gc.collect()
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
@@ -216,11 +217,11 @@ class Transaction:
 class Recorder:
     """Everything that an engine sends to PostgreSQL, counted where the driver sends it, by transaction.
 
-    To be made before the engine's first connection. With `explain`, `plans` holds each statement's plan as of the
-    moment at which it was sent; the times are of no use then.
+    To be made before the engine's first connection. With `explain`, the options of EXPLAIN, `plans` holds each
+    statement's plan as of the moment at which it was sent; the times are of no use then.
     """
 
-    def __init__(self, engine: Engine, *, explain: bool = False) -> None:
+    def __init__(self, engine: Engine, *, explain: str = "") -> None:
         self.transactions: list[Transaction] = []
         self.plans: dict[str, str] = {}
         self._explain = explain
@@ -284,7 +285,7 @@ class Recorder:
         if not self._explain or query in self.plans or not re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", sent):
             return
         cursor = psycopg2.extensions.cursor(connection)
-        cursor.execute("EXPLAIN (COSTS OFF) " + sent)
+        cursor.execute(f"EXPLAIN ({self._explain}) {sent}")
         self.plans[query] = "\n".join(row[0] for row in cursor.fetchall())
 
 
