@@ -97,7 +97,6 @@ def test_a_window_that_makes_no_sense_is_refused(send, product, subtests):
         ("/prices?resolution=month", {"resolution": "must be 'raw', 'hour', 'day', 'week' or 'auto'"}),
         ("/prices?resolution=Day", {"resolution": "must be 'raw', 'hour', 'day', 'week' or 'auto'"}),
         ("/prices?format=xml", {"format": "must be 'json' or 'csv'"}),
-        ("/prices?period=P7D", {"period": "is not known"}),
         (f"/prices?from={past}&from={past}", {"from": "is given more than once"}),
         ("/prices?from=x&to=y&resolution=z", {"from": TIME, "to": TIME, "resolution": None}),
         ("/verdict?period=P7D", {"period": "is not known"}),
