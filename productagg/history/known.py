@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -47,6 +47,9 @@ from productagg.models import (
     ProductSync,
     UtcDateTime,
 )
+
+
+_AnyStep = TypeVar("_AnyStep", bound=Sequence[Any])
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,10 @@ def product_steps(
 def price_steps(connection: Connection, known: Known, begin: int, end: int, metric: str) -> Sequence[Sequence[Any]]:
     """The same of one of its prices, 'lowest' or 'average', as a Step has it: time, price, observed."""
     found = _steps(connection, ProductPrice, known, begin, end, (metric, "observed"))
-    if (known.raw_from and not (found and found[0][0] <= begin)) or known.gap_from is not None:
-        return [each.of(metric) for each in product_steps(connection, known, begin, end)]
+    if not (found and found[0][0] <= begin):
+        found = [*(each.of(metric) for each in _before_raw(connection, known)), *found]
+    if known.gap_from is not None:
+        return _until_gap(known.gap_from, found, begin, end, Step(known.gap_from, None, observed=False))
     return found
 
 
@@ -165,6 +170,12 @@ def rolled_offer(
     return before, found
 
 
+def first_observed(connection: Connection, known: Known) -> int | None:
+    """When the product was first observed; of what is no longer kept raw, the UTC day. None: never."""
+    found = connection.execute(_FIRST, {"product_id": known.product_id}).one()
+    return min((microseconds(time) for time in found if time is not None), default=None)
+
+
 def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[int]:
     """A time's microseconds since the epoch, exactly."""
     if dialect == "sqlite":  # where it is the text that SQLAlchemy keeps: YYYY-MM-DD HH:MM:SS.ffffff
@@ -179,6 +190,17 @@ _KNOWN = (
     .select_from(ProductSync)
     .outerjoin(HistoryProgress, true())
     .where(ProductSync.product_id == bindparam("product_id", type_=Uuid))
+)
+
+
+_FIRST = select(
+    *(
+        select(func.min(time)).where(product_id == bindparam("product_id", type_=Uuid)).scalar_subquery()
+        for time, product_id in (
+            (ProductPrice.observed_at, ProductPrice.product_id),
+            (ProductPriceDaily.at, ProductPriceDaily.product_id),
+        )
+    )
 )
 
 
@@ -207,16 +229,33 @@ def _completed(
     connection: Connection, known: Known, steps: list[ProductStep], begin: int, end: int
 ) -> list[ProductStep]:
     """The steps with what the raw ones cannot say: what was in force before they begin, and the gap that goes on."""
-    if known.raw_from and not (steps and steps[0].at <= begin):
-        columns = ("state", "close", "average_close", "offers", "items_in_stock")
-        rolled = _rows(connection, ProductPriceDaily, known, known.raw_from, known.raw_from, columns)
-        for at, state, close, average_close, offers, items in rolled:
-            lowest, average = (close, average_close) if state == "in_stock" else (None, None)
-            steps.insert(0, ProductStep(at, lowest, average, offers, items, state != "not_observed"))
-    if known.gap_from is not None and known.gap_from <= end:
-        steps = [each for each in steps if each.at < known.gap_from] if begin < known.gap_from else []
-        steps.append(ProductStep(known.gap_from, None, None, 0, 0, observed=False))
+    if not (steps and steps[0].at <= begin):
+        steps = [*_before_raw(connection, known), *steps]
+    if known.gap_from is not None:
+        gap = ProductStep(known.gap_from, None, None, 0, 0, observed=False)
+        return list(_until_gap(known.gap_from, steps, begin, end, gap))
     return steps
+
+
+def _before_raw(connection: Connection, known: Known) -> list[ProductStep]:
+    """The step in force where the raw ones begin, as the newest day before says; none if nothing has been dropped."""
+    if not known.raw_from:
+        return []
+    columns = ("state", "close", "average_close", "offers", "items_in_stock")
+    found = _rows(connection, ProductPriceDaily, known, known.raw_from, known.raw_from, columns)
+    return [
+        ProductStep._make(
+            (at, *(closes if state == "in_stock" else (None, None)), offers, items, state != "not_observed")
+        )
+        for at, state, *closes, offers, items in found
+    ]
+
+
+def _until_gap(gap_from: int, steps: Sequence[_AnyStep], begin: int, end: int, gap: _AnyStep) -> Sequence[_AnyStep]:
+    """The steps with the gap that goes on, if the window reaches it: from then on there is nothing else."""
+    if gap_from > end:
+        return steps
+    return [*(each for each in steps if each[0] < gap_from), gap] if begin < gap_from else [gap]
 
 
 def _bucket(times: Sequence[Any], prices: Sequence[Any]) -> Bucket:

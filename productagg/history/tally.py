@@ -4,7 +4,7 @@ The weight of a price is how long it held while in stock. All sums are whole num
 end.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from productagg.history.steps import Bucket, Step
@@ -14,7 +14,7 @@ class Tally:
     """What a price did in a window, durations in microseconds. What is not observed counts for nothing.
 
     `weighted` is the sum of price times duration in stock. `lowest` and `highest` are (price, since when); the first
-    time counts. `start_price` and `end_price` are those in force at both ends: None for sold out, or nobody knows.
+    time counts.
     """
 
     def __init__(self) -> None:
@@ -23,12 +23,11 @@ class Tally:
         self.longest_gap_us = 0
         self.weighted = 0
         self.changes = 0
-        self.start_price: int | None = None
-        self.end_price: int | None = None
         self.lowest: tuple[int, int] | None = None
         self.highest: tuple[int, int] | None = None
-        # Prices, or the mean prices of buckets, and how long each held.
-        self._held: dict[float, int] = {}
+        # How long each price of the steps held; of the buckets in stock the lowest, highest, weighted and in_stock_us.
+        self._held: dict[int, int] = {}
+        self._buckets: list[tuple[int, int, int, int]] = []
         self._gap_us = 0
 
     @property
@@ -59,29 +58,17 @@ class Tally:
                         since[price] = max(at, begin)
             elif observed is not None:
                 self.gap(us)
-            if next_observed is not None:
-                at, price, observed = next_at, next_price, next_observed
-        self.end_price = price if observed else None
+            at, price, observed = next_at, next_price, next_observed
         for price, us in held.items():
-            self._hold(price, us, since[price])
+            self.in_stock_us += us
+            self.weighted += price * us
+            self._held[price] = self._held.get(price, 0) + us
+            self._extremes(price, price, since[price])
 
     def gap(self, us: int) -> None:
         """Add a time that nobody knows of, after the first observation; it goes on where the last one ended."""
         self._gap_us += us
         self.longest_gap_us = max(self.longest_gap_us, self._gap_us)
-
-    def cheaper_us(self, price: int) -> int:
-        """How long it was cheaper than this price; with buckets, as far as their means say."""
-        return sum(us for held, us in self._held.items() if held < price)
-
-    def start(self, carried: Step | None, buckets: Sequence[Bucket], begin: int, length: int) -> None:
-        """Take the price in force at `begin` from the buckets: that before them, unless the first says otherwise."""
-        first = buckets[0] if buckets and buckets[0].at == begin else None
-        if carried is not None and carried.observed:
-            # In stock: the bucket opens with it, unless another price came at its very beginning.
-            self.start_price = first.open if first is not None and carried.price is not None else carried.price
-        elif first is not None and first.observed_us == length:
-            self.start_price = first.open
 
     def buckets(self, carried: Step | None, buckets: Sequence[Bucket], begin: int, end: int, length: int) -> None:
         """Add buckets of [begin, end), those in which something happened; `carried` was in force before them."""
@@ -91,14 +78,16 @@ class Tally:
                 self._carry(buckets[number - 1].end_step if number else carried, at, bucket.at)
             self._bucket(bucket, length, known_before=number > 0 or carried is not None)
             at = bucket.at + length
-        last = buckets[-1].end_step if buckets else carried
-        self._carry(last, at, end)
-        self.end_price = last.known_price if last is not None else None
+        self._carry(buckets[-1].end_step if buckets else carried, at, end)
 
     def median(self) -> float | None:
-        """The weighted median: as long dearer as cheaper; the mean of two prices where time is halved between them."""
+        """The weighted median: as long dearer as cheaper; the mean of two prices where time is halved between them.
+
+        A bucket's price is its mean.
+        """
         half, passed = self.in_stock_us, 0
-        held = sorted(self._held.items())
+        means = ((weighted / us, us) for _, _, weighted, us in self._buckets)
+        held = sorted([*self._held.items(), *means])
         for number, (price, us) in enumerate(held):
             passed += 2 * us
             if passed == half:
@@ -109,8 +98,21 @@ class Tally:
         return None
 
     def dearer_us(self, price: int) -> int:
-        """How long it was dearer than this price; with buckets, as far as their means say."""
-        return sum(us for held, us in self._held.items() if held > price)
+        """How long it was dearer than this price. A bucket counts as if it had only its lowest and highest price."""
+        return sum(us for held, us in self._prices() if held > price)
+
+    def cheaper_us(self, price: int) -> int:
+        """How long it was cheaper than this price. A bucket counts as if it had only its lowest and highest price."""
+        return sum(us for held, us in self._prices() if held < price)
+
+    def _prices(self) -> Iterator[tuple[int, int]]:
+        """Prices and how long each held. Of a bucket's two, each held for as long as makes its mean what it is."""
+        yield from self._held.items()
+        for lowest, highest, weighted, in_stock_us in self._buckets:
+            spread = highest - lowest
+            at_highest_us = (weighted - lowest * in_stock_us) // spread if spread else 0
+            yield lowest, in_stock_us - at_highest_us
+            yield highest, at_highest_us
 
     def _carry(self, step: Step | None, at: int, end: int) -> None:
         if step is not None and at < end:
@@ -122,8 +124,7 @@ class Tally:
         self.weighted += bucket.weighted
         self.changes += bucket.changes
         if bucket.lowest is not None and bucket.highest is not None:
-            mean = bucket.weighted / bucket.in_stock_us
-            self._held[mean] = self._held.get(mean, 0) + bucket.in_stock_us
+            self._buckets.append((bucket.lowest, bucket.highest, bucket.weighted, bucket.in_stock_us))
             self._extremes(bucket.lowest, bucket.highest, bucket.at)
         unknown = length - bucket.observed_us
         # In the first bucket of all, that is the time before the first observation.
@@ -131,12 +132,6 @@ class Tally:
             self.longest_gap_us = max(self.longest_gap_us, self._gap_us + unknown)
         running = 0 if bucket.observed_us else self._gap_us
         self._gap_us = running + unknown if bucket.state == "not_observed" else 0
-
-    def _hold(self, price: int, us: int, at: int) -> None:
-        self.in_stock_us += us
-        self.weighted += price * us
-        self._held[price] = self._held.get(price, 0) + us
-        self._extremes(price, price, at)
 
     def _extremes(self, lowest: int, highest: int, at: int) -> None:
         if self.lowest is None or lowest < self.lowest[0]:

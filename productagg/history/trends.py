@@ -4,14 +4,15 @@ Windows whose raw steps are still there are answered exactly; older ones from ro
 states.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import Connection
 
 from productagg.history.known import Known, price_steps, rolled_prices
-from productagg.history.steps import DAY, HOUR, SECOND, WEEK, bucket_start, microseconds, moment
+from productagg.history.steps import DAY, HOUR, SECOND, WEEK, Step, bucket_start, microseconds, moment
 from productagg.history.tally import Tally
 
 # Which buckets a window is made of that is up to this long: a few hundred of them, for however many years.
@@ -42,7 +43,8 @@ class Trend:
     cheap or cheaper, half as dear or dearer is the median. `out_of_stock_percent` is of the observed time,
     `observed_percent` of the window; percentages are rounded to two decimals. `changes` counts new prices, sold out
     among them, within (begin, end]. `resolution` is 'raw' for an exact answer, else the roll-up that it is from: the
-    window is aligned to it, and so are the times; the median is that of the buckets' means.
+    window is aligned to it, and so are the times; the median is that of the buckets' means, the longest gap at most so
+    long, and changes are those within [begin, end).
     """
 
     begin: datetime
@@ -66,19 +68,23 @@ class Trend:
 
 @dataclass(frozen=True)
 class Window:
-    """What was added up: in microseconds since the epoch, and from which resolution."""
+    """What was added up: in microseconds since the epoch, and from which resolution.
+
+    `start_price` and `end_price` are as of its ends: None for sold out, or nobody knows.
+    """
 
     tally: Tally
     begin: int
     end: int
     resolution: str
+    start_price: int | None
+    end_price: int | None
 
 
 def trend(connection: Connection, known: Known, begin: datetime, end: datetime, metric: str = "lowest") -> Trend:
     """The trend of [begin, end). Begin lies before end, and before now, to which the end is clamped."""
     window = add_up(connection, known, microseconds(begin), microseconds(end), metric)
-    tally = window.tally
-    start, finish = tally.start_price, tally.end_price
+    tally, start, finish = window.tally, window.start_price, window.end_price
     change = percent = None
     direction: Direction | None = None
     if start is not None and finish is not None:
@@ -113,9 +119,8 @@ def add_up(connection: Connection, known: Known, begin: int, end: int, metric: s
     if begin >= known.raw_from:
         steps = price_steps(connection, known, begin, end, metric)
         tally.steps(steps, begin, end)
-        if steps and steps[0][0] <= begin and steps[0][2]:
-            tally.start_price = steps[0][1]
-        return Window(tally, begin, end, "raw")
+        start = Step._make(steps[0]).known_price if steps and steps[0][0] <= begin else None
+        return Window(tally, begin, end, "raw", start, _newest_price(steps))
     length, resolution = next(
         (length, name) for name, length, longest in _RESOLUTIONS if longest is None or end - begin <= longest
     )
@@ -126,15 +131,32 @@ def add_up(connection: Connection, known: Known, begin: int, end: int, metric: s
     for each in (length, DAY):
         stop = bucket_start(min(end, known.rolled_until), each)
         if at < stop:
-            carried, found = rolled_prices(connection, known, at, stop, each, metric)
-            if at == begin:
-                tally.start(carried, found, begin, each)
-            tally.buckets(carried, found, at, stop, each)
+            tally.buckets(*rolled_prices(connection, known, at, stop, each, metric), at, stop, each)
             at = stop
     if at < end:
         # With the one before, so that a change at this very moment counts.
-        tally.steps(price_steps(connection, known, at - 1, end, metric), at, end)
-    return Window(tally, begin, end, resolution)
+        steps = price_steps(connection, known, at - 1, end, metric)
+        tally.steps(steps, at, end)
+        finish = _newest_price(steps)
+    else:
+        finish = _price_at(connection, known, end, metric)
+    return Window(tally, begin, end, resolution, _price_at(connection, known, begin, metric), finish)
+
+
+def _newest_price(steps: Sequence[Sequence[Any]]) -> int | None:
+    return Step._make(steps[-1]).known_price if steps else None
+
+
+def _price_at(connection: Connection, known: Known, at: int, metric: str) -> int | None:
+    """The price as of a whole hour; where there are no raw steps, that hour tells whether it began with a change."""
+    if at >= known.raw_from:
+        return _newest_price(price_steps(connection, known, at, at, metric))
+    before, hours = rolled_prices(connection, known, at, at + HOUR, HOUR, metric)
+    carried = before.known_price if before is not None else None
+    if not hours:
+        return carried
+    # If all of it, or nothing, was in stock, it was so at its beginning; in between, it changed later than that.
+    return hours[0].open if hours[0].in_stock_us in (0, HOUR) or carried is not None else None
 
 
 def _percent(part: int, whole: int) -> float:

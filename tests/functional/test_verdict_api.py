@@ -39,6 +39,8 @@ def test_a_verdict_says_what_it_is_based_on(verdict, past):
         "product_id": str(past.product_id),
         "at": "2026-01-31T12:00:00Z",
         "state": "in_stock",
+        "resolution": "raw",
+        "resolution_ever": "raw",
         "price": 140,
         "verdict": "good",
         "confidence": "high",

@@ -1,0 +1,143 @@
+"""The reduction that a price now comes from, and the price before it, by the European rule. For verdicts.
+
+The rule: Article 6a of Directive 98/6/EC, inserted by Directive (EU) 2019/2161 ('Omnibus'): an announced reduction
+states the prior price, which is the lowest of at least the 30 days before the reduction, and where a price is reduced
+further and further without interruption, before the first of these (the Commission's guidance, OJ C 526 of 29.12.2021,
+p. 130). So it is not the lowest of the last 30 days, in which the reduced price itself may lie.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import NamedTuple
+
+from sqlalchemy import BigInteger, Connection, Executable, Uuid, bindparam, func, or_, select
+
+from productagg.history.known import Known, as_microseconds, rolled_prices
+from productagg.history.steps import DAY, HOUR, Bucket, bucket_start, moment
+from productagg.history.trends import add_up
+from productagg.models import ProductPrice, UtcDateTime
+
+# How far to look back at first, and how many times further if the price has only fallen since.
+_FIRST_LOOK = 2 * DAY
+_FURTHER = 8
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """The reduction that the price now comes from, as the Omnibus directive has it.
+
+    `since` is its first step; the UTC day, if its raw steps are no longer kept. `reference_price` is the lowest price of
+    the 30 days before, in the upstream's unit, which are whole hours where raw steps are no longer kept. `reduction` is
+    that less the price now, and `reduction_percent` is it in percent of the reference price, rounded to two decimals,
+    None of a price of 0. Neither is above 0 if the product was as cheap in those days: then nothing may be announced.
+    """
+
+    since: datetime
+    reference_price: int
+    reduction: int
+    reduction_percent: float | None
+
+
+def reduction(connection: Connection, known: Known, price: int) -> Reduction | None:
+    """The reduction that this price, which it has now, comes from.
+
+    None: it rose last, it was never another one, or nobody knows of a price in stock in the 30 days before it fell.
+    """
+    since = _first_fall(connection, known, price)
+    if since is None:
+        return None
+    reference = _lowest(connection, known, since - 30 * DAY, since)
+    if reference is None:
+        return None
+    reduced = reference - price
+    percent = round(100 * reduced / reference, 2) if reference else None
+    return Reduction(moment(since), reference, reduced, percent)
+
+
+class _Turns(NamedTuple):
+    """What a price in stock did in some time, in microseconds: when it last rose, when it first fell after that."""
+
+    rose_at: int | None
+    fell_at: int | None
+    first_at: int | None
+    first_price: int | None
+
+
+def _first_fall(connection: Connection, known: Known, price: int) -> int | None:
+    """Since when the price has only fallen; None if it has not fallen since it rose last."""
+    length = _FIRST_LOOK
+    while True:
+        begin = max(known.raw_from, known.now - length)
+        turns = _turns(connection, known, begin)
+        if turns.rose_at is not None:
+            return turns.fell_at
+        if begin == known.raw_from:
+            break
+        length *= _FURTHER
+    if not known.raw_from:
+        return turns.fell_at
+    _, days = rolled_prices(connection, known, 0, known.raw_from, DAY, "lowest")
+    if turns.first_at is None or turns.first_price is None:
+        earlier = _first_fall_in(reversed(days), price, known.raw_from)
+    else:
+        earlier = _first_fall_in(reversed(days), turns.first_price, turns.first_at)
+    return turns.fell_at if earlier is None else earlier
+
+
+def _first_fall_in(days: Iterable[Bucket], price: int, since: int) -> int | None:
+    """Go back through days, the newest first, from a price that was in force `since` then."""
+    fell_at = None
+    for day in days:
+        if day.open is None or day.close is None or day.lowest is None or day.highest is None:
+            continue
+        if day.close < price:
+            break
+        if day.close > price:
+            fell_at = since
+        if day.lowest < day.close or day.highest > day.open:
+            # It rose within the day, and maybe fell after that.
+            return day.at if day.highest > day.close else fell_at
+        if day.open > day.close:
+            fell_at = day.at
+        price, since = day.open, day.at
+    return fell_at
+
+
+def _lowest(connection: Connection, known: Known, begin: int, end: int) -> int | None:
+    """The lowest price of a window; where the raw steps are no longer there, of its whole hours."""
+    if begin < known.raw_from:
+        begin = bucket_start(begin + HOUR - 1, HOUR)
+    parts = [(begin, min(end, known.raw_from)), (max(begin, known.raw_from), end)]
+    lows = [add_up(connection, known, *part).tally.lowest for part in parts if part[0] < part[1]]
+    return min((low[0] for low in lows if low is not None), default=None)
+
+
+def _turns(connection: Connection, known: Known, begin: int) -> _Turns:
+    """What the raw steps from `begin` on say."""
+    parameters = {"product_id": known.product_id, "begin": moment(begin), "end": moment(known.now)}
+    return _Turns._make(connection.execute(_statement(connection.dialect.name), parameters).one())
+
+
+@cache
+def _statement(dialect: str) -> Executable:
+    """The database looks for the turns: of a price that seldom changes there may be a great many rows."""
+    price = ProductPrice.__table__.c
+    begin, end = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
+    which = (price.product_id == bindparam("product_id", type_=Uuid), price.observed, price.lowest.is_not(None))
+    earlier = func.lag(price.lowest).over(order_by=price.observed_at)
+    prices = (
+        select(as_microseconds(dialect, price.observed_at).label("at"), price.lowest, earlier.label("earlier"))
+        .where(*which, price.observed_at >= begin, price.observed_at <= end)
+        .cte("prices")
+    )
+    rose_at = select(func.max(prices.c.at)).where(prices.c.lowest > prices.c.earlier).scalar_subquery()
+    fell_at = (
+        select(func.min(prices.c.at))
+        .where(prices.c.lowest < prices.c.earlier, or_(rose_at.is_(None), prices.c.at > rose_at))
+        .scalar_subquery()
+    )
+    first_at = select(func.min(prices.c.at)).scalar_subquery()
+    first_price = select(prices.c.lowest).where(prices.c.at == first_at).scalar_subquery()
+    return select(rose_at, fell_at, first_at, first_price)
