@@ -1,18 +1,18 @@
 """A product's offers as they stood at a time. For the API and the export."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Executable, Select, Uuid, bindparam, func, select, union_all
+from sqlalchemy import ColumnElement, Connection, Executable, FromClause, Uuid, bindparam, case, func, or_, select
 
 from productagg.history.known import Known, product_gaps, rolled_prices
 from productagg.history.rollups import ProductStep
 from productagg.history.steps import DAY, HOUR, Step, bucket_start, microseconds, moment
-from productagg.models import OfferPrice, OfferPriceDaily, OfferPriceHourly, UtcDateTime
+from productagg.models import Base, Offer, OfferPrice, OfferPriceDaily, OfferPriceHourly, UtcDateTime
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class OffersThen:
     """The in-stock offers at a time, the cheapest first. 'not_observed': those last seen; nobody knows better.
 
     `resolution` is 'raw' for an exact answer, else 'hour': as of the end of the hour that was asked for, which is `at`
-    then; `since` is the beginning of the hour or day in which that was.
+    then. Of an offer whose raw steps are no longer kept `since` is, unless it has stood so until now, the beginning of
+    the newest hour or day in which anything happened to it, be it a gap: it may have stood so for longer.
     """
 
     at: datetime
@@ -44,12 +45,13 @@ def offers_at(connection: Connection, known: Known, at: datetime) -> OffersThen:
     time = microseconds(at)
     if time >= known.raw_from:
         gaps = product_gaps(connection, known, time, time)
-        times = {"until": at, "raw_from": moment(known.raw_from)}
+        times = {"at": at, "raw_from": moment(known.raw_from)}
         offers = _offers(connection, _raw(), known, times)
         return OffersThen(moment(time), _state(gaps[-1] if gaps else None), "raw", offers)
     hour, day = bucket_start(time, HOUR), bucket_start(time, DAY)
     product, _ = rolled_prices(connection, known, hour + HOUR, hour + HOUR, HOUR, "lowest")
-    offers = _offers(connection, _rolled(), known, {"day": moment(day), "hour": moment(hour)})
+    times = {"at": moment(hour + HOUR - 1), "day": moment(day)}
+    offers = _offers(connection, _rolled(), known, times)
     return OffersThen(moment(hour + HOUR), _state(product), "hour", offers)
 
 
@@ -63,46 +65,60 @@ def _offers(
     return [OfferThen(*row) for row in connection.execute(statement, {"product_id": known.product_id, **times})]
 
 
+_PRODUCT = bindparam("product_id", type_=Uuid)
+_AT, _RAW_FROM, _DAY = (bindparam(name, type_=UtcDateTime) for name in ("at", "raw_from", "day"))
+_OFFER = Offer.__table__.c
+
+
+class _Rows(NamedTuple):
+    """Rows of offers, a table's that is joined, at most one of each offer."""
+
+    table: FromClause
+    which: ColumnElement[bool]
+    price: ColumnElement[int]
+    items_in_stock: ColumnElement[int]
+    time: ColumnElement[datetime]
+
+
 @cache
 def _raw() -> Executable:
-    """The newest raw row of each offer; what the raw rows no longer say is in the daily ones."""
-    raw, daily = OfferPrice.__table__.c, OfferPriceDaily.__table__.c
-    until, raw_from = (bindparam(name, type_=UtcDateTime) for name in ("until", "raw_from"))
-    return _newest(
-        select(raw.offer_id, raw.price, raw.items_in_stock, raw.observed_at.label("since")).where(
-            raw.product_id == _PRODUCT, raw.observed_at <= until
-        ),
-        select(daily.offer_id, daily.close, daily.items_in_stock, daily.at).where(
-            daily.product_id == _PRODUCT, daily.at < raw_from
-        ),
+    """What the raw rows do not say any more is in the daily ones."""
+    return _standing(
+        _newest(OfferPrice, "observed_at", "price", lambda time: time <= _AT),
+        _newest(OfferPriceDaily, "at", "close", lambda time: time < _RAW_FROM),
     )
 
 
 @cache
 def _rolled() -> Executable:
-    """The newest hour of each offer in the day, and for those without one the newest day before."""
-    hourly, daily = OfferPriceHourly.__table__.c, OfferPriceDaily.__table__.c
-    day, hour = (bindparam(name, type_=UtcDateTime) for name in ("day", "hour"))
-    return _newest(
-        select(hourly.offer_id, hourly.close.label("price"), hourly.items_in_stock, hourly.at.label("since")).where(
-            hourly.product_id == _PRODUCT, hourly.at >= day, hourly.at <= hour
-        ),
-        select(daily.offer_id, daily.close, daily.items_in_stock, daily.at).where(
-            daily.product_id == _PRODUCT, daily.at < day
-        ),
+    """The newest hour of the day, else the newest day before."""
+    return _standing(
+        _newest(OfferPriceHourly, "at", "close", lambda time: (time >= _DAY) & (time <= _AT)),
+        _newest(OfferPriceDaily, "at", "close", lambda time: time < _DAY),
     )
 
 
-_PRODUCT = bindparam("product_id", type_=Uuid)
+def _newest(model: type[Base], time: str, price: str, within: Callable[[Any], ColumnElement[bool]]) -> _Rows:
+    """Each offer's newest row in some time. It is a probe of the key: nobody reads years of rows."""
+    rows, earlier = model.__table__.alias(), model.__table__.alias()
+    mine = (earlier.c.product_id == _PRODUCT, earlier.c.offer_id == _OFFER.id, within(earlier.c[time]))
+    newest = select(func.max(earlier.c[time])).where(*mine).correlate(Offer.__table__).scalar_subquery()
+    which = (rows.c.product_id == _PRODUCT) & (rows.c.offer_id == _OFFER.id) & (rows.c[time] == newest)
+    return _Rows(rows, which, rows.c[price], rows.c.items_in_stock, rows.c[time])
 
 
-def _newest(*sources: Select[Any]) -> Executable:
-    """Of each offer the newest row, if it was in stock then; the cheapest first."""
-    rows = union_all(*sources).subquery()
-    place = func.row_number().over(partition_by=rows.c.offer_id, order_by=rows.c.since.desc())
-    ranked = select(rows, place.label("place")).subquery().c
+def _standing(recent: _Rows, older: _Rows) -> Executable:
+    """The offers in stock, as the recent rows say, else the older ones; the cheapest first."""
+    price, items, since = (
+        func.coalesce(getattr(recent, name), getattr(older, name)) for name in ("price", "items_in_stock", "time")
+    )
+    offers = Offer.__table__.outerjoin(recent.table, recent.which).outerjoin(
+        older.table, older.which & recent.time.is_(None)
+    )
     return (
-        select(ranked.offer_id, ranked.price, ranked.items_in_stock, ranked.since)
-        .where(ranked.place == 1, ranked.items_in_stock > 0, ranked.price.is_not(None))
-        .order_by(ranked.price, ranked.offer_id)
+        select(_OFFER.id, price, items, case((_OFFER.changed_at <= _AT, _OFFER.changed_at), else_=since))
+        .select_from(offers)
+        # One that was closed by then, for good, has nothing to say.
+        .where(_OFFER.product_id == _PRODUCT, or_(_OFFER.closed_at.is_(None), _OFFER.closed_at > _AT), items > 0)
+        .order_by(price, _OFFER.id)
     )

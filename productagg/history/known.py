@@ -48,7 +48,6 @@ from productagg.models import (
     UtcDateTime,
 )
 
-
 _AnyStep = TypeVar("_AnyStep", bound=Sequence[Any])
 
 

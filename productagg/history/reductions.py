@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Executable, Uuid, bindparam, func, or_, select
+from sqlalchemy import Connection, Executable, Uuid, bindparam, func, or_, select
 
 from productagg.history.known import Known, as_microseconds, rolled_prices
 from productagg.history.steps import DAY, HOUR, Bucket, bucket_start, moment
@@ -28,9 +28,9 @@ _FURTHER = 8
 class Reduction:
     """The reduction that the price now comes from, as the Omnibus directive has it.
 
-    `since` is its first step; the UTC day, if its raw steps are no longer kept. `reference_price` is the lowest price of
-    the 30 days before, in the upstream's unit, which are whole hours where raw steps are no longer kept. `reduction` is
-    that less the price now, and `reduction_percent` is it in percent of the reference price, rounded to two decimals,
+    `since` is its first step; the UTC day, if its raw steps are no longer kept. `reference_price` is the lowest price
+    of the 30 days before, in the upstream's unit; those are whole hours where raw steps are no longer kept. `reduction`
+    is that less the price now, `reduction_percent` is it in percent of the reference price, rounded to two decimals,
     None of a price of 0. Neither is above 0 if the product was as cheap in those days: then nothing may be announced.
     """
 

@@ -7,7 +7,7 @@ lies before the first observation has no points.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from sqlalchemy import Connection, exists, select
 
 from productagg.history.known import (
     Known,
+    first_observed,
     offer_steps,
     product_gaps,
     product_steps,
@@ -92,8 +93,8 @@ class Series:
 def product_series(connection: Connection, known: Known, begin: datetime, end: datetime, resolution: str) -> Series:
     """A product's series in one of RESOLUTIONS, or 'auto': the finest that has no more than MAX_POINTS points.
 
-    Raises TooManyPoints and NotKept, not with 'auto'. Begin lies before end, and before now, to which the end is
-    clamped.
+    Raises TooManyPoints, with 'auto' if even weeks are too many, and NotKept, never with 'auto'. Begin lies before end,
+    and before now, to which the end is clamped.
     """
     return _series(_Product(connection, known), known, begin, end, resolution)
 
@@ -118,6 +119,9 @@ class _Product:
     def __init__(self, connection: Connection, known: Known) -> None:
         self._connection = connection
         self._known = known
+
+    def first_observed(self) -> int | None:
+        return first_observed(self._connection, self._known)
 
     def steps(self, begin: int, end: int, limit: int | None = None) -> Sequence[AnyStep]:
         """The step in force at `begin`, and those up to `end`, gaps among them."""
@@ -152,7 +156,7 @@ class _Product:
         return product_buckets(carried, steps, length, end)
 
 
-class _Offer:
+class _Offer(_Product):
     """Where an offer's points come from. It is observed while its product is."""
 
     prices = 1
@@ -160,8 +164,7 @@ class _Offer:
     longest_stored = DAY
 
     def __init__(self, connection: Connection, known: Known, offer_id: UUID) -> None:
-        self._connection = connection
-        self._known = known
+        super().__init__(connection, known)
         self._offer_id = offer_id
 
     def steps(self, begin: int, end: int, limit: int | None = None) -> Sequence[AnyStep]:
@@ -190,9 +193,15 @@ class _Offer:
         return offer_buckets(carried, steps, length, end)
 
 
-def _series(source: _Product | _Offer, known: Known, begin: datetime, end: datetime, resolution: str) -> Series:
+def _series(source: _Product, known: Known, begin: datetime, end: datetime, resolution: str) -> Series:
     first, last = microseconds(begin), min(microseconds(end), known.now)
-    fits = next((name for name, length in _LENGTHS.items() if _span(first, last, length) <= MAX_POINTS * length), None)
+    seen_from = first
+    if _span(first, last, HOUR) > MAX_POINTS * HOUR:
+        # Before the first observation there are no points.
+        seen_from = min(max(first, source.first_observed() or last), last - 1)
+    fits = next(
+        (name for name, length in _LENGTHS.items() if _span(seen_from, last, length) <= MAX_POINTS * length), None
+    )
     if resolution == "raw" and first < known.raw_from:
         raise NotKept(moment(known.raw_from))
     if resolution == "raw" or (resolution == "auto" and first >= known.raw_from):
@@ -207,12 +216,10 @@ def _series(source: _Product | _Offer, known: Known, begin: datetime, end: datet
     if resolution == "auto":
         resolution = fits or "week"
     length = _LENGTHS[resolution]
-    if fits is not None and _span(first, last, length) > MAX_POINTS * length:
+    if _span(seen_from, last, length) > MAX_POINTS * length:
         raise TooManyPoints(resolution, fits)
     first, last = bucket_start(first, length), min(bucket_start(last - 1, length) + length, known.now)
-    points = list(islice(_bucket_points(source, known, first, last, length), MAX_POINTS + 1))
-    if len(points) > MAX_POINTS:
-        raise TooManyPoints(resolution, fits)
+    points = list(_bucket_points(source, known, max(first, bucket_start(seen_from, length)), last, length))
     return Series(moment(first), moment(last), resolution, points)
 
 
@@ -221,7 +228,7 @@ def _span(begin: int, end: int, length: int) -> int:
     return bucket_start(end - 1, length) + length - bucket_start(begin, length)
 
 
-def _bucket_points(source: _Product | _Offer, known: Known, begin: int, end: int, length: int) -> Iterator[Point]:
+def _bucket_points(source: _Product, known: Known, begin: int, end: int, length: int) -> Iterator[Point]:
     stored = min(length, source.longest_stored)
     # Weeks that are not over, or not stored, are made of days.
     split = bucket_start(max(begin, min(end, known.rolled_until)), length) if stored == length else begin
@@ -246,7 +253,7 @@ def _bucket_points(source: _Product | _Offer, known: Known, begin: int, end: int
 
 
 def _dense(
-    source: _Product | _Offer, known: Known, begin: int, end: int, base: int, length: int
+    source: _Product, known: Known, begin: int, end: int, base: int, length: int
 ) -> Iterator[tuple[tuple[Bucket, ...], tuple[int, ...]]]:
     """Each bucket's prices, and the counts at its end: buckets of `base`, summed up to `length`.
 

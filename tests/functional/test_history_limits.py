@@ -22,9 +22,9 @@ def _now(client):
         yield clock
 
 
-def write(past, count, **others):
+def write(past, count, *earlier, **others):
     """A past of `count` prices, one every quarter of an hour until now, of the product and its only offer."""
-    times = [NOW - number * timedelta(minutes=15) for number in reversed(range(count))]
+    times = [*earlier, *(NOW - number * timedelta(minutes=15) for number in reversed(range(count)))]
     past.write(
         [ProductRow(at, 100 + number, 100 + number, 1, 5, True) for number, at in enumerate(times)],
         [OfferRow(OFFER, at, 100 + number, 5) for number, at in enumerate(times)],
@@ -36,7 +36,7 @@ def write(past, count, **others):
 
 @pytest.mark.parametrize("of", ["/prices", f"/offers/{OFFER}/prices"])
 def test_a_series_that_would_be_too_long_names_the_resolution_to_ask_for(client, send, past, of):
-    path = write(past, 1001) + of
+    path = write(past, 1001, datetime(2019, 12, 31, tzinfo=UTC)) + of
 
     answer = send("GET", f"{path}?resolution=raw")
 
@@ -48,6 +48,17 @@ def test_a_series_that_would_be_too_long_names_the_resolution_to_ask_for(client,
     assert_problem(answer, "invalid-data", {"resolution": f"'hour' {too_many} 'day', or for a shorter window"})
     answer = send("GET", f"{path}?resolution=day&from=2020-01-01T00:00:00Z")
     assert_problem(answer, "invalid-data", {"resolution": f"'day' {too_many} 'week', or for a shorter window"})
+
+
+@pytest.mark.parametrize("of", ["/prices", f"/offers/{OFFER}/prices"])
+@pytest.mark.parametrize("begin", ["1970-01-01", "2020-01-01"])
+def test_a_window_is_only_as_long_as_there_was_anything_to_see(client, past, of, begin):
+    path = f"{write(past, 1001)}{of}?from={begin}T00:00:00Z"
+
+    for answer in (client.get(path).json, client.get(f"{path}&resolution=hour").json):
+        assert (answer["from"], answer["resolution"]) == (f"{begin}T00:00:00Z", "hour")
+        assert answer["points"][0]["at"] == "2026-01-21T02:00:00Z"
+        assert len(answer["points"]) == 250
 
 
 @pytest.mark.parametrize("of", ["/prices", f"/offers/{OFFER}/prices"])
