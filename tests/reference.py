@@ -4,7 +4,7 @@ It cuts the window at every row, looks up by a scan of all rows what was in forc
 shares no line with productagg and knows no buckets and no roll-ups: a bucket is a window like any other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -73,11 +73,6 @@ class Facts:
     moves: int
 
     @property
-    def last_price(self) -> int | None:
-        """The price just before the end."""
-        return self.close if self.state == "in_stock" else None
-
-    @property
     def observed(self) -> Fraction:
         return self.in_stock + self.sold_out
 
@@ -117,10 +112,7 @@ def facts(rows: Iterable[Row], begin: datetime, end: datetime) -> Facts:
     """What is true of a window."""
     history = sorted((row._replace(at=row.at.astimezone(UTC)) for row in rows), key=lambda row: row.at)
     begin, end = begin.astimezone(UTC), end.astimezone(UTC)
-    cuts = [begin, *(row.at for row in history if begin < row.at < end), end]
-    pieces = [
-        _Piece(cut, _seconds(cut, following), *_state(in_force(history, cut))) for cut, following in pairwise(cuts)
-    ]
+    pieces = _pieces(history, begin, end)
     priced = [(piece.price, piece.begin, piece.length) for piece in pieces if piece.price is not None]
     in_stock = sum((length for _, _, length in priced), Fraction())
     lowest, highest = (pick((price for price, _, _ in priced), default=None) for pick in (min, max))
@@ -141,6 +133,26 @@ def facts(rows: Iterable[Row], begin: datetime, end: datetime) -> Facts:
         changes=sum(begin <= at < end for at in _changes(history)),
         moves=sum(begin < at <= end for at in _changes(history)),
     )
+
+
+def time_at(rows: Iterable[Row], begin: datetime, end: datetime, wanted: Callable[[int], bool]) -> Fraction:
+    """How many seconds of a window it was in stock at a wanted price."""
+    return sum(
+        (piece.length for piece in _pieces(rows, begin, end) if piece.price is not None and wanted(piece.price)),
+        Fraction(),
+    )
+
+
+def first_fall(rows: Iterable[Row], now: datetime) -> datetime | None:
+    """When the price, which has only fallen since it rose last, first fell; None if it rose last, or never changed."""
+    prices = [(row.at, row.price) for row in rows if row.observed and row.price is not None and row.at <= now]
+    first = None
+    for (_, before), (at, after) in reversed(list(pairwise(prices))):
+        if after > before:
+            break
+        if after < before:
+            first = at
+    return first
 
 
 def in_force(rows: Iterable[_AnyRow], at: datetime) -> _AnyRow | None:
@@ -175,6 +187,12 @@ def offer_history(rows: Iterable[OfferRow], product: Iterable[Row], offer_id: UU
         if own is not None:
             history.append(Row(at, own.price if own.items_in_stock and observed else None, observed))
     return history
+
+
+def _pieces(rows: Iterable[Row], begin: datetime, end: datetime) -> list[_Piece]:
+    history = list(rows)
+    cuts = [begin, *(row.at for row in history if begin < row.at < end), end]
+    return [_Piece(cut, _seconds(cut, following), *_state(in_force(history, cut))) for cut, following in pairwise(cuts)]
 
 
 def _changes(history: Sequence[Row]) -> list[datetime]:

@@ -64,7 +64,8 @@ def _window(request: Any, **_: Any) -> None:
     if begin is None:
         begin = max(EARLIEST, end - (period or _DEFAULT_WINDOW))
     if begin >= end:
-        raise invalid_query({"from": "must be earlier than 'to'"})
+        order = {"from": "must be earlier than 'to'"}
+        raise invalid_query(order if values["from"] else {"to": f"must be later than {_rfc3339(EARLIEST)}"})
     values.update(begin=begin, end=end, now=now)
 
 

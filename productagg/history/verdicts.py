@@ -6,7 +6,7 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from productagg.history.known import Known, price_steps
+from productagg.history.known import Known, first_observed, price_steps
 from productagg.history.reductions import Reduction, reduction
 from productagg.history.steps import DAY, Step, bucket_start, moment, state_of
 from productagg.history.tally import Tally
@@ -52,7 +52,8 @@ class Verdict:
 
 def verdict(connection: Connection, known: Known) -> Verdict:
     """The verdict on a product's price now."""
-    windows = [add_up(connection, known, begin, known.now) for begin in (0, _year_ago(known), known.now - 30 * DAY)]
+    begins = (first_observed(connection, known) or 0, _year_ago(known), known.now - 30 * DAY)
+    windows = [add_up(connection, known, begin, known.now) for begin in begins]
     ever, year, month = (window.tally for window in windows)
     steps = price_steps(connection, known, known.now, known.now, "lowest")
     now = Step._make(steps[-1]) if steps else None

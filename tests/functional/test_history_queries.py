@@ -87,6 +87,7 @@ def test_a_window_that_makes_no_sense_is_refused(send, product, subtests):
     for path, errors in (
         (f"/prices?from={past}&to={past}", {"from": order}),
         (f"/trend?from={past}&to=2026-01-31T11:59:59.999999Z", {"from": order}),
+        ("/prices?to=1970-01-01T00:00:00Z", {"to": "must be later than 1970-01-01T00:00:00Z"}),
         (f"/prices?from={later}", {"from": future}),
         (f"/trend?from={later}&to=2027-01-01T00:00:00Z", {"from": future}),
         (f"/trend?from={now}", {"from": future}),

@@ -116,14 +116,21 @@ def test_a_trend_of_roll_ups_is_that_of_the_raw_rows_they_were_made_of(writer, r
     assert found.end in (end, past.now) or found.end == floor(found.end, length)
     assert found.end == end or end <= rolled_until
     told, and_then = (facts(past.of(metric), found.begin, each) for each in (found.end, found.end + INSTANT))
-    # Roll-ups do not tell whether something happened at their very beginning or just after.
-    if all(row.at != found.begin for row in past.rows):
+    if tells_its_beginning(past, found.begin, metric):
         assert found.start_price == told.start_price
-    assert (found.end_price, found.changes) in [(each.last_price, each.changes) for each in (told, and_then)]
+    if found.end >= raw_from or tells_its_beginning(past, found.end, metric):
+        assert found.end_price == told.end_price
+    assert found.changes in (told.changes, and_then.changes)
     assert same(found.mean, told.mean)
     check_the_shares(found, told)
     check_the_extremes(found, told, length)
     assert abs(timedelta(seconds=found.longest_gap_seconds - float(told.longest_gap))) < 2 * length
+
+
+def tells_its_beginning(past, at, metric):
+    """Unless something happened at an hour's very beginning and again in it, a roll-up tells what was so then."""
+    hour = facts(past.of(metric), at, at + HOUR)
+    return hour.in_stock in (0, 3600) or all(row.at != at for row in past.rows)
 
 
 def check_the_extremes(found, told, length):
@@ -264,6 +271,22 @@ def test_compaction_changes_no_answer(database, writer, read, monkeypatch, metri
             raw.observed_percent,
         )
         assert (found.minimum.price, found.maximum.price) == (raw.minimum.price, raw.maximum.price)
+
+
+def test_daily_prices_are_those_of_their_days_from_the_first_moment_on(writer, read):
+    rows = [product_row(24 * 60 * day, None if day == 4 else 100 + 10 * day) for day in range(40)]
+    raw_from = minutes(0) + 20 * DAY
+    writer.write(rows, synced_at=minutes(40 * 24 * 60), rolled_until=raw_from, raw_from=raw_from)
+
+    def ends(first, last):
+        found = read(minutes(40 * 24 * 60), minutes(24 * 60 * first), minutes(24 * 60 * last))
+        return found.resolution, found.start_price, found.end_price
+
+    assert ends(5, 9) == ("hour", 150, 190)
+    assert ends(2, 4) == ("hour", 120, None)
+    assert ends(4, 5) == ("hour", None, 150)
+    assert ends(10, 20) == ("hour", 200, 300)
+    assert ends(10, 39) == ("hour", 200, 490)
 
 
 def test_a_gap_begins_a_microsecond_after_the_last_list(writer, read):

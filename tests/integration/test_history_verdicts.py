@@ -1,0 +1,235 @@
+"""A verdict says what the slow reference says, from raw rows and from roll-ups (Hypothesis)."""
+
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from productagg.history.reductions import Reduction
+from productagg.history.trends import Extreme
+from productagg.history.verdicts import verdict
+from tests.integration.pasts import PastWriter
+from tests.reference import facts, first_fall, time_at
+from tests.timelines import DAY, HOUR, Compacted, ProductRow, compacted_pasts, midnight, pasts
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+MONTH = 30 * DAY
+YEAR = 365 * DAY
+
+
+def examples(count):
+    # The fixtures are shared by a test's examples because each replaces the product's past.
+    return settings(max_examples=count, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def writer(database):
+    return PastWriter(database)
+
+
+@pytest.fixture
+def read(database, writer):
+    """Ask for a verdict: `read(now)`."""
+
+    def read(now):
+        with database.reader.connect() as connection:
+            return verdict(connection, writer.known(connection, now))
+
+    return read
+
+
+def share(part, whole):
+    return round(float(100 * part / whole), 2) if whole else None
+
+
+def near(measured, exact):
+    return measured == exact if exact is None else abs(measured - exact) <= 0.01
+
+
+def check_the_present(found, history, now):
+    told = facts(history, EPOCH, now)
+    month = facts(history, now - MONTH, now)
+    price = told.end_price
+    assert (found.at, found.price) == (now, price)
+    assert (found.state == "in_stock") == (price is not None)
+    unsure = price is None or told.observed < 30 * 86_400 or month.observed < 15 * 86_400
+    assert found.confidence == ("low" if unsure else "high")
+    assert bool(found.reasons) == unsure
+    assert found.low_30_days == (Extreme(*month.minimum) if month.minimum else None)
+
+
+def check_the_word(found):
+    if found.dearer_percent is None:
+        assert found.verdict is None
+    elif abs(found.dearer_percent - 75) > 0.01 and abs(found.cheaper_percent - 75) > 0.01:
+        expected = "good" if found.dearer_percent > 75 else "poor" if found.cheaper_percent > 75 else "fair"
+        assert found.verdict == expected
+
+
+def reference(history, price, since, begin):
+    """The reduction to a price, from the lowest one of [begin, since)."""
+    lowest = facts(history, begin, since).minimum
+    if price is None or lowest is None:
+        return None
+    reduction = lowest[0] - price
+    percent = round(float(Fraction(100 * reduction, lowest[0])), 2) if lowest[0] else None
+    return Reduction(since, lowest[0], reduction, percent)
+
+
+@examples(40)
+@given(past=pasts(800 * DAY))
+def test_a_verdict_from_raw_rows_is_exact(writer, read, past):
+    writer.write(past.rows, synced_at=past.synced_at)
+
+    found = read(past.now)
+
+    history = past.of("lowest")
+    check_the_present(found, history, past.now)
+    check_the_word(found)
+    assert (found.resolution, found.resolution_ever) == ("raw", "raw")
+    for begin, low in ((EPOCH, found.all_time_low), (past.now - YEAR, found.low_365_days)):
+        told = facts(history, begin, past.now)
+        assert low == (Extreme(*told.minimum) if told.minimum else None)
+    if found.price is None:
+        assert (found.dearer_percent, found.cheaper_percent, found.dearer_percent_ever) == (None, None, None)
+        assert found.reduction is None
+        return
+    for begin, is_wanted, measured in (
+        (EPOCH, found.price.__lt__, found.dearer_percent_ever),
+        (past.now - YEAR, found.price.__lt__, found.dearer_percent),
+        (past.now - YEAR, found.price.__gt__, found.cheaper_percent),
+    ):
+        whole = facts(history, begin, past.now).in_stock
+        assert near(measured, share(time_at(history, begin, past.now, is_wanted), whole))
+    since = first_fall(history, past.now)
+    assert found.reduction == (since and reference(history, found.price, since, since - MONTH))
+
+
+@st.composite
+def slow_pasts(draw: st.DrawFn) -> Compacted:
+    """Compacted pasts with a row a day at most, which were in stock yesterday and, some of them, are still observed."""
+    past, rolled_until, raw_from = draw(compacted_pasts(400 * DAY))
+    rows = list({midnight(row.at): row for row in past.rows}.values())
+    while rows and not rows[-1].observed:
+        rows.pop()
+    now = max(past.now, raw_from + 32 * DAY)
+    synced_at = draw(st.sampled_from([now, max(row.at for row in rows)])) if rows else None
+    return Compacted(past._replace(rows=rows, offers=[], now=now, synced_at=synced_at), rolled_until, raw_from)
+
+
+@examples(80)
+@given(compacted=slow_pasts())
+def test_a_verdict_from_roll_ups_is_exact_for_whole_days_and_hours(writer, read, compacted):
+    past, rolled_until, raw_from = compacted
+    writer.write(compacted.rows, synced_at=past.synced_at, rolled_until=rolled_until, raw_from=raw_from)
+
+    found = read(past.now)
+
+    history = past.of("lowest")
+    check_the_present(found, history, past.now)
+    check_the_word(found)
+    year = past.now - YEAR
+    if year < raw_from:
+        year = midnight(year + DAY - timedelta.resolution)
+    lows = [facts(history, begin, past.now).minimum for begin in (EPOCH, year)]
+    measured = [low and low.price for low in (found.all_time_low, found.low_365_days)]
+    assert measured == [low and low[0] for low in lows]
+    since = first_fall(history, past.now) if found.price is not None else None
+    if since is None:
+        assert found.reduction is None
+        return
+    if since < raw_from:
+        since = midnight(since)
+    begin = since - MONTH
+    if begin < raw_from:
+        begin += -(begin - midnight(begin)) % HOUR
+    assert found.reduction == reference(history, found.price, since, begin)
+
+
+def row(days_ago, price, hours=0):
+    at = NOW - days_ago * DAY + hours * HOUR
+    return ProductRow(at, price, price, int(price is not None), int(price is not None), observed=True)
+
+
+def test_a_day_of_two_prices_counts_for_each_as_long_as_it_held(writer, read):
+    # An hour of each day at 200, from noon on.
+    rows = [row(days, price, hours) for days in range(400, 0, -1) for hours, price in ((0, 200), (1, 99))]
+    rows.append(row(1, 100, 2))
+    writer.write(rows, synced_at=NOW)
+    exact = read(NOW)
+    raw_from = midnight(NOW - 60 * DAY)
+    writer.write(rows, synced_at=NOW, rolled_until=raw_from, raw_from=raw_from)
+
+    found = read(NOW)
+
+    assert (exact.resolution, found.resolution, found.resolution_ever) == ("raw", "day", "day")
+    assert exact.verdict == found.verdict == "poor"
+    assert found.dearer_percent == pytest.approx(exact.dearer_percent, abs=0.1)
+    assert found.cheaper_percent == pytest.approx(exact.cheaper_percent, abs=0.1)
+
+
+def test_the_largest_prices_are_told_apart_in_roll_ups(writer, read):
+    price = 2**53 + 1
+    rows = [row(days, None if days % 2 else price) for days in range(100, -1, -1)]
+    raw_from = midnight(NOW - 40 * DAY)
+    writer.write(rows, synced_at=NOW, rolled_until=raw_from, raw_from=raw_from)
+
+    found = read(NOW)
+
+    assert (found.price, found.dearer_percent, found.cheaper_percent, found.verdict) == (price, 0.0, 0.0, "fair")
+
+
+@pytest.mark.parametrize("dropped", [False, True], ids=["raw", "rolled up"])
+@pytest.mark.parametrize(
+    ("rows", "reduction"),
+    [
+        # From step to step, over where the raw rows begin.
+        ([row(300, 200), row(120, 180), row(20, 100)], (120, 200, 100, 50.0)),
+        # Long ago.
+        ([row(300, 200), row(120, 100)], (120, 200, 100, 50.0)),
+        # At the moment from which on raw rows are kept.
+        ([row(300, 200), row(60.5, 100)], (60.5, 200, 100, 50.0)),
+        # It was as cheap in the 30 days before, and is no longer.
+        ([row(300, 80), row(70, 200), row(65, 150)], (65, 80, -70, -87.5)),
+        # It was as cheap just before these 30 days.
+        ([row(300, 50), row(95, 200), row(60, 150)], (60, 200, 50, 25.0)),
+        # Raised last, long ago or not.
+        ([row(300, 100), row(200, 50), row(120, 100)], None),
+        ([row(300, 100), row(20, 50), row(10, 100)], None),
+        # Never another price; nobody knows of any before the fall.
+        ([row(300, 100)], None),
+        ([row(300, 200), row(100, None), row(60, 100)], None),
+    ],
+)
+def test_a_reduction_is_from_the_lowest_price_of_the_30_days_before_the_first_fall(
+    writer, read, rows, reduction, dropped
+):
+    raw_from = NOW - 60.5 * DAY if dropped else None
+    writer.write(rows, synced_at=NOW, rolled_until=raw_from, raw_from=raw_from)
+
+    found = read(NOW).reduction
+
+    if reduction is None:
+        assert found is None
+        return
+    days, *expected = reduction
+    since = NOW - days * DAY
+    assert found.since == (midnight(since) if dropped and since < raw_from else since)
+    assert [found.reference_price, found.reduction, found.reduction_percent] == expected
+
+
+def test_a_price_that_seldom_changes_among_many_rows_is_looked_for_by_the_database(writer, read):
+    # The stock changes each hour, the price twice in half a year.
+    rows = [
+        ProductRow(NOW - hours * HOUR, price, price, 1, 1 + hours, observed=True)
+        for hours in range(180 * 24, -1, -1)
+        for price in [100 if hours < 100 * 24 else 200 if hours < 150 * 24 else 90]
+    ]
+    writer.write(rows, synced_at=NOW)
+
+    found = read(NOW).reduction
+
+    assert (found.since, found.reference_price) == (NOW - 100 * DAY + HOUR, 200)
