@@ -30,8 +30,10 @@ from benchmarks.history_data import History, Size
 from benchmarks.history_sql import Answer, HandWritten
 from productagg import main as application
 from productagg.db import reader_engine
+from productagg.history import series, trends
 from productagg.history.known import Known, known
 from productagg.history.movers import movers
+from productagg.history.reading import Part
 from productagg.history.series import Series, product_series
 from productagg.history.trends import Trend, trend
 from productagg.settings import OPTIONS, database_url
@@ -67,19 +69,20 @@ class Service:
     def trend(self, product_id: UUID, length: timedelta, ago: timedelta = timedelta()) -> Trend:
         end = self._now - ago
         with self.engine.connect() as connection:
-            return trend(connection, self._known(connection, product_id), end - length, end)
+            past = self._known(connection, product_id, trends.raw_part(end - length, end, self._now, "lowest"))
+            return trend(connection, past, end - length, end)
 
     def prices(self, product_id: UUID, length: timedelta, resolution: str = "auto") -> Series:
         with self.engine.connect() as connection:
-            past = self._known(connection, product_id)
+            past = self._known(connection, product_id, series.raw_part(self._now - length, self._now, self._now))
             return product_series(connection, past, self._now - length, self._now, resolution)
 
     def movers(self) -> Any:
         with self.engine.connect() as connection:
             return movers(connection, "24h", "down", 20, self._now - _OBSERVED_FOR)
 
-    def _known(self, connection: Connection, product_id: UUID) -> Known:
-        found = known(connection, product_id, _OBSERVED_FOR, self._now)
+    def _known(self, connection: Connection, product_id: UUID, bring: Part | None) -> Known:
+        found = known(connection, product_id, _OBSERVED_FOR, self._now, bring)
         assert found is not None
         return found
 

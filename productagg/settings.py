@@ -15,6 +15,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 # What development.ini ships. Public, therefore refused in production.
+# What the last 30 days say is always exact.
+LEAST_RAW_DAYS = 31
+
 DEVELOPMENT_JWT_SECRET = "development-jwt-secret-that-everybody-knows"  # noqa: S105
 DEVELOPMENT_REFRESH_TOKEN = "development-refresh-token"  # noqa: S105
 DEVELOPMENT_ADMIN_PASSWORD = "admin"  # noqa: S105
@@ -266,8 +269,8 @@ OPTIONS = (
     Option(
         "HISTORY_RAW_DAYS",
         "history.raw_days",
-        _number(int, 31, 3660),
-        "31 to 3660",
+        _number(int, LEAST_RAW_DAYS, 3660),
+        f"{LEAST_RAW_DAYS} to 3660",
         "how long every step of the price histories is kept, in whole months; hours, days and weeks are kept for good",
         default="90",
     ),

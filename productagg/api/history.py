@@ -23,6 +23,7 @@ from productagg.api.service import (
     service,
 )
 from productagg.api.times import EARLIEST
+from productagg.history import series, trends
 from productagg.history.series import Series, offer_series, product_series
 from productagg.history.trends import trend
 from productagg.history.verdicts import verdict
@@ -73,7 +74,9 @@ def _window(request: Any, **_: Any) -> None:
 def list_prices(request: Any) -> Response:
     """The product's prices in a window, as JSON or CSV, in as many points as can be drawn."""
     values = request.validated
-    known = known_product(request, values["product_id"], values["now"])
+    may_be_raw = values["resolution"] in ("raw", "auto")
+    bring = series.raw_part(values["begin"], values["end"], values["now"]) if may_be_raw else None
+    known = known_product(request, values["product_id"], values["now"], bring)
     found = product_series(request.reader, known, values["begin"], values["end"], values["resolution"])
     return _series(request, {"product_id": values["product_id"]}, found, _PRODUCT_COLUMNS)
 
@@ -94,7 +97,8 @@ def list_offer_prices(request: Any) -> Response:
 def read_trend(request: Any) -> Response:
     """How the product's price moved in a window: the change between its ends, and the statistics."""
     values = request.validated
-    known = known_product(request, values["product_id"], values["now"])
+    bring = trends.raw_part(values["begin"], values["end"], values["now"], values["metric"])
+    known = known_product(request, values["product_id"], values["now"], bring)
     found = trend(request.reader, known, values["begin"], values["end"], values["metric"])
     return public_json(request, {"product_id": values["product_id"], **_shown(found)})
 

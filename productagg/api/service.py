@@ -20,6 +20,7 @@ from productagg import catalog
 from productagg.api.errors import Problem
 from productagg.api.schemas import NO_PARAMETERS, uuid, validate
 from productagg.history.known import Known, known
+from productagg.history.reading import Part
 from productagg.schedule import Schedule
 
 MAX_BODY_BYTES = 256 * 1024
@@ -90,9 +91,9 @@ def observed_for(request: Any) -> timedelta:
     return Schedule.of(request.registry["settings"]).observed_for
 
 
-def known_product(request: Any, wanted: UUID, now: datetime) -> Known:
-    """What is known of a product's past."""
-    found = known(request.reader, wanted, observed_for(request), now)
+def known_product(request: Any, wanted: UUID, now: datetime, bring: Part | None = None) -> Known:
+    """What is known of a product's past. `bring` is what will be asked for if its raw steps are there."""
+    found = known(request.reader, wanted, observed_for(request), now, bring)
     if found is None:
         raise catalog.NotFound(wanted)
     return found

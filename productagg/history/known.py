@@ -1,41 +1,21 @@
 """What is known of one product's past: its raw steps, its roll-ups, and where one takes over from the other.
 
-For the readers of this room. Statements are made once: making one takes as long as running it. Roll-ups, whose rows are
-wide, come as JSON (see bulk.columns).
+For the readers of this room. Who knows beforehand what it will ask for has it brought, in one statement.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
-from operator import itemgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Executable,
-    FromClause,
-    Integer,
-    Uuid,
-    bindparam,
-    cast,
-    extract,
-    func,
-    select,
-    true,
-    union_all,
-)
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import Connection, Executable, bindparam, func, select, true, union_all
 
-from productagg.bulk import columns as in_columns
-from productagg.bulk import rows_of
+from productagg.history.reading import PRODUCT, Part, Row, lists, parameters, read, side_by_side, unpack
 from productagg.history.rollups import OfferBucket, OfferStep, ProductBucket, ProductStep
-from productagg.history.steps import DAY, HOUR, INSTANT, SECOND, WEEK, Bucket, Step, bucket_start, microseconds, moment
+from productagg.history.steps import DAY, HOUR, INSTANT, WEEK, Bucket, Step, bucket_start, microseconds, moment
 from productagg.models import (
-    Base,
     HistoryProgress,
     OfferPrice,
     OfferPriceDaily,
@@ -47,6 +27,7 @@ from productagg.models import (
     ProductSync,
     UtcDateTime,
 )
+from productagg.settings import LEAST_RAW_DAYS
 
 _AnyStep = TypeVar("_AnyStep", bound=Sequence[Any])
 
@@ -65,21 +46,96 @@ class Known:
     gap_from: int | None
     rolled_until: int
     raw_from: int
+    brought: Mapping[Part, list[Row]] = field(default_factory=dict, compare=False, repr=False)
+
+    def rows(self, connection: Connection, part: Part) -> list[Row]:
+        """The rows of a part, in order; each begins with its time."""
+        found = self.brought.get(part)
+        return read(connection, self.product_id, [part])[0] if found is None else found
+
+    def bring(self, connection: Connection, parts: Sequence[Part]) -> "Known":
+        """The same, with what is about to be asked for."""
+        if not parts:
+            return self
+        found = dict(zip(parts, read(connection, self.product_id, parts), strict=True))
+        return replace(self, brought={**self.brought, **found})
 
 
-def known(connection: Connection, product_id: UUID, observed_for: timedelta, now: datetime) -> Known | None:
-    """None: there is no such product. `observed_for` is how long an observation counts (see Schedule)."""
-    found = connection.execute(_KNOWN, {"product_id": product_id}).one_or_none()
-    if found is None:
+def is_raw(begin: datetime, now: datetime) -> bool:
+    """Whether the raw steps of a window that begins then are there, however long they are kept."""
+    return begin >= now - timedelta(days=LEAST_RAW_DAYS)
+
+
+def known(
+    connection: Connection,
+    product_id: UUID,
+    observed_for: timedelta,
+    now: datetime,
+    bring: Part | None = None,
+) -> Known | None:
+    """None: there is no such product. `observed_for` is how long an observation counts (see Schedule).
+
+    `bring` is what will be asked for if the raw steps of its window are all there.
+    """
+    parts = () if bring is None else (bring,)
+    statement = _known(connection.dialect.name, tuple(part.shape for part in parts))
+    row = connection.execute(statement, parameters(product_id, parts)).one_or_none()
+    if row is None:
         return None
-    last_synced_at, *progress = found
+    last_synced_at, *progress = row[:3]
     rolled_until, raw_from = (microseconds(time) if time else 0 for time in progress)
     gap_from = None
     if last_synced_at is not None and now - last_synced_at > observed_for:
         gap_from = microseconds(last_synced_at + INSTANT)
         # Days that were rolled up since then took the product for observed.
         rolled_until = min(rolled_until, max(raw_from, bucket_start(gap_from, DAY)))
-    return Known(product_id, microseconds(now), gap_from, rolled_until, raw_from)
+    brought = dict(zip(parts, unpack(row[3:], parts), strict=True))
+    there = {part: rows for part, rows in brought.items() if part.begin >= raw_from}
+    return Known(product_id, microseconds(now), gap_from, rolled_until, raw_from, there)
+
+
+def product_part(begin: int, end: int, limit: int | None = None) -> Part:
+    """What `product_steps` asks for."""
+    return Part(ProductPrice, ("lowest", "average", "offers", "items_in_stock", "observed"), begin, end, limit=limit)
+
+
+def product_tail_part(begin: int, end: int) -> Part:
+    """What `product_tail` asks for."""
+    return replace(product_part(begin - 1, end), with_before=False)
+
+
+def price_tail_part(begin: int, end: int, metric: str) -> Part:
+    """What `price_tail` asks for."""
+    return replace(price_part(begin - 1, end, metric), with_before=False)
+
+
+def price_part(begin: int, end: int, metric: str) -> Part:
+    """What `price_steps` asks for."""
+    return Part(ProductPrice, (metric, "observed"), begin, end)
+
+
+def rolled_price_part(begin: int, end: int, length: int, metric: str) -> Part:
+    """What `rolled_prices` asks for."""
+    prefix = "average_" if metric == "average" else ""
+    return Part(_PRODUCT_ROLLUPS[length], (*_DURATIONS, *(prefix + name for name in _PRICES)), begin, end)
+
+
+def rolled_product_part(begin: int, end: int, length: int) -> Part:
+    """What `rolled_product` asks for."""
+    averages = (f"average_{name}" for name in _PRICES)
+    columns = (*_DURATIONS, *_PRICES, *averages, "offers", "items_in_stock")
+    return Part(_PRODUCT_ROLLUPS[length], columns, begin, end)
+
+
+def offer_part(offer_id: UUID, begin: int, end: int, limit: int | None = None) -> Part:
+    """What `offer_steps` asks for."""
+    return Part(OfferPrice, ("price", "items_in_stock"), begin, end, offer_id, limit)
+
+
+def rolled_offer_part(offer_id: UUID, begin: int, end: int, length: int) -> Part:
+    """What `rolled_offer` asks for."""
+    model = OfferPriceHourly if length == HOUR else OfferPriceDaily
+    return Part(model, (*_DURATIONS, *_PRICES, "items_in_stock"), begin, end, offer_id)
 
 
 def product_steps(
@@ -89,14 +145,13 @@ def product_steps(
 
     The gap that has not ended yet is a step too. `limit` is for the steps after `begin`: no more than so many.
     """
-    found = _steps(connection, ProductPrice, known, begin, end, _PRODUCT_STEP, limit=limit)
-    steps = [ProductStep._make(row) for row in found]
+    steps = list(map(ProductStep._make, known.rows(connection, product_part(begin, end, limit))))
     return _completed(connection, known, steps, begin, end)
 
 
 def price_steps(connection: Connection, known: Known, begin: int, end: int, metric: str) -> Sequence[Sequence[Any]]:
     """The same of one of its prices, 'lowest' or 'average', as a Step has it: time, price, observed."""
-    found = _steps(connection, ProductPrice, known, begin, end, (metric, "observed"))
+    found: Sequence[Sequence[Any]] = known.rows(connection, price_part(begin, end, metric))
     if not (found and found[0][0] <= begin):
         found = [*(each.of(metric) for each in _before_raw(connection, known)), *found]
     if known.gap_from is not None:
@@ -104,16 +159,37 @@ def price_steps(connection: Connection, known: Known, begin: int, end: int, metr
     return found
 
 
+def product_tail(
+    connection: Connection, known: Known, carried: ProductStep | None, begin: int, end: int
+) -> list[ProductStep]:
+    """What was in force before `begin`, as roll-ups say, and the steps from then up to `end`, with the open gap."""
+    found = map(ProductStep._make, known.rows(connection, product_tail_part(begin, end)))
+    steps = [*found] if carried is None else [carried, *found]
+    if known.gap_from is None:
+        return steps
+    gap = ProductStep(known.gap_from, None, None, 0, 0, observed=False)
+    return list(_until_gap(known.gap_from, steps, begin - 1, end, gap))
+
+
+def price_tail(
+    connection: Connection, known: Known, carried: Step | None, begin: int, end: int, metric: str
+) -> Sequence[Sequence[Any]]:
+    """The same of one of its prices."""
+    found = known.rows(connection, price_tail_part(begin, end, metric))
+    steps = found if carried is None else [carried, *found]
+    if known.gap_from is None:
+        return steps
+    return _until_gap(known.gap_from, steps, begin - 1, end, Step(known.gap_from, None, observed=False))
+
+
 def offer_steps(
     connection: Connection, known: Known, offer_id: UUID, begin: int, end: int, limit: int | None = None
 ) -> list[OfferStep]:
     """The same of one offer, without gaps: those are its product's (see rollups.with_gaps)."""
-    found = _steps(connection, OfferPrice, known, begin, end, ("price", "items_in_stock"), offer_id, limit)
-    steps = [OfferStep(*row) for row in found]
+    steps = [OfferStep(*row) for row in known.rows(connection, offer_part(offer_id, begin, end, limit))]
     if known.raw_from and not (steps and steps[0].at <= begin):
-        columns = ("close", "items_in_stock")
-        rolled = _rows(connection, OfferPriceDaily, known, known.raw_from, known.raw_from, columns, offer_id)
-        for at, close, items in rolled:
+        part = Part(OfferPriceDaily, ("close", "items_in_stock"), known.raw_from, known.raw_from, offer_id)
+        for at, close, items in known.rows(connection, part):
             steps.insert(0, OfferStep(at, close or 0, items))
     return steps
 
@@ -132,10 +208,7 @@ def rolled_prices(
     connection: Connection, known: Known, begin: int, end: int, length: int, metric: str
 ) -> tuple[Step | None, list[Bucket]]:
     """One of a product's prices in stored buckets: those of [begin, end), and what was in force before them."""
-    model = _PRODUCT_ROLLUPS[length]
-    prefix = "average_" if metric == "average" else ""
-    columns = (*_DURATIONS, *(prefix + name for name in _PRICES))
-    found = [_bucket(row[:4], row[4:]) for row in _rows(connection, model, known, begin, end, columns)]
+    found = [_bucket(*row) for row in known.rows(connection, rolled_price_part(begin, end, length, metric))]
     before = found.pop(0).end_step if found and found[0].at < begin else None
     return before, found
 
@@ -144,12 +217,9 @@ def rolled_product(
     connection: Connection, known: Known, begin: int, end: int, length: int
 ) -> tuple[ProductBucket | None, list[ProductBucket]]:
     """A product's stored buckets of [begin, end), and the newest before them."""
-    model = _PRODUCT_ROLLUPS[length]
-    averages = (f"average_{name}" for name in _PRICES)
-    columns = (*_DURATIONS, *_PRICES, *averages, "offers", "items_in_stock")
     found = [
-        ProductBucket(_bucket(row[:4], row[4:11]), _bucket(row[:4], row[11:18]), row[18], row[19])
-        for row in _rows(connection, model, known, begin, end, columns)
+        ProductBucket(_bucket(*row[:11]), _bucket(*row[:4], *row[11:18]), row[18], row[19])
+        for row in known.rows(connection, rolled_product_part(begin, end, length))
     ]
     before = found.pop(0) if found and found[0].lowest.at < begin else None
     return before, found
@@ -159,12 +229,8 @@ def rolled_offer(
     connection: Connection, known: Known, offer_id: UUID, begin: int, end: int, length: int
 ) -> tuple[OfferBucket | None, list[OfferBucket]]:
     """An offer's stored buckets of [begin, end), and the newest before them."""
-    model = OfferPriceHourly if length == HOUR else OfferPriceDaily
-    columns = (*_DURATIONS, *_PRICES, "items_in_stock")
-    found = [
-        OfferBucket(_bucket(row[:4], row[4:11]), row[11])
-        for row in _rows(connection, model, known, begin, end, columns, offer_id)
-    ]
+    rows = known.rows(connection, rolled_offer_part(offer_id, begin, end, length))
+    found = [OfferBucket(_bucket(*bucket), items) for *bucket, items in rows]
     before = found.pop(0) if found and found[0].price.at < begin else None
     return before, found
 
@@ -175,26 +241,21 @@ def first_observed(connection: Connection, known: Known) -> int | None:
     return min((microseconds(time) for time in found if time is not None), default=None)
 
 
-def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[int]:
-    """A time's microseconds since the epoch, exactly."""
-    if dialect == "sqlite":  # where it is the text that SQLAlchemy keeps: YYYY-MM-DD HH:MM:SS.ffffff
-        # Without the fraction: strftime would round it.
-        seconds = cast(func.strftime("%s", func.substr(time, 1, 19)), Integer)
-        return seconds * SECOND + cast(func.substr(time, 21, 6), Integer)
-    return cast(extract("epoch", time) * SECOND, BigInteger)
-
-
-_KNOWN = (
-    select(ProductSync.last_synced_at, HistoryProgress.rolled_until, HistoryProgress.raw_from)
-    .select_from(ProductSync)
-    .outerjoin(HistoryProgress, true())
-    .where(ProductSync.product_id == bindparam("product_id", type_=Uuid))
-)
+@cache
+def _known(dialect: str, shapes: tuple[Any, ...]) -> Executable:
+    row = (
+        select(ProductSync.last_synced_at, HistoryProgress.rolled_until, HistoryProgress.raw_from)
+        .select_from(ProductSync)
+        .outerjoin(HistoryProgress, true())
+        .where(ProductSync.product_id == PRODUCT)
+        .subquery()
+    )
+    return side_by_side([row, *lists(dialect, shapes)])
 
 
 _FIRST = select(
     *(
-        select(func.min(time)).where(product_id == bindparam("product_id", type_=Uuid)).scalar_subquery()
+        select(func.min(time)).where(product_id == PRODUCT).scalar_subquery()
         for time, product_id in (
             (ProductPrice.observed_at, ProductPrice.product_id),
             (ProductPriceDaily.at, ProductPriceDaily.product_id),
@@ -206,7 +267,7 @@ _FIRST = select(
 def _gaps() -> Executable:
     price = ProductPrice.__table__.c
     begin, end = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
-    which = price.product_id == bindparam("product_id", type_=Uuid)
+    which = price.product_id == PRODUCT
     wanted = (price.observed_at, price.observed)
     before = select(*wanted).where(which, price.observed_at <= begin).order_by(price.observed_at.desc()).limit(1)
     within = select(*wanted).where(which, price.observed_at > begin, price.observed_at <= end)
@@ -219,7 +280,6 @@ def _gaps() -> Executable:
 
 _GAPS = _gaps()
 _PRODUCT_ROLLUPS = {HOUR: ProductPriceHourly, DAY: ProductPriceDaily, WEEK: ProductPriceWeekly}
-_PRODUCT_STEP = ("lowest", "average", "offers", "items_in_stock", "observed")
 _DURATIONS = ("state", "in_stock_us", "observed_us")
 _PRICES = ("open", "close", "lowest", "highest", "mean", "remainder", "changes")
 
@@ -241,7 +301,7 @@ def _before_raw(connection: Connection, known: Known) -> list[ProductStep]:
     if not known.raw_from:
         return []
     columns = ("state", "close", "average_close", "offers", "items_in_stock")
-    found = _rows(connection, ProductPriceDaily, known, known.raw_from, known.raw_from, columns)
+    found = known.rows(connection, Part(ProductPriceDaily, columns, known.raw_from, known.raw_from))
     return [
         ProductStep._make(
             (at, *(closes if state == "in_stock" else (None, None)), offers, items, state != "not_observed")
@@ -257,79 +317,18 @@ def _until_gap(gap_from: int, steps: Sequence[_AnyStep], begin: int, end: int, g
     return [*(each for each in steps if each[0] < gap_from), gap] if begin < gap_from else [gap]
 
 
-def _bucket(times: Sequence[Any], prices: Sequence[Any]) -> Bucket:
-    opening, closing, lowest, highest, mean, remainder, changes = prices
-    at, state, in_stock_us, observed_us = times
+def _bucket(
+    at: int,
+    state: str,
+    in_stock_us: int,
+    observed_us: int,
+    opening: int | None,
+    closing: int | None,
+    lowest: int | None,
+    highest: int | None,
+    mean: int,
+    remainder: int,
+    changes: int,
+) -> Bucket:
     weighted = mean * in_stock_us + remainder
     return Bucket(at, state, in_stock_us, observed_us, opening, closing, lowest, highest, weighted, changes)
-
-
-def _steps(
-    connection: Connection,
-    model: type[Base],
-    known: Known,
-    begin: int,
-    end: int,
-    columns: tuple[str, ...],
-    offer_id: UUID | None = None,
-    limit: int | None = None,
-) -> Sequence[Sequence[Any]]:
-    """Rows of a history in order; each begins with its time in microseconds."""
-    statement = _raw(connection.dialect.name, model, columns, limited=limit is not None)
-    return connection.execute(statement, {**_parameters(known, begin, end, offer_id), "limit": limit}).all()
-
-
-@cache
-def _raw(dialect: str, model: type[Base], columns: tuple[str, ...], *, limited: bool) -> Executable:
-    """The newest row at or before a window's begin, and those in it up to its end."""
-    table = model.__table__
-    begin, end = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
-    time, which = table.c.observed_at, _which(table)
-    wanted = [as_microseconds(dialect, time).label("at"), *(table.c[name] for name in columns)]
-    before = select(*wanted).where(*which, time <= begin).order_by(time.desc()).limit(1)
-    within = select(*wanted).where(*which, time > begin, time <= end)
-    if limited:
-        within = within.order_by(time).limit(bindparam("limit", type_=Integer))
-    # Each in a subquery of its own: SQLite's grammar has ORDER BY and LIMIT only at the end of a UNION.
-    found = union_all(select(before.subquery()), select(within.subquery()))
-    return found.order_by("at")
-
-
-def _rows(
-    connection: Connection,
-    model: type[Base],
-    known: Known,
-    begin: int,
-    end: int,
-    columns: tuple[str, ...],
-    offer_id: UUID | None = None,
-) -> list[tuple[Any, ...]]:
-    """Rows of a roll-up in order; each begins with its time in microseconds. The first may lie before the window."""
-    statement = _rolled(connection.dialect.name, model, columns)
-    found = connection.execute(statement, _parameters(known, begin, end, offer_id)).one()
-    return sorted(rows_of(found), key=itemgetter(0))
-
-
-@cache
-def _rolled(dialect: str, model: type[Base], columns: tuple[str, ...]) -> Executable:
-    """The newest bucket before a window's begin, and those in it, but for one that begins at its end."""
-    table = model.__table__
-    begin, end = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
-    time, which = table.c.at, _which(table)
-    wanted = [time, *(table.c[name] for name in columns)]
-    before = select(*wanted).where(*which, time < begin).order_by(time.desc()).limit(1)
-    within = select(*wanted).where(*which, time >= begin, time < end)
-    at, *others = union_all(select(before.subquery()), within).subquery().c
-    return select(*in_columns(dialect, as_microseconds(dialect, at), *others))
-
-
-def _which(table: FromClause) -> list[ColumnElement[bool]]:
-    which = [table.c.product_id == bindparam("product_id", type_=Uuid)]
-    if "offer_id" in table.c:
-        which.append(table.c.offer_id == bindparam("offer_id", type_=Uuid))
-    return which
-
-
-def _parameters(known: Known, begin: int, end: int, offer_id: UUID | None) -> dict[str, Any]:
-    which = {"product_id": known.product_id, "offer_id": offer_id}
-    return {**which, "begin": moment(begin), "end": moment(end)}

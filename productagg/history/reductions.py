@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Executable, Uuid, bindparam, func, or_, select
 
-from productagg.history.known import Known, as_microseconds, rolled_prices
+from productagg.history.known import Known, rolled_prices
+from productagg.history.reading import as_microseconds
 from productagg.history.steps import DAY, HOUR, Bucket, bucket_start, moment
 from productagg.history.trends import add_up
 from productagg.models import ProductPrice, UtcDateTime

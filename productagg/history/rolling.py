@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from productagg.bulk import Rows, aggregate
-from productagg.history.known import as_microseconds
+from productagg.history.reading import as_microseconds
 from productagg.history.rollups import (
     OfferStep,
     ProductStep,

@@ -64,6 +64,12 @@ class ProductBucket(NamedTuple):
     items_in_stock: int
 
     @property
+    def end_step(self) -> ProductStep:
+        """What is in force from its end on. Its time is the bucket's."""
+        at, lowest, observed = self.lowest.end_step
+        return ProductStep(at, lowest, self.average.end_step.price, self.offers, self.items_in_stock, observed)
+
+    @property
     def prices(self) -> tuple[Bucket, ...]:
         return self.lowest, self.average
 

@@ -7,8 +7,7 @@ lies before the first observation has no points.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, exists, select
@@ -16,12 +15,20 @@ from sqlalchemy import Connection, exists, select
 from productagg.history.known import (
     Known,
     first_observed,
+    is_raw,
+    offer_part,
     offer_steps,
     product_gaps,
+    product_part,
     product_steps,
+    product_tail,
+    product_tail_part,
     rolled_offer,
+    rolled_offer_part,
     rolled_product,
+    rolled_product_part,
 )
+from productagg.history.reading import Part
 from productagg.history.rollups import (
     OfferBucket,
     OfferStep,
@@ -90,6 +97,11 @@ class Series:
     points: list[Point]
 
 
+def raw_part(begin: datetime, end: datetime, now: datetime) -> Part | None:
+    """What a product's series is made of if it is surely 'raw'; the end is not in the future."""
+    return product_part(microseconds(begin), microseconds(end), MAX_POINTS + 1) if is_raw(begin, now) else None
+
+
 def product_series(connection: Connection, known: Known, begin: datetime, end: datetime, resolution: str) -> Series:
     """A product's series in one of RESOLUTIONS, or 'auto': the finest that has no more than MAX_POINTS points.
 
@@ -122,6 +134,29 @@ class _Product:
 
     def first_observed(self) -> int | None:
         return first_observed(self._connection, self._known)
+
+    def bring(self, windows: Sequence["_Window"]) -> None:
+        """Have all that these windows are made of at once."""
+        parts = []
+        for begin, split, end, base in windows:
+            if begin < split:
+                parts.append(self.rolled_part(begin, split, base))
+            if split < end:
+                parts.append(self.tail_part(split, end, first=not parts))
+        self._known = self._known.bring(self._connection, parts)
+
+    def rolled_part(self, begin: int, end: int, length: int) -> Part:
+        return rolled_product_part(begin, end, length)
+
+    def tail_part(self, begin: int, end: int, *, first: bool) -> Part:
+        return product_part(begin - 1, end - 1) if first else product_tail_part(begin, end - 1)
+
+    def tail(self, carried: Any, begin: int, end: int, *, first: bool) -> Sequence[Any]:
+        """The steps of [begin, end), after that in force before, which roll-ups say unless they are the `first`."""
+        if first:
+            # As of just before, so that a step at this very moment is within.
+            return self.steps(begin - 1, end - 1)
+        return product_tail(self._connection, self._known, carried, begin, end - 1)
 
     def steps(self, begin: int, end: int, limit: int | None = None) -> Sequence[AnyStep]:
         """The step in force at `begin`, and those up to `end`, gaps among them."""
@@ -167,6 +202,15 @@ class _Offer(_Product):
         super().__init__(connection, known)
         self._offer_id = offer_id
 
+    def rolled_part(self, begin: int, end: int, length: int) -> Part:
+        return rolled_offer_part(self._offer_id, begin, end, length)
+
+    def tail_part(self, begin: int, end: int, *, first: bool) -> Part:
+        return offer_part(self._offer_id, begin - 1, end - 1)
+
+    def tail(self, carried: Any, begin: int, end: int, *, first: bool) -> Sequence[Any]:
+        return self.steps(begin - 1, end - 1)
+
     def steps(self, begin: int, end: int, limit: int | None = None) -> Sequence[AnyStep]:
         offers = offer_steps(self._connection, self._known, self._offer_id, begin, end, limit)
         steps = with_gaps(offers, product_gaps(self._connection, self._known, begin, end))
@@ -193,15 +237,17 @@ class _Offer(_Product):
         return offer_buckets(carried, steps, length, end)
 
 
+class _Window(NamedTuple):
+    """Buckets of `base` length in [begin, end): before `split` they are stored, then made of raw steps."""
+
+    begin: int
+    split: int
+    end: int
+    base: int
+
+
 def _series(source: _Product, known: Known, begin: datetime, end: datetime, resolution: str) -> Series:
     first, last = microseconds(begin), min(microseconds(end), known.now)
-    seen_from = first
-    if _span(first, last, HOUR) > MAX_POINTS * HOUR:
-        # Before the first observation there are no points.
-        seen_from = min(max(first, source.first_observed() or last), last - 1)
-    fits = next(
-        (name for name, length in _LENGTHS.items() if _span(seen_from, last, length) <= MAX_POINTS * length), None
-    )
     if resolution == "raw" and first < known.raw_from:
         raise NotKept(moment(known.raw_from))
     if resolution == "raw" or (resolution == "auto" and first >= known.raw_from):
@@ -212,65 +258,94 @@ def _series(source: _Product, known: Known, begin: datetime, end: datetime, reso
                 points[0]["at"] = moment(first)
             return Series(moment(first), moment(last), "raw", points)
         if resolution == "raw":
-            raise TooManyPoints(resolution, fits)
+            raise TooManyPoints(resolution, _finest(first, last))
     if resolution == "auto":
-        resolution = fits or "week"
+        return _finest_series(source, known, first, last)
+    if not _fits(first, last, resolution):
+        # Before the first observation there are no points.
+        seen_from = max(first, min(source.first_observed() or last, last - 1))
+        if not _fits(seen_from, last, resolution):
+            raise TooManyPoints(resolution, _finest(seen_from, last))
+    return _buckets(source, known, first, last, resolution)
+
+
+def _finest_series(source: _Product, known: Known, first: int, last: int) -> Series:
+    resolution = _finest(first, last) or "week"
+    found = _buckets(source, known, first, last, resolution)
+    if found.points and found.points[0]["at"] > found.begin:
+        # It was observed only later: what there is may fit in a finer one.
+        finer = _finest(microseconds(found.points[0]["at"]), last)
+        if finer is not None and finer != resolution:
+            return _buckets(source, known, first, last, finer)
+    if len(found.points) > MAX_POINTS:
+        raise TooManyPoints("auto", None)
+    return found
+
+
+def _finest(begin: int, end: int) -> str | None:
+    """The finest resolution of buckets in which a window has no more than MAX_POINTS points; None: in none."""
+    return next((name for name in _LENGTHS if _fits(begin, end, name)), None)
+
+
+def _fits(begin: int, end: int, resolution: str) -> bool:
     length = _LENGTHS[resolution]
-    if _span(seen_from, last, length) > MAX_POINTS * length:
-        raise TooManyPoints(resolution, fits)
+    return bucket_start(end - 1, length) + length - bucket_start(begin, length) <= MAX_POINTS * length
+
+
+def _buckets(source: _Product, known: Known, first: int, last: int, resolution: str) -> Series:
+    length = _LENGTHS[resolution]
     first, last = bucket_start(first, length), min(bucket_start(last - 1, length) + length, known.now)
-    points = list(_bucket_points(source, known, max(first, bucket_start(seen_from, length)), last, length))
-    return Series(moment(first), moment(last), resolution, points)
+    return Series(moment(first), moment(last), resolution, _points(source, known, first, last, length))
 
 
-def _span(begin: int, end: int, length: int) -> int:
-    """How long a window is when it is made of whole buckets."""
-    return bucket_start(end - 1, length) + length - bucket_start(begin, length)
-
-
-def _bucket_points(source: _Product, known: Known, begin: int, end: int, length: int) -> Iterator[Point]:
+def _points(source: _Product, known: Known, begin: int, end: int, length: int) -> list[Point]:
     stored = min(length, source.longest_stored)
+    rolled_until = max(begin, min(end, known.rolled_until))
     # Weeks that are not over, or not stored, are made of days.
-    split = bucket_start(max(begin, min(end, known.rolled_until)), length) if stored == length else begin
-    dense = chain(
-        _dense(source, known, begin, split, length, length) if begin < split else (),
-        _dense(source, known, split, end, min(length, DAY), length) if split < end else (),
-    )
-    for prices, counts in dense:
-        price = prices[0]
-        yield {
-            "at": moment(price.at),
-            "state": price.state,
-            **source.sums(prices, counts),
-            "open": price.open,
-            "close": price.close if price.in_stock_us else None,
-            "highest": price.highest,
-            "mean": price.weighted / price.in_stock_us if price.in_stock_us else None,
-            "in_stock_seconds": price.in_stock_us / SECOND,
-            "observed_seconds": price.observed_us / SECOND,
-            "changes": price.changes,
-        }
+    middle = bucket_start(rolled_until, length) if stored == length else begin
+    windows = [
+        _Window(start, max(start, min(stop, rolled_until)), stop, base)
+        for start, stop, base in ((begin, middle, length), (middle, end, min(length, DAY)))
+        if start < stop
+    ]
+    source.bring(windows)
+    points: list[Point] = []
+    last: AnyStep | AnyBucket | None = None
+    for number, window in enumerate(windows):
+        before, buckets = _made(source, window, last, first=number == 0)
+        points += _dense(source, window, length, before, buckets)
+        last = buckets[-1] if buckets else before
+    return points
+
+
+def _made(
+    source: _Product, window: _Window, last: AnyStep | AnyBucket | None, *, first: bool
+) -> tuple[AnyStep | AnyBucket | None, list[AnyBucket]]:
+    """What was in force before a window, `last` unless it is the first one, and its buckets, stored ones and others."""
+    begin, split, end, base = window
+    buckets: list[AnyBucket] = []
+    before = last
+    if begin < split:
+        found, stored = source.rolled(begin, split, base)
+        buckets.extend(stored)
+        before = found if first else last
+        first = False
+        last = buckets[-1] if buckets else before
+    if split < end:
+        carried = last.end_step if isinstance(last, ProductBucket) else last
+        steps = source.tail(carried, split, end, first=first)
+        carried = steps[0] if steps and steps[0].at < split else None
+        if split == begin and first:
+            before = carried
+        buckets.extend(source.roll_up(carried, steps[1:] if carried else steps, base, end))
+    return before, buckets
 
 
 def _dense(
-    source: _Product, known: Known, begin: int, end: int, base: int, length: int
-) -> Iterator[tuple[tuple[Bucket, ...], tuple[int, ...]]]:
-    """Each bucket's prices, and the counts at its end: buckets of `base`, summed up to `length`.
-
-    They are stored as far as the history is rolled up; from there on they are made of raw steps.
-    """
-    split = max(begin, min(end, known.rolled_until))
-    before: AnyStep | AnyBucket | None = None
-    buckets: list[AnyBucket] = []
-    if begin < split:
-        before, stored = source.rolled(begin, split, base)
-        buckets.extend(stored)
-    if split < end:
-        # As of just before, so that a step at this very moment is within.
-        steps = source.steps(split - 1, end - 1)
-        carried = steps[0] if steps and steps[0].at < split else None
-        before = carried if split == begin else before
-        buckets.extend(source.roll_up(carried, steps[1:] if carried else steps, base, end))
+    source: _Product, window: _Window, length: int, before: AnyStep | AnyBucket | None, buckets: Sequence[AnyBucket]
+) -> Iterator[Point]:
+    """A point for each bucket of a window, also where nothing happened, summed up to `length`."""
+    begin, _, end, base = window
     if before is None:
         if not buckets:
             return
@@ -284,10 +359,21 @@ def _dense(
     counts = before.counts if before is not None else (0,) * source.counts
     counts_at = {each.prices[0].at: each.counts for each in buckets}
     for prices in zip(*filled, strict=True):
-        first = prices[0].at
-        for at in range(first, first + length, base):
-            counts = counts_at.get(at, counts)
-        yield prices, counts
+        at, state, in_stock_us, observed_us, opening, closing, _, highest, weighted, changes = prices[0]
+        for each in range(at, at + length, base):
+            counts = counts_at.get(each, counts)
+        yield {
+            "at": moment(at),
+            "state": state,
+            **source.sums(prices, counts),
+            "open": opening,
+            "close": closing if in_stock_us else None,
+            "highest": highest,
+            "mean": weighted / in_stock_us if in_stock_us else None,
+            "in_stock_seconds": in_stock_us / SECOND,
+            "observed_seconds": observed_us / SECOND,
+            "changes": changes,
+        }
 
 
 def _end_step(before: AnyStep | AnyBucket | None, number: int) -> Step | None:

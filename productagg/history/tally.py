@@ -70,15 +70,22 @@ class Tally:
         self._gap_us += us
         self.longest_gap_us = max(self.longest_gap_us, self._gap_us)
 
-    def buckets(self, carried: Step | None, buckets: Sequence[Bucket], begin: int, end: int, length: int) -> None:
-        """Add buckets of [begin, end), those in which something happened; `carried` was in force before them."""
+    def buckets(
+        self, carried: Step | None, buckets: Sequence[Bucket], begin: int, end: int, length: int
+    ) -> Step | None:
+        """Add buckets of [begin, end), those in which something happened; `carried` was in force before them.
+
+        Returns what was in force at their end.
+        """
         at = begin
         for number, bucket in enumerate(buckets):
             if at < bucket.at:
                 self._carry(buckets[number - 1].end_step if number else carried, at, bucket.at)
             self._bucket(bucket, length, known_before=number > 0 or carried is not None)
             at = bucket.at + length
-        self._carry(buckets[-1].end_step if buckets else carried, at, end)
+        last = buckets[-1].end_step if buckets else carried
+        self._carry(last, at, end)
+        return last
 
     def median(self) -> float | None:
         """The weighted median: as long dearer as cheaper; the mean of two prices where time is halved between them.

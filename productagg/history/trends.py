@@ -11,8 +11,18 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from productagg.history.known import Known, price_steps, rolled_prices
-from productagg.history.steps import DAY, HOUR, SECOND, WEEK, Step, bucket_start, microseconds, moment
+from productagg.history.known import (
+    Known,
+    is_raw,
+    price_part,
+    price_steps,
+    price_tail,
+    price_tail_part,
+    rolled_price_part,
+    rolled_prices,
+)
+from productagg.history.reading import Part
+from productagg.history.steps import DAY, HOUR, SECOND, WEEK, Bucket, Step, bucket_start, microseconds, moment
 from productagg.history.tally import Tally
 
 # Which buckets a window is made of that is up to this long: a few hundred of them, for however many years.
@@ -81,6 +91,11 @@ class Window:
     end_price: int | None
 
 
+def raw_part(begin: datetime, end: datetime, now: datetime, metric: str) -> Part | None:
+    """What a trend is made of if it is surely 'raw'; the end is not in the future."""
+    return price_part(microseconds(begin), microseconds(end), metric) if is_raw(begin, now) else None
+
+
 def trend(connection: Connection, known: Known, begin: datetime, end: datetime, metric: str = "lowest") -> Trend:
     """The trend of [begin, end). Begin lies before end, and before now, to which the end is clamped."""
     window = add_up(connection, known, microseconds(begin), microseconds(end), metric)
@@ -127,20 +142,28 @@ def add_up(connection: Connection, known: Known, begin: int, end: int, metric: s
     begin = bucket_start(begin, length)
     if end <= known.rolled_until:
         end = min(bucket_start(end - 1, length) + length, known.now)
+    windows = []
     at = begin
     for each in (length, DAY):
         stop = bucket_start(min(end, known.rolled_until), each)
         if at < stop:
-            tally.buckets(*rolled_prices(connection, known, at, stop, each, metric), at, stop, each)
+            windows.append((at, stop, each))
             at = stop
+    parts = [rolled_price_part(*window, metric) for window in windows]
+    known = known.bring(connection, [*parts, price_tail_part(at, end, metric)] if at < end else parts)
+    start = carried = None
+    for at_, stop, each in windows:
+        before, buckets = rolled_prices(connection, known, at_, stop, each, metric)
+        if at_ == begin:
+            start = _opening(connection, known, begin, metric, before, buckets, each)
+        carried = tally.buckets(before, buckets, at_, stop, each)
     if at < end:
-        # With the one before, so that a change at this very moment counts.
-        steps = price_steps(connection, known, at - 1, end, metric)
+        steps = price_tail(connection, known, carried, at, end, metric)
         tally.steps(steps, at, end)
         finish = _newest_price(steps)
     else:
         finish = _price_at(connection, known, end, metric)
-    return Window(tally, begin, end, resolution, _price_at(connection, known, begin, metric), finish)
+    return Window(tally, begin, end, resolution, start, finish)
 
 
 def _newest_price(steps: Sequence[Sequence[Any]]) -> int | None:
@@ -148,15 +171,33 @@ def _newest_price(steps: Sequence[Sequence[Any]]) -> int | None:
 
 
 def _price_at(connection: Connection, known: Known, at: int, metric: str) -> int | None:
-    """The price as of a whole hour; where there are no raw steps, that hour tells whether it began with a change."""
+    """The price as of a whole hour."""
     if at >= known.raw_from:
         return _newest_price(price_steps(connection, known, at, at, metric))
     before, hours = rolled_prices(connection, known, at, at + HOUR, HOUR, metric)
+    return _opening(connection, known, at, metric, before, hours, HOUR)
+
+
+def _opening(
+    connection: Connection,
+    known: Known,
+    at: int,
+    metric: str,
+    before: Step | None,
+    buckets: Sequence[Bucket],
+    length: int,
+) -> int | None:
+    """The price as of `at`, which may be that of a change at this very moment, as the bucket that begins then tells."""
     carried = before.known_price if before is not None else None
-    if not hours:
+    if not buckets or buckets[0].at > at:
         return carried
-    # If all of it, or nothing, was in stock, it was so at its beginning; in between, it changed later than that.
-    return hours[0].open if hours[0].in_stock_us in (0, HOUR) or carried is not None else None
+    first = buckets[0]
+    if first.in_stock_us in (0, length) or first.open == carried:
+        return first.open
+    if length > HOUR:
+        return _price_at(connection, known, at, metric)
+    # It was in stock for a part of the hour: for the first one, rather than to begin with a change to sold out.
+    return first.open if carried is not None else None
 
 
 def _percent(part: int, whole: int) -> float:

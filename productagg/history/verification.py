@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Executable, Text, Uuid, bindparam, cast, sele
 from sqlalchemy.sql.selectable import FromClause
 
 from productagg.bulk import Rows, aggregate
-from productagg.history.known import as_microseconds
+from productagg.history.reading import as_microseconds
 from productagg.history.rolling import Batch, batches, first_day, rollups_of, weeks
 from productagg.history.steps import WEEK, bucket_start, microseconds, moment
 from productagg.history.weekly import weekly_rows

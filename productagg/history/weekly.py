@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Executable, Text, Uuid, bindparam, cast, func, select
 from sqlalchemy.orm import Session
 
-from productagg.history.known import as_microseconds
+from productagg.history.reading import as_microseconds
 from productagg.history.rolling import upsert
 from productagg.history.rollups import ProductBucket, bucket_of, product_row
 from productagg.history.steps import DAY, WEEK, bucket_start, fill, merge, moment
