@@ -1,0 +1,202 @@
+"""Where the points of a series come from: a product, or one of its offers; stored buckets and those made of raw steps.
+
+For `series`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from productagg.history.known import (
+    Known,
+    first_observed,
+    offer_part,
+    offer_steps,
+    product_gaps,
+    product_part,
+    product_steps,
+    product_tail,
+    product_tail_part,
+    rolled_offer,
+    rolled_offer_part,
+    rolled_product,
+    rolled_product_part,
+)
+from productagg.history.reading import Part
+from productagg.history.rollups import (
+    OfferBucket,
+    OfferStep,
+    ProductBucket,
+    ProductStep,
+    offer_buckets,
+    product_buckets,
+    with_gaps,
+)
+from productagg.history.steps import DAY, WEEK, Bucket, Step, moment, state_of
+
+Point = dict[str, Any]
+AnyStep = ProductStep | OfferStep
+AnyBucket = ProductBucket | OfferBucket
+# What was in force before some buckets.
+Before = AnyStep | AnyBucket | None
+
+
+class Window(NamedTuple):
+    """Buckets of `base` length in [begin, end): before `split` they are stored, then made of raw steps."""
+
+    begin: int
+    split: int
+    end: int
+    base: int
+
+
+class ProductSource:
+    """Where a product's points come from."""
+
+    prices = 2
+    counts = 2
+    longest_stored = WEEK
+
+    def __init__(self, connection: Connection, known: Known) -> None:
+        self._connection = connection
+        self._known = known
+
+    def first_observed(self) -> int | None:
+        return first_observed(self._connection, self._known)
+
+    def bring(self, windows: Sequence[Window]) -> None:
+        """Have all that these windows are made of at once."""
+        parts = []
+        for begin, split, end, base in windows:
+            if begin < split:
+                parts.append(self._rolled_part(begin, split, base))
+            if split < end:
+                parts.append(self._tail_part(split, end, first=not parts))
+        self._known = self._known.bring(self._connection, parts)
+
+    def _rolled_part(self, begin: int, end: int, length: int) -> Part:
+        return rolled_product_part(begin, end, length)
+
+    def _tail_part(self, begin: int, end: int, *, first: bool) -> Part:
+        return product_part(begin - 1, end - 1) if first else product_tail_part(begin, end - 1)
+
+    def _tail(self, last: Before, begin: int, end: int, *, first: bool) -> Sequence[Any]:
+        """The steps of [begin, end), and that in force before: `last`, unless nothing has been looked up yet."""
+        if first:
+            # As of just before, so that a step at this very moment is within.
+            return self.steps(begin - 1, end - 1)
+        carried = last.end_step if isinstance(last, ProductBucket) else None
+        return product_tail(self._connection, self._known, carried, begin, end - 1)
+
+    def buckets(self, window: Window, last: Before, *, first: bool) -> tuple[Before, list[AnyBucket]]:
+        """What was in force before a window, and its buckets in which anything happened, stored ones and others.
+
+        That is `last`, what the window before ended with, unless it is the first one.
+        """
+        begin, split, end, base = window
+        before = last
+        buckets: list[AnyBucket] = []
+        if begin < split:
+            stored_before, stored = self._rolled(begin, split, base)
+            buckets += stored
+            before = stored_before if first else last
+            last, first = buckets[-1] if buckets else before, False
+        if split < end:
+            steps = self._tail(last, split, end, first=first)
+            carried = steps[0] if steps and steps[0].at < split else None
+            before = carried if first else before
+            buckets += self._roll_up(carried, steps[1:] if carried else steps, base, end)
+        return before, buckets
+
+    def end_steps(self, before: Before) -> list[Step | None]:
+        """What each price is from its end on."""
+        if before is None:
+            return [None] * self.prices
+        return [price.end_step if isinstance(price, Bucket) else price for price in before.prices]
+
+    def steps(self, begin: int, end: int, limit: int | None = None) -> Sequence[AnyStep]:
+        """The step in force at `begin`, and those up to `end`, gaps among them."""
+        return product_steps(self._connection, self._known, begin, end, limit)
+
+    def point(self, step: Any) -> Point:
+        at, lowest, average, offers, items_in_stock, observed = step
+        state = ("sold_out" if lowest is None else "in_stock") if observed else "not_observed"
+        return {
+            "at": moment(at),
+            "state": state,
+            "lowest": lowest,
+            "average": average,
+            "offers": offers,
+            "items_in_stock": items_in_stock,
+        }
+
+    def sums(self, prices: Sequence[Bucket], counts: Sequence[int]) -> Point:
+        lowest, average = prices
+        offers, items_in_stock = counts
+        return {
+            "lowest": lowest.lowest,
+            "average": _rounded_mean(average),
+            "offers": offers,
+            "items_in_stock": items_in_stock,
+        }
+
+    def _rolled(self, begin: int, end: int, length: int) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
+        return rolled_product(self._connection, self._known, begin, end, length)
+
+    def _roll_up(self, carried: Any, steps: Sequence[Any], length: int, end: int) -> Iterable[AnyBucket]:
+        return product_buckets(carried, steps, length, end)
+
+
+class OfferSource(ProductSource):
+    """Where an offer's points come from. It is observed while its product is."""
+
+    prices = 1
+    counts = 1
+    longest_stored = DAY
+
+    def __init__(self, connection: Connection, known: Known, offer_id: UUID) -> None:
+        super().__init__(connection, known)
+        self._offer_id = offer_id
+
+    def _rolled_part(self, begin: int, end: int, length: int) -> Part:
+        return rolled_offer_part(self._offer_id, begin, end, length)
+
+    def _tail_part(self, begin: int, end: int, *, first: bool) -> Part:
+        return offer_part(self._offer_id, begin - 1, end - 1)
+
+    def _tail(self, last: Before, begin: int, end: int, *, first: bool) -> Sequence[Any]:
+        return self.steps(begin - 1, end - 1)
+
+    def steps(self, begin: int, end: int, limit: int | None = None) -> Sequence[AnyStep]:
+        offers = offer_steps(self._connection, self._known, self._offer_id, begin, end, limit)
+        steps = with_gaps(offers, product_gaps(self._connection, self._known, begin, end))
+        # Of those before, the last one says it all.
+        later = next((number for number, step in enumerate(steps) if step.at > begin), len(steps))
+        return steps[max(later - 1, 0) :]
+
+    def point(self, step: Any) -> Point:
+        price = step.of()
+        return {
+            "at": moment(step.at),
+            "state": state_of(price),
+            "price": price.known_price,
+            "items_in_stock": step.items_in_stock if step.observed else 0,
+        }
+
+    def sums(self, prices: Sequence[Bucket], counts: Sequence[int]) -> Point:
+        return {"price": prices[0].lowest, "items_in_stock": counts[0]}
+
+    def _rolled(self, begin: int, end: int, length: int) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
+        return rolled_offer(self._connection, self._known, self._offer_id, begin, end, length)
+
+    def _roll_up(self, carried: Any, steps: Sequence[Any], length: int, end: int) -> Iterable[AnyBucket]:
+        return offer_buckets(carried, steps, length, end)
+
+
+def _rounded_mean(bucket: Bucket) -> int | None:
+    """Half up, as every average here."""
+    if not bucket.in_stock_us:
+        return None
+    return (2 * bucket.weighted + bucket.in_stock_us) // (2 * bucket.in_stock_us)
