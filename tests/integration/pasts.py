@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import delete, insert, update
 
 from productagg.history.known import Known, known
+from productagg.history.reading import Part
 from productagg.history.rollups import (
     ProductStep,
     offer_buckets,
@@ -82,8 +83,8 @@ class PastWriter:
                 if values:
                     session.execute(insert(model), values)
 
-    def known(self, connection, now: datetime) -> Known:
-        found = known(connection, self.product_id, OBSERVED_FOR, now)
+    def known(self, connection, now: datetime, bring: Part | None = None) -> Known:
+        found = known(connection, self.product_id, OBSERVED_FOR, now, bring)
         assert found is not None
         return found
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints, offer_series, product_series
+from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints, offer_series, product_series, raw_part
+from tests.integration.conftest import before_statement
 from tests.integration.pasts import PastWriter
 from tests.reference import OfferRow, facts, in_force, offer_history
 from tests.timelines import DAY, HOUR, INSTANT, ProductRow, compacted_pasts, pasts
@@ -40,9 +41,10 @@ def read(database, writer):
 
     def read(now, begin, end, resolution, offer_id=None):
         with database.reader.connect() as connection:
-            known = writer.known(connection, now)
             if offer_id is not None:
+                known = writer.known(connection, now)
                 return offer_series(connection, known, offer_id, begin, end, resolution)
+            known = writer.known(connection, now, raw_part(begin, min(end.astimezone(UTC), now), now))
             return product_series(connection, known, begin, end, resolution)
 
     return read
@@ -310,3 +312,17 @@ def test_a_gap_that_begins_with_a_day_costs_no_price(writer, read):
     found = read(back + HOUR, raw_from, back + HOUR, "raw", OFFER)
 
     assert [(point["at"], point["price"]) for point in found.points] == [(raw_from, None), (back, 200)]
+
+
+@pytest.mark.parametrize(("length", "resolution", "round_trips"), [(30 * DAY, "raw", 1), (1826 * DAY, "week", 2)])
+def test_a_series_takes_as_few_round_trips_as_can_be(database, writer, read, length, resolution, round_trips):
+    now, raw_from = MONDAY + 270 * WEEK, MONDAY + 265 * WEEK
+    rows = [product_row(MONDAY + week * WEEK + HOUR, 100 + week) for week in range(270)]
+    writer.write(rows, synced_at=now, rolled_until=raw_from + 33 * DAY, raw_from=raw_from)
+    statements: list[str] = []
+
+    with before_statement(database.reader, "", statements.append):
+        found = read(now, now - length, now, "auto")
+
+    assert found.resolution == resolution
+    assert len(statements) == round_trips

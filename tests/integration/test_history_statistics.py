@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from productagg.history import compaction
-from productagg.history.trends import Extreme, Trend, trend
+from productagg.history.trends import Extreme, Trend, raw_part, trend
+from tests.integration.conftest import before_statement
 from tests.integration.pasts import PastWriter
 from tests.integration.shops import compact
 from tests.reference import facts
@@ -35,7 +36,8 @@ def read(database, writer):
 
     def read(now, begin, end, metric="lowest"):
         with database.reader.connect() as connection:
-            return trend(connection, writer.known(connection, now), begin, end, metric)
+            known = writer.known(connection, now, raw_part(begin, min(end.astimezone(UTC), now), now, metric))
+            return trend(connection, known, begin, end, metric)
 
     return read
 
@@ -306,3 +308,17 @@ def test_a_change_at_the_moment_up_to_which_days_are_rolled_up_counts_once(write
     found = read(now, minutes(0), now)
 
     assert (found.resolution, found.start_price, found.end_price, found.changes) == ("hour", 100, 200, 1)
+
+
+@pytest.mark.parametrize(("length", "resolution", "round_trips"), [(30 * DAY, "raw", 1), (1826 * DAY, "week", 2)])
+def test_a_trend_takes_as_few_round_trips_as_can_be(database, writer, read, length, resolution, round_trips):
+    now, raw_from = minutes(270 * 7 * 24 * 60), minutes(265 * 7 * 24 * 60)
+    rows = [product_row(7 * 24 * 60 * week + 60, 100 + week) for week in range(270)]
+    writer.write(rows, synced_at=now, rolled_until=raw_from + 33 * DAY, raw_from=raw_from)
+    statements: list[str] = []
+
+    with before_statement(database.reader, "", statements.append):
+        found = read(now, now - length, now)
+
+    assert found.resolution == resolution
+    assert len(statements) == round_trips, "\n\n".join(statements)
