@@ -277,6 +277,9 @@ def main() -> int:
         print(harness.machine(server))
         history = History(url, scale.size)
         print(history.description)
+        # As the server does when it starts.
+        gc.collect()
+        gc.freeze()
         Benchmark(history, scale, targets).run(options.plans)
         history.close()
     return targets.end(options.strict)

@@ -122,9 +122,8 @@ def rolled_price_part(begin: int, end: int, length: int, metric: str) -> Part:
 
 def rolled_product_part(begin: int, end: int, length: int) -> Part:
     """What `rolled_product` asks for."""
-    averages = (f"average_{name}" for name in _PRICES)
-    columns = (*_DURATIONS, *_PRICES, *averages, "offers", "items_in_stock")
-    return Part(_PRODUCT_ROLLUPS[length], columns, begin, end)
+    averages = ("average_close", "average_mean", "average_remainder")
+    return Part(_PRODUCT_ROLLUPS[length], (*_DURATIONS, *_PRICES, *averages, "offers", "items_in_stock"), begin, end)
 
 
 def offer_part(offer_id: UUID, begin: int, end: int, limit: int | None = None) -> Part:
@@ -216,10 +215,17 @@ def rolled_prices(
 def rolled_product(
     connection: Connection, known: Known, begin: int, end: int, length: int
 ) -> tuple[ProductBucket | None, list[ProductBucket]]:
-    """A product's stored buckets of [begin, end), and the newest before them."""
+    """A product's stored buckets of [begin, end), and the newest before them. Of the average, only what points show."""
     found = [
-        ProductBucket(_bucket(*row[:11]), _bucket(*row[:4], *row[11:18]), row[18], row[19])
-        for row in known.rows(connection, rolled_product_part(begin, end, length))
+        ProductBucket(
+            _bucket(at, state, us, observed_us, *lowest),
+            Bucket(at, state, us, observed_us, None, close, None, None, mean * us + remainder, 0),
+            offers,
+            items,
+        )
+        for at, state, us, observed_us, *lowest, close, mean, remainder, offers, items in known.rows(
+            connection, rolled_product_part(begin, end, length)
+        )
     ]
     before = found.pop(0) if found and found[0].lowest.at < begin else None
     return before, found
