@@ -36,6 +36,7 @@ from productagg.history.rollups import OfferBucket, OfferStep, ProductBucket, Pr
 from productagg.history.steps import DAY, HOUR, INSTANT, SECOND, WEEK, Bucket, Step, bucket_start, microseconds, moment
 from productagg.models import (
     Base,
+    HistoryLate,
     HistoryProgress,
     OfferPrice,
     OfferPriceDaily,
@@ -70,8 +71,10 @@ def known(connection: Connection, product_id: UUID, observed_for: timedelta, now
     found = connection.execute(_KNOWN, {"product_id": product_id}).one_or_none()
     if found is None:
         return None
-    last_synced_at, *progress = found
+    last_synced_at, *progress, late_since = found
     rolled_until, raw_from = (microseconds(time) if time else 0 for time in progress)
+    if late_since is not None:
+        rolled_until = min(rolled_until, max(raw_from, microseconds(late_since)))
     gap_from = None
     if last_synced_at is not None and now - last_synced_at > observed_for:
         gap_from = microseconds(last_synced_at + INSTANT)
@@ -175,9 +178,10 @@ def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribu
 
 
 _KNOWN = (
-    select(ProductSync.last_synced_at, HistoryProgress.rolled_until, HistoryProgress.raw_from)
+    select(ProductSync.last_synced_at, HistoryProgress.rolled_until, HistoryProgress.raw_from, HistoryLate.since)
     .select_from(ProductSync)
     .outerjoin(HistoryProgress, true())
+    .outerjoin(HistoryLate, HistoryLate.product_id == ProductSync.product_id)
     .where(ProductSync.product_id == bindparam("product_id", type_=Uuid))
 )
 
