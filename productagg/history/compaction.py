@@ -96,6 +96,7 @@ class Compaction:
         # Every gap that began before that is long since one, whoever looks.
         oldest = now - max(timedelta(days=raw_days), observed_for + timedelta(days=1))
         self._cutoff = microseconds(month_of(oldest))
+        self._is_late = select(exists().where(HistoryLate.since < moment(self._cutoff)))
         self._postgresql = reader.dialect.name == "postgresql"
         self._tell = progress
         self._done = self._total = 0
@@ -163,14 +164,16 @@ class Compaction:
             if self._move(progress, rolled_until=moment(end)):
                 self.report.days += (end - begin) // DAY
 
-    def _roll_up_again(self) -> bool:
-        """Roll up again the products that are late, and only those. False: somebody else holds on to some of them."""
-        self._expect(count_late(self._reader))
-        while True:
+    def _roll_up_again(self) -> None:
+        """Roll up again the products that are late, and only those: as many as there are now, so that it has an end."""
+        left = count_late(self._reader)
+        self._expect(left)
+        while left > 0:
             with self._sessions.begin() as session:
                 done = roll_up_again(session)
             if done is None:
-                return count_late(self._reader) == 0
+                return
+            left -= done.products
             self.report.rows += done.rows
             self.report.raw_rows += done.raw_rows
             self._advance(done.products)
@@ -213,7 +216,8 @@ class Compaction:
         checked, repaired = min(begin, *rolled_up_days(self._reader)), None
         while True:
             self._record_open_gaps(begin)
-            if not self._roll_up_again():
+            self._roll_up_again()
+            if self._reader.scalar(self._is_late):  # somebody else holds on to it
                 return False
             self._expect_all(checked, self._cutoff)
             found = list(islice(differences(self._reader, checked, self._cutoff, self._advance), _DIFFERENCES_AT_ONCE))
@@ -234,7 +238,7 @@ class Compaction:
         with self._sessions.begin() as session:
             # An import looks at this row at its end, when it has written down what is late (see importing.py).
             session.execute(select(HistoryProgress.id).with_for_update())
-            if session.scalar(select(exists().where(HistoryLate.since < moment(self._cutoff)))):
+            if session.scalar(self._is_late):
                 return False
             session.execute(update(_PROGRESS).values(raw_from=moment(self._cutoff)))
         return True

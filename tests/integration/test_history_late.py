@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import insert, select
 
 from productagg.history import compaction, verification
+from productagg.history.again import roll_up_again
 from productagg.history.known import known
+from productagg.history.late import mark as make_it_late
 from productagg.history.rolling import rollups_of
 from productagg.history.steps import microseconds
 from productagg.history.verification import differences, rolled_up_days
@@ -137,6 +139,23 @@ def test_gaps_that_begin_and_end_all_the_time_do_not_keep_a_compaction_from_its_
     report = compact(database, day(9, 2))
 
     assert (report.days, len(reads)) == (9, 2)
+
+
+def test_products_that_are_late_again_and_again_do_not_either(database, shop, monkeypatch):
+    compact(database, day(9, 2))
+    shop.observe(day(9, 3), {ONE: (120, 5)})
+    done: list[Any] = []
+
+    def again(session):
+        done.append(roll_up_again(session))
+        make_it_late(session, {shop.product_id: day(6)})
+        assert len(done) < 10
+        return done[-1]
+
+    monkeypatch.setattr(compaction, "roll_up_again", again)
+    compact(database, day(9, 5))
+
+    assert (len(done), late(database)) == (1, {shop.product_id: day(6)})
 
 
 def test_of_a_day_that_is_late_nothing_stays_that_should_not_be_there(database, shop, other):
