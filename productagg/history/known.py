@@ -16,6 +16,7 @@ from productagg.history.reading import PRODUCT, Part, Row, lists, parameters, re
 from productagg.history.rollups import OfferBucket, OfferStep, ProductBucket, ProductStep
 from productagg.history.steps import DAY, HOUR, INSTANT, WEEK, Bucket, Step, bucket_start, microseconds, moment
 from productagg.models import (
+    HistoryLate,
     HistoryProgress,
     OfferPrice,
     OfferPriceDaily,
@@ -82,14 +83,16 @@ def known(
     row = connection.execute(statement, parameters(product_id, parts)).one_or_none()
     if row is None:
         return None
-    last_synced_at, *progress = row[:3]
+    last_synced_at, *progress, late_since = row[:4]
     rolled_until, raw_from = (microseconds(time) if time else 0 for time in progress)
+    if late_since is not None:
+        rolled_until = min(rolled_until, max(raw_from, microseconds(late_since)))
     gap_from = None
     if last_synced_at is not None and now - last_synced_at > observed_for:
         gap_from = microseconds(last_synced_at + INSTANT)
         # Days that were rolled up since then took the product for observed.
         rolled_until = min(rolled_until, max(raw_from, bucket_start(gap_from, DAY)))
-    brought = dict(zip(parts, unpack(row[3:], parts), strict=True))
+    brought = dict(zip(parts, unpack(row[4:], parts), strict=True))
     there = {part: rows for part, rows in brought.items() if part.begin >= raw_from}
     return Known(product_id, microseconds(now), gap_from, rolled_until, raw_from, there)
 
@@ -250,9 +253,10 @@ def first_observed(connection: Connection, known: Known) -> int | None:
 @cache
 def _known(dialect: str, shapes: tuple[Any, ...]) -> Executable:
     row = (
-        select(ProductSync.last_synced_at, HistoryProgress.rolled_until, HistoryProgress.raw_from)
+        select(ProductSync.last_synced_at, HistoryProgress.rolled_until, HistoryProgress.raw_from, HistoryLate.since)
         .select_from(ProductSync)
         .outerjoin(HistoryProgress, true())
+        .outerjoin(HistoryLate, HistoryLate.product_id == ProductSync.product_id)
         .where(ProductSync.product_id == PRODUCT)
         .subquery()
     )
