@@ -70,21 +70,24 @@ class Replay:
                 if line.offer_id is None:
                     observed = observed and not line.is_gap
                     continue
-                in_stock[line.offer_id] = (line.price or 0, line.items_in_stock or 0)
-                if at < self._last:
-                    yield from self._follow(line.offer_id, OfferStep(at, *in_stock[line.offer_id]))
+                step = OfferStep(at, line.price or 0, line.items_in_stock or 0)
+                if step.items_in_stock:
+                    in_stock[line.offer_id] = (step.price, step.items_in_stock)
+                else:
+                    in_stock.pop(line.offer_id, None)
+                if at < self._last or not step.items_in_stock:
+                    yield from self._follow(line.offer_id, step)
             if at == self._last:
                 for offer_id, (price, _) in in_stock.items():
                     yield from self._follow(offer_id, OfferStep(at, price, 0))
-            in_stock = {id_: state for id_, state in in_stock.items() if state[1]}
             summary = summarise(in_stock.values() if observed else ())
             if summary.items_in_stock > LARGEST:
                 which = f"at {moment(at)} of product {self._product_id}"
                 raise Refused(f"more items than can be counted are in stock {which}")
-            step = ProductStep(at, *summary, observed)
-            if newest is None or newest[1:] != step[1:]:
-                newest = step
-                yield None, step
+            now = ProductStep(at, *summary, observed)
+            if newest is None or newest[1:] != now[1:]:
+                newest = now
+                yield None, now
 
     def _follow(self, offer_id: UUID, step: OfferStep) -> Iterator[tuple[UUID, OfferStep]]:
         """The step, if it is one."""
