@@ -161,15 +161,15 @@ def _dense(
         if not buckets:
             return
         begin = bucket_start(buckets[0].prices[0].at, length)
-    before_each = source.end_steps(before)
+    prices_of = [each.prices for each in buckets]
     filled = [
-        fill(before_each[number], [each.prices[number] for each in buckets], begin, end, base)
-        for number in range(source.prices)
+        fill(step, [prices[number] for prices in prices_of], begin, end, base)
+        for number, step in enumerate(source.end_steps(before))
     ]
     if base < length:
         filled = [merge(each, length) for each in filled]
     counts = before.counts if before is not None else (0,) * source.counts
-    counts_at = {each.prices[0].at: each.counts for each in buckets}
+    counts_at = {prices[0].at: each.counts for prices, each in zip(prices_of, buckets, strict=True)}
     for prices in zip(*filled, strict=True):
         at, state, in_stock_us, observed_us, opening, closing, _, highest, weighted, changes = prices[0]
         for each in range(at, at + length, base):
