@@ -219,29 +219,31 @@ def rolled_product(
     connection: Connection, known: Known, begin: int, end: int, length: int
 ) -> tuple[ProductBucket | None, list[ProductBucket]]:
     """A product's stored buckets of [begin, end), and the newest before them. Of the average, only what points show."""
-    found = [
-        ProductBucket(
-            _bucket(at, state, us, observed_us, *lowest),
-            Bucket(at, state, us, observed_us, None, close, None, None, mean * us + remainder, 0),
-            offers,
-            items,
-        )
-        for at, state, us, observed_us, *lowest, close, mean, remainder, offers, items in known.rows(
-            connection, rolled_product_part(begin, end, length)
-        )
-    ]
+    found = [product_bucket(row) for row in known.rows(connection, rolled_product_part(begin, end, length))]
     before = found.pop(0) if found and found[0].lowest.at < begin else None
     return before, found
+
+
+def product_bucket(row: Row) -> ProductBucket:
+    """What a row of `rolled_product_part` says."""
+    at, state, us, observed_us, *lowest, close, mean, remainder, offers, items = row
+    average = Bucket(at, state, us, observed_us, None, close, None, None, mean * us + remainder, 0)
+    return ProductBucket(_bucket(at, state, us, observed_us, *lowest), average, offers, items)
 
 
 def rolled_offer(
     connection: Connection, known: Known, offer_id: UUID, begin: int, end: int, length: int
 ) -> tuple[OfferBucket | None, list[OfferBucket]]:
     """An offer's stored buckets of [begin, end), and the newest before them."""
-    rows = known.rows(connection, rolled_offer_part(offer_id, begin, end, length))
-    found = [OfferBucket(_bucket(*bucket), items) for *bucket, items in rows]
+    found = [offer_bucket(row) for row in known.rows(connection, rolled_offer_part(offer_id, begin, end, length))]
     before = found.pop(0) if found and found[0].price.at < begin else None
     return before, found
+
+
+def offer_bucket(row: Row) -> OfferBucket:
+    """What a row of `rolled_offer_part` says."""
+    *bucket, items = row
+    return OfferBucket(_bucket(*bucket), items)
 
 
 def first_observed(connection: Connection, known: Known) -> int | None:

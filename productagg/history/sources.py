@@ -12,8 +12,10 @@ from sqlalchemy import Connection
 from productagg.history.known import (
     Known,
     first_observed,
+    offer_bucket,
     offer_part,
     offer_steps,
+    product_bucket,
     product_gaps,
     product_part,
     product_steps,
@@ -24,7 +26,7 @@ from productagg.history.known import (
     rolled_product,
     rolled_product_part,
 )
-from productagg.history.reading import Part
+from productagg.history.reading import Part, Row
 from productagg.history.rollups import (
     OfferBucket,
     OfferStep,
@@ -34,7 +36,7 @@ from productagg.history.rollups import (
     product_buckets,
     with_gaps,
 )
-from productagg.history.steps import DAY, WEEK, Bucket, Step, moment, state_of
+from productagg.history.steps import DAY, SECOND, WEEK, Bucket, Step, constant, moment, state_of
 
 Point = dict[str, Any]
 AnyStep = ProductStep | OfferStep
@@ -110,6 +112,27 @@ class ProductSource:
             buckets += self._roll_up(carried, steps[1:] if carried else steps, base, end)
         return before, buckets
 
+    def stored(self, begin: int, end: int, length: int) -> tuple[list[Point], Before]:
+        """The points of [begin, end), all of which is stored, and what it ends with.
+
+        Straight from the rows: there may be a thousand of them.
+        """
+        rows = self._known.rows(self._connection, self._rolled_part(begin, end, length))
+        points: list[Point] = []
+        last: Row | None = None
+        at = begin
+        for row in rows:
+            if last is not None:
+                points += [self.bucket_point(self._unchanged(last, each, length)) for each in range(at, row[0], length)]
+            if row[0] >= begin:
+                points.append(self.bucket_point(row))
+                at = row[0] + length
+            last = row
+        if last is None:
+            return points, None
+        points += [self.bucket_point(self._unchanged(last, each, length)) for each in range(at, end, length)]
+        return points, self._bucket_of(last)
+
     def end_steps(self, before: Before) -> list[Step | None]:
         """What each price is from its end on."""
         if before is None:
@@ -132,15 +155,30 @@ class ProductSource:
             "items_in_stock": items_in_stock,
         }
 
-    def sums(self, prices: Sequence[Bucket], counts: Sequence[int]) -> Point:
-        lowest, average = prices
-        offers, items_in_stock = counts
+    def bucket_point(self, row: Row) -> Point:
+        at, state, us, observed_us, first, last, lowest, highest, mean, rest, changes, _, *average, offers, items = row
         return {
-            "lowest": lowest.lowest,
-            "average": _rounded_mean(average),
+            "at": moment(at),
+            "state": state,
+            "lowest": lowest,
+            "average": _rounded(us, *average),
             "offers": offers,
-            "items_in_stock": items_in_stock,
+            "items_in_stock": items,
+            **_sums(us, observed_us, first, last, highest, mean, rest, changes),
         }
+
+    def row_of(self, prices: Sequence[Bucket], counts: Sequence[int]) -> Row:
+        """As it would be stored, if a bucket did this."""
+        return (*_row(prices[0]), None, *_mean(prices[1]), *counts)
+
+    def _unchanged(self, row: Row, at: int, length: int) -> Row:
+        """The row of a later bucket in which all stays as it was."""
+        _, state, *_, close, _, _, offers, items = row
+        average = (close, 0) if state == "in_stock" else (0, 0)
+        return (*_constant(row, at, length), close, *average, offers, items)
+
+    def _bucket_of(self, row: Row) -> AnyBucket:
+        return product_bucket(row)
 
     def _rolled(self, begin: int, end: int, length: int) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
         return rolled_product(self._connection, self._known, begin, end, length)
@@ -185,8 +223,24 @@ class OfferSource(ProductSource):
             "items_in_stock": step.items_in_stock if step.observed else 0,
         }
 
-    def sums(self, prices: Sequence[Bucket], counts: Sequence[int]) -> Point:
-        return {"price": prices[0].lowest, "items_in_stock": counts[0]}
+    def bucket_point(self, row: Row) -> Point:
+        at, state, us, observed_us, first, last, lowest, highest, mean, rest, changes, items = row
+        return {
+            "at": moment(at),
+            "state": state,
+            "price": lowest,
+            "items_in_stock": items if state != "not_observed" else 0,
+            **_sums(us, observed_us, first, last, highest, mean, rest, changes),
+        }
+
+    def row_of(self, prices: Sequence[Bucket], counts: Sequence[int]) -> Row:
+        return (*_row(prices[0]), *counts)
+
+    def _unchanged(self, row: Row, at: int, length: int) -> Row:
+        return (*_constant(row, at, length), row[-1])
+
+    def _bucket_of(self, row: Row) -> AnyBucket:
+        return offer_bucket(row)
 
     def _rolled(self, begin: int, end: int, length: int) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
         return rolled_offer(self._connection, self._known, self._offer_id, begin, end, length)
@@ -195,8 +249,40 @@ class OfferSource(ProductSource):
         return offer_buckets(carried, steps, length, end)
 
 
-def _rounded_mean(bucket: Bucket) -> int | None:
+def _sums(
+    us: int,
+    observed_us: int,
+    first: int | None,
+    last: int | None,
+    highest: int | None,
+    mean: int,
+    rest: int,
+    changes: int,
+) -> Point:
+    return {
+        "open": first,
+        "close": last if us else None,
+        "highest": highest,
+        "mean": (mean * us + rest) / us if us else None,
+        "in_stock_seconds": us / SECOND,
+        "observed_seconds": observed_us / SECOND,
+        "changes": changes,
+    }
+
+
+def _rounded(us: int, mean: int, rest: int) -> int | None:
     """Half up, as every average here."""
-    if not bucket.in_stock_us:
-        return None
-    return (2 * bucket.weighted + bucket.in_stock_us) // (2 * bucket.in_stock_us)
+    return mean + (2 * rest >= us) if us else None
+
+
+def _mean(bucket: Bucket) -> tuple[int, int]:
+    return divmod(bucket.weighted, bucket.in_stock_us) if bucket.in_stock_us else (0, 0)
+
+
+def _row(bucket: Bucket) -> Row:
+    return (*bucket[:8], *_mean(bucket), bucket.changes)
+
+
+def _constant(row: Row, at: int, length: int) -> Row:
+    bucket = constant(at, length, Step(at, row[5] if row[1] == "in_stock" else None, row[1] != "not_observed"))
+    return _row(bucket)
