@@ -236,6 +236,13 @@ class TestBeforeRawRowsGo:
             each.keep(self.NOW)
         compact(database, self.NOW, raw_days=101)
 
+    def test_nothing_is_read_from_raw_rows_that_are_gone(self, database, shop, ready):
+        compact(database, self.NOW)
+
+        make_late(database, shop.product_id, day(5))
+
+        assert rolled_until(database, shop, self.NOW) == microseconds(day(31))
+
     @only_postgresql
     def test_while_somebody_holds_on_to_a_late_product_they_stay(self, database, shop, other, ready):
         make_late(database, shop.product_id, day(5))
