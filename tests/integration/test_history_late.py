@@ -16,7 +16,7 @@ from productagg.history.steps import microseconds
 from productagg.history.verification import differences, rolled_up_days
 from productagg.models import HistoryLate, OfferPriceDaily, ProductPriceDaily
 from tests.factories import rows
-from tests.integration.conftest import only_postgresql
+from tests.integration.conftest import before_statement, crash, only_postgresql
 from tests.integration.shops import (
     OBSERVED_FOR,
     Shop,
@@ -116,6 +116,22 @@ def test_a_gap_that_begins_in_a_day_that_nobody_can_be_rolling_up_makes_nothing_
     shop.observe(end, {ONE: (120, 5)})
 
     assert late(database) == ({shop.product_id: day(9)} if is_late else {})
+
+
+def test_a_long_past_is_rolled_up_again_week_by_week(database, shop, other):
+    compact(database, day(9, 2))
+    expected = rolled_up(database)
+    for each in (shop, other):
+        make_late(database, each.product_id, day(1))
+
+    with before_statement(database.writer, "DELETE FROM history_late", crash), pytest.raises(ZeroDivisionError):
+        compact(database, day(9, 2))
+
+    monday = day(4)
+    assert late(database) == dict.fromkeys((shop.product_id, other.product_id), monday)
+    assert rolled_until(database, other, day(9, 2)) == microseconds(monday)
+    compact(database, day(9, 2))
+    assert (rolled_up(database), late(database)) == (expected, {})
 
 
 def test_the_earliest_day_is_kept(database, shop):
