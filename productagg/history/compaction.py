@@ -96,6 +96,7 @@ class Compaction:
         # Every gap that began before that is long since one, whoever looks.
         oldest = now - max(timedelta(days=raw_days), observed_for + timedelta(days=1))
         self._cutoff = microseconds(month_of(oldest))
+        # Whether raw rows cannot go yet, for something that was written into their days is not rolled up.
         self._is_late = select(exists().where(HistoryLate.since < moment(self._cutoff)))
         self._postgresql = reader.dialect.name == "postgresql"
         self._tell = progress
@@ -148,8 +149,8 @@ class Compaction:
             moment(progress.rolled_until),
             moment(back),
         )
-        values = {"rolled_until": moment(back), "raw_from": moment(back)}
-        self._move(progress, **(values if progress.raw_from is not None else {"rolled_until": moment(back)}))
+        names = ("rolled_until",) if progress.raw_from is None else ("rolled_until", "raw_from")
+        self._move(progress, **dict.fromkeys(names, moment(back)))
 
     def _roll_up(self) -> None:
         """Roll up all days that are over and are not rolled up."""

@@ -16,7 +16,7 @@ from productagg.history.steps import microseconds
 from productagg.history.verification import differences, rolled_up_days
 from productagg.models import HistoryLate, OfferPriceDaily, ProductPriceDaily
 from tests.factories import rows
-from tests.integration.conftest import only_postgresql
+from tests.integration.conftest import before_statement, crash, only_postgresql
 from tests.integration.shops import (
     OBSERVED_FOR,
     Shop,
@@ -116,6 +116,22 @@ def test_a_gap_that_begins_in_a_day_that_nobody_can_be_rolling_up_makes_nothing_
     shop.observe(end, {ONE: (120, 5)})
 
     assert late(database) == ({shop.product_id: day(9)} if is_late else {})
+
+
+def test_a_long_past_is_rolled_up_again_week_by_week(database, shop, other):
+    compact(database, day(9, 2))
+    expected = rolled_up(database)
+    for each in (shop, other):
+        make_late(database, each.product_id, day(1))
+
+    with before_statement(database.writer, "DELETE FROM history_late", crash), pytest.raises(ZeroDivisionError):
+        compact(database, day(9, 2))
+
+    monday = day(4)
+    assert late(database) == dict.fromkeys((shop.product_id, other.product_id), monday)
+    assert rolled_until(database, other, day(9, 2)) == microseconds(monday)
+    compact(database, day(9, 2))
+    assert (rolled_up(database), late(database)) == (expected, {})
 
 
 def test_the_earliest_day_is_kept(database, shop):
@@ -235,6 +251,13 @@ class TestBeforeRawRowsGo:
         for each in (shop, other):
             each.keep(self.NOW)
         compact(database, self.NOW, raw_days=101)
+
+    def test_nothing_is_read_from_raw_rows_that_are_gone(self, database, shop, ready):
+        compact(database, self.NOW)
+
+        make_late(database, shop.product_id, day(5))
+
+        assert rolled_until(database, shop, self.NOW) == microseconds(day(31))
 
     @only_postgresql
     def test_while_somebody_holds_on_to_a_late_product_they_stay(self, database, shop, other, ready):
