@@ -265,14 +265,12 @@ def _known(dialect: str, shapes: tuple[Any, ...]) -> Executable:
     return side_by_side([row, *lists(dialect, shapes)])
 
 
+# Where raw rows are kept, roll-ups may be late.
 _FIRST = select(
-    *(
-        select(func.min(time)).where(product_id == PRODUCT).scalar_subquery()
-        for time, product_id in (
-            (ProductPrice.observed_at, ProductPrice.product_id),
-            (ProductPriceDaily.at, ProductPriceDaily.product_id),
-        )
-    )
+    select(func.min(ProductPrice.observed_at)).where(ProductPrice.product_id == PRODUCT).scalar_subquery(),
+    select(func.min(ProductPriceDaily.at))
+    .where(ProductPriceDaily.product_id == PRODUCT, ProductPriceDaily.at < HistoryProgress.raw_from)
+    .scalar_subquery(),
 )
 
 

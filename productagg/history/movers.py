@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session
 
 from productagg.models import (
     Base,
+    HistoryProgress,
     Product,
     ProductPrice,
     ProductPriceDaily,
@@ -119,11 +120,15 @@ def _price_then(period: str) -> ColumnElement[int | None]:
     """The lowest price in force at a time; where the raw rows begin later, that at the end of the newest day before."""
     raw, daily = ProductPrice.__table__.c, ProductPriceDaily.__table__.c
     then = (raw.product_id == _SUMMARIES.c.product_id, raw.observed_at <= _time(f"at_{period}"))
-    # A gap's prices are NULL.
+    # A gap's prices are NULL. Where raw rows are kept, roll-ups may be late.
     newest = select(raw.lowest).where(*then).order_by(raw.observed_at.desc()).limit(1)
     rolled = (
         select(case((daily.state == "in_stock", daily.close)))
-        .where(daily.product_id == _SUMMARIES.c.product_id, daily.at <= _time(f"day_{period}"))
+        .where(
+            daily.product_id == _SUMMARIES.c.product_id,
+            daily.at <= _time(f"day_{period}"),
+            daily.at < select(HistoryProgress.raw_from).scalar_subquery(),
+        )
         .order_by(daily.at.desc())
         .limit(1)
     )
