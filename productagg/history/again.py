@@ -23,16 +23,21 @@ _LATE = Base.metadata.tables[HistoryLate.__tablename__]
 
 
 class Done(NamedTuple):
-    """What was rolled up again: products that are not late any more, rows written, raw rows they are made of."""
+    """What was rolled up again: products, a week of each; rows written, raw rows they are made of."""
 
     products: int
     rows: int
     raw_rows: int
 
 
-def count_late(connection: Connection | Session) -> int:
-    """How many products are to be rolled up again."""
-    return connection.scalar(_late(func.count())) or 0
+def count_late_weeks(connection: Connection) -> int:
+    """How many weeks of products are to be rolled up again."""
+    progress = (HistoryProgress.rolled_until, HistoryProgress.raw_from)
+    query = _late(func.count(), HistoryLate.since, *progress).group_by(HistoryLate.since, *progress)
+    return sum(
+        count * len(list(weeks(microseconds(max(since, raw_from or since)), microseconds(until))))
+        for count, since, until, raw_from in connection.execute(query)
+    )
 
 
 def roll_up_again(session: Session) -> Done | None:
@@ -57,8 +62,8 @@ def roll_up_again(session: Session) -> Done | None:
     mine = _LATE.c.product_id.in_(product_ids)
     if moment(end) < until:
         session.execute(update(_LATE).where(mine).values(since=moment(end)))
-        return Done(0, rows, raw_rows)
-    session.execute(delete(_LATE).where(mine))
+    else:
+        session.execute(delete(_LATE).where(mine))
     return Done(len(product_ids), rows, raw_rows)
 
 

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.bulk import Rows
 from productagg.history import partitions
-from productagg.history.again import count_late, roll_up_again
+from productagg.history.again import count_late_weeks, roll_up_again
 from productagg.history.late import SETTLED, mark
 from productagg.history.partitions import month_of
 from productagg.history.rolling import Batch, Rollups, batches, first_day, lock, rollups_of, weeks, write
@@ -166,8 +166,8 @@ class Compaction:
                 self.report.days += (end - begin) // DAY
 
     def _roll_up_again(self) -> None:
-        """Roll up again the products that are late, and only those: as many as there are now, so that it has an end."""
-        left = count_late(self._reader)
+        """Roll up again the products that are late, and only those: as much as there is now, so that it has an end."""
+        left = count_late_weeks(self._reader)
         self._expect(left)
         while left > 0:
             with self._sessions.begin() as session:
