@@ -18,13 +18,15 @@ from sqlalchemy.orm import Session, sessionmaker
 TABLES = ("offer_prices", "product_prices")
 
 _MONTHS_AHEAD = 2
-# Who waits for a table's lock makes all others wait that come after it.
+# Who waits for a table's lock makes all others wait that come after it, and so does who has got it.
 _LOCK_TIMEOUT = "2s"
+_STATEMENT_TIMEOUT = "5s"
 _ATTEMPTS = 5
+_GIVES_UP = {"55P03", "57014"}  # lock_not_available; query_canceled, for its time is up
 
 
 class Locked(Exception):
-    """A history is in use all the time, so that its partitions cannot be changed."""
+    """A history is in use all the time, or to look through its default partition would lock it for too long."""
 
 
 def month_of(time: datetime, later: int = 0) -> datetime:
@@ -116,8 +118,12 @@ def _patiently(sessions: sessionmaker[Session], act: Callable[[Session], bool]) 
         try:
             with sessions.begin() as session:
                 session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+                session.execute(text(f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT}'"))
                 return act(session)
         except OperationalError as error:
-            if getattr(error.orig, "pgcode", None) != "55P03":  # lock_not_available
+            if getattr(error.orig, "pgcode", None) not in _GIVES_UP:
                 raise
-    raise Locked("the price histories are in use all the time: their partitions stay as they are until the next run")
+    raise Locked(
+        "the price histories are in use all the time, or their default partitions too large to be looked through: "
+        "their partitions stay as they are until the next run"
+    )

@@ -159,6 +159,15 @@ class TestInUse:
 
         assert {"2026_01", "2026_05", "2026_06", "2026_07"} <= partitions_of(bare, "offer_prices").keys()
 
+    def test_a_default_partition_that_takes_long_to_look_through_is_left_alone(self, bare, shop, monkeypatch):
+        """The wait for a lock stands for it: it is as long as the statement takes."""
+        monkeypatch.setattr(partitions, "_LOCK_TIMEOUT", "0")
+        monkeypatch.setattr(partitions, "_STATEMENT_TIMEOUT", "50ms")
+        with bare.writer.connect() as reader:
+            reader.execute(text("SELECT count(*) FROM offer_prices"))
+            with pytest.raises(partitions.Locked, match="too large to be looked through"):
+                partitions.prepare(bare.sessions, MAY)
+
     def test_passes_and_removals_go_on_beside_a_new_month(self, bare, shop):
         """What a pass and a removal have locked, in their order: they are waited for, and nothing is a deadlock."""
         with bare.sessions.begin() as session:
