@@ -90,6 +90,12 @@ def make_late(database, product_id, since):
         mark(session, {product_id: since})
 
 
+def bucket(database, model, at, **which):
+    """The roll-up that begins then."""
+    (row,) = rows(database, model, at=at, **which)
+    return row
+
+
 def rolled_up(database):
     """All roll-ups, by table and key, as committed."""
     found = {}

@@ -26,6 +26,7 @@ from tests.integration.shops import (
     FIRST,
     OBSERVED_FOR,
     Shop,
+    bucket,
     compact,
     day,
     from_raw,
@@ -46,11 +47,6 @@ def no_readers(monkeypatch):
 @pytest.fixture
 def shop(database):
     return Shop(database)
-
-
-def bucket(database, model, at, **which):
-    (row,) = rows(database, model, at=at, **which)
-    return row
 
 
 class TestWhatIsRolledUp:

@@ -16,6 +16,7 @@ from tests.factories import rows
 from tests.integration.conftest import before_statement, only_postgresql
 from tests.integration.shops import (
     Shop,
+    bucket,
     compact,
     day,
     from_raw,
@@ -34,11 +35,6 @@ def no_readers(monkeypatch):
 @pytest.fixture
 def shop(database):
     return Shop(database)
-
-
-def bucket(database, model, at, **which):
-    (row,) = rows(database, model, at=at, **which)
-    return row
 
 
 class TestAClockThatWasAhead:
