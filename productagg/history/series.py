@@ -85,11 +85,8 @@ def _series(source: ProductSource, known: Known, begin: datetime, end: datetime,
     if resolution == "raw" and first < known.raw_from:
         raise NotKept(moment(known.raw_from))
     if resolution == "raw" or (resolution == "auto" and first >= known.raw_from):
-        steps = source.steps(first, last, limit=MAX_POINTS + 1)
-        if len(steps) <= MAX_POINTS:
-            points = [source.point(step) for step in steps]
-            if points and steps[0].at < first:
-                points[0]["at"] = moment(first)
+        points = source.points(first, last, MAX_POINTS + 1)
+        if len(points) <= MAX_POINTS:
             return Series(moment(first), moment(last), "raw", points)
         if resolution == "raw":
             raise TooManyPoints(resolution, _finest(first, last))

@@ -18,6 +18,7 @@ from productagg.history.known import (
     product_bucket,
     product_gaps,
     product_part,
+    product_rows,
     product_steps,
     product_tail,
     product_tail_part,
@@ -70,16 +71,16 @@ class ProductSource:
 
     def bring(self, windows: Sequence[Window]) -> None:
         """Have all that these windows are made of at once."""
-        parts = []
+        parts: list[Part] = []
         for begin, split, end, base in windows:
             if begin < split:
-                parts.append(self._rolled_part(begin, split, base))
+                parts.append(self._rolled_part(begin, split, base, first=not parts))
             if split < end:
                 parts.append(self._tail_part(split, end, first=not parts))
         self._known = self._known.bring(self._connection, parts)
 
-    def _rolled_part(self, begin: int, end: int, length: int) -> Part:
-        return rolled_product_part(begin, end, length)
+    def _rolled_part(self, begin: int, end: int, length: int, *, first: bool = True) -> Part:
+        return rolled_product_part(begin, end, length, first=first)
 
     def _tail_part(self, begin: int, end: int, *, first: bool) -> Part:
         return product_part(begin - 1, end - 1) if first else product_tail_part(begin, end - 1)
@@ -101,7 +102,7 @@ class ProductSource:
         before = last
         buckets: list[AnyBucket] = []
         if begin < split:
-            stored_before, stored = self._rolled(begin, split, base)
+            stored_before, stored = self._rolled(begin, split, base, first=first)
             buckets += stored
             before = stored_before if first else last
             last, first = buckets[-1] if buckets else before, False
@@ -122,7 +123,7 @@ class ProductSource:
         last: Row | None = None
         at = begin
         for row in rows:
-            if last is not None:
+            if last is not None and at < row[0]:
                 points += [self.bucket_point(self._unchanged(last, each, length)) for each in range(at, row[0], length)]
             if row[0] >= begin:
                 points.append(self.bucket_point(row))
@@ -139,29 +140,50 @@ class ProductSource:
             return [None] * self.prices
         return [price.end_step if isinstance(price, Bucket) else price for price in before.prices]
 
-    def steps(self, begin: int, end: int, limit: int | None = None) -> Sequence[AnyStep]:
+    def steps(self, begin: int, end: int) -> Sequence[AnyStep]:
         """The step in force at `begin`, and those up to `end`, gaps among them."""
-        return product_steps(self._connection, self._known, begin, end, limit)
+        return product_steps(self._connection, self._known, begin, end)
 
-    def point(self, step: Any) -> Point:
-        at, lowest, average, offers, items_in_stock, observed = step
-        state = ("sold_out" if lowest is None else "in_stock") if observed else "not_observed"
-        return {
-            "at": moment(at),
-            "state": state,
-            "lowest": lowest,
-            "average": average,
-            "offers": offers,
-            "items_in_stock": items_in_stock,
-        }
+    def points(self, begin: int, end: int, limit: int) -> list[Point]:
+        """A point for each step; the first one, which was in force before, is as of `begin`."""
+        rows = product_rows(self._connection, self._known, begin, end, limit)
+        return [
+            {
+                "at": moment(max(at, begin)),
+                "state": ("sold_out" if lowest is None else "in_stock") if observed else "not_observed",
+                "lowest": lowest,
+                "average": average,
+                "offers": offers,
+                "items_in_stock": items_in_stock,
+            }
+            for at, lowest, average, offers, items_in_stock, observed in rows
+        ]
 
     def bucket_point(self, row: Row) -> Point:
-        at, state, us, observed_us, first, last, lowest, highest, mean, rest, changes, _, *average, offers, items = row
+        (
+            at,
+            state,
+            us,
+            observed_us,
+            first,
+            last,
+            lowest,
+            highest,
+            mean,
+            rest,
+            changes,
+            _,
+            average,
+            part,
+            offers,
+            items,
+        ) = row
         return {
             "at": moment(at),
             "state": state,
             "lowest": lowest,
-            "average": _rounded(us, *average),
+            # Rounded half up, as every average here.
+            "average": average + (2 * part >= us) if us else None,
             "offers": offers,
             "items_in_stock": items,
             **_sums(us, observed_us, first, last, highest, mean, rest, changes),
@@ -180,8 +202,10 @@ class ProductSource:
     def _bucket_of(self, row: Row) -> AnyBucket:
         return product_bucket(row)
 
-    def _rolled(self, begin: int, end: int, length: int) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
-        return rolled_product(self._connection, self._known, begin, end, length)
+    def _rolled(
+        self, begin: int, end: int, length: int, *, first: bool
+    ) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
+        return rolled_product(self._connection, self._known, begin, end, length, first=first)
 
     def _roll_up(self, carried: Any, steps: Sequence[Any], length: int, end: int) -> Iterable[AnyBucket]:
         return product_buckets(carried, steps, length, end)
@@ -198,7 +222,7 @@ class OfferSource(ProductSource):
         super().__init__(connection, known)
         self._offer_id = offer_id
 
-    def _rolled_part(self, begin: int, end: int, length: int) -> Part:
+    def _rolled_part(self, begin: int, end: int, length: int, *, first: bool = True) -> Part:
         return rolled_offer_part(self._offer_id, begin, end, length)
 
     def _tail_part(self, begin: int, end: int, *, first: bool) -> Part:
@@ -207,21 +231,23 @@ class OfferSource(ProductSource):
     def _tail(self, last: Before, begin: int, end: int, *, first: bool) -> Sequence[Any]:
         return self.steps(begin - 1, end - 1)
 
-    def steps(self, begin: int, end: int, limit: int | None = None) -> Sequence[AnyStep]:
+    def steps(self, begin: int, end: int, limit: int | None = None) -> Sequence[OfferStep]:
         offers = offer_steps(self._connection, self._known, self._offer_id, begin, end, limit)
         steps = with_gaps(offers, product_gaps(self._connection, self._known, begin, end))
         # Of those before, the last one says it all.
         later = next((number for number, step in enumerate(steps) if step.at > begin), len(steps))
         return steps[max(later - 1, 0) :]
 
-    def point(self, step: Any) -> Point:
-        price = step.of()
-        return {
-            "at": moment(step.at),
-            "state": state_of(price),
-            "price": price.known_price,
-            "items_in_stock": step.items_in_stock if step.observed else 0,
-        }
+    def points(self, begin: int, end: int, limit: int) -> list[Point]:
+        return [
+            {
+                "at": moment(max(step.at, begin)),
+                "state": state_of(step.of()),
+                "price": step.of().known_price,
+                "items_in_stock": step.items_in_stock if step.observed else 0,
+            }
+            for step in self.steps(begin, end, limit)
+        ]
 
     def bucket_point(self, row: Row) -> Point:
         at, state, us, observed_us, first, last, lowest, highest, mean, rest, changes, items = row
@@ -242,7 +268,9 @@ class OfferSource(ProductSource):
     def _bucket_of(self, row: Row) -> AnyBucket:
         return offer_bucket(row)
 
-    def _rolled(self, begin: int, end: int, length: int) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
+    def _rolled(
+        self, begin: int, end: int, length: int, *, first: bool
+    ) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
         return rolled_offer(self._connection, self._known, self._offer_id, begin, end, length)
 
     def _roll_up(self, carried: Any, steps: Sequence[Any], length: int, end: int) -> Iterable[AnyBucket]:
@@ -268,11 +296,6 @@ def _sums(
         "observed_seconds": observed_us / SECOND,
         "changes": changes,
     }
-
-
-def _rounded(us: int, mean: int, rest: int) -> int | None:
-    """Half up, as every average here."""
-    return mean + (2 * rest >= us) if us else None
 
 
 def _mean(bucket: Bucket) -> tuple[int, int]:
