@@ -160,24 +160,7 @@ class ProductSource:
         ]
 
     def bucket_point(self, row: Row) -> Point:
-        (
-            at,
-            state,
-            us,
-            observed_us,
-            first,
-            last,
-            lowest,
-            highest,
-            mean,
-            rest,
-            changes,
-            _,
-            average,
-            part,
-            offers,
-            items,
-        ) = row
+        at, state, us, observed_us, first, last, lowest, highest, *sums, _, average, part, offers, items = row
         return {
             "at": moment(at),
             "state": state,
@@ -186,7 +169,7 @@ class ProductSource:
             "average": average + (2 * part >= us) if us else None,
             "offers": offers,
             "items_in_stock": items,
-            **_sums(us, observed_us, first, last, highest, mean, rest, changes),
+            **_sums(us, observed_us, first, last, highest, *sums),
         }
 
     def row_of(self, prices: Sequence[Bucket], counts: Sequence[int]) -> Row:
