@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from productagg.api import description, health, history, login, movers, offers, problems, products, runs
+from productagg.api import description, docs, health, history, login, movers, offers, problems, products, runs
 from productagg.api.openapi import document
 from productagg.api.service import ContractService, dumps
 
@@ -23,6 +23,9 @@ SERVICES: tuple[ContractService, ...] = (
     health.ready,
     problems.problem,
     description.description,
+    docs.front,
+    docs.docs,
+    docs.docs_file,
 )
 
 

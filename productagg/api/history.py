@@ -102,7 +102,7 @@ def list_prices(request: Any) -> Response:
     answers=contract.public("The series.", contract.OFFER_SERIES, *_SERIES_HEADERS, text=_OFFER_AS_CSV),
 )
 def list_offer_prices(request: Any) -> Response:
-    """The same of one offer."""
+    """One offer's prices in a window, as JSON or CSV."""
     values = request.validated
     known = known_product(request, values["product_id"], values["now"])
     wanted = values["offer_id"]

@@ -71,7 +71,7 @@ class _Assembly:
             "operationId": operation.view.__name__,
             "tags": [service.tag],
             # Up to where the first sentence pauses.
-            "summary": re.split(r"[.;:](?:\s|$)", text, maxsplit=1)[0],
+            "summary": re.split(r"[.;:](?:\s|$)", text, maxsplit=1)[0].replace("`", ""),
             "description": text + _who_may(operation),
             "parameters": _parameters(operation),
             "responses": self._responses(operation),

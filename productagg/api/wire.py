@@ -71,7 +71,8 @@ PARAMETERS = {
     "If-Match": {
         "description": "Only if the product is at the version of this `ETag`. A change of its offers does not count.",
         "schema": _TEXT,
-        "example": '"1-9b2f0c4a7d1e3f5a6b"',
+        # Swagger UI sends it unless told otherwise.
+        "example": "*",
     },
     "If-None-Match": {
         "description": "The `ETag` of what you have: 304 if it still is so.",
