@@ -22,14 +22,7 @@ product = service("product", "/products/{id}", "Catalogue", PRODUCT_ID)
 @products.get(
     permission=PUBLIC,
     validators=(query(PAGE),),
-    answers=(
-        Answer(
-            "A page of products, without their offers.",
-            [LISTED_PRODUCT],
-            headers=("Total-Count", "Link?"),
-            links={PRODUCT_ID: "$response.body#/0/id"},
-        ),
-    ),
+    answers=(Answer("A page of products, without their offers.", [LISTED_PRODUCT], headers=("Total-Count", "Link?")),),
 )
 def list_products(request: Any) -> list[dict[str, Any]]:
     """The catalogue, oldest first, a page at a time; `Link` names the next page, `Total-Count` counts all products."""

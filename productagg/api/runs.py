@@ -17,7 +17,7 @@ sync_run = service("sync_run", "/sync-runs/{id}", "Sync", RUN_ID)
 @sync_runs.get(
     permission=Permission.SEE_SYNC,
     validators=(query(RUNS),),
-    answers=(Answer("A page of passes.", [RUN], headers=("Link?",), links={RUN_ID: "$response.body#/0/id"}),),
+    answers=(Answer("A page of passes.", [RUN], headers=("Link?",)),),
 )
 def list_runs(request: Any) -> list[dict[str, Any]]:
     """The passes, newest first, a page at a time; `Link` names the next page."""

@@ -65,7 +65,7 @@ PROBLEM_HEADERS = {
 PARAMETERS = {
     "X-Request-ID": {
         "description": "An id for the request in our logs; one is made if there is none or it is unfit.",
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=-]{1,128}$"},
+        "schema": _TEXT,
         "example": "checkout-4711",
     },
     "If-Match": {
