@@ -1,8 +1,10 @@
 """/openapi.json: the contract, made at start-up of what the services, their validators and their views declare."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import colander
@@ -23,6 +25,14 @@ _Document = dict[str, Any]
 def document(services: Sequence[ContractService]) -> _Document:
     """The OpenAPI 3.1 document of the services that have a tag."""
     return _Assembly([each for each in services if each.tag is not None]).document()
+
+
+def write(path: str) -> None:
+    """Write the document of this version to a file, for people and programs to compare. For `make openapi`."""
+    from productagg.api import SERVICES  # which needs this module to put itself together
+
+    text = json.dumps(document(SERVICES), ensure_ascii=False, indent=2)
+    Path(path).write_text(f"{text}\n", "utf-8")
 
 
 class _Assembly:
