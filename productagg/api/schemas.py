@@ -157,8 +157,9 @@ def _id(name: str, whose: str, description: str, **options: Any) -> colander.Sch
 
 
 def _time(name: str, description: str, **options: Any) -> colander.SchemaNode:
+    # No `example`: Swagger UI would send it, and it does not go with everything.
     schema = {"type": "string", "format": "date-time"}
-    return _parameter(name, time, TIME, schema, description, missing=None, **options)
+    return _parameter(name, time, TIME, schema, f"{description} For example `{_A_TIME}`.", missing=None, **options)
 
 
 def uuid(text: str) -> UUID:
@@ -179,6 +180,7 @@ def _mapping(*nodes: colander.SchemaNode) -> colander.SchemaNode:
     return colander.SchemaNode(colander.Mapping(), *nodes)
 
 
+_A_TIME = "2026-11-23T10:00:00Z"
 _A_PRODUCT, _AN_OFFER = "019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10", "5f1c2b7a-3f0e-4d8e-9d2b-6a7f0c1e2d3b"
 
 PRODUCT_ID = _id("id", "a product's", "The product's id.", example=_A_PRODUCT)
