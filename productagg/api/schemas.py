@@ -156,10 +156,10 @@ def _id(name: str, whose: str, description: str, **options: Any) -> colander.Sch
     return _parameter(name, uuid, f"{whose} id, a UUID", {"type": "string", "format": "uuid"}, description, **options)
 
 
-def _time(name: str, description: str, **options: Any) -> colander.SchemaNode:
+def _time(name: str, description: str) -> colander.SchemaNode:
     # No `example`: Swagger UI would send it, and it does not go with everything.
     schema = {"type": "string", "format": "date-time"}
-    return _parameter(name, time, TIME, schema, f"{description} For example `{_A_TIME}`.", missing=None, **options)
+    return _parameter(name, time, TIME, schema, f"{description} For example `{_A_TIME}`.", missing=None)
 
 
 def uuid(text: str) -> UUID:
