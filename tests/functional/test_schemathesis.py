@@ -16,7 +16,7 @@ from tests.integration.pasts import PastWriter
 from tests.reference import OfferRow
 from tests.timelines import ProductRow
 
-EXAMPLES = 10  # of each operation; what it makes of them takes about 20 seconds
+EXAMPLES = 8  # of each operation; what it makes of them takes about half a minute
 
 
 @pytest.fixture
