@@ -298,7 +298,7 @@ class History:
     def _finish(self) -> None:
         say("summaries, vacuum, analyze")
         self.execute(_PRESENT, self._parameters)
-        self.execute("INSERT INTO history_progress VALUES (1, %s, %s, 0)", (self.rolled_until, self.raw_from))
+        self.execute("UPDATE history_progress SET rolled_until = %s, raw_from = %s", (self.rolled_until, self.raw_from))
         self.execute("DROP TABLE bench_products, bench_levels, bench_steps")
         self.execute("VACUUM ANALYZE")
         self.execute("CHECKPOINT")

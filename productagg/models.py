@@ -261,8 +261,8 @@ class OfferPriceDaily(_OfferRollup, Base):
 class HistoryProgress(Base):
     """How far the histories are rolled up, and from when on their rows are there; NULL: not at all, and all of them.
 
-    Both are the beginning of a UTC day. `generation` counts what was written into days that had been rolled up, or
-    might be at that moment: who rolls up and finds it changed at the end does so again.
+    Both are the beginning of a UTC day. There is one row; a migration made it. Of some products, roll-ups are to be
+    relied on for less: see HistoryLate.
     """
 
     __tablename__ = "history_progress"
@@ -271,7 +271,18 @@ class HistoryProgress(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     rolled_until: Mapped[datetime | None]
     raw_from: Mapped[datetime | None]
-    generation: Mapped[int]
+
+
+class HistoryLate(Base):
+    """A product of which something was written into days that are rolled up, or might be at that moment.
+
+    From the UTC day that begins at `since` on, its roll-ups are not to be relied on, until compaction makes them again.
+    """
+
+    __tablename__ = "history_late"
+
+    product_id: Mapped[UUID] = _product_key()
+    since: Mapped[datetime]
 
 
 class ProductSummary(Base):

@@ -30,7 +30,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from productagg.bulk import Rows, aggregate
-from productagg.history.progress import roll_up_again
+from productagg.history.late import mark, may_be_rolled_up
 from productagg.models import Base, Offer, OfferPrice, ProductPrice, ProductSummary
 from productagg.prices import NOTHING, Summary, summarise
 
@@ -108,14 +108,16 @@ def apply(session: Session, changes: Iterable[Change]) -> None:
 
     As many statements for many changes as for one.
     """
-    offers, summaries, gaps = [], [], []
+    offers, summaries, late = [], [], {}
     for change in changes:
         common = {"product_id": change.observation.product_id, "at": change.observation.at}
         if change.summary is not None:
             summaries.append({**common, **change.summary._asdict(), "observed": True})
-        if change.observation.unobserved_from is not None:
-            gaps.append(change.observation.unobserved_from)
-            summaries.append({**common, **NOTHING._asdict(), "at": gaps[-1], "observed": False})
+        gap_from = change.observation.unobserved_from
+        if gap_from is not None:
+            summaries.append({**common, **NOTHING._asdict(), "at": gap_from, "observed": False})
+            if may_be_rolled_up(gap_from, change.observation.at):
+                late[change.observation.product_id] = gap_from
         for id_, (price, items) in change.difference.changed.items():
             offers.append({**common, "id": id_, "price": price, "items_in_stock": items, "closed": False})
         for id_, (price, items) in change.difference.closed.items():
@@ -129,8 +131,7 @@ def apply(session: Session, changes: Iterable[Change]) -> None:
         rows = Rows.parameter(dialect, summaries)
         for statement in _APPEND_PRODUCT_PRICES[dialect]:
             session.execute(statement, rows)
-    if gaps:
-        roll_up_again(session, min(gaps))
+    mark(session, late)
 
 
 def listing(connection: Connection | Session, product_id: UUID, *, closed: bool = False) -> Sequence[RowMapping]:

@@ -15,12 +15,12 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 # What development.ini ships. Public, therefore refused in production.
-# What the last 30 days say is always exact.
-LEAST_RAW_DAYS = 31
-
 DEVELOPMENT_JWT_SECRET = "development-jwt-secret-that-everybody-knows"  # noqa: S105
 DEVELOPMENT_REFRESH_TOKEN = "development-refresh-token"  # noqa: S105
 DEVELOPMENT_ADMIN_PASSWORD = "admin"  # noqa: S105
+
+# What is said of the last 30 days is always exact.
+LEAST_RAW_DAYS = 31
 
 
 class SettingsError(Exception):

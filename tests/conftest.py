@@ -12,13 +12,13 @@ from uuid import UUID
 import hypothesis
 import pytest
 from alembic.config import Config
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, insert, text
 from sqlalchemy.orm import sessionmaker
 
 from alembic import command
 from productagg import accounts, main
 from productagg.db import reader_engine, writer_engine
-from productagg.models import Base, User
+from productagg.models import Base, HistoryProgress, User
 from productagg.sandbox import Offer, SandboxServer
 from productagg.settings import OPTIONS, Settings, database_url
 from productagg.sync import Synchronizer
@@ -67,6 +67,7 @@ class Database:
         with self.writer.begin() as connection:
             for table in reversed(Base.metadata.sorted_tables):
                 connection.execute(table.delete())
+            connection.execute(insert(HistoryProgress).values(id=1))  # as the migration did
 
     def close(self):
         self.writer.dispose()

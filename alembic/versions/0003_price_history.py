@@ -42,9 +42,18 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("rolled_until", _TIME, nullable=True),
         sa.Column("raw_from", _TIME, nullable=True),
-        sa.Column("generation", sa.Integer(), nullable=False),
         sa.CheckConstraint("id = 1", name=op.f("ck_history_progress_only_one")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_history_progress")),
+    )
+    op.execute("INSERT INTO history_progress (id) VALUES (1)")
+    op.create_table(
+        "history_late",
+        sa.Column("product_id", sa.Uuid(), nullable=False),
+        sa.Column("since", _TIME, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["product_id"], ["products.id"], name=op.f("fk_history_late_product_id_products"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("product_id", name=op.f("pk_history_late")),
     )
     op.create_table(
         "product_summaries",
@@ -80,6 +89,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index(op.f("ix_product_summaries_compare_at"), table_name="product_summaries")
     op.drop_table("product_summaries")
+    op.drop_table("history_late")
     op.drop_table("history_progress")
     for name in ("offer_prices_daily", "offer_prices_hourly"):
         op.drop_table(name)

@@ -1,39 +1,47 @@
 """Keeps years of history small: rolls up the days that are over, and drops raw rows that are over age.
 
 For `productagg history compact`. All of it is made of short transactions, and can be killed between, or in, any two of
-them: what is rolled up is written down by day (models.HistoryProgress), and rolling up again changes nothing. Raw rows
-go only after what is written of them has been compared with them.
+them: what is rolled up is written down by day (models.HistoryProgress), and rolling up again changes nothing. What was
+written into the past meanwhile is rolled up again, product by product (again.py). Raw rows go only after what is
+written of them has been compared with them.
 """
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Uuid, column, delete, func, literal, select, table, update
+from sqlalchemy import ColumnElement, Connection, Uuid, column, delete, exists, func, literal, select, table, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.bulk import Rows
 from productagg.history import partitions
+from productagg.history.again import count_late_weeks, roll_up_again
+from productagg.history.late import SETTLED, mark
 from productagg.history.partitions import month_of
-from productagg.history.progress import roll_up_again
-from productagg.history.rolling import Batch, Rollups, batches, first_day, rollups_of, weeks, write
-from productagg.history.steps import DAY, INSTANT, bucket_start, microseconds, moment
-from productagg.history.verification import differences
+from productagg.history.rolling import Batch, Rollups, batches, first_day, lock, rollups_of, weeks, write
+from productagg.history.steps import DAY, INSTANT, WEEK, bucket_start, microseconds, moment
+from productagg.history.verification import differences, rolled_up_days
 from productagg.history.weekly import write_weeks
-from productagg.models import HistoryProgress, Product, ProductPrice, ProductSync, UtcDateTime
+from productagg.models import Base, HistoryLate, HistoryProgress, Product, ProductPrice, ProductSync, UtcDateTime
 
-# A day is rolled up when it is over for so long that whoever was writing into it has come to an end.
-_SETTLED = timedelta(hours=1)
+log = logging.getLogger(__name__)
+
 # How long a reader that looked up what there is may take until it has read it.
 _READERS_LEAVE_SECONDS = 10
 _LOCK = 0x50A99_C0DE
 _PRODUCTS_AT_ONCE = 200
+_DIFFERENCES_AT_ONCE = 1000
+# Of a transaction that removes raw rows: products, and rows.
+_REMOVED_AT_ONCE = 20
+_ROWS_AT_ONCE = 20_000
 
 
 class Busy(Exception):
@@ -66,7 +74,6 @@ class _Progress(NamedTuple):
 
     rolled_until: int | None
     raw_from: int | None
-    generation: int
 
 
 class Compaction:
@@ -84,9 +91,13 @@ class Compaction:
         self._reader = reader
         self._sessions = sessions
         self._now = now
+        # The days that are over.
+        self._until = bucket_start(microseconds(now - SETTLED), DAY)
         # Every gap that began before that is long since one, whoever looks.
         oldest = now - max(timedelta(days=raw_days), observed_for + timedelta(days=1))
         self._cutoff = microseconds(month_of(oldest))
+        # Whether raw rows cannot go yet, for something that was written into their days is not rolled up.
+        self._is_late = select(exists().where(HistoryLate.since < moment(self._cutoff)))
         self._postgresql = reader.dialect.name == "postgresql"
         self._tell = progress
         self._done = self._total = 0
@@ -95,15 +106,13 @@ class Compaction:
     def run(self) -> Report:
         """Roll up and drop all there is to. Raises Busy, Inconsistent, partitions.Locked; a later run goes on."""
         with self._alone():
-            if self._postgresql:
-                partitions.prepare(self._sessions, self._now, moment(self._cutoff))
-            with self._sessions.begin() as session:
-                _begin_progress(session)
+            self._set_back()
             self._roll_up()
+            self._roll_up_again()
             if self._release():
                 # Who reads now may still count on the rows that are about to go.
                 time.sleep(_READERS_LEAVE_SECONDS)
-            self._remove()
+            self._tidy_up()
         return self.report
 
     @contextmanager
@@ -121,27 +130,56 @@ class Compaction:
                 self._reader.execute(select(func.pg_advisory_unlock(_LOCK)))
 
     def _progress(self) -> _Progress:
-        row = HistoryProgress
-        until, raw_from, generation = self._reader.execute(select(row.rolled_until, row.raw_from, row.generation)).one()
-        return _Progress(
-            microseconds(until) if until else None, microseconds(raw_from) if raw_from else None, generation
-        )
+        found = self._reader.execute(select(HistoryProgress.rolled_until, HistoryProgress.raw_from)).one()
+        return _Progress(*(microseconds(time) if time else None for time in found))
 
-    def _roll_up(self) -> _Progress:
-        """Roll up all days that are over and are not rolled up. Returns where the histories stand then."""
-        until = bucket_start(microseconds(self._now - _SETTLED), DAY)
+    def _set_back(self) -> None:
+        """What a clock that was ahead rolled up, or dropped, before its time does not count, from the first raw day on.
+
+        Which days had not come to their end then, nobody knows.
+        """
+        progress = self._progress()
+        if progress.rolled_until is None or progress.rolled_until <= bucket_start(microseconds(self._now), DAY):
+            return
+        back = progress.raw_from
+        if back is None or back > self._until:
+            back = min(self._until, first_day(self._reader) or self._until)
+        log.warning(
+            "the clock was set back: days were rolled up until %s; those from %s on are again",
+            moment(progress.rolled_until),
+            moment(back),
+        )
+        names = ("rolled_until",) if progress.raw_from is None else ("rolled_until", "raw_from")
+        self._move(progress, **dict.fromkeys(names, moment(back)))
+
+    def _roll_up(self) -> None:
+        """Roll up all days that are over and are not rolled up."""
         while True:
             progress = self._progress()
             begin = progress.rolled_until if progress.rolled_until is not None else first_day(self._reader)
-            if begin is None or (begin := max(begin, progress.raw_from or begin)) >= until:
-                return progress
-            begin, end = next(weeks(begin, until))
-            self._expect(begin, until)
-            self._roll_up_days(begin, end)
+            if begin is None or (begin := max(begin, progress.raw_from or begin)) >= self._until:
+                return
+            self._expect_all(begin, self._until)
+            begin, end = next(weeks(begin, self._until))
+            self._roll_up_days(progress, begin, end)
             if self._move(progress, rolled_until=moment(end)):
                 self.report.days += (end - begin) // DAY
 
-    def _roll_up_days(self, begin: int, end: int) -> None:
+    def _roll_up_again(self) -> None:
+        """Roll up again the products that are late, and only those: as much as there is now, so that it has an end."""
+        left = count_late_weeks(self._reader)
+        self._expect(left)
+        while left > 0:
+            with self._sessions.begin() as session:
+                done = roll_up_again(session)
+            if done is None:
+                return
+            left -= done.products
+            self.report.rows += done.rows
+            self.report.raw_rows += done.raw_rows
+            self._advance(done.products)
+
+    def _roll_up_days(self, progress: _Progress, begin: int, end: int) -> None:
         """While the database writes one batch, the next one is read and rolled up."""
         with ThreadPoolExecutor(1) as writer:
             writing: Future[None] | None = None
@@ -149,29 +187,26 @@ class Compaction:
                 rollups = rollups_of(batch.pasts, begin)
                 if writing is not None:
                     writing.result()
-                writing = writer.submit(self._write, batch, rollups, begin, end)
+                writing = writer.submit(self._write, progress, batch, rollups, begin, end)
             if writing is not None:
                 writing.result()
 
-    def _write(self, batch: Batch, rollups: Rollups, begin: int, end: int) -> None:
-        if batch.pasts:
+    def _write(self, seen: _Progress, batch: Batch, rollups: Rollups, begin: int, end: int) -> None:
+        product_ids = [UUID(past.product_id) for past in batch.pasts]
+        if product_ids:
             with self._sessions.begin() as session:
-                written = write(session, rollups)
-                written += write_weeks(session, batch.product_ids[0], batch.product_ids[-1], begin, end)
-            self.report.rows += written
+                # Else somebody else was faster, and what was late meanwhile may have been rolled up again since.
+                if session.scalar(select(_is_rolled_until(seen))):
+                    lock(session, product_ids)
+                    self.report.rows += write(session, rollups) + write_weeks(session, product_ids, begin, end)
             self.report.raw_rows += batch.rows
         self._advance(len(batch.product_ids))
 
     def _move(self, seen: _Progress, **values: datetime) -> bool:
-        """Write down how far it has got, unless something was written into the past meanwhile, or somebody else did."""
-        row = HistoryProgress
-        until = moment(seen.rolled_until) if seen.rolled_until is not None else None
-        same = (row.generation == seen.generation, row.rolled_until.is_not_distinct_from(until))
+        """Write down how far it has got, unless somebody else did."""
+        moves = update(_PROGRESS).where(_is_rolled_until(seen)).values(**values)
         with self._sessions.begin() as session:
-            moved = session.execute(
-                update(row).where(*same).values(**values).execution_options(synchronize_session=False)
-            )
-            return bool(getattr(moved, "rowcount", 0))
+            return bool(getattr(session.execute(moves), "rowcount", 0))
 
     def _release(self) -> bool:
         """Move the beginning of the raw rows to the cutoff, when all before it is rolled up for good."""
@@ -179,24 +214,35 @@ class Compaction:
         begin = progress.raw_from if progress.raw_from is not None else first_day(self._reader)
         if begin is None or begin >= self._cutoff or (progress.rolled_until or 0) < self._cutoff:
             return False
-        checked, repaired = begin, None
+        checked, repaired = min(begin, *rolled_up_days(self._reader)), None
         while True:
             self._record_open_gaps(begin)
-            progress = self._roll_up()
-            self._expect(checked, self._cutoff)
-            found = next(differences(self._reader, checked, self._cutoff, self._advance), None)
-            if found is None:
+            self._roll_up_again()
+            if self._reader.scalar(self._is_late):  # somebody else holds on to it
+                return False
+            self._expect_all(checked, self._cutoff)
+            found = list(islice(differences(self._reader, checked, self._cutoff, self._advance), _DIFFERENCES_AT_ONCE))
+            if not found:
                 checked = self._cutoff
-                if self._move(progress, raw_from=moment(self._cutoff)):
+                if self._drop_before_cutoff():
                     self.report.months = _months_between(begin, self._cutoff)
                     return True
-                continue
-            if found == repaired:
-                raise Inconsistent(f"no raw rows are dropped, for the roll-ups are wrong: {found}")
-            # Written late, by a host whose clock was behind.
-            checked, repaired = bucket_start(found.at, DAY), found
-            with self._sessions.begin() as session:
-                roll_up_again(session, moment(checked))
+            elif found[0] == repaired:
+                raise Inconsistent(f"no raw rows are dropped, for the roll-ups are wrong: {repaired}")
+            else:
+                # Written late, by a host whose clock was behind.
+                checked, repaired = max(checked, bucket_start(found[0].at, WEEK)), found[0]
+                self._mark((UUID(each.product_id), moment(each.at)) for each in found)
+
+    def _drop_before_cutoff(self) -> bool:
+        """Raw rows count from the cutoff on; unless something is late before it."""
+        with self._sessions.begin() as session:
+            # An import looks at this row at its end, when it has written down what is late (see importing.py).
+            session.execute(select(HistoryProgress.id).with_for_update())
+            if session.scalar(self._is_late):
+                return False
+            session.execute(update(_PROGRESS).values(raw_from=moment(self._cutoff)))
+        return True
 
     def _record_open_gaps(self, begin: int) -> None:
         """Write down the gaps that began before the cutoff and have not ended, as they would be when they end.
@@ -205,39 +251,71 @@ class Compaction:
         """
         last = ProductSync.last_synced_at
         window = (last >= moment(begin) - INSTANT, last < moment(self._cutoff) - INSTANT)
-        found: Any = self._reader.execute(select(ProductSync.product_id, last).where(*window))
+        query = select(ProductSync.product_id, last).where(*window).order_by(ProductSync.product_id)
+        found: Any = self._reader.execute(query)
         gaps = [{"product_id": product_id, "observed_at": synced_at + INSTANT} for product_id, synced_at in found]
         for first in range(0, len(gaps), _PRODUCTS_AT_ONCE):
             with self._sessions.begin() as session:
-                recorded = _record_gaps(session, gaps[first : first + _PRODUCTS_AT_ONCE])
-                if recorded:
-                    roll_up_again(session, min(recorded))
+                mark(session, _record_gaps(session, gaps[first : first + _PRODUCTS_AT_ONCE]))
+
+    def _mark(self, late: Iterable[tuple[UUID, datetime]]) -> None:
+        since: dict[UUID, datetime] = {}
+        for product_id, at in late:
+            since[product_id] = min(at, since.get(product_id, at))
+        with self._sessions.begin() as session:
+            there = lock(session, since)
+            mark(session, {each: since[each] for each in there})
+
+    def _tidy_up(self) -> None:
+        """Remove what nobody reads any more, and make partitions ahead: whatever cannot be had stops nothing else."""
+        locked = None
+        for act in (self._remove, self._prepare):
+            try:
+                act()
+            except partitions.Locked as reason:
+                locked = reason
+        if locked is not None:
+            raise locked
+
+    def _prepare(self) -> None:
+        if self._postgresql:
+            partitions.prepare(self._sessions, self._now)
 
     def _remove(self) -> None:
-        """Remove the raw rows that nobody reads any more: all of a product at once, since the newest may be read."""
+        """Remove the raw rows that nobody reads any more, the oldest first: one that is there is its newest."""
         raw_from = self._progress().raw_from
         if raw_from is None:
             return
-        if self._postgresql:
-            partitions.drop(self._sessions, moment(raw_from))
-        suffix = "_default" if self._postgresql else ""
         for name in partitions.TABLES:
-            self._remove_rows(f"{name}{suffix}", moment(raw_from))
+            if self._postgresql:
+                for month in partitions.old(self._sessions, name, moment(raw_from)):
+                    self._remove_rows(f"{name}_default", month)
+                    partitions.drop(self._sessions, name, month)
+            self._remove_rows(f"{name}_default" if self._postgresql else name, moment(raw_from))
 
     def _remove_rows(self, name: str, before: datetime) -> None:
+        """A few products' rows at a time, and not many of those, so that no transaction is long."""
         rows = table(name, column("product_id", Uuid), column("observed_at", UtcDateTime))
         old, after = rows.c.observed_at < before, UUID(int=0)
-        products = select(rows.c.product_id).distinct().order_by(rows.c.product_id).limit(_PRODUCTS_AT_ONCE)
+        products = select(rows.c.product_id).distinct().order_by(rows.c.product_id).limit(_REMOVED_AT_ONCE)
         while product_ids := self._reader.scalars(products.where(old, rows.c.product_id > after)).all():
             after = product_ids[-1]
-            with self._sessions.begin() as session:
-                session.execute(delete(rows).where(old, rows.c.product_id.in_(product_ids)))
+            mine = (rows.c.product_id.in_(product_ids), old)
+            times = select(rows.c.observed_at).where(*mine).order_by(rows.c.observed_at)
+            until: datetime | None = before
+            while until is not None:
+                until = self._reader.scalar(times.offset(_ROWS_AT_ONCE - 1).limit(1))
+                with self._sessions.begin() as session:
+                    session.execute(delete(rows).where(*mine, rows.c.observed_at <= (until or before)))
 
-    def _expect(self, begin: int, end: int) -> None:
+    def _expect_all(self, begin: int, end: int) -> None:
         """Some weeks of all products are about to be gone through."""
         if self._tell is not None:
             products = self._reader.scalar(select(func.count()).select_from(Product)) or 0
-            self._total = self._done + products * len(list(weeks(begin, end)))
+            self._expect(products * len(list(weeks(begin, end))))
+
+    def _expect(self, products: int) -> None:
+        self._total = self._done + products
 
     def _advance(self, products: int) -> None:
         if self._tell is not None:
@@ -250,13 +328,14 @@ def _months_between(begin: int, end: int) -> int:
     return (last.year - first.year) * 12 + last.month - first.month
 
 
-def _begin_progress(session: Session) -> None:
-    statement = _INSERTS[session.get_bind().dialect.name](HistoryProgress.__table__)
-    session.execute(statement.values(id=1, generation=0).on_conflict_do_nothing())
+def _is_rolled_until(seen: _Progress) -> ColumnElement[bool]:
+    until = moment(seen.rolled_until) if seen.rolled_until is not None else None
+    return HistoryProgress.rolled_until.is_not_distinct_from(until)
 
 
-def _record_gaps(session: Session, gaps: Sequence[Mapping[str, Any]]) -> list[datetime]:
-    """Append the gaps' beginnings to the products' histories; returns the times of those that were not there."""
+def _record_gaps(session: Session, gaps: Sequence[Mapping[str, Any]]) -> dict[UUID, datetime]:
+    """Append the gaps' beginnings to the products' histories; returns those that were not there, by product."""
+    lock(session, [each["product_id"] for each in gaps])
     dialect = session.get_bind().dialect.name
     data = _GAPS.table(dialect)
     values = {
@@ -270,9 +349,11 @@ def _record_gaps(session: Session, gaps: Sequence[Mapping[str, Any]]) -> list[da
     statement = _INSERTS[dialect](ProductPrice.__table__).from_select(
         list(values), there.where(data.c.product_id.is_not(None))
     )
-    statement = statement.on_conflict_do_nothing().returning(ProductPrice.__table__.c.observed_at)
-    return list(session.scalars(statement, Rows.parameter(dialect, gaps)))
+    columns = ProductPrice.__table__.c
+    statement = statement.on_conflict_do_nothing().returning(columns.product_id, columns.observed_at)
+    return {row.product_id: row.observed_at for row in session.execute(statement, Rows.parameter(dialect, gaps))}
 
 
 _INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+_PROGRESS = Base.metadata.tables[HistoryProgress.__tablename__]
 _GAPS = Rows(product_id=Uuid, observed_at=UtcDateTime)

@@ -4,32 +4,32 @@ For `productagg history import`. An import lies wholly before its product's own 
 on which the product was created. The caller's transaction holds all of it; nothing here commits.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import cache
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Executable, Table, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, Executable, Table, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from productagg.bulk import Rows
+from productagg.history.again import roll_up
+from productagg.history.late import day_of, mark
 from productagg.history.lines import LARGEST, Line
-from productagg.history.progress import roll_up_again
-from productagg.history.rolling import ROLLUPS, OfferPast, Past, rollups_of, write
+from productagg.history.rolling import ROLLUPS
 from productagg.history.rollups import OfferStep, ProductStep
 from productagg.history.staging import MOST_REPORTED, Staged, StagedProduct
-from productagg.history.steps import DAY, bucket_start, microseconds, moment
+from productagg.history.steps import WEEK, bucket_start, microseconds, moment
 from productagg.history.weekly import write_weeks
 from productagg.models import (
     Base,
     HistoryProgress,
     Offer,
     OfferPrice,
-    OfferPriceDaily,
-    OfferPriceHourly,
     Product,
     ProductPrice,
     ProductPriceDaily,
@@ -38,54 +38,63 @@ from productagg.models import (
 from productagg.prices import summarise
 
 _BATCH = 5000
-_HISTORIES: tuple[type[Base], ...] = (ProductPrice, OfferPrice, *ROLLUPS, ProductPriceWeekly)
 _INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+_RAW_FROM = select(HistoryProgress.raw_from)
 
 
 class Refused(Exception):
     """Why an import cannot be made."""
 
 
-def replay(product_id: UUID, lines: Iterable[Line], last: int) -> Past:
-    """The steps that observing such offers would have left; only what changed is one.
+class Replay:
+    """A product's lines, as the steps that observing such offers would have left; only what changed is one.
 
     `last` is the last instant before the product's own history. Then at the latest nothing is known any more, and no
     offer is left in stock: its own history says nothing of offers that it never saw, and would go on with them.
-    Raises Refused if a product's items are too many to be counted.
+    `offers` has, in the end, when each offer was first seen, and its last step.
     """
-    products: list[ProductStep] = []
-    offers: dict[UUID, list[OfferStep]] = {}
-    in_stock: dict[UUID, tuple[int, int]] = {}
-    the_end = Line(product_id, None, last, None, None)
-    for at, group in groupby(chain(lines, [the_end]), attrgetter("at")):
-        observed = True
-        for line in group:
-            if line.offer_id is None:
-                observed = observed and not line.is_gap
-                continue
-            _follow(offers.setdefault(line.offer_id, []), OfferStep(at, line.price or 0, line.items_in_stock or 0))
-            if line.items_in_stock:
-                in_stock[line.offer_id] = (line.price or 0, line.items_in_stock)
-            else:
-                in_stock.pop(line.offer_id, None)
-        if at == last:
-            for offer_id, (price, _) in in_stock.items():
-                _follow(offers[offer_id], OfferStep(at, price, 0))
-        summary = summarise(in_stock.values() if observed else ())
-        if summary.items_in_stock > LARGEST:
-            raise Refused(f"more items than can be counted are in stock at {moment(at)} of product {product_id}")
-        step = ProductStep(at, *summary, observed)
-        if not products or products[-1][1:] != step[1:]:
-            products.append(step)
-    return Past(str(product_id), None, products, {str(id_): OfferPast(None, steps) for id_, steps in offers.items()})
 
+    def __init__(self, product_id: UUID, last: int) -> None:
+        self.offers: dict[UUID, tuple[int, OfferStep]] = {}
+        self._product_id = product_id
+        self._last = last
 
-def _follow(steps: list[OfferStep], step: OfferStep) -> None:
-    """Append a step if it is one."""
-    if steps and steps[-1].at == step.at:
-        steps.pop()
-    if not steps or steps[-1][1:] != step[1:]:
-        steps.append(step)
+    def steps(self, lines: Iterable[Line]) -> Iterator[tuple[UUID | None, ProductStep | OfferStep]]:
+        """The steps in order, with their offers' ids. Raises Refused if the items are too many to be counted."""
+        in_stock: dict[UUID, tuple[int, int]] = {}
+        newest: ProductStep | None = None
+        the_end = Line(self._product_id, None, self._last, None, None)
+        for at, group in groupby(chain(lines, [the_end]), attrgetter("at")):
+            observed = True
+            for line in group:
+                if line.offer_id is None:
+                    observed = observed and not line.is_gap
+                    continue
+                step = OfferStep(at, line.price or 0, line.items_in_stock or 0)
+                if step.items_in_stock:
+                    in_stock[line.offer_id] = (step.price, step.items_in_stock)
+                else:
+                    in_stock.pop(line.offer_id, None)
+                if at < self._last or not step.items_in_stock:
+                    yield from self._follow(line.offer_id, step)
+            if at == self._last:
+                for offer_id, (price, _) in in_stock.items():
+                    yield from self._follow(offer_id, OfferStep(at, price, 0))
+            summary = summarise(in_stock.values() if observed else ())
+            if summary.items_in_stock > LARGEST:
+                which = f"at {moment(at)} of product {self._product_id}"
+                raise Refused(f"more items than can be counted are in stock {which}")
+            now = ProductStep(at, *summary, observed)
+            if newest is None or newest[1:] != now[1:]:
+                newest = now
+                yield None, now
+
+    def _follow(self, offer_id: UUID, step: OfferStep) -> Iterator[tuple[UUID, OfferStep]]:
+        """The step, if it is one."""
+        since, before = self.offers.get(offer_id, (step.at, None))
+        if before is None or before[1:] != step[1:]:
+            self.offers[offer_id] = since, step
+            yield offer_id, step
 
 
 def import_(
@@ -93,36 +102,33 @@ def import_(
 ) -> None:
     """Write what the staged lines come to; `progress` is told the lines done, and all there are.
 
-    Raises Refused, and then the caller rolls back: if a product has imported history already and that is not to be
-    replaced, or if a product was deleted after its lines were checked.
+    Roll-ups are written only of what is not kept raw: the rest is for the next compaction (see late.py). Raises
+    Refused, and then the caller rolls back: if a product has imported history already and that is not to be replaced,
+    if a product was deleted after its lines were checked, or if raw rows were dropped meanwhile.
     """
     products = staged.products()
     # The products first, as everywhere. What is observed of them meanwhile may be written: it lies elsewhere.
     _lock_products(session, products)
-    rolled_until, raw_from = _lock_progress(session)
-    present = [each for each in products if _has_imported(session, each)]
+    raw_from = session.execute(_RAW_FROM).scalar_one()
+    first_days = {each.id: staged.first_day(each.id) for each in products}
+    present = []
+    for product in products:
+        imported_from = _imported_from(session, product)
+        if imported_from is not None:
+            first_days[product.id] = min(first_days[product.id], imported_from)
+            present.append(product)
     if present and not replace:
         raise Refused(_listed("there is imported history already, which --replace would replace, of product", present))
-    own_days = {each.id: _first_own_day(session, each, raw_from) for each in products}
     for product in present:
-        _remove_imported(session, product, own_days[product.id])
-    done, total = 0, sum(each.lines for each in products)
-    batch: list[Past] = []
-    waiting = 0
-    for product in products:
-        batch.append(replay(product.id, staged.lines(product.id), product.own_from - 1))
-        waiting += product.lines
-        if waiting >= _BATCH or product is products[-1]:
-            _write_offers(session, batch)
-            _write_raw(session, batch, raw_from)
-            _write_rollups(session, batch, rolled_until, staged.own_from)
-            batch.clear()
-            done, waiting = done + waiting, 0
-            if progress is not None:
-                progress(done, total)
-    # Whoever is rolling up has not seen these rows; and on its first own day, an offer comes out of the last gap.
-    days = (day for day in own_days.values() if day is not None)
-    roll_up_again(session, moment(min(days, default=rolled_until)))
+        _remove_imported(session, product, raw_from)
+    _insert_all(session, _rows(staged, products, progress))
+    if raw_from is not None:
+        for product in products:
+            _roll_up(session, product, first_days[product.id], raw_from)
+    mark(session, {id_: max(day, raw_from or day) for id_, day in first_days.items()})
+    # Whoever drops raw rows looks for what is late, and after this cannot before this transaction has ended.
+    if session.execute(_RAW_FROM.with_for_update(read=True)).scalar_one() != raw_from:
+        raise Refused("a compaction dropped rows meanwhile; try again")
 
 
 def _lock_products(session: Session, products: Sequence[StagedProduct]) -> None:
@@ -136,52 +142,33 @@ def _lock_products(session: Session, products: Sequence[StagedProduct]) -> None:
             raise Refused(_listed("since the file was read, somebody deleted product", gone))
 
 
-def _lock_progress(session: Session) -> tuple[int, int]:
-    """How far histories are rolled up, and from when on raw rows are there; it stays so until the transaction ends."""
-    session.execute(
-        _INSERTS[session.get_bind().dialect.name](HistoryProgress).values(id=1, generation=0).on_conflict_do_nothing()
-    )
-    found = session.execute(select(HistoryProgress.rolled_until, HistoryProgress.raw_from).with_for_update()).one()
-    rolled_until, raw_from = (microseconds(time) if time else 0 for time in found)
-    return rolled_until, raw_from
-
-
-def _has_imported(session: Session, product: StagedProduct) -> bool:
-    """There is a step of the product itself in whatever was imported."""
+def _imported_from(session: Session, product: StagedProduct) -> datetime | None:
+    """The day with which begins whatever was imported of a product; None: nothing was."""
     before = moment(product.own_from)
-    raw = exists().where(ProductPrice.product_id == product.id, ProductPrice.observed_at < before)
-    rolled = exists().where(ProductPriceDaily.product_id == product.id, ProductPriceDaily.at < before)
-    return session.execute(select(or_(raw, rolled))).scalar_one()
-
-
-def _first_own_day(session: Session, product: StagedProduct, raw_from: int) -> int | None:
-    """The day with which the product's own history begins, if there is one and its raw rows are still there."""
-    own_from = moment(product.own_from)
     raw = select(func.min(ProductPrice.observed_at)).where(
-        ProductPrice.product_id == product.id, ProductPrice.observed_at >= own_from
+        ProductPrice.product_id == product.id, ProductPrice.observed_at < before
     )
-    dropped = exists().where(
-        ProductPriceDaily.product_id == product.id,
-        ProductPriceDaily.at >= own_from,
-        ProductPriceDaily.at < moment(raw_from),
+    rolled = select(func.min(ProductPriceDaily.at)).where(
+        ProductPriceDaily.product_id == product.id, ProductPriceDaily.at < before
     )
-    first, is_dropped = session.execute(select(raw.scalar_subquery(), dropped)).one()
-    return None if first is None or is_dropped else bucket_start(microseconds(first), DAY)
+    found = [time for time in (session.execute(raw).scalar(), session.execute(rolled).scalar()) if time is not None]
+    return day_of(min(found)) if found else None
 
 
-def _remove_imported(session: Session, product: StagedProduct, own_day: int | None) -> None:
-    """Remove what was imported, and the roll-ups in the own history that came of it and are made again."""
-    before = moment(product.own_from)
+def _remove_imported(session: Session, product: StagedProduct, raw_from: datetime | None) -> None:
+    """Remove what was imported, and the roll-ups that came of it; not those that compaction makes again."""
+    before, rolled_before = moment(product.own_from), raw_from or moment(0)
     imported = select(Offer.id).where(Offer.product_id == product.id, Offer.closed_at < before)
-    for model in _HISTORIES:
-        table = model.__table__
-        time = table.c.observed_at if "observed_at" in table.c else table.c.at
-        which = time < before
-        if model in (OfferPriceHourly, OfferPriceDaily):
-            which |= table.c.offer_id.in_(imported)
-            if own_day is not None:
-                which |= time.between(moment(own_day), moment(own_day + DAY - 1))
-        _delete(session, model, table.c.product_id == product.id, which)
+    for model in (ProductPrice, OfferPrice):
+        _delete(session, model, model.product_id == product.id, model.observed_at < before)
+    rollups: tuple[type[Base], ...] = (*ROLLUPS, ProductPriceWeekly)
+    for rollup in rollups:
+        columns = rollup.__table__.c
+        which = columns.at < before
+        if "offer_id" in columns:  # on its first own day, an offer comes out of the last gap
+            which |= columns.offer_id.in_(imported)
+        until = _week_of(rolled_before) if rollup is ProductPriceWeekly else rolled_before
+        _delete(session, rollup, columns.product_id == product.id, which, columns.at < until)
     _delete(session, Offer, Offer.product_id == product.id, Offer.closed_at < before)
 
 
@@ -189,71 +176,72 @@ def _delete(session: Session, model: type[Base], *which: ColumnElement[bool]) ->
     session.execute(delete(model).where(*which).execution_options(synchronize_session=False))
 
 
-def _write_offers(session: Session, pasts: Iterable[Past]) -> None:
-    """Every offer that there ever was is known as such, as closed if it was never observed."""
-    rows = (
-        {
-            "product_id": past.product_id,
-            "id": id_,
-            **steps[-1]._asdict(),
-            "first_seen_at": moment(steps[0].at),
-            "changed_at": moment(steps[-1].at),
-            "closed_at": moment(steps[-1].at),
-        }
-        for past in pasts
-        for id_, (_, steps) in past.offers.items()
-    )
-    _insert_all(session, Offer, rows)
+def _rows(
+    staged: Staged, products: Sequence[StagedProduct], progress: Callable[[int, int], None] | None
+) -> Iterator[tuple[type[Base], dict[str, Any]]]:
+    """The rows of all tables, while the lines are gone through."""
+    total = sum(each.lines for each in products)
+    counted = _counted((staged.lines(each.id) for each in products), total, progress)
+    for product, lines in zip(products, counted, strict=True):
+        replay = Replay(product.id, product.own_from - 1)
+        key = {"product_id": product.id}
+        for offer_id, step in replay.steps(lines):
+            row = {**key, **step._asdict(), "observed_at": moment(step.at)}
+            yield (ProductPrice, row) if offer_id is None else (OfferPrice, {**row, "offer_id": offer_id})
+        # Every offer that there ever was is known as such, as closed if it was never observed.
+        for offer_id, (since, last) in replay.offers.items():
+            times = {"first_seen_at": moment(since), **dict.fromkeys(("changed_at", "closed_at"), moment(last.at))}
+            yield Offer, {**key, "id": offer_id, **last._asdict(), **times}
 
 
-def _write_raw(session: Session, pasts: Iterable[Past], since: int) -> None:
-    _insert_all(
-        session,
-        ProductPrice,
-        (
-            {"product_id": past.product_id, **step._asdict(), "observed_at": moment(step.at)}
-            for past in pasts
-            for step in past.steps
-            if step.at >= since
-        ),
-    )
-    _insert_all(
-        session,
-        OfferPrice,
-        (
-            {"product_id": past.product_id, "offer_id": offer_id, **step._asdict(), "observed_at": moment(step.at)}
-            for past in pasts
-            for offer_id, offer in past.offers.items()
-            for step in offer.steps
-            if step.at >= since
-        ),
-    )
+def _counted(
+    lines_of_products: Iterable[Iterable[Line]], total: int, progress: Callable[[int, int], None] | None
+) -> Iterator[Iterator[Line]]:
+    """The same lines; `progress` is told how many there were, some thousands at a time."""
+    done = 0
+
+    def count(lines: Iterable[Line]) -> Iterator[Line]:
+        nonlocal done
+        for line in lines:
+            yield line
+            done += 1
+            if progress is not None and (done % _BATCH == 0 or done == total):
+                progress(done, total)
+
+    return map(count, lines_of_products)
 
 
-def _write_rollups(session: Session, pasts: Iterable[Past], until: int, own_from: Mapping[UUID, int]) -> None:
-    before = [past for past in (_before(each, until) for each in pasts) if past.steps]
-    if before:
-        write(session, rollups_of(before, bucket_start(min(past.steps[0].at for past in before), DAY)))
-    for past in before:
-        # Up to the first week of the own history, of which the import may have some days, or had, if it is replaced.
-        id_ = UUID(past.product_id)
-        write_weeks(session, id_, id_, past.steps[0].at, own_from[id_])
+def _roll_up(session: Session, product: StagedProduct, begin: datetime, raw_from: datetime) -> None:
+    """What is not kept raw is rolled up, and removed. All that comes after it is left to compaction."""
+    until = min(moment(product.own_from), raw_from)
+    if begin >= until:
+        return
+    roll_up(session, [product.id], microseconds(begin), microseconds(until))
+    # Up to the first week of the own history, of which the import may have some days, or had, if it is replaced.
+    weeks_until = min(moment(product.own_from), _week_of(raw_from))
+    if begin < weeks_until:
+        write_weeks(session, [product.id], microseconds(begin), microseconds(weeks_until))
+    for model in (ProductPrice, OfferPrice):
+        _delete(session, model, model.product_id == product.id, model.observed_at < until)
 
 
-def _before(past: Past, until: int) -> Past:
-    """As much of it as lies before a time."""
-    offers = {id_: [step for step in offer.steps if step.at < until] for id_, offer in past.offers.items()}
-    return past._replace(
-        steps=[step for step in past.steps if step.at < until],
-        offers={id_: OfferPast(None, steps) for id_, steps in offers.items() if steps},
-    )
+def _week_of(time: datetime) -> datetime:
+    return moment(bucket_start(microseconds(time), WEEK))
 
 
-def _insert_all(session: Session, model: type[Base], rows: Iterator[dict[str, Any]]) -> None:
-    """Insert rows, many at a time; of each, what the table has columns for."""
+def _insert_all(session: Session, rows: Iterable[tuple[type[Base], dict[str, Any]]]) -> None:
+    """Insert rows, many of a table at a time; of each, what the table has columns for."""
+    waiting: dict[type[Base], list[dict[str, Any]]] = {Offer: [], ProductPrice: [], OfferPrice: []}
     dialect = session.get_bind().dialect.name
-    while batch := list(islice(rows, _BATCH)):
-        session.execute(_insert(dialect, model), Rows.parameter(dialect, batch))
+    for model, row in rows:
+        batch = waiting[model]
+        batch.append(row)
+        if len(batch) >= _BATCH:
+            session.execute(_insert(dialect, model), Rows.parameter(dialect, batch))
+            batch.clear()
+    for model, batch in waiting.items():
+        if batch:
+            session.execute(_insert(dialect, model), Rows.parameter(dialect, batch))
 
 
 @cache

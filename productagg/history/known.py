@@ -16,6 +16,7 @@ from productagg.history.reading import PRODUCT, Part, Row, lists, parameters, re
 from productagg.history.rollups import OfferBucket, OfferStep, ProductBucket, ProductStep
 from productagg.history.steps import DAY, HOUR, INSTANT, WEEK, Bucket, Step, bucket_start, microseconds, moment
 from productagg.models import (
+    HistoryLate,
     HistoryProgress,
     OfferPrice,
     OfferPriceDaily,
@@ -82,14 +83,16 @@ def known(
     row = connection.execute(statement, parameters(product_id, parts)).one_or_none()
     if row is None:
         return None
-    last_synced_at, *progress = row[:3]
+    last_synced_at, *progress, late_since = row[:4]
     rolled_until, raw_from = (microseconds(time) if time else 0 for time in progress)
+    if late_since is not None:
+        rolled_until = min(rolled_until, max(raw_from, microseconds(late_since)))
     gap_from = None
     if last_synced_at is not None and now - last_synced_at > observed_for:
         gap_from = microseconds(last_synced_at + INSTANT)
         # Days that were rolled up since then took the product for observed.
         rolled_until = min(rolled_until, max(raw_from, bucket_start(gap_from, DAY)))
-    brought = dict(zip(parts, unpack(row[3:], parts), strict=True))
+    brought = dict(zip(parts, unpack(row[4:], parts), strict=True))
     there = {part: rows for part, rows in brought.items() if part.begin >= raw_from}
     return Known(product_id, microseconds(now), gap_from, rolled_until, raw_from, there)
 
@@ -114,16 +117,18 @@ def price_part(begin: int, end: int, metric: str) -> Part:
     return Part(ProductPrice, (metric, "observed"), begin, end)
 
 
-def rolled_price_part(begin: int, end: int, length: int, metric: str) -> Part:
+def rolled_price_part(begin: int, end: int, length: int, metric: str, *, first: bool = True) -> Part:
     """What `rolled_prices` asks for."""
     prefix = "average_" if metric == "average" else ""
-    return Part(_PRODUCT_ROLLUPS[length], (*_DURATIONS, *(prefix + name for name in _PRICES)), begin, end)
+    columns = (*_DURATIONS, *(prefix + name for name in _PRICES))
+    return Part(_PRODUCT_ROLLUPS[length], columns, begin, end, with_before=first)
 
 
-def rolled_product_part(begin: int, end: int, length: int) -> Part:
+def rolled_product_part(begin: int, end: int, length: int, *, first: bool = True) -> Part:
     """What `rolled_product` asks for."""
     averages = ("average_close", "average_mean", "average_remainder")
-    return Part(_PRODUCT_ROLLUPS[length], (*_DURATIONS, *_PRICES, *averages, "offers", "items_in_stock"), begin, end)
+    columns = (*_DURATIONS, *_PRICES, *averages, "offers", "items_in_stock")
+    return Part(_PRODUCT_ROLLUPS[length], columns, begin, end, with_before=first)
 
 
 def offer_part(offer_id: UUID, begin: int, end: int, limit: int | None = None) -> Part:
@@ -137,15 +142,18 @@ def rolled_offer_part(offer_id: UUID, begin: int, end: int, length: int) -> Part
     return Part(model, (*_DURATIONS, *_PRICES, "items_in_stock"), begin, end, offer_id)
 
 
-def product_steps(
-    connection: Connection, known: Known, begin: int, end: int, limit: int | None = None
-) -> list[ProductStep]:
+def product_rows(connection: Connection, known: Known, begin: int, end: int, limit: int | None = None) -> Sequence[Row]:
     """The step in force at `begin`, if there was one, and those up to `end`, in order; not before `known.raw_from`.
 
-    The gap that has not ended yet is a step too. `limit` is for the steps after `begin`: no more than so many.
+    The gap that has not ended yet is a step too. `limit` is for the steps after `begin`: no more than so many. Rows
+    have the values of a ProductStep.
     """
-    steps = list(map(ProductStep._make, known.rows(connection, product_part(begin, end, limit))))
-    return _completed(connection, known, steps, begin, end)
+    return _completed(connection, known, known.rows(connection, product_part(begin, end, limit)), begin, end)
+
+
+def product_steps(connection: Connection, known: Known, begin: int, end: int) -> list[ProductStep]:
+    """The same as steps."""
+    return list(map(ProductStep._make, product_rows(connection, known, begin, end)))
 
 
 def price_steps(connection: Connection, known: Known, begin: int, end: int, metric: str) -> Sequence[Sequence[Any]]:
@@ -196,49 +204,50 @@ def offer_steps(
 def product_gaps(connection: Connection, known: Known, begin: int, end: int) -> list[ProductStep]:
     """Of the same product's steps, only those at which being observed begins or ends (see rollups.with_gaps)."""
     parameters = {"product_id": known.product_id, "begin": moment(begin), "end": moment(end)}
-    steps = [
-        ProductStep(microseconds(at), None, None, 0, 0, observed)
-        for at, observed in connection.execute(_GAPS, parameters)
-    ]
-    return _completed(connection, known, steps, begin, end)
+    steps = [(microseconds(at), None, None, 0, 0, observed) for at, observed in connection.execute(_GAPS, parameters)]
+    return list(map(ProductStep._make, _completed(connection, known, steps, begin, end)))
 
 
 def rolled_prices(
-    connection: Connection, known: Known, begin: int, end: int, length: int, metric: str
+    connection: Connection, known: Known, begin: int, end: int, length: int, metric: str, *, first: bool = True
 ) -> tuple[Step | None, list[Bucket]]:
-    """One of a product's prices in stored buckets: those of [begin, end), and what was in force before them."""
-    found = [_bucket(*row) for row in known.rows(connection, rolled_price_part(begin, end, length, metric))]
+    """One of a product's prices in stored buckets: those of [begin, end), and what was in force before the `first`."""
+    part = rolled_price_part(begin, end, length, metric, first=first)
+    found = [_bucket(*row) for row in known.rows(connection, part)]
     before = found.pop(0).end_step if found and found[0].at < begin else None
     return before, found
 
 
 def rolled_product(
-    connection: Connection, known: Known, begin: int, end: int, length: int
+    connection: Connection, known: Known, begin: int, end: int, length: int, *, first: bool = True
 ) -> tuple[ProductBucket | None, list[ProductBucket]]:
-    """A product's stored buckets of [begin, end), and the newest before them. Of the average, only what points show."""
-    found = [
-        ProductBucket(
-            _bucket(at, state, us, observed_us, *lowest),
-            Bucket(at, state, us, observed_us, None, close, None, None, mean * us + remainder, 0),
-            offers,
-            items,
-        )
-        for at, state, us, observed_us, *lowest, close, mean, remainder, offers, items in known.rows(
-            connection, rolled_product_part(begin, end, length)
-        )
-    ]
+    """A product's buckets of [begin, end), and the newest before the `first`. Of the average, only what points show."""
+    part = rolled_product_part(begin, end, length, first=first)
+    found = [product_bucket(row) for row in known.rows(connection, part)]
     before = found.pop(0) if found and found[0].lowest.at < begin else None
     return before, found
+
+
+def product_bucket(row: Row) -> ProductBucket:
+    """What a row of `rolled_product_part` says."""
+    at, state, us, observed_us, *lowest, close, mean, remainder, offers, items = row
+    average = Bucket(at, state, us, observed_us, None, close, None, None, mean * us + remainder, 0)
+    return ProductBucket(_bucket(at, state, us, observed_us, *lowest), average, offers, items)
 
 
 def rolled_offer(
     connection: Connection, known: Known, offer_id: UUID, begin: int, end: int, length: int
 ) -> tuple[OfferBucket | None, list[OfferBucket]]:
     """An offer's stored buckets of [begin, end), and the newest before them."""
-    rows = known.rows(connection, rolled_offer_part(offer_id, begin, end, length))
-    found = [OfferBucket(_bucket(*bucket), items) for *bucket, items in rows]
+    found = [offer_bucket(row) for row in known.rows(connection, rolled_offer_part(offer_id, begin, end, length))]
     before = found.pop(0) if found and found[0].price.at < begin else None
     return before, found
+
+
+def offer_bucket(row: Row) -> OfferBucket:
+    """What a row of `rolled_offer_part` says."""
+    *bucket, items = row
+    return OfferBucket(_bucket(*bucket), items)
 
 
 def first_observed(connection: Connection, known: Known) -> int | None:
@@ -250,23 +259,22 @@ def first_observed(connection: Connection, known: Known) -> int | None:
 @cache
 def _known(dialect: str, shapes: tuple[Any, ...]) -> Executable:
     row = (
-        select(ProductSync.last_synced_at, HistoryProgress.rolled_until, HistoryProgress.raw_from)
+        select(ProductSync.last_synced_at, HistoryProgress.rolled_until, HistoryProgress.raw_from, HistoryLate.since)
         .select_from(ProductSync)
         .outerjoin(HistoryProgress, true())
+        .outerjoin(HistoryLate, HistoryLate.product_id == ProductSync.product_id)
         .where(ProductSync.product_id == PRODUCT)
         .subquery()
     )
     return side_by_side([row, *lists(dialect, shapes)])
 
 
+# Where raw rows are kept, roll-ups may be late.
 _FIRST = select(
-    *(
-        select(func.min(time)).where(product_id == PRODUCT).scalar_subquery()
-        for time, product_id in (
-            (ProductPrice.observed_at, ProductPrice.product_id),
-            (ProductPriceDaily.at, ProductPriceDaily.product_id),
-        )
-    )
+    select(func.min(ProductPrice.observed_at)).where(ProductPrice.product_id == PRODUCT).scalar_subquery(),
+    select(func.min(ProductPriceDaily.at))
+    .where(ProductPriceDaily.product_id == PRODUCT, ProductPriceDaily.at < HistoryProgress.raw_from)
+    .scalar_subquery(),
 )
 
 
@@ -290,15 +298,12 @@ _DURATIONS = ("state", "in_stock_us", "observed_us")
 _PRICES = ("open", "close", "lowest", "highest", "mean", "remainder", "changes")
 
 
-def _completed(
-    connection: Connection, known: Known, steps: list[ProductStep], begin: int, end: int
-) -> list[ProductStep]:
+def _completed(connection: Connection, known: Known, steps: Sequence[Row], begin: int, end: int) -> Sequence[Row]:
     """The steps with what the raw ones cannot say: what was in force before they begin, and the gap that goes on."""
-    if not (steps and steps[0].at <= begin):
+    if not (steps and steps[0][0] <= begin):
         steps = [*_before_raw(connection, known), *steps]
     if known.gap_from is not None:
-        gap = ProductStep(known.gap_from, None, None, 0, 0, observed=False)
-        return list(_until_gap(known.gap_from, steps, begin, end, gap))
+        return _until_gap(known.gap_from, steps, begin, end, (known.gap_from, None, None, 0, 0, False))
     return steps
 
 

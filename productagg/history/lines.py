@@ -22,6 +22,7 @@ FIELDS = ("product_id", "offer_id", "at", "price", "items_in_stock")
 LARGEST = 2**63 - 1
 _LONGEST = 10_000  # of a line, in bytes
 _OLDEST = datetime(1970, 1, 1, tzinfo=UTC)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
 
@@ -52,7 +53,8 @@ def parse_time(text: str) -> datetime:
         raise Bad(f"{_shown(text)} has no time zone, like the Z of 2026-01-31T12:00:00Z")
     try:
         time = datetime.fromisoformat(text.upper())
-    except ValueError as error:
+        time.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise Bad(f"{_shown(text)} is no time: {error}") from None
     if time < _OLDEST:
         raise Bad(f"{_shown(text)} is before 1970")
@@ -193,10 +195,7 @@ def _line(values: Mapping[str, Any]) -> Line:
 
 @lru_cache(maxsize=10_000)  # the same ids come again and again
 def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text) if len(text) == 36 else None
-    except ValueError:
-        return None
+    return UUID(text) if _UUID.fullmatch(text) else None
 
 
 def _id(name: str, value: object) -> UUID:

@@ -5,7 +5,7 @@ all products at once.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session
 
 from productagg.models import (
     Base,
+    HistoryProgress,
     Product,
     ProductPrice,
     ProductPriceDaily,
@@ -40,6 +41,9 @@ PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta
 # How old what a summary says about the past may get, while the product's price changes at all.
 _REFRESHED_EVERY = timedelta(minutes=15)
 _DAY = timedelta(days=1)
+# How far ahead a summary is due at the most, and something more; and what no time lies before, or after.
+_AHEAD = timedelta(hours=1)
+_EVER, _NEVER = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 9999))
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,12 @@ def refresh(session: Session, now: datetime, limit: int) -> int:
     starts = {f"at_{period}": now - length for period, length in PERIODS.items()}
     days = {f"day_{period}": now - length - _DAY for period, length in PERIODS.items()}
     times = {**starts, **days, "now": now, "again_at": now + _REFRESHED_EVERY}
-    return len(session.execute(_REFRESH, {**times, "limit": limit}).all())
+    done = 0
+    # Those in the future were left behind by a clock that has been set back.
+    for since, until in ((_EVER, now), (now + _AHEAD, _NEVER)):
+        parameters = {**times, "since": since, "until": until, "limit": limit - done}
+        done += len(session.execute(_REFRESH, parameters).all())
+    return done
 
 
 _SUMMARIES = Base.metadata.tables[ProductSummary.__tablename__]
@@ -111,11 +120,15 @@ def _price_then(period: str) -> ColumnElement[int | None]:
     """The lowest price in force at a time; where the raw rows begin later, that at the end of the newest day before."""
     raw, daily = ProductPrice.__table__.c, ProductPriceDaily.__table__.c
     then = (raw.product_id == _SUMMARIES.c.product_id, raw.observed_at <= _time(f"at_{period}"))
-    # A gap's prices are NULL.
+    # A gap's prices are NULL. Where raw rows are kept, roll-ups may be late.
     newest = select(raw.lowest).where(*then).order_by(raw.observed_at.desc()).limit(1)
     rolled = (
         select(case((daily.state == "in_stock", daily.close)))
-        .where(daily.product_id == _SUMMARIES.c.product_id, daily.at <= _time(f"day_{period}"))
+        .where(
+            daily.product_id == _SUMMARIES.c.product_id,
+            daily.at <= _time(f"day_{period}"),
+            daily.at < select(HistoryProgress.raw_from).scalar_subquery(),
+        )
         .order_by(daily.at.desc())
         .limit(1)
     )
@@ -132,7 +145,7 @@ def _price_then(period: str) -> ColumnElement[int | None]:
 def _refresh() -> Executable:
     due = (
         select(_SUMMARIES.c.product_id)
-        .where(_SUMMARIES.c.compare_at <= _time("now"))
+        .where(_SUMMARIES.c.compare_at > _time("since"), _SUMMARIES.c.compare_at <= _time("until"))
         .order_by(_SUMMARIES.c.compare_at)
         .limit(bindparam("limit", type_=Integer))
         .with_for_update(skip_locked=True)

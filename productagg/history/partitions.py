@@ -2,7 +2,7 @@
 
 For compaction only. Each function is one short transaction for each table and month. Locks are taken in the order in
 which everybody takes them (products, then histories), and waited for no longer than a moment: what is not had is left
-to the next run.
+to the next run. No row is ever moved: what lies in a default partition stays there until it is over age.
 """
 
 import re
@@ -18,13 +18,15 @@ from sqlalchemy.orm import Session, sessionmaker
 TABLES = ("offer_prices", "product_prices")
 
 _MONTHS_AHEAD = 2
-# Who waits for a table's lock makes all others wait that come after it.
+# Who waits for a table's lock makes all others wait that come after it, and so does who has got it.
 _LOCK_TIMEOUT = "2s"
+_STATEMENT_TIMEOUT = "5s"
 _ATTEMPTS = 5
+_GIVES_UP = {"55P03", "57014"}  # lock_not_available; query_canceled, for its time is up
 
 
 class Locked(Exception):
-    """A history is in use all the time, so that its partitions cannot be changed."""
+    """A history is in use all the time, or to look through its default partition would lock it for too long."""
 
 
 def month_of(time: datetime, later: int = 0) -> datetime:
@@ -34,31 +36,38 @@ def month_of(time: datetime, later: int = 0) -> datetime:
     return datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
 
 
-def prepare(sessions: sessionmaker[Session], now: datetime, oldest: datetime) -> int:
-    """See that this month and the next two have partitions, and what lies in the default ones since `oldest`.
+def prepare(sessions: sessionmaker[Session], now: datetime) -> int:
+    """See that this month and the next two have partitions, but for what has rows in the default one already.
 
-    Rows that a month has in a default partition move to its own. Returns how many partitions were made.
+    Returns how many were made.
     """
+    ahead = [month_of(now, later) for later in range(_MONTHS_AHEAD + 1)]
     made = 0
     for table in TABLES:
         with sessions() as session:
-            missing = {month_of(now, later) for later in range(_MONTHS_AHEAD + 1)}
-            missing |= _months_in_default(session, table, oldest, month_of(now, _MONTHS_AHEAD + 1))
-            missing -= dict(_partitions(session, table)).keys()
-        for month in sorted(missing):
+            there = dict(_partitions(session, table)).keys()
+            missing = [month for month in ahead if month not in there]
+            if missing:
+                in_default = _months_in_default(session, table, missing[0], month_of(missing[-1], 1))
+                missing = [month for month in missing if month not in in_default]
+        for month in missing:
             made += _patiently(sessions, partial(_make, table=table, month=month))
     return made
 
 
-def drop(sessions: sessionmaker[Session], before: datetime) -> int:
-    """Drop the partitions that lie before the beginning of a month. Returns how many."""
-    dropped = 0
-    for table in TABLES:
-        with sessions() as session:
-            old = [name for month, name in _partitions(session, table) if month < month_of(before)]
-        for name in old:
-            dropped += _patiently(sessions, partial(_drop, name=name))
-    return dropped
+def old(sessions: sessionmaker[Session], table: str, before: datetime) -> list[datetime]:
+    """The months before a month that have a partition, in order."""
+    with sessions() as session:
+        return sorted(month for month, _ in _partitions(session, table) if month < month_of(before))
+
+
+def drop(sessions: sessionmaker[Session], table: str, month: datetime) -> None:
+    """Drop a month's partition with all its rows."""
+    _patiently(sessions, partial(_drop, name=_name(table, month)))
+
+
+def _name(table: str, month: datetime) -> str:
+    return f"{table}_{month:%Y_%m}"
 
 
 def _partitions(session: Session, table: str) -> Iterator[tuple[datetime, str]]:
@@ -81,17 +90,17 @@ def _months_in_default(session: Session, table: str, begin: datetime, end: datet
 
 
 def _make(session: Session, table: str, month: datetime) -> bool:
-    name, following = f"{table}_{month:%Y_%m}", month_of(month, 1)
+    name = _name(table, month)
     # Attaching a partition locks all three, and in the default one nothing may come in between.
     session.execute(text("LOCK TABLE products IN SHARE ROW EXCLUSIVE MODE"))
     session.execute(text(f"LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE"))
     session.execute(text(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE"))
     if session.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is not None:
         return False  # somebody else was faster
-    which = f"{table}_default WHERE observed_at >= '{month}' AND observed_at < '{following}'"
+    if _months_in_default(session, table, month, month_of(month, 1)):
+        return False
     session.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)"))
-    session.execute(text(f"WITH moved AS (DELETE FROM {which} RETURNING *) INSERT INTO {name} SELECT * FROM moved"))  # noqa: S608
-    window = f"FOR VALUES FROM ('{month}') TO ('{following}')"
+    window = f"FOR VALUES FROM ('{month}') TO ('{month_of(month, 1)}')"
     session.execute(text(f"ALTER TABLE {table} ATTACH PARTITION {name} {window}"))
     return True
 
@@ -109,10 +118,12 @@ def _patiently(sessions: sessionmaker[Session], act: Callable[[Session], bool]) 
         try:
             with sessions.begin() as session:
                 session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
-                # A month's rows, if they are to be moved, may take longer than any other statement may.
-                session.execute(text("SET LOCAL statement_timeout = 0"))
+                session.execute(text(f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT}'"))
                 return act(session)
         except OperationalError as error:
-            if getattr(error.orig, "pgcode", None) != "55P03":  # lock_not_available
+            if getattr(error.orig, "pgcode", None) not in _GIVES_UP:
                 raise
-    raise Locked("the price histories are in use all the time: their partitions stay as they are until the next run")
+    raise Locked(
+        "the price histories are in use all the time, or their default partitions too large to be looked through: "
+        "their partitions stay as they are until the next run"
+    )

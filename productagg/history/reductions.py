@@ -6,10 +6,11 @@ further and further without interruption, before the first of these (the Commiss
 p. 130). So it is not the lowest of the last 30 days, in which the reduced price itself may lie.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import groupby
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Executable, Uuid, bindparam, func, or_, select
@@ -23,13 +24,15 @@ from productagg.models import ProductPrice, UtcDateTime
 # How far to look back at first, and how many times further if the price has only fallen since.
 _FIRST_LOOK = 2 * DAY
 _FURTHER = 8
+# Of how many days before one the hours are read with its own.
+_HOURS_OF = 31 * DAY
 
 
 @dataclass(frozen=True)
 class Reduction:
     """The reduction that the price now comes from, as the Omnibus directive has it.
 
-    `since` is its first step; the UTC day, if its raw steps are no longer kept. `reference_price` is the lowest price
+    `since` is its first step; the UTC hour, if its raw steps are no longer kept. `reference_price` is the lowest price
     of the 30 days before, in the upstream's unit; those are whole hours where raw steps are no longer kept. `reduction`
     is that less the price now, `reduction_percent` is it in percent of the reference price, rounded to two decimals,
     None of a price of 0. Neither is above 0 if the product was as cheap in those days: then nothing may be announced.
@@ -79,30 +82,44 @@ def _first_fall(connection: Connection, known: Known, price: int) -> int | None:
         length *= _FURTHER
     if not known.raw_from:
         return turns.fell_at
-    _, days = rolled_prices(connection, known, 0, known.raw_from, DAY, "lowest")
+    buckets = _dropped(connection, known)
     if turns.first_at is None or turns.first_price is None:
-        earlier = _first_fall_in(reversed(days), price, known.raw_from)
+        earlier = _first_fall_in(buckets, price, known.raw_from)
     else:
-        earlier = _first_fall_in(reversed(days), turns.first_price, turns.first_at)
+        earlier = _first_fall_in(buckets, turns.first_price, turns.first_at)
     return turns.fell_at if earlier is None else earlier
 
 
-def _first_fall_in(days: Iterable[Bucket], price: int, since: int) -> int | None:
-    """Go back through days, the newest first, from a price that was in force `since` then."""
-    fell_at = None
-    for day in days:
-        if day.open is None or day.close is None or day.lowest is None or day.highest is None:
+def _dropped(connection: Connection, known: Known) -> Iterator[Bucket]:
+    """What the price did before the raw steps, the newest first: days, or the hours of those in which it varied."""
+    _, days = rolled_prices(connection, known, 0, known.raw_from, DAY, "lowest")
+    hours: dict[int, list[Bucket]] = {}
+    for day in reversed(days):
+        if day.lowest == day.highest and day.in_stock_us in (0, DAY):
+            yield day
             continue
-        if day.close < price:
+        if day.at not in hours:
+            _, found = rolled_prices(connection, known, day.at - _HOURS_OF, day.at + DAY, HOUR, "lowest")
+            hours = {at: list(of_day) for at, of_day in groupby(found, lambda hour: bucket_start(hour.at, DAY))}
+        yield from reversed(hours[day.at])
+
+
+def _first_fall_in(buckets: Iterable[Bucket], price: int, since: int) -> int | None:
+    """Go back through buckets, the newest first, from a price that was in force `since` then."""
+    fell_at = None
+    for bucket in buckets:
+        if bucket.open is None or bucket.close is None or bucket.lowest is None or bucket.highest is None:
+            continue
+        if bucket.close < price:
             break
-        if day.close > price:
+        if bucket.close > price:
             fell_at = since
-        if day.lowest < day.close or day.highest > day.open:
-            # It rose within the day, and maybe fell after that.
-            return day.at if day.highest > day.close else fell_at
-        if day.open > day.close:
-            fell_at = day.at
-        price, since = day.open, day.at
+        if bucket.lowest < bucket.close or bucket.highest > bucket.open:
+            # It rose within the hour. Whether it fell after that, nobody knows any more.
+            break
+        if bucket.open > bucket.close:
+            fell_at = bucket.at
+        price, since = bucket.open, bucket.at
     return fell_at
 
 

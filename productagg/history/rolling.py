@@ -1,7 +1,8 @@
 """Rolling up: from the raw steps of some products in some days to the rows of their roll-ups, and writing those.
 
-For compaction, verification and import. `rollups_of` is pure; `read` reads what it needs for a batch of products, in a
-number of statements that does not depend on how many rows there are. Nothing here decides which days, or commits.
+For compaction, verification and import. `rollups_of` is pure; `batches` and `read` read what it needs for some
+products, in a number of statements that does not depend on how many rows there are. Nothing here decides which days, or
+commits.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,9 +12,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Connection, Executable, Table, Text, Uuid, bindparam, case, cast, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Executable, Table, Text, Uuid, bindparam, cast, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from productagg.bulk import Rows, aggregate
 from productagg.history.reading import as_microseconds
@@ -141,29 +142,39 @@ def weeks(begin: int, end: int) -> Iterator[tuple[int, int]]:
         begin = stop
 
 
-def first_day(connection: Connection) -> int | None:
-    """The UTC day of the oldest raw row; None: there is none."""
-    oldest = [connection.scalar(select(func.min(model.observed_at))) for model in (ProductPrice, OfferPrice)]
-    return min((bucket_start(microseconds(time), DAY) for time in oldest if time is not None), default=None)
+def first_day(connection: Connection, time: InstrumentedAttribute[datetime] = ProductPrice.observed_at) -> int | None:
+    """The UTC day of the oldest raw row, or of the oldest of another table of products; None: there is none."""
+    # One probe of the key for each product, not all that there is. No offer's history begins before its product's.
+    oldest = select(func.min(time)).where(time.class_.product_id == Product.id).correlate(Product).scalar_subquery()
+    found = connection.scalar(select(func.min(select(oldest.label("at")).select_from(Product).subquery().c.at)))
+    return None if found is None else bucket_start(microseconds(found), DAY)
 
 
 def batches(connection: Connection, begin: int, end: int) -> Iterator[Batch]:
     """All products' steps in some whole days, in batches of about as many rows, whatever there is of each product."""
     after, limit = None, _FIRST_PRODUCTS
-    while batch := _read(connection, after, limit, begin, end):
-        yield batch
+    while product_ids := _next(connection, after, limit):
+        yield (batch := read(connection, product_ids, begin, end))
         after = batch.product_ids[-1]
         limit = max(1, min(_MOST_PRODUCTS, limit * _ROWS // max(batch.rows, 1)))
 
 
-def _read(connection: Connection, after: UUID | None, limit: int, begin: int, end: int) -> Batch | None:
-    """What is to be rolled up of the next products after this one, at most so many; None: no more."""
+def _next(connection: Connection, after: UUID | None, limit: int) -> Sequence[UUID]:
     ids = select(Product.id).order_by(Product.id).limit(limit)
-    product_ids = connection.scalars(ids if after is None else ids.where(Product.id > after)).all()
-    if not product_ids:
-        return None
-    statements = _statements(connection.dialect.name)
-    window = {"first": product_ids[0], "last": product_ids[-1], "begin": moment(begin), "end": moment(end)}
+    return connection.scalars(ids if after is None else ids.where(Product.id > after)).all()
+
+
+def read(
+    connection: Connection, product_ids: Sequence[UUID], begin: int, end: int, *, scattered: bool = False
+) -> Batch:
+    """What is to be rolled up of these products: of all from the first to the last, unless they are `scattered`."""
+    dialect = connection.dialect.name
+    statements = _statements(dialect, scattered=scattered)
+    window: dict[str, Any] = {"begin": moment(begin), "end": moment(end)}
+    if scattered:
+        window |= Rows.parameter(dialect, [{"product_id": each} for each in product_ids])
+    else:
+        window |= {"first": product_ids[0], "last": product_ids[-1]}
     products = {
         product_id: [ProductStep._make((*values, bool(observed))) for *values, observed in _in_order(text)]
         for product_id, text in connection.execute(statements.products, window)
@@ -242,14 +253,25 @@ class _Statements(NamedTuple):
     carried_offers: Executable
 
 
+def is_one_of(dialect: str, product_id: Any) -> ColumnElement[bool]:
+    """Whether a product is in the parameter `rows`."""
+    chosen: ColumnElement[bool] = product_id.in_(select(Rows(product_id=Uuid).table(dialect).c.product_id))
+    return chosen
+
+
 @cache
-def _statements(dialect: str) -> _Statements:
-    first, last = (bindparam(name, type_=Uuid) for name in ("first", "last"))
+def _statements(dialect: str, *, scattered: bool) -> _Statements:
     begin, end = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
     product, offer = ProductPrice.__table__.c, OfferPrice.__table__.c
 
+    def wanted(product_id: Any) -> ColumnElement[bool]:
+        if scattered:
+            return is_one_of(dialect, product_id)
+        between: ColumnElement[bool] = product_id.between(*(bindparam(name, type_=Uuid) for name in ("first", "last")))
+        return between
+
     def steps(table: Any, keys: Sequence[Any], values: Sequence[Any]) -> Executable:
-        within = (table.product_id.between(first, last), table.observed_at >= begin, table.observed_at < end)
+        within = (wanted(table.product_id), table.observed_at >= begin, table.observed_at < end)
         text = aggregate(dialect, as_microseconds(dialect, table.observed_at), *values)
         return select(*map(_text, keys), text).where(*within).group_by(*keys)
 
@@ -259,7 +281,7 @@ def _statements(dialect: str) -> _Statements:
     carried_products = (
         select(_text(Product.id), *(daily.c[name] for name in names))
         .join(daily, (daily.c.product_id == Product.id) & (daily.c.at == newest.scalar_subquery()))
-        .where(Product.id.between(first, last))
+        .where(wanted(Product.id))
     )
 
     since = Rows(product_id=Uuid, since=UtcDateTime()).table(dialect)
@@ -282,24 +304,16 @@ def _statements(dialect: str) -> _Statements:
 
 
 def _carried_offers_statement(dialect: str) -> Executable:
-    """Of each offer the newest day before. In one that only begins a gap, there is no price: then the one before it."""
+    """Of each offer the newest day before."""
     key = Rows(product_id=Uuid, offer_id=Uuid).table(dialect)
-    daily, earlier, priced = (OfferPriceDaily.__table__.alias(name) for name in ("daily", "earlier", "priced"))
+    daily, earlier = (OfferPriceDaily.__table__.alias(name) for name in ("daily", "earlier"))
 
     def of(table: Any) -> Any:
         return (table.c.product_id == key.c.product_id) & (table.c.offer_id == key.c.offer_id)
 
     newest = select(func.max(earlier.c.at)).where(of(earlier), earlier.c.at < bindparam("begin", type_=UtcDateTime))
-    last_price = (
-        select(priced.c.close)
-        .where(of(priced), priced.c.at < daily.c.at, priced.c.close.is_not(None))
-        .order_by(priced.c.at.desc())
-        .limit(1)
-    )
-    missing = daily.c.close.is_(None) & (daily.c.items_in_stock > 0)
-    price = case((missing, last_price.correlate(key, daily).scalar_subquery()), else_=daily.c.close)
     return select(
-        _text(daily.c.product_id), _text(daily.c.offer_id), daily.c.state, price, daily.c.items_in_stock
+        _text(daily.c.product_id), _text(daily.c.offer_id), daily.c.state, daily.c.close, daily.c.items_in_stock
     ).select_from(key.join(daily, of(daily) & (daily.c.at == newest.correlate(key).scalar_subquery())))
 
 
@@ -308,16 +322,20 @@ def _text(id_: Any) -> Any:
     return cast(id_, Text)
 
 
+def lock(session: Session, product_ids: Iterable[UUID]) -> Sequence[UUID]:
+    """Keep products from being removed; returns those that are there.
+
+    First of all, as everywhere: the other way round is a deadlock.
+    """
+    locked = select(Product.id).where(Product.id.in_(product_ids)).order_by(Product.id)
+    return session.scalars(locked.with_for_update(read=True, key_share=True)).all()
+
+
 def write(session: Session, rollups: Rollups) -> int:
     """Write the rows over those that are there; returns how many. Those of products that are gone are left out.
 
-    It removes none: a product's history only grows, at its end, so a bucket that has steps always has. The weeks are to
-    be written after it (see weekly.py).
+    The products are locked. It removes no row: the weeks are to be written after it (see weekly.py).
     """
-    # The products first, as everywhere: or removing one would be a deadlock.
-    product_ids = {UUID(each["product_id"]) for model in ROLLUPS for each in rollups[model]}
-    locked = select(Product.id).where(Product.id.in_(product_ids)).order_by(Product.id)
-    session.execute(locked.with_for_update(read=True, key_share=True))
     for model, rows in rollups.items():
         upsert(session, model, rows)
     return sum(map(len, rollups.values()))

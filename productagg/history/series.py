@@ -14,7 +14,7 @@ from sqlalchemy import Connection, exists, select
 from productagg.history.known import Known, is_raw, product_part
 from productagg.history.reading import Part
 from productagg.history.sources import AnyBucket, Before, OfferSource, Point, ProductSource, Window
-from productagg.history.steps import DAY, HOUR, SECOND, WEEK, bucket_start, fill, merge, microseconds, moment
+from productagg.history.steps import DAY, HOUR, WEEK, bucket_start, fill, merge, microseconds, moment
 from productagg.models import Offer
 
 # About as many as a screen has columns.
@@ -85,11 +85,8 @@ def _series(source: ProductSource, known: Known, begin: datetime, end: datetime,
     if resolution == "raw" and first < known.raw_from:
         raise NotKept(moment(known.raw_from))
     if resolution == "raw" or (resolution == "auto" and first >= known.raw_from):
-        steps = source.steps(first, last, limit=MAX_POINTS + 1)
-        if len(steps) <= MAX_POINTS:
-            points = [source.point(step) for step in steps]
-            if points and steps[0].at < first:
-                points[0]["at"] = moment(first)
+        points = source.points(first, last, MAX_POINTS + 1)
+        if len(points) <= MAX_POINTS:
             return Series(moment(first), moment(last), "raw", points)
         if resolution == "raw":
             raise TooManyPoints(resolution, _finest(first, last))
@@ -146,9 +143,12 @@ def _points(source: ProductSource, known: Known, begin: int, end: int, length: i
     points: list[Point] = []
     last: Before = None
     for number, window in enumerate(windows):
-        before, buckets = source.buckets(window, last, first=number == 0)
-        points += _dense(source, window, length, before, buckets)
-        last = buckets[-1] if buckets else before
+        if window.split == window.end and window.base == length:
+            found, last = source.stored(window.begin, window.end, length)
+            points += found
+        else:
+            before, buckets = source.buckets(window, last, first=number == 0)
+            points += _dense(source, window, length, before, buckets)
     return points
 
 
@@ -161,31 +161,20 @@ def _dense(
         if not buckets:
             return
         begin = bucket_start(buckets[0].prices[0].at, length)
-    before_each = source.end_steps(before)
+    prices_of = [each.prices for each in buckets]
     filled = [
-        fill(before_each[number], [each.prices[number] for each in buckets], begin, end, base)
-        for number in range(source.prices)
+        fill(step, [prices[number] for prices in prices_of], begin, end, base)
+        for number, step in enumerate(source.end_steps(before))
     ]
     if base < length:
         filled = [merge(each, length) for each in filled]
     counts = before.counts if before is not None else (0,) * source.counts
-    counts_at = {each.prices[0].at: each.counts for each in buckets}
+    counts_at = {prices[0].at: each.counts for prices, each in zip(prices_of, buckets, strict=True)}
     for prices in zip(*filled, strict=True):
-        at, state, in_stock_us, observed_us, opening, closing, _, highest, weighted, changes = prices[0]
-        for each in range(at, at + length, base):
-            counts = counts_at.get(each, counts)
-        yield {
-            "at": moment(at),
-            "state": state,
-            **source.sums(prices, counts),
-            "open": opening,
-            "close": closing if in_stock_us else None,
-            "highest": highest,
-            "mean": weighted / in_stock_us if in_stock_us else None,
-            "in_stock_seconds": in_stock_us / SECOND,
-            "observed_seconds": observed_us / SECOND,
-            "changes": changes,
-        }
+        first = prices[0].at
+        for at in range(first, first + length, base):
+            counts = counts_at.get(at, counts)
+        yield source.bucket_point(source.row_of(prices, counts))
 
 
 def _ever_offered(connection: Connection, known: Known, offer_id: UUID) -> bool:

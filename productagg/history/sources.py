@@ -12,10 +12,13 @@ from sqlalchemy import Connection
 from productagg.history.known import (
     Known,
     first_observed,
+    offer_bucket,
     offer_part,
     offer_steps,
+    product_bucket,
     product_gaps,
     product_part,
+    product_rows,
     product_steps,
     product_tail,
     product_tail_part,
@@ -24,7 +27,7 @@ from productagg.history.known import (
     rolled_product,
     rolled_product_part,
 )
-from productagg.history.reading import Part
+from productagg.history.reading import Part, Row
 from productagg.history.rollups import (
     OfferBucket,
     OfferStep,
@@ -34,7 +37,7 @@ from productagg.history.rollups import (
     product_buckets,
     with_gaps,
 )
-from productagg.history.steps import DAY, WEEK, Bucket, Step, moment, state_of
+from productagg.history.steps import DAY, SECOND, WEEK, Bucket, Step, constant, moment, state_of
 
 Point = dict[str, Any]
 AnyStep = ProductStep | OfferStep
@@ -68,16 +71,16 @@ class ProductSource:
 
     def bring(self, windows: Sequence[Window]) -> None:
         """Have all that these windows are made of at once."""
-        parts = []
+        parts: list[Part] = []
         for begin, split, end, base in windows:
             if begin < split:
-                parts.append(self._rolled_part(begin, split, base))
+                parts.append(self._rolled_part(begin, split, base, first=not parts))
             if split < end:
                 parts.append(self._tail_part(split, end, first=not parts))
         self._known = self._known.bring(self._connection, parts)
 
-    def _rolled_part(self, begin: int, end: int, length: int) -> Part:
-        return rolled_product_part(begin, end, length)
+    def _rolled_part(self, begin: int, end: int, length: int, *, first: bool = True) -> Part:
+        return rolled_product_part(begin, end, length, first=first)
 
     def _tail_part(self, begin: int, end: int, *, first: bool) -> Part:
         return product_part(begin - 1, end - 1) if first else product_tail_part(begin, end - 1)
@@ -99,7 +102,7 @@ class ProductSource:
         before = last
         buckets: list[AnyBucket] = []
         if begin < split:
-            stored_before, stored = self._rolled(begin, split, base)
+            stored_before, stored = self._rolled(begin, split, base, first=first)
             buckets += stored
             before = stored_before if first else last
             last, first = buckets[-1] if buckets else before, False
@@ -110,40 +113,99 @@ class ProductSource:
             buckets += self._roll_up(carried, steps[1:] if carried else steps, base, end)
         return before, buckets
 
+    def stored(self, begin: int, end: int, length: int) -> tuple[list[Point], Before]:
+        """The points of [begin, end), all of which is stored, and what it ends with.
+
+        Straight from the rows: there may be a thousand of them.
+        """
+        rows = self._known.rows(self._connection, self._rolled_part(begin, end, length))
+        points: list[Point] = []
+        last: Row | None = None
+        at = begin
+        for row in rows:
+            if last is not None and at < row[0]:
+                points += [self.bucket_point(self._unchanged(last, each, length)) for each in range(at, row[0], length)]
+            if row[0] >= begin:
+                points.append(self.bucket_point(row))
+                at = row[0] + length
+            last = row
+        if last is None:
+            return points, None
+        points += [self.bucket_point(self._unchanged(last, each, length)) for each in range(at, end, length)]
+        return points, self._bucket_of(last)
+
     def end_steps(self, before: Before) -> list[Step | None]:
         """What each price is from its end on."""
         if before is None:
             return [None] * self.prices
         return [price.end_step if isinstance(price, Bucket) else price for price in before.prices]
 
-    def steps(self, begin: int, end: int, limit: int | None = None) -> Sequence[AnyStep]:
+    def steps(self, begin: int, end: int) -> Sequence[AnyStep]:
         """The step in force at `begin`, and those up to `end`, gaps among them."""
-        return product_steps(self._connection, self._known, begin, end, limit)
+        return product_steps(self._connection, self._known, begin, end)
 
-    def point(self, step: Any) -> Point:
-        at, lowest, average, offers, items_in_stock, observed = step
-        state = ("sold_out" if lowest is None else "in_stock") if observed else "not_observed"
+    def points(self, begin: int, end: int, limit: int) -> list[Point]:
+        """A point for each step; the first one, which was in force before, is as of `begin`."""
+        rows = product_rows(self._connection, self._known, begin, end, limit)
+        return [
+            {
+                "at": moment(max(at, begin)),
+                "state": ("sold_out" if lowest is None else "in_stock") if observed else "not_observed",
+                "lowest": lowest,
+                "average": average,
+                "offers": offers,
+                "items_in_stock": items_in_stock,
+            }
+            for at, lowest, average, offers, items_in_stock, observed in rows
+        ]
+
+    def bucket_point(self, row: Row) -> Point:
+        (
+            at,
+            state,
+            us,
+            observed_us,
+            first,
+            last,
+            lowest,
+            highest,
+            mean,
+            rest,
+            changes,
+            _,
+            average,
+            part,
+            offers,
+            items,
+        ) = row
         return {
             "at": moment(at),
             "state": state,
             "lowest": lowest,
-            "average": average,
+            # Rounded half up, as every average here.
+            "average": average + (2 * part >= us) if us else None,
             "offers": offers,
-            "items_in_stock": items_in_stock,
+            "items_in_stock": items,
+            **_sums(us, observed_us, first, last, highest, mean, rest, changes),
         }
 
-    def sums(self, prices: Sequence[Bucket], counts: Sequence[int]) -> Point:
-        lowest, average = prices
-        offers, items_in_stock = counts
-        return {
-            "lowest": lowest.lowest,
-            "average": _rounded_mean(average),
-            "offers": offers,
-            "items_in_stock": items_in_stock,
-        }
+    def row_of(self, prices: Sequence[Bucket], counts: Sequence[int]) -> Row:
+        """As it would be stored, if a bucket did this."""
+        return (*_row(prices[0]), None, *_mean(prices[1]), *counts)
 
-    def _rolled(self, begin: int, end: int, length: int) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
-        return rolled_product(self._connection, self._known, begin, end, length)
+    def _unchanged(self, row: Row, at: int, length: int) -> Row:
+        """The row of a later bucket in which all stays as it was."""
+        _, state, *_, close, _, _, offers, items = row
+        average = (close, 0) if state == "in_stock" else (0, 0)
+        return (*_constant(row, at, length), close, *average, offers, items)
+
+    def _bucket_of(self, row: Row) -> AnyBucket:
+        return product_bucket(row)
+
+    def _rolled(
+        self, begin: int, end: int, length: int, *, first: bool
+    ) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
+        return rolled_product(self._connection, self._known, begin, end, length, first=first)
 
     def _roll_up(self, carried: Any, steps: Sequence[Any], length: int, end: int) -> Iterable[AnyBucket]:
         return product_buckets(carried, steps, length, end)
@@ -160,7 +222,7 @@ class OfferSource(ProductSource):
         super().__init__(connection, known)
         self._offer_id = offer_id
 
-    def _rolled_part(self, begin: int, end: int, length: int) -> Part:
+    def _rolled_part(self, begin: int, end: int, length: int, *, first: bool = True) -> Part:
         return rolled_offer_part(self._offer_id, begin, end, length)
 
     def _tail_part(self, begin: int, end: int, *, first: bool) -> Part:
@@ -169,34 +231,81 @@ class OfferSource(ProductSource):
     def _tail(self, last: Before, begin: int, end: int, *, first: bool) -> Sequence[Any]:
         return self.steps(begin - 1, end - 1)
 
-    def steps(self, begin: int, end: int, limit: int | None = None) -> Sequence[AnyStep]:
+    def steps(self, begin: int, end: int, limit: int | None = None) -> Sequence[OfferStep]:
         offers = offer_steps(self._connection, self._known, self._offer_id, begin, end, limit)
         steps = with_gaps(offers, product_gaps(self._connection, self._known, begin, end))
         # Of those before, the last one says it all.
         later = next((number for number, step in enumerate(steps) if step.at > begin), len(steps))
         return steps[max(later - 1, 0) :]
 
-    def point(self, step: Any) -> Point:
-        price = step.of()
+    def points(self, begin: int, end: int, limit: int) -> list[Point]:
+        return [
+            {
+                "at": moment(max(step.at, begin)),
+                "state": state_of(step.of()),
+                "price": step.of().known_price,
+                "items_in_stock": step.items_in_stock if step.observed else 0,
+            }
+            for step in self.steps(begin, end, limit)
+        ]
+
+    def bucket_point(self, row: Row) -> Point:
+        at, state, us, observed_us, first, last, lowest, highest, mean, rest, changes, items = row
         return {
-            "at": moment(step.at),
-            "state": state_of(price),
-            "price": price.known_price,
-            "items_in_stock": step.items_in_stock if step.observed else 0,
+            "at": moment(at),
+            "state": state,
+            "price": lowest,
+            "items_in_stock": items if state != "not_observed" else 0,
+            **_sums(us, observed_us, first, last, highest, mean, rest, changes),
         }
 
-    def sums(self, prices: Sequence[Bucket], counts: Sequence[int]) -> Point:
-        return {"price": prices[0].lowest, "items_in_stock": counts[0]}
+    def row_of(self, prices: Sequence[Bucket], counts: Sequence[int]) -> Row:
+        return (*_row(prices[0]), *counts)
 
-    def _rolled(self, begin: int, end: int, length: int) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
+    def _unchanged(self, row: Row, at: int, length: int) -> Row:
+        return (*_constant(row, at, length), row[-1])
+
+    def _bucket_of(self, row: Row) -> AnyBucket:
+        return offer_bucket(row)
+
+    def _rolled(
+        self, begin: int, end: int, length: int, *, first: bool
+    ) -> tuple[AnyBucket | None, Sequence[AnyBucket]]:
         return rolled_offer(self._connection, self._known, self._offer_id, begin, end, length)
 
     def _roll_up(self, carried: Any, steps: Sequence[Any], length: int, end: int) -> Iterable[AnyBucket]:
         return offer_buckets(carried, steps, length, end)
 
 
-def _rounded_mean(bucket: Bucket) -> int | None:
-    """Half up, as every average here."""
-    if not bucket.in_stock_us:
-        return None
-    return (2 * bucket.weighted + bucket.in_stock_us) // (2 * bucket.in_stock_us)
+def _sums(
+    us: int,
+    observed_us: int,
+    first: int | None,
+    last: int | None,
+    highest: int | None,
+    mean: int,
+    rest: int,
+    changes: int,
+) -> Point:
+    return {
+        "open": first,
+        "close": last if us else None,
+        "highest": highest,
+        "mean": (mean * us + rest) / us if us else None,
+        "in_stock_seconds": us / SECOND,
+        "observed_seconds": observed_us / SECOND,
+        "changes": changes,
+    }
+
+
+def _mean(bucket: Bucket) -> tuple[int, int]:
+    return divmod(bucket.weighted, bucket.in_stock_us) if bucket.in_stock_us else (0, 0)
+
+
+def _row(bucket: Bucket) -> Row:
+    return (*bucket[:8], *_mean(bucket), bucket.changes)
+
+
+def _constant(row: Row, at: int, length: int) -> Row:
+    bucket = constant(at, length, Step(at, row[5] if row[1] == "in_stock" else None, row[1] != "not_observed"))
+    return _row(bucket)

@@ -78,6 +78,11 @@ class Staged(AbstractContextManager["Staged"]):
         found = self._database.execute("SELECT product_id, count(*) FROM line GROUP BY product_id ORDER BY product_id")
         return [StagedProduct(id_ := UUID(bytes=value), lines, self.own_from[id_]) for value, lines in found]
 
+    def first_day(self, product_id: UUID) -> datetime:
+        """The UTC day of a product's first line."""
+        query = "SELECT min(at) FROM line WHERE product_id = ?"
+        return moment(bucket_start(self._database.execute(query, (product_id.bytes,)).fetchone()[0], DAY))
+
     def lines(self, product_id: UUID) -> Iterator[Line]:
         """A product's lines, by time."""
         query = "SELECT offer_id, at, price, items FROM line WHERE product_id = ? ORDER BY at, offer_id"

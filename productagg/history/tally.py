@@ -43,7 +43,9 @@ class Tally:
         since: dict[int, int] = {}
         at, price, observed = begin, None, None
         for next_at, next_price, next_observed in (*steps, (end, None, None)):
-            us = next_at - max(at, begin)
+            if next_at < begin:
+                next_at = begin
+            us = next_at - at
             if observed:
                 if next_observed and next_price != price:
                     self.changes += 1
@@ -55,7 +57,7 @@ class Tally:
                         held[price] += us
                     else:
                         held[price] = us
-                        since[price] = max(at, begin)
+                        since[price] = at
             elif observed is not None:
                 self.gap(us)
             at, price, observed = next_at, next_price, next_observed
@@ -63,7 +65,9 @@ class Tally:
             self.in_stock_us += us
             self.weighted += price * us
             self._held[price] = self._held.get(price, 0) + us
-            self._extremes(price, price, since[price])
+        if held:
+            lowest, highest = min(held), max(held)
+            self._extremes((lowest, since[lowest]), (highest, since[highest]))
 
     def gap(self, us: int) -> None:
         """Add a time that nobody knows of, after the first observation; it goes on where the last one ended."""
@@ -132,7 +136,7 @@ class Tally:
         self.changes += bucket.changes
         if bucket.lowest is not None and bucket.highest is not None:
             self._buckets.append((bucket.lowest, bucket.highest, bucket.weighted, bucket.in_stock_us))
-            self._extremes(bucket.lowest, bucket.highest, bucket.at)
+            self._extremes((bucket.lowest, bucket.at), (bucket.highest, bucket.at))
         unknown = length - bucket.observed_us
         # In the first bucket of all, that is the time before the first observation.
         if known_before and unknown:
@@ -140,8 +144,8 @@ class Tally:
         running = 0 if bucket.observed_us else self._gap_us
         self._gap_us = running + unknown if bucket.state == "not_observed" else 0
 
-    def _extremes(self, lowest: int, highest: int, at: int) -> None:
-        if self.lowest is None or lowest < self.lowest[0]:
-            self.lowest = (lowest, at)
-        if self.highest is None or highest > self.highest[0]:
-            self.highest = (highest, at)
+    def _extremes(self, lowest: tuple[int, int], highest: tuple[int, int]) -> None:
+        if self.lowest is None or lowest[0] < self.lowest[0]:
+            self.lowest = lowest
+        if self.highest is None or highest[0] > self.highest[0]:
+            self.highest = highest

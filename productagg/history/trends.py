@@ -149,14 +149,15 @@ def add_up(connection: Connection, known: Known, begin: int, end: int, metric: s
         if at < stop:
             windows.append((at, stop, each))
             at = stop
-    parts = [rolled_price_part(*window, metric) for window in windows]
+    parts = [rolled_price_part(*window, metric, first=window[0] == begin) for window in windows]
     known = known.bring(connection, [*parts, price_tail_part(at, end, metric)] if at < end else parts)
     start = carried = None
     for at_, stop, each in windows:
-        before, buckets = rolled_prices(connection, known, at_, stop, each, metric)
-        if at_ == begin:
+        first = at_ == begin
+        before, buckets = rolled_prices(connection, known, at_, stop, each, metric, first=first)
+        if first:
             start = _opening(connection, known, begin, metric, before, buckets, each)
-        carried = tally.buckets(before, buckets, at_, stop, each)
+        carried = tally.buckets(before if first else carried, buckets, at_, stop, each)
     if at < end:
         steps = price_tail(connection, known, carried, at, end, metric)
         tally.steps(steps, at, end)

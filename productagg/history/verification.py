@@ -1,7 +1,7 @@
 """Whether the roll-ups are what the raw rows say: recomputes them from raw rows and compares.
 
 For `productagg history verify`, and for compaction before it drops raw rows. Only reads, some products and days at a
-time. What is being rolled up again at that moment may show as a difference.
+time, and passes may write meanwhile. What a compaction is rolling up at that moment may show as a difference.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,16 @@ from productagg.history.reading import as_microseconds
 from productagg.history.rolling import Batch, batches, first_day, rollups_of, weeks
 from productagg.history.steps import WEEK, bucket_start, microseconds, moment
 from productagg.history.weekly import weekly_rows
-from productagg.models import Base, HistoryProgress, Offer, Product, ProductPriceWeekly, UtcDateTime
+from productagg.models import (
+    Base,
+    HistoryLate,
+    HistoryProgress,
+    Offer,
+    Product,
+    ProductPriceDaily,
+    ProductPriceWeekly,
+    UtcDateTime,
+)
 
 _Values = dict[str, Any]
 _Stored = dict[tuple[Any, ...], _Values]
@@ -47,28 +56,46 @@ class Difference(NamedTuple):
 
 
 def rolled_up_days(connection: Connection) -> tuple[int, int]:
-    """The days that are rolled up and still have their raw rows, as [begin, end); empty if there are none."""
-    found = connection.execute(select(HistoryProgress.rolled_until, HistoryProgress.raw_from)).one_or_none()
-    if found is None or found.rolled_until is None:
+    """The days that are rolled up and still have their raw rows, as [begin, end); empty if there are none.
+
+    Where none were dropped, roll-ups that are older than the first one are among them: there should be none.
+    """
+    until, raw_from = connection.execute(select(HistoryProgress.rolled_until, HistoryProgress.raw_from)).one()
+    if until is None:
         return 0, 0
-    begin = microseconds(found.raw_from) if found.raw_from else first_day(connection)
-    end = microseconds(found.rolled_until)
-    return (end if begin is None else min(begin, end)), end
+    end = microseconds(until)
+    if raw_from is not None:
+        return microseconds(raw_from), end
+    return min(first_day(connection) or end, first_day(connection, ProductPriceDaily.at) or end, end), end
 
 
 def differences(
     connection: Connection, begin: int, end: int, progress: Callable[[int], None] | None = None
 ) -> Iterator[Difference]:
-    """What differs in whole days, which are rolled up; `progress` is told the products done, once for each week."""
+    """What differs in whole days, which are rolled up; `progress` is told the products done, once for each week.
+
+    Not that of late products: whoever wrote into their past said so, and they are rolled up again.
+    """
     for first, last in weeks(begin, end):
+        late = _late(connection)
         for batch in batches(connection, first, last):
             expected = rollups_of(batch.pasts, first)
-            of_products = (connection.dialect.name, batch.product_ids[0], batch.product_ids[-1], first, last)
-            expected[ProductPriceWeekly] = list(weekly_rows(connection, *of_products))
-            for model, rows in expected.items():
-                yield from _compare(model, _stored(connection, model, batch, first, last), rows)
+            dialect = connection.dialect.name
+            expected[ProductPriceWeekly] = list(weekly_rows(connection, dialect, batch.product_ids, first, last))
+            found = [
+                difference
+                for model, rows in expected.items()
+                for difference in _compare(model, _stored(connection, model, batch, first, last), rows)
+            ]
+            if found:
+                late |= _late(connection)
+            yield from (each for each in found if each.product_id not in late)
             if progress is not None:
                 progress(len(batch.product_ids))
+
+
+def _late(connection: Connection) -> set[str]:
+    return set(connection.scalars(select(cast(HistoryLate.product_id, Text))))
 
 
 def _compare(model: type[Base], stored: _Stored, rows: Sequence[dict[str, Any]]) -> Iterator[Difference]:

@@ -4,37 +4,38 @@ For whoever writes daily roll-ups, in the same transaction, and for verification
 step says is in force until its end; when another day of the week is rolled up, the row is made anew.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Executable, Text, Uuid, bindparam, cast, func, select
+from sqlalchemy import Connection, Executable, Text, bindparam, cast, func, select
 from sqlalchemy.orm import Session
 
+from productagg.bulk import Rows
 from productagg.history.reading import as_microseconds
-from productagg.history.rolling import upsert
+from productagg.history.rolling import is_one_of, upsert
 from productagg.history.rollups import ProductBucket, bucket_of, product_row
 from productagg.history.steps import DAY, WEEK, bucket_start, fill, merge, moment
 from productagg.models import Product, ProductPriceDaily, ProductPriceWeekly, UtcDateTime
 
 
-def write_weeks(session: Session, first: UUID, last: UUID, begin: int, end: int) -> int:
-    """Write the weeks of [begin, end) of the products from `first` to `last`. Returns how many rows."""
-    rows = list(weekly_rows(session, session.get_bind().dialect.name, first, last, begin, end))
+def write_weeks(session: Session, product_ids: Iterable[UUID], begin: int, end: int) -> int:
+    """Write the weeks of [begin, end) of these products, which are locked. Returns how many rows."""
+    rows = list(weekly_rows(session, session.get_bind().dialect.name, product_ids, begin, end))
     upsert(session, ProductPriceWeekly, rows)
     return len(rows)
 
 
 def weekly_rows(
-    connection: Connection | Session, dialect: str, first: UUID, last: UUID, begin: int, end: int
+    connection: Connection | Session, dialect: str, product_ids: Iterable[UUID], begin: int, end: int
 ) -> Iterator[dict[str, Any]]:
     """What the rows of all weeks that touch [begin, end), in microseconds, should be: those with a day in them."""
     begin, end = bucket_start(begin, WEEK), bucket_start(end - 1, WEEK) + WEEK
-    window = {"first": first, "last": last, "begin": moment(begin), "end": moment(end)}
-    found = connection.execute(_daily(dialect), window).mappings()
+    chosen = Rows.parameter(dialect, [{"product_id": each} for each in product_ids])
+    found = connection.execute(_daily(dialect), {**chosen, "begin": moment(begin), "end": moment(end)}).mappings()
     for product_id, rows in groupby(found, lambda row: row["product_id"]):
         days = [_bucket(dict(row)) for row in rows]
         before = days.pop(0) if days[0].lowest.at < begin else None
@@ -67,6 +68,6 @@ def _daily(dialect: str) -> Executable:
     return (
         select(cast(Product.id, Text).label("product_id"), as_microseconds(dialect, daily.c.at).label("us"), *values)
         .join(daily, (daily.c.product_id == Product.id) & (daily.c.at >= since) & (daily.c.at < end))
-        .where(Product.id.between(bindparam("first", type_=Uuid), bindparam("last", type_=Uuid)))
+        .where(is_one_of(dialect, Product.id))
         .order_by(Product.id, daily.c.at)
     )

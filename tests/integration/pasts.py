@@ -17,6 +17,7 @@ from productagg.history.rollups import (
 )
 from productagg.history.steps import DAY, HOUR, WEEK, microseconds, moment
 from productagg.models import (
+    HistoryLate,
     HistoryProgress,
     Offer,
     OfferPrice,
@@ -41,6 +42,7 @@ _TABLES = [
     ProductPriceHourly,
     ProductPriceDaily,
     ProductPriceWeekly,
+    HistoryLate,
     HistoryProgress,
 ]
 
@@ -71,9 +73,9 @@ class PastWriter:
                 {**product, "offer_id": row.id, **_columns(row)} for row in offers if not raw_from or row.at >= raw_from
             ],
         }
+        written[HistoryProgress] = [{"id": 1, "rolled_until": rolled_until, "raw_from": raw_from}]
         if rolled_until is not None:
-            progress = {"id": 1, "rolled_until": rolled_until, "raw_from": raw_from, "generation": 0}
-            written |= {HistoryProgress: [progress], **self._rolled_up(rows, offers, microseconds(rolled_until))}
+            written |= self._rolled_up(rows, offers, microseconds(rolled_until))
         with self._database.sessions.begin() as session:
             for model in _TABLES:
                 session.execute(delete(model))

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import update
 
 from productagg.history import compaction
+from productagg.history.late import mark
 from productagg.history.rollups import (
     OfferStep,
     ProductStep,
@@ -19,6 +20,7 @@ from productagg.history.rollups import (
 )
 from productagg.history.steps import DAY, HOUR, INSTANT, WEEK, microseconds, moment
 from productagg.models import (
+    HistoryLate,
     HistoryProgress,
     OfferPrice,
     OfferPriceDaily,
@@ -76,6 +78,22 @@ def compact(database, now, raw_days=90):
 def progress(database):
     (found,) = rows(database, HistoryProgress)
     return found
+
+
+def late(database):
+    """Since when products are late, by product."""
+    return {row.product_id: row.since for row in rows(database, HistoryLate)}
+
+
+def make_late(database, product_id, since):
+    with database.sessions.begin() as session:
+        mark(session, {product_id: since})
+
+
+def bucket(database, model, at, **which):
+    """The roll-up that begins then."""
+    (row,) = rows(database, model, at=at, **which)
+    return row
 
 
 def rolled_up(database):

@@ -319,10 +319,10 @@ def test_an_import_that_is_interrupted_leaves_nothing(database, run, write, monk
         written.append(arguments)
         if len(written) == 2:
             raise KeyboardInterrupt
-        return write_raw(*arguments)
+        return insert(*arguments)
 
-    write_raw = importing._write_raw
-    monkeypatch.setattr(importing, "_write_raw", interrupt)
+    insert = importing._insert
+    monkeypatch.setattr(importing, "_insert", interrupt)
 
     done = run("history", "import", write("prices.csv", HEADER.strip(), *lines))
 

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from productagg import catalog
 from productagg.history import compaction
-from productagg.history.progress import roll_up_again
-from productagg.history.rolling import rollups_of
-from productagg.history.steps import INSTANT
+from productagg.history.rolling import first_day, rollups_of
+from productagg.history.steps import INSTANT, microseconds
 from productagg.models import (
     OfferPriceDaily,
     OfferPriceHourly,
@@ -22,8 +21,20 @@ from productagg.models import (
     ProductPriceWeekly,
 )
 from tests.factories import rows
-from tests.integration.conftest import before_statement, crash, only_postgresql
-from tests.integration.shops import FIRST, OBSERVED_FOR, Shop, compact, day, from_raw, progress, rolled_up
+from tests.integration.conftest import before_statement, crash, only_postgresql, only_sqlite
+from tests.integration.shops import (
+    FIRST,
+    OBSERVED_FOR,
+    Shop,
+    bucket,
+    compact,
+    day,
+    from_raw,
+    late,
+    make_late,
+    progress,
+    rolled_up,
+)
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 
@@ -36,11 +47,6 @@ def no_readers(monkeypatch):
 @pytest.fixture
 def shop(database):
     return Shop(database)
-
-
-def bucket(database, model, at, **which):
-    (row,) = rows(database, model, at=at, **which)
-    return row
 
 
 class TestWhatIsRolledUp:
@@ -209,13 +215,12 @@ class TestAgain:
         self.make_days(shop)
         compact(database, day(9, 2))
         once = rolled_up(database)
-        with database.sessions.begin() as session:
-            roll_up_again(session, day(0))
+        make_late(database, shop.product_id, day(0))
 
         report = compact(database, day(9, 2))
 
-        assert rolled_up(database) == once
-        assert report.days == 9
+        assert (rolled_up(database), late(database)) == (once, {})
+        assert (report.days, report.rows) == (0, len(once))
 
     @pytest.mark.parametrize(
         "where", ["INSERT INTO product_prices_hourly", "INSERT INTO offer_prices_daily", "UPDATE history_progress"]
@@ -237,7 +242,7 @@ class TestAgain:
         compact(database, day(5, 2))
         shop.observe(day(6, 12), {ONE: (100, 5)})  # and nobody had known since day 0
         shop.keep(day(7))
-        assert progress(database).rolled_until == day(0)
+        assert (progress(database).rolled_until, late(database)) == (day(5), {shop.product_id: day(0)})
 
         compact(database, day(7, 2))
 
@@ -258,6 +263,33 @@ class TestAgain:
 
         assert progress(database).rolled_until == day(7)
         assert rolled_up(database) == from_raw(database, day(7))
+
+
+class TestTheFirstDay:
+    def first_day(self, database):
+        with database.reader.connect() as connection:
+            return first_day(connection)
+
+    def test_it_is_that_of_the_product_that_was_observed_first(self, database, shop):
+        assert self.first_day(database) is None
+        shop.observe(day(3, 12), {ONE: (100, 5)})
+        Shop(database, "Lamp").observe(day(1, 12), {})
+
+        assert self.first_day(database) == microseconds(day(1))
+
+    @only_sqlite
+    def test_no_history_is_gone_through_for_it(self, database):
+        statements: list[str] = []
+        with before_statement(database.reader, "SELECT", statements.append):
+            self.first_day(database)
+
+        with database.reader.connect() as connection:
+            plan = [
+                row.detail for each in statements for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {each}")
+            ]
+        assert [each for each in plan if "_prices" in each] == [
+            "SEARCH product_prices USING COVERING INDEX sqlite_autoindex_product_prices_1 (product_id=?)"
+        ]
 
 
 class TestTwoAtOnce:

@@ -1,6 +1,7 @@
 """Raw rows that are over age go, and the same questions get the same answers."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -12,6 +13,7 @@ from productagg.history.known import known
 from productagg.history.series import product_series
 from productagg.history.steps import INSTANT
 from productagg.history.trends import trend
+from productagg.history.verification import differences
 from productagg.models import OfferPrice, OfferPriceDaily, ProductPrice, ProductPriceDaily
 from tests.factories import rows
 from tests.integration.conftest import before_statement, crash
@@ -124,6 +126,21 @@ def test_what_was_in_force_when_the_raw_rows_begin_is_known_from_the_roll_ups(da
     assert [(each.id, each.price) for each in offers] == [(ONE, 90)]
 
 
+def test_the_oldest_rows_go_first_and_few_at_once(database, shop, monkeypatch):
+    monkeypatch.setattr(compaction, "_ROWS_AT_ONCE", 3)
+    seen: list[list[datetime]] = []
+
+    def look(_statement):
+        seen.append([row.observed_at for row in rows(database, ProductPrice)])
+
+    with before_statement(database.writer, ("DELETE FROM product_prices ", "DELETE FROM product_prices_default"), look):
+        compact(database, NOW)
+
+    assert len(seen) == 8  # of 22 rows
+    for before, after in pairwise(seen):
+        assert after == before[3:]
+
+
 class TestAProductThatNobodyHasReachedForMonths:
     @pytest.fixture
     def lost(self, database, shop):
@@ -182,13 +199,30 @@ class TestBeforeAnythingGoes:
         assert (found[day(25)].lowest, found[day(25)].changes) == (1, 1)
         assert (found[day(30)].open, found[day(30)].close) == (1, 90)
 
-    def test_what_cannot_be_made_right_keeps_the_rows(self, database, shop):
-        compact(database, NOW, raw_days=101)
+    def add_a_row(self, database):
         (wrong, *_) = rows(database, OfferPriceDaily)
         with database.sessions.begin() as session:
             session.execute(insert(OfferPriceDaily).values({**wrong._asdict(), "at": day(25)}))
+
+    def test_a_roll_up_that_should_not_be_there_goes(self, database, shop):
+        compact(database, NOW, raw_days=101)
+        expected = rolled_up(database)
+        self.add_a_row(database)
+
+        compact(database, NOW)
+
+        assert rolled_up(database) == expected
+        assert progress(database).raw_from == FEBRUARY
+
+    def test_what_cannot_be_made_right_keeps_the_rows(self, database, shop, monkeypatch):
+        compact(database, NOW, raw_days=101)
         before = rows(database, OfferPrice)
 
+        def find(*arguments):
+            self.add_a_row(database)  # again and again
+            return differences(*arguments)
+
+        monkeypatch.setattr(compaction, "differences", find)
         with pytest.raises(compaction.Inconsistent, match=r"2026-01-26 00:00: there should be no row"):
             compact(database, NOW)
 

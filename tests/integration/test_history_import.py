@@ -5,7 +5,6 @@ from random import Random
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
 
 from productagg import catalog
 from productagg.history import importing
@@ -27,7 +26,6 @@ from tests.integration.conftest import before_statement, crash, only_postgresql
 from tests.integration.transfers import (
     HISTORY,
     LAST,
-    START,
     TABLES,
     A,
     B,
@@ -40,6 +38,7 @@ from tests.integration.transfers import (
     observe,
     of_offer,
     of_product,
+    roll_up_late,
     roll_up_to,
 )
 
@@ -219,7 +218,7 @@ def test_more_items_than_can_be_counted_are_refused(database, product):
         (LONG_AGO + timedelta(days=9), LONG_AGO + timedelta(days=5)),
         (datetime(2019, 10, 31, tzinfo=UTC), None),
         (datetime(2019, 10, 31, tzinfo=UTC), datetime(2019, 10, 20, tzinfo=UTC)),
-        (datetime(2019, 10, 31, tzinfo=UTC), datetime(2019, 10, 31, tzinfo=UTC)),
+        (datetime(2019, 10, 28, tzinfo=UTC), datetime(2019, 10, 28, tzinfo=UTC)),
     ],
 )
 def test_where_histories_are_rolled_up_an_import_is_as_if_it_had_been_there_before(
@@ -235,6 +234,7 @@ def test_where_histories_are_rolled_up_an_import_is_as_if_it_had_been_there_befo
             connection.execute(table.delete())
 
     bring(database, collected(product))
+    roll_up_late(database)
 
     assert everything(database) == expected
     [progress] = rows(database, HistoryProgress)
@@ -256,20 +256,9 @@ def test_rollups_are_what_raw_rows_say_in_the_own_history_as_well(database, prod
 
     with database.reader.connect() as connection:
         assert list(differences(connection, *rolled_up_days(connection))) == []
-    roll_up_to(database, LONG_AGO + timedelta(days=5), raw_from)
+    roll_up_late(database)
     with database.reader.connect() as connection:
         assert list(differences(connection, *rolled_up_days(connection))) == []
-
-
-@pytest.mark.parametrize("rolled", [True, False])
-def test_whoever_is_rolling_up_is_told_that_there_is_more(database, product, rolled):
-    if rolled:
-        roll_up_to(database, LONG_AGO)
-
-    bring(database, [line(product, A, after(), 1, 1)])
-
-    [progress] = rows(database, HistoryProgress)
-    assert progress.generation == (8 if rolled else 1)
 
 
 def test_imported_history_is_not_touched_unless_it_is_to_be_replaced(database, product):
@@ -293,14 +282,17 @@ def test_what_was_imported_is_replaced_and_nothing_else(database, raw_from):
     of_other = everything(database, [*HISTORY, Offer], product_id=other)
 
     bring(database, [line(replaced, C, after(hours=2), 3, 3)], replace=True)
+    roll_up_late(database)
 
     raw = rows(database, OfferPrice, product_id=replaced)
     imported = [] if raw_from else [(C, after(hours=2), 3, 3), (C, LAST, 3, 0)]
     assert sorted(row[1:] for row in raw) == sorted([(B, own, 70, 1), *imported])
     days = rows(database, OfferPriceDaily, product_id=replaced)
-    assert [(row.offer_id, row.at) for row in days] == [  # the own ones are rolled up again
+    assert [(row.offer_id, row.at) for row in days] == [
+        (B, LONG_AGO),
         (C, datetime(2019, 10, 1, tzinfo=UTC)),
         (C, datetime(2019, 12, 31, tzinfo=UTC)),
+        (C, LONG_AGO),  # when the gap ended
     ]
     assert {row.id for row in rows(database, Offer, product_id=replaced)} == {B, C}
     assert everything(database, [*HISTORY, Offer], product_id=other) == of_other
@@ -319,7 +311,7 @@ def test_an_import_that_breaks_off_half_way_leaves_nothing(database, monkeypatch
     monkeypatch.setattr(importing, "_BATCH", 1)
     product_ids = make_products(database, 3)
     bring(database, [line(product_ids[0], A, after(), 1, 1)])
-    roll_up_to(database, LONG_AGO)
+    roll_up_to(database, LONG_AGO, datetime(2019, 12, 1, tzinfo=UTC))
     before = everything(database, [*HISTORY, Offer, HistoryProgress])
     seen = []
 
@@ -361,25 +353,7 @@ def test_the_progress_counts_lines(database, monkeypatch):
         progress=lambda done, total: told.append((done, total)),
     )
 
-    assert told == [(4, 6), (6, 6)]
-
-
-@only_postgresql
-def test_while_an_import_is_under_way_the_products_are_synced_and_not_deleted(database, product):
-    locks = {"KEY SHARE": "products", "UPDATE": "products", "SHARE": "history_progress"}
-    refused = []
-    roll_up_to(database, START.replace(hour=0))
-    with Staged() as staged, database.sessions.begin() as session:
-        stage(staged, [(1, line(product, A, after(), 1, 1))], database.sessions, datetime.now(UTC))
-        import_(session, staged)
-        for lock, table in locks.items():
-            try:
-                with database.writer.begin() as connection:
-                    connection.execute(text(f"SELECT id FROM {table} FOR {lock} NOWAIT"))
-            except OperationalError:
-                refused.append((lock, table))
-
-    assert refused == [("UPDATE", "products"), ("SHARE", "history_progress")]
+    assert told == [(3, 6), (6, 6)]
 
 
 @only_postgresql

@@ -1,4 +1,4 @@
-"""PostgreSQL: the monthly partitions are made ahead, take over what lies in the default one, and go as a whole."""
+"""PostgreSQL: the monthly partitions are made ahead, where the default one has nothing, and go as a whole."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -11,7 +11,8 @@ from productagg.history import compaction, partitions
 from productagg.history.partitions import month_of
 from productagg.models import OfferPrice, ProductPrice
 from tests.factories import rows
-from tests.integration.shops import Shop, compact, day
+from tests.integration.conftest import before_statement
+from tests.integration.shops import Shop, compact, day, progress
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 LONG_AGO, MAY = datetime(2020, 1, 1, tzinfo=UTC), datetime(2026, 5, 11, tzinfo=UTC)
@@ -60,36 +61,44 @@ def test_a_month_begins_where_it_does_in_utc(time, later, month):
 
 
 def test_this_month_and_the_next_two_have_partitions(bare):
-    made = partitions.prepare(bare.sessions, MAY, MAY)
+    made = partitions.prepare(bare.sessions, MAY)
 
     assert made == 6
     for table in partitions.TABLES:
         assert partitions_of(bare, table) == {"2026_05": 0, "2026_06": 0, "2026_07": 0, "default": 0}
-    assert partitions.prepare(bare.sessions, MAY, MAY) == 0
+    assert partitions.prepare(bare.sessions, MAY) == 0
 
 
-def test_rows_of_the_default_partition_move_to_their_months(bare):
+def test_a_month_that_has_rows_in_the_default_partition_stays_there(bare):
     shop = Shop(bare)
-    for number in (40, 70, 130):
+    for number in (70, 151):
         shop.observe(day(number), {ONE: (number, 5)})
     before = [rows(bare, OfferPrice), rows(bare, ProductPrice)]
 
-    partitions.prepare(bare.sessions, MAY, day(59))
+    partitions.prepare(bare.sessions, MAY)
 
     assert [rows(bare, OfferPrice), rows(bare, ProductPrice)] == before
-    assert partitions_of(bare, "offer_prices") == {
-        "2026_03": 1,
-        "2026_05": 1,
-        "2026_06": 0,
-        "2026_07": 0,
-        "default": 1,  # what is older is not worth it
-    }
+    assert partitions_of(bare, "offer_prices") == {"2026_05": 0, "2026_07": 0, "default": 2}
+    assert partitions.prepare(bare.sessions, MAY) == 0
+
+
+def test_a_row_that_comes_into_the_default_partition_meanwhile_stays_there(bare):
+    shop = Shop(bare)
+
+    def be_faster(_statement):
+        if not rows(bare, OfferPrice):
+            shop.observe(day(130), {ONE: (100, 5)})
+
+    with before_statement(bare.writer, "LOCK TABLE products", be_faster):
+        partitions.prepare(bare.sessions, MAY)
+
+    assert partitions_of(bare, "offer_prices") == {"2026_06": 0, "2026_07": 0, "default": 1}
 
 
 def test_a_removed_product_takes_its_rows_along_from_a_month_that_was_made_later(bare):
     shop = Shop(bare)
-    shop.observe(day(130), {ONE: (100, 5)})
-    partitions.prepare(bare.sessions, MAY, MAY)
+    shop.observe(day(100), {ONE: (100, 5)})
+    partitions.prepare(bare.sessions, MAY)
     shop.observe(day(130, 1), {ONE: (110, 5)})
 
     with bare.sessions.begin() as session:
@@ -100,9 +109,9 @@ def test_a_removed_product_takes_its_rows_along_from_a_month_that_was_made_later
 
 def test_a_compaction_drops_the_months_that_are_over_age_from_partitions_and_default(bare):
     shop = Shop(bare)
-    for number in (0, 35, 70):
+    partitions.prepare(bare.sessions, day(20))
+    for number in (-5, 0, 35, 70):
         shop.observe(day(number), {ONE: (100 + number, 5)})
-    partitions.prepare(bare.sessions, day(20), day(0))
     shop.keep(day(130))
 
     compact(bare, day(130))
@@ -116,7 +125,7 @@ def test_a_compaction_drops_the_months_that_are_over_age_from_partitions_and_def
 class TestInUse:
     @pytest.fixture
     def shop(self, bare):
-        partitions.prepare(bare.sessions, day(0), day(0))
+        partitions.prepare(bare.sessions, day(0))
         shop = Shop(bare)
         shop.observe(day(0), {ONE: (100, 5)})
         shop.observe(day(70), {ONE: (110, 5)})
@@ -127,12 +136,37 @@ class TestInUse:
         with bare.writer.connect() as reader:
             reader.execute(text("SELECT count(*) FROM offer_prices"))
             with pytest.raises(partitions.Locked, match="in use all the time"):
-                partitions.drop(bare.sessions, day(31))
+                partitions.drop(bare.sessions, "offer_prices", day(0))
         assert "2026_01" in partitions_of(bare, "offer_prices")
 
         compact(bare, day(130))
 
         assert "2026_01" not in partitions_of(bare, "offer_prices")
+
+    def test_what_is_over_is_rolled_up_all_the_same(self, bare, shop):
+        with bare.writer.connect() as reader:
+            reader.execute(text("SELECT count(*) FROM offer_prices"))
+            with pytest.raises(partitions.Locked, match="in use all the time"):
+                compact(bare, day(130))
+
+        assert (progress(bare).rolled_until, progress(bare).raw_from) == (day(129), day(31))
+
+    def test_what_cannot_be_dropped_does_not_keep_months_from_being_made(self, bare, shop):
+        with bare.writer.connect() as reader:
+            reader.execute(text("SELECT count(*) FROM offer_prices_2026_01"))
+            with pytest.raises(partitions.Locked, match="in use all the time"):
+                compact(bare, day(130))
+
+        assert {"2026_01", "2026_05", "2026_06", "2026_07"} <= partitions_of(bare, "offer_prices").keys()
+
+    def test_a_default_partition_that_takes_long_to_look_through_is_left_alone(self, bare, shop, monkeypatch):
+        """The wait for a lock stands for it: it is as long as the statement takes."""
+        monkeypatch.setattr(partitions, "_LOCK_TIMEOUT", "0")
+        monkeypatch.setattr(partitions, "_STATEMENT_TIMEOUT", "50ms")
+        with bare.writer.connect() as reader:
+            reader.execute(text("SELECT count(*) FROM offer_prices"))
+            with pytest.raises(partitions.Locked, match="too large to be looked through"):
+                partitions.prepare(bare.sessions, MAY)
 
     def test_passes_and_removals_go_on_beside_a_new_month(self, bare, shop):
         """What a pass and a removal have locked, in their order: they are waited for, and nothing is a deadlock."""
@@ -140,7 +174,7 @@ class TestInUse:
             catalog.create(session, "Lamp", "", MAY)
             session.flush()
             with pytest.raises(partitions.Locked):
-                partitions.prepare(bare.sessions, MAY, MAY)
+                partitions.prepare(bare.sessions, MAY)
             session.execute(text("SELECT 1 FROM offer_prices LIMIT 1"))
 
-        assert partitions.prepare(bare.sessions, MAY, MAY) > 0
+        assert partitions.prepare(bare.sessions, MAY) > 0

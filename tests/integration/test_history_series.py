@@ -8,8 +8,10 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import delete
 
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints, offer_series, product_series, raw_part
+from productagg.models import HistoryLate, ProductPrice
 from tests.integration.conftest import before_statement
 from tests.integration.pasts import PastWriter
 from tests.reference import OfferRow, facts, in_force, offer_history
@@ -286,6 +288,16 @@ def test_nothing_is_said_of_the_time_before_the_first_observation_and_of_the_fut
     assert [point["at"] for point in found.points] == [MONDAY, MONDAY + HOUR]
     assert [point["observed_seconds"] for point in found.points] == [3599.99991, 0.00003]
     assert (found.begin, found.end) == (MONDAY - DAY, MONDAY + HOUR + 30 * INSTANT)
+
+
+def test_a_roll_up_that_is_late_makes_no_history_longer_than_it_is(database, writer, read):
+    now = MONDAY + 200 * DAY
+    writer.write([product_row(MONDAY), product_row(now - DAY)], synced_at=now, rolled_until=now - DAY)
+    with database.sessions.begin() as session:
+        session.execute(delete(ProductPrice).where(ProductPrice.observed_at < now - DAY))
+        session.add(HistoryLate(product_id=writer.product_id, since=MONDAY))
+
+    assert len(read(now, MONDAY, now, "hour").points) == 24
 
 
 def test_an_offer_that_was_seen_only_later_has_a_series_without_points(writer, read):

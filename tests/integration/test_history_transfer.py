@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import update
 
 from productagg.history.exporting import export, snapshot
 from productagg.history.lines import LARGEST
@@ -67,7 +67,7 @@ def forget(database, product_id, created_at):
     with database.writer.begin() as connection:
         for table in TABLES:
             connection.execute(table.delete())
-        connection.execute(delete(HistoryProgress))
+        connection.execute(update(HistoryProgress).values(rolled_until=None, raw_from=None))
         connection.execute(update(ProductSync).values(last_synced_at=None))
     create_on(database, product_id, created_at)
 

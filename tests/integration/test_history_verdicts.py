@@ -41,6 +41,10 @@ def read(database, writer):
     return read
 
 
+def hour_of(time):
+    return time.replace(minute=0, second=0, microsecond=0)
+
+
 def share(part, whole):
     return round(float(100 * part / whole), 2) if whole else None
 
@@ -110,9 +114,9 @@ def test_a_verdict_from_raw_rows_is_exact(writer, read, past):
 
 @st.composite
 def slow_pasts(draw: st.DrawFn) -> Compacted:
-    """Compacted pasts with a row a day at most, which were in stock yesterday and, some of them, are still observed."""
-    past, rolled_until, raw_from = draw(compacted_pasts(400 * DAY))
-    rows = list({midnight(row.at): row for row in past.rows}.values())
+    """Compacted pasts with a row an hour at most, some of which are observed until now."""
+    past, rolled_until, raw_from = draw(compacted_pasts(draw(st.sampled_from([4 * DAY, 400 * DAY]))))
+    rows = list({hour_of(row.at): row for row in past.rows}.values())
     while rows and not rows[-1].observed:
         rows.pop()
     now = max(past.now, raw_from + 32 * DAY)
@@ -142,7 +146,7 @@ def test_a_verdict_from_roll_ups_is_exact_for_whole_days_and_hours(writer, read,
         assert found.reduction is None
         return
     if since < raw_from:
-        since = midnight(since)
+        since = hour_of(since)
     begin = since - MONTH
     if begin < raw_from:
         begin += -(begin - midnight(begin)) % HOUR
@@ -199,6 +203,9 @@ def test_the_largest_prices_are_told_apart_in_roll_ups(writer, read):
         # Raised last, long ago or not.
         ([row(300, 100), row(200, 50), row(120, 100)], None),
         ([row(300, 100), row(20, 50), row(10, 100)], None),
+        # Raised last, on the day on which it had fallen; and fallen last, after it had been raised on that day.
+        ([row(300, 100), row(120, 80), row(120, 90, 3)], None),
+        ([row(300, 100), row(120, 80, -6), row(120, 90, -3), row(120, 85)], (120, 80, -5, -6.25)),
         # Never another price; nobody knows of any before the fall.
         ([row(300, 100)], None),
         ([row(300, 200), row(100, None), row(60, 100)], None),
@@ -217,7 +224,7 @@ def test_a_reduction_is_from_the_lowest_price_of_the_30_days_before_the_first_fa
         return
     days, *expected = reduction
     since = NOW - days * DAY
-    assert found.since == (midnight(since) if dropped and since < raw_from else since)
+    assert found.since == since
     assert [found.reference_price, found.reduction, found.reduction_percent] == expected
 
 

@@ -101,7 +101,7 @@ def test_days_that_are_not_rolled_up_or_have_no_raw_rows_are_left_alone(database
 @pytest.mark.parametrize("rolled_until", [None, day(0)])
 def test_where_nothing_is_rolled_up_nothing_can_be_wrong(database, rolled_until):
     if rolled_until is not None:
-        change(database, insert(HistoryProgress).values(id=1, generation=0, rolled_until=rolled_until))
+        change(database, update(HistoryProgress).values(rolled_until=rolled_until))
 
     assert verify(database) == []
 

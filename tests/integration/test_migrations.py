@@ -18,6 +18,7 @@ from productagg.db import SchemaError, check_schema
 from productagg.models import (
     SCHEMA_REVISION,
     Base,
+    HistoryLate,
     HistoryProgress,
     Offer,
     OfferPrice,
@@ -203,7 +204,7 @@ PRODUCT_BUCKET = {
     "items_in_stock": 0,
 }
 OFFER_BUCKET = {**_DURATIONS, **_PRICES, "offer_id": uuid4(), "items_in_stock": 0}
-PROGRESS = {"id": 1, "rolled_until": LONG_AGO, "raw_from": None, "generation": 0}
+PROGRESS = {"id": 1, "rolled_until": LONG_AGO, "raw_from": None}
 NEWEST = {"observed_at": LONG_AGO, "lowest": None, "average": None, "offers": 0, "items_in_stock": 0}
 SYNC = {"registration": "pending", "next_sync_at": LONG_AGO, "failures": 0}
 PRODUCT = {"name": "Toaster", "description": "", "version": 1, "created_at": LONG_AGO, "updated_at": LONG_AGO}
@@ -277,7 +278,7 @@ def test_the_database_refuses_what_makes_no_sense(database, model, row, wrong):
         (OfferPriceHourly, OFFER_BUCKET),
         (OfferPriceDaily, OFFER_BUCKET),
         (ProductSummary, NEWEST),
-        (HistoryProgress, PROGRESS),
+        (HistoryLate, {"since": LONG_AGO}),
         (ProductSync, SYNC),
         (Product, PRODUCT),
         (User, USER),
@@ -300,6 +301,7 @@ OF_A_PRODUCT: dict[type[Base], dict[str, Any]] = {
     OfferPriceHourly: OFFER_BUCKET,
     OfferPriceDaily: OFFER_BUCKET,
     ProductSummary: NEWEST,
+    HistoryLate: {"since": LONG_AGO},
 }
 
 

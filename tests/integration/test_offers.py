@@ -147,9 +147,10 @@ def test_a_hundred_products_take_as_many_statements_as_one(database):
     product_ids = make_products(database, 101)
     for product_id in product_ids:
         observe(database, product_id, states((100, 1), (200, 2)), NOON)
-    # Everything that there is to write: both offers vanish, two others come
+    # Everything that there is to write: after a gap of days both offers vanish, two others come
+    end = NOON + timedelta(days=2)
     observations = [
-        Observation(product_id, {id_: State(1, 1) for id_ in states((0, 0), (0, 0))}, LATER, first=False)
+        Observation(product_id, {id_: State(1, 1) for id_ in states((0, 0), (0, 0))}, end, False, LATER)
         for product_id in product_ids
     ]
 
@@ -161,6 +162,8 @@ def test_a_hundred_products_take_as_many_statements_as_one(database):
         assert len(changes) == len(chosen)
 
     assert [each.split()[:3] for each in sent[0]] == [each.split()[:3] for each in sent[1]]
+    # Locked by everybody in the same order, and for no longer than must be
+    assert sent[1][-1].startswith("INSERT INTO history_late ")
 
 
 def test_a_product_that_does_not_exist_cannot_have_offers(database):

@@ -8,7 +8,7 @@ import pytest
 import time_machine
 
 from productagg.credentials import account_key
-from productagg.models import OfferPrice, ProductPrice, SyncRun, UpstreamToken
+from productagg.models import OfferPrice, ProductPrice, ProductSummary, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
 from tests.conftest import REFRESH_TOKEN
 from tests.factories import make_due, make_product, make_products, rows, states, sync_row
@@ -38,6 +38,21 @@ def check_the_history(database, product_id, prices):
         times = times_of(database, model, product_id)
         assert len(times) == len(prices)
         assert all(early < late for early, late in pairwise(times))
+
+
+def test_after_the_clock_was_set_back_what_prices_were_a_while_ago_is_looked_up_again(
+    database, upstream, synchronizer, clock, told
+):
+    product_id = make_product(database)
+    upstream.offer(product_id, {OFFER_ID: (100, 5)})
+    synchronizer.run()
+    clock.shift(-2 * HOUR)
+
+    synchronizer.run()
+
+    (summary,) = rows(database, ProductSummary)
+    assert summary.compared_at <= datetime.now(UTC)
+    assert summary.compare_at <= datetime.now(UTC) + timedelta(minutes=15)
 
 
 @pytest.mark.parametrize("jump", [-HOUR, -24 * HOUR], ids=["an hour", "a day"])

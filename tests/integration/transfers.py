@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import delete, update
 
+from productagg.history.again import roll_up_again
 from productagg.history.exporting import export, snapshot
 from productagg.history.importing import import_
 from productagg.history.lines import Line, header, read, write
@@ -86,12 +87,20 @@ def roll_up_to(database, rolled_until, raw_from=None):
         with database.sessions.begin() as session:
             for batch in list(batches(session.connection(), begin, end)):
                 write_rollups(session, rollups_of(batch.pasts, begin))
-                write_weeks(session, batch.product_ids[0], batch.product_ids[-1], begin, end)
+                write_weeks(session, batch.product_ids, begin, end)
     with database.sessions.begin() as session:
-        session.merge(HistoryProgress(id=1, rolled_until=rolled_until, raw_from=raw_from, generation=7))
+        session.execute(update(HistoryProgress).values(rolled_until=rolled_until, raw_from=raw_from))
+    roll_up_late(database)
+    with database.sessions.begin() as session:
         if raw_from is not None:
             for model in (OfferPrice, ProductPrice):
                 session.execute(delete(model).where(model.observed_at < raw_from))
+
+
+def roll_up_late(database):
+    with database.sessions.begin() as session:
+        while roll_up_again(session):
+            pass
 
 
 def of_product(database, product_id):
