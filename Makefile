@@ -10,7 +10,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-annotate --no-header setup.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lint types imports drift bench-sync bench-history lock clean
+.PHONY: help serve test check format lint types imports drift openapi bench-sync bench-history lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ drift: $(STAMP) ## check that the migrations make the tables that the models des
 	DATABASE_URL=sqlite:///var/drift.sqlite $(BIN)/alembic -c development.ini upgrade head
 	DATABASE_URL=sqlite:///var/drift.sqlite $(BIN)/alembic -c development.ini check
 	@rm -f var/drift.sqlite
+
+openapi: $(STAMP) ## write docs/openapi.json, the contract as the code has it now
+	@$(BIN)/python -c 'from productagg.api.openapi import write; write("docs/openapi.json")'
 
 bench-sync: $(STAMP) ## measure the sync against its targets, about six minutes; STRICT=1 makes a missed one an error
 	@$(BIN)/python -m benchmarks.sync $(if $(STRICT),--strict)

@@ -14,7 +14,6 @@ import pytest
 from alembic.config import Config
 from sqlalchemy import create_engine, insert, text
 from sqlalchemy.orm import sessionmaker
-from webtest import TestApp
 
 from alembic import command
 from productagg import accounts, main
@@ -23,6 +22,7 @@ from productagg.models import Base, HistoryProgress, User
 from productagg.sandbox import Offer, SandboxServer
 from productagg.settings import OPTIONS, Settings, database_url
 from productagg.sync import Synchronizer
+from tests.contract import ContractApp
 from tests.postgres import PostgresServer
 
 # How long an example takes depends on what else the machine does; what is slow here are databases and sockets.
@@ -223,11 +223,14 @@ def _password_hash():
 
 
 class Client:
-    """The whole application behind WebTest, with the shorthands that the tests read well with."""
+    """The whole application behind WebTest, with the shorthands that the tests read well with.
+
+    An answer that is not as the contract has it fails the test.
+    """
 
     def __init__(self, app):
         self.app = app
-        self.web = TestApp(app)
+        self.web = ContractApp(app)
         self.background = app.registry["background"]
 
     def log_in(self, username="admin", password=PASSWORD):

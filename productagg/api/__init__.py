@@ -2,8 +2,31 @@
 
 from typing import Any
 
-from productagg.api import health, history, login, movers, offers, problems, products, runs
-from productagg.api.service import dumps
+from productagg.api import description, docs, health, history, login, movers, offers, problems, products, runs
+from productagg.api.openapi import document
+from productagg.api.service import ContractService, dumps
+
+SERVICES: tuple[ContractService, ...] = (
+    products.products,
+    products.product,
+    offers.product_offers,
+    offers.offers_cost,
+    history.product_prices,
+    history.offer_prices,
+    history.product_trend,
+    history.product_verdict,
+    movers.catalogue_movers,
+    runs.sync_runs,
+    runs.sync_run,
+    login.login,
+    health.live,
+    health.ready,
+    problems.problem,
+    description.description,
+    docs.front,
+    docs.docs,
+    docs.docs_file,
+)
 
 
 def includeme(config: Any) -> None:
@@ -13,18 +36,9 @@ def includeme(config: Any) -> None:
     config.include("productagg.api.tweens")
     config.include("productagg.api.errors")
     config.add_renderer("json", lambda _info: _render)
-    for services in (
-        (products.products, products.product),
-        (offers.product_offers, offers.offers_cost),
-        (history.product_prices, history.offer_prices, history.product_trend, history.product_verdict),
-        (movers.catalogue_movers,),
-        (runs.sync_runs, runs.sync_run),
-        (login.login,),
-        (health.live, health.ready),
-        (problems.problem,),
-    ):
-        for service in services:
-            config.add_cornice_service(service)
+    for service in SERVICES:
+        config.add_cornice_service(service)
+    config.registry["openapi"] = dumps(document(SERVICES))
 
 
 def _render(value: object, system: Any) -> bytes:

@@ -8,10 +8,12 @@ from typing import Any
 
 from pyramid.response import Response
 
+from productagg.api import contract
 from productagg.api.errors import Problem
-from productagg.api.schemas import PRICES, TREND, uuid
+from productagg.api.schemas import OFFER_ID, PRICES, PRODUCT_ID, TREND, uuid
 from productagg.api.service import (
     PUBLIC,
+    Validator,
     dumps,
     invalid_query,
     known_product,
@@ -22,25 +24,29 @@ from productagg.api.service import (
     query,
     service,
 )
+from productagg.api.shapes import shown_as
 from productagg.api.times import EARLIEST
 from productagg.history import series, trends
 from productagg.history.series import Series, offer_series, product_series
 from productagg.history.trends import trend
 from productagg.history.verdicts import verdict
 
-product_prices = service("product_prices", "/products/{id}/prices")
-offer_prices = service("offer_prices", "/products/{id}/offers/{offer_id}/prices")
-product_trend = service("product_trend", "/products/{id}/trend")
-product_verdict = service("product_verdict", "/products/{id}/verdict")
+product_prices = service("product_prices", "/products/{id}/prices", "Price history", PRODUCT_ID)
+offer_prices = service("offer_prices", "/products/{id}/offers/{offer_id}/prices", "Price history", PRODUCT_ID, OFFER_ID)
+product_trend = service("product_trend", "/products/{id}/trend", "Price history", PRODUCT_ID)
+product_verdict = service("product_verdict", "/products/{id}/verdict", "Price history", PRODUCT_ID)
 
 _DEFAULT_WINDOW = timedelta(days=30)
 _PRODUCT_COLUMNS = ("at", "state", "lowest", "average", "offers", "items_in_stock")
 _OFFER_COLUMNS = ("at", "state", "price", "items_in_stock")
 _BUCKET_COLUMNS = ("open", "close", "highest", "mean", "in_stock_seconds", "observed_seconds", "changes")
+_SERIES_HEADERS = ("Vary", "Content-Disposition?")
+_AT = "2026-11-23T09:41:07.250000Z"
+_AS_CSV = {"text/csv": f"{','.join(_PRODUCT_COLUMNS)}\r\n{_AT},in_stock,4990,5240,3,12\r\n"}
+_OFFER_AS_CSV = {"text/csv": f"{','.join(_OFFER_COLUMNS)}\r\n{_AT},in_stock,4990,12\r\n"}
 
 
-def _offer_id(request: Any, **_: Any) -> None:
-    """A validator: the path's offer is a UUID. Anything else names no offer."""
+def _offer_id(request: Any) -> None:
     text = request.matchdict["offer_id"]
     try:
         request.validated["offer_id"] = uuid(text)
@@ -48,8 +54,8 @@ def _offer_id(request: Any, **_: Any) -> None:
         raise _no_such_offer(text) from None
 
 
-def _window(request: Any, **_: Any) -> None:
-    """A validator: `from`, `to` and `period` become `begin` and `end`, as of a `now` that is decided here.
+def _window(request: Any) -> None:
+    """For a validator: `from`, `to` and `period` become `begin` and `end`, as of a `now` that is decided here.
 
     The window ends at `to`, but not after now, which is also the default. It begins at `from`, else the period, or 30
     days, before its end.
@@ -70,7 +76,16 @@ def _window(request: Any, **_: Any) -> None:
     values.update(begin=begin, end=end, now=now)
 
 
-@product_prices.get(permission=PUBLIC, validators=(product_id, query(PRICES), _window))
+# A validator: the path's offer is a UUID. Anything else names no offer.
+offer_id = Validator(_offer_id, ("not-found",))
+window = Validator(_window, ("invalid-data",))
+
+
+@product_prices.get(
+    permission=PUBLIC,
+    validators=(product_id, query(PRICES), window),
+    answers=contract.public("The series.", contract.PRODUCT_SERIES, *_SERIES_HEADERS, text=_AS_CSV),
+)
 def list_prices(request: Any) -> Response:
     """The product's prices in a window, as JSON or CSV, in as many points as can be drawn."""
     values = request.validated
@@ -81,9 +96,13 @@ def list_prices(request: Any) -> Response:
     return _series(request, {"product_id": values["product_id"]}, found, _PRODUCT_COLUMNS)
 
 
-@offer_prices.get(permission=PUBLIC, validators=(product_id, _offer_id, query(PRICES), _window))
+@offer_prices.get(
+    permission=PUBLIC,
+    validators=(product_id, offer_id, query(PRICES), window),
+    answers=contract.public("The series.", contract.OFFER_SERIES, *_SERIES_HEADERS, text=_OFFER_AS_CSV),
+)
 def list_offer_prices(request: Any) -> Response:
-    """The same of one offer."""
+    """One offer's prices in a window, as JSON or CSV."""
     values = request.validated
     known = known_product(request, values["product_id"], values["now"])
     wanted = values["offer_id"]
@@ -93,7 +112,11 @@ def list_offer_prices(request: Any) -> Response:
     return _series(request, {"product_id": values["product_id"], "offer_id": wanted}, found, _OFFER_COLUMNS)
 
 
-@product_trend.get(permission=PUBLIC, validators=(product_id, query(TREND), _window))
+@product_trend.get(
+    permission=PUBLIC,
+    validators=(product_id, query(TREND), window),
+    answers=contract.public("The trend.", contract.TREND),
+)
 def read_trend(request: Any) -> Response:
     """How the product's price moved in a window: the change between its ends, and the statistics."""
     values = request.validated
@@ -103,7 +126,9 @@ def read_trend(request: Any) -> Response:
     return public_json(request, {"product_id": values["product_id"], **_shown(found)})
 
 
-@product_verdict.get(permission=PUBLIC, validators=(product_id, no_query))
+@product_verdict.get(
+    permission=PUBLIC, validators=(product_id, no_query), answers=contract.public("The verdict.", contract.VERDICT)
+)
 def read_verdict(request: Any) -> Response:
     """Whether the price is a good one now, measured by the product's own past."""
     wanted = request.validated["product_id"]
@@ -112,9 +137,7 @@ def read_verdict(request: Any) -> Response:
 
 
 def _shown(found: Any) -> dict[str, Any]:
-    """A dataclass's values. Where it begins and ends is called `from` and `to`, as in the question."""
-    names = {"begin": "from", "end": "to"}
-    return {names.get(name, name): value for name, value in vars(found).items()}
+    return {shown_as(name): value for name, value in vars(found).items()}
 
 
 def _no_such_offer(offer_id: object) -> Problem:

@@ -3,14 +3,20 @@
 from typing import Any
 
 from productagg import accounts
+from productagg.api.contract import TOKEN, Answer
 from productagg.api.errors import Problem
 from productagg.api.schemas import LOGIN
 from productagg.api.service import PUBLIC, json_body, no_query, service
 
-login = service("login", "/login")
+login = service("login", "/login", "Login")
 
 
-@login.post(permission=PUBLIC, validators=(no_query, json_body(LOGIN)))
+@login.post(
+    permission=PUBLIC,
+    validators=(no_query, json_body(LOGIN)),
+    answers=(Answer("An access token.", TOKEN, headers=("Cache-Control",)),),
+    errors=("wrong-credentials",),
+)
 def log_in(request: Any) -> dict[str, Any]:
     """An access token (RFC 6749, 5.1). An unknown user and a wrong password get the same answer after the same time."""
     account = accounts.authenticate(request.reader, **request.validated)

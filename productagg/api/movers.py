@@ -5,14 +5,17 @@ from typing import Any
 
 from pyramid.response import Response
 
+from productagg.api.contract import MOVER, public
 from productagg.api.schemas import MOVERS
 from productagg.api.service import PUBLIC, observed_for, public_json, query, service
 from productagg.history.movers import movers
 
-catalogue_movers = service("movers", "/movers")
+catalogue_movers = service("movers", "/movers", "Price history")
 
 
-@catalogue_movers.get(permission=PUBLIC, validators=(query(MOVERS),))
+@catalogue_movers.get(
+    permission=PUBLIC, validators=(query(MOVERS),), answers=public("Those products, or none.", [MOVER])
+)
 def list_movers(request: Any) -> Response:
     """The in-stock products whose price fell, or rose, most in a period; the largest move first."""
     observed_since = datetime.now(UTC) - observed_for(request)

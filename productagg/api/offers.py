@@ -8,15 +8,25 @@ import orjson
 from pyramid.response import Response
 
 from productagg import catalog, offers
-from productagg.api.schemas import COST, OFFERS
+from productagg.api import contract
+from productagg.api.schemas import COST, OFFERS, PRODUCT_ID
 from productagg.api.service import PUBLIC, invalid_query, known_product, product_id, public_json, query, service
 from productagg.history.asof import offers_at
 
-product_offers = service("product_offers", "/products/{id}/offers")
-offers_cost = service("offers_cost", "/products/{id}/offers/cost")
+product_offers = service("product_offers", "/products/{id}/offers", "Offers", PRODUCT_ID)
+offers_cost = service("offers_cost", "/products/{id}/offers/cost", "Offers", PRODUCT_ID)
 
 
-@product_offers.get(permission=PUBLIC, validators=(product_id, query(OFFERS)))
+@product_offers.get(
+    permission=PUBLIC,
+    validators=(product_id, query(OFFERS)),
+    answers=(
+        contract.Answer(
+            "An array of offers; with `at` an object.", contract.OFFERS, headers=("ETag?", "Cache-Control?")
+        ),
+        contract.unchanged("Cache-Control"),
+    ),
+)
 def list_offers(request: Any) -> list[dict[str, Any]] | Response:
     """The current offers, cheapest first, with `closed=true` the sold-out ones after them; or those `at` a time."""
     wanted, at, closed = (request.validated[name] for name in ("product_id", "at", "closed"))
@@ -28,7 +38,9 @@ def list_offers(request: Any) -> list[dict[str, Any]] | Response:
     return [dict(row) for row in offers.listing(request.reader, wanted, closed=bool(closed))]
 
 
-@offers_cost.get(permission=PUBLIC, validators=(product_id, query(COST)))
+@offers_cost.get(
+    permission=PUBLIC, validators=(product_id, query(COST)), answers=contract.public("The cost.", contract.COST)
+)
 def read_cost(request: Any) -> Response:
     """What so many units cost now, taken from the cheapest offers first, as far as stock reaches."""
     wanted = request.validated["product_id"]

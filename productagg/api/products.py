@@ -9,16 +9,21 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from productagg import catalog, offers, runs
-from productagg.api.schemas import NEW_PRODUCT, PAGE, PRODUCT_CHANGE
-from productagg.api.service import PUBLIC, json_body, no_query, product_id, query, service, tagged_json, versions
+from productagg.api.contract import LISTED_PRODUCT, PRODUCT, Answer, tagged
+from productagg.api.schemas import NEW_PRODUCT, PAGE, PRODUCT_CHANGE, PRODUCT_ID
+from productagg.api.service import PUBLIC, if_match, json_body, no_query, product_id, query, service, tagged_json
 from productagg.credentials import account_key
 from productagg.security import Permission
 
-products = service("products", "/products")
-product = service("product", "/products/{id}")
+products = service("products", "/products", "Catalogue")
+product = service("product", "/products/{id}", "Catalogue", PRODUCT_ID)
 
 
-@products.get(permission=PUBLIC, validators=(query(PAGE),))
+@products.get(
+    permission=PUBLIC,
+    validators=(query(PAGE),),
+    answers=(Answer("A page of products, without their offers.", [LISTED_PRODUCT], headers=("Total-Count", "Link?")),),
+)
 def list_products(request: Any) -> list[dict[str, Any]]:
     """The catalogue, oldest first, a page at a time; `Link` names the next page, `Total-Count` counts all products."""
     limit = request.validated["limit"]
@@ -30,7 +35,20 @@ def list_products(request: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in page.products]
 
 
-@products.post(permission=Permission.EDIT_CATALOGUE, validators=(no_query, json_body(NEW_PRODUCT)))
+@products.post(
+    permission=Permission.EDIT_CATALOGUE,
+    validators=(no_query, json_body(NEW_PRODUCT)),
+    answers=(
+        Answer(
+            "The product, which has no offers yet.",
+            PRODUCT,
+            201,
+            headers=("Location", "ETag"),
+            links={PRODUCT_ID: "$response.body#/id"},
+        ),
+    ),
+    errors=("duplicate-name",),
+)
 def create_product(request: Any) -> Response:
     """Add a product. After the commit, and outside the transaction, it is registered at the Offers service."""
     created = catalog.create(request.dbsession, now=datetime.now(UTC), **request.validated)
@@ -41,7 +59,12 @@ def create_product(request: Any) -> Response:
     return response
 
 
-@product.get(permission=PUBLIC, validators=(product_id, no_query))
+@product.get(
+    permission=PUBLIC,
+    validators=(product_id, no_query),
+    answers=tagged("The product.", PRODUCT, "Vary"),
+    optional_token=True,
+)
 def read_product(request: Any) -> Response:
     """One product with its current offers, cheapest first; for an admin, also how it stands with the sync."""
     wanted = request.validated["product_id"]
@@ -58,20 +81,29 @@ def read_product(request: Any) -> Response:
     return response
 
 
-@product.patch(permission=Permission.EDIT_CATALOGUE, validators=(product_id, no_query, json_body(PRODUCT_CHANGE)))
+@product.patch(
+    permission=Permission.EDIT_CATALOGUE,
+    validators=(product_id, no_query, if_match, json_body(PRODUCT_CHANGE)),
+    answers=(Answer("The product as it is now.", PRODUCT, headers=("ETag",)),),
+    errors=("duplicate-name",),
+)
 def change_product(request: Any) -> Response:
     """Change the name, the description or both; with If-Match, only the version that it names."""
     changed = request.validated.pop("product_id")
-    catalog.change(request.dbsession, changed, datetime.now(UTC), versions=versions(request), **request.validated)
+    catalog.change(request.dbsession, changed, datetime.now(UTC), **request.validated)
     # One that the Offers service refused is due again.
     _sync_after_commit(request, changed)
     return _one(request, changed)
 
 
-@product.delete(permission=Permission.EDIT_CATALOGUE, validators=(product_id, no_query))
+@product.delete(
+    permission=Permission.EDIT_CATALOGUE,
+    validators=(product_id, no_query, if_match),
+    answers=(Answer("It is gone.", None, 204),),
+)
 def delete_product(request: Any) -> Response:
     """Remove a product with its offers and history; with If-Match, only the version that it names."""
-    catalog.remove(request.dbsession, request.validated["product_id"], versions(request))
+    catalog.remove(request.dbsession, **request.validated)
     return Response(status=204)
 
 

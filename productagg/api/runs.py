@@ -4,16 +4,21 @@ from typing import Any
 from uuid import UUID
 
 from productagg import runs
+from productagg.api.contract import RUN, Answer
 from productagg.api.errors import Problem
-from productagg.api.schemas import RUNS, uuid
+from productagg.api.schemas import RUN_ID, RUNS, uuid
 from productagg.api.service import no_query, query, service
 from productagg.security import Permission
 
-sync_runs = service("sync_runs", "/sync-runs")
-sync_run = service("sync_run", "/sync-runs/{id}")
+sync_runs = service("sync_runs", "/sync-runs", "Sync")
+sync_run = service("sync_run", "/sync-runs/{id}", "Sync", RUN_ID)
 
 
-@sync_runs.get(permission=Permission.SEE_SYNC, validators=(query(RUNS),))
+@sync_runs.get(
+    permission=Permission.SEE_SYNC,
+    validators=(query(RUNS),),
+    answers=(Answer("A page of passes.", [RUN], headers=("Link?",)),),
+)
 def list_runs(request: Any) -> list[dict[str, Any]]:
     """The passes, newest first, a page at a time; `Link` names the next page."""
     limit = request.validated["limit"]
@@ -24,7 +29,12 @@ def list_runs(request: Any) -> list[dict[str, Any]]:
     return list(page.runs)
 
 
-@sync_run.get(permission=Permission.SEE_SYNC, validators=(no_query,))
+@sync_run.get(
+    permission=Permission.SEE_SYNC,
+    validators=(no_query,),
+    answers=(Answer("The pass.", RUN),),
+    errors=("not-found",),
+)
 def read_run(request: Any) -> dict[str, Any]:
     """One pass."""
     wanted = _run_id(request.matchdict["id"])

@@ -4,13 +4,14 @@ colander's own String and Integer take 3, true and "3" for what they are not, an
 """
 
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import colander
 
-from productagg.api.times import PERIOD, TIME, period, time
+from productagg.api.errors import PROBLEMS
+from productagg.api.times import PERIOD, PERIOD_PATTERN, TIME, period, time
 from productagg.history.movers import PERIODS
 from productagg.history.series import RESOLUTIONS
 from productagg.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
@@ -19,9 +20,16 @@ DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 MAX_QUANTITY = 2**31 - 1
 
+# What JSON Schema can say of `_no_control_characters`; the surrogates have no place in a pattern.
+_NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+_NO_CONTROL_CHARACTERS_BUT_LINES = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
+
 
 class Text(colander.SchemaType):
-    """A JSON string, and nothing that merely looks like one."""
+    """A JSON string, and nothing that merely looks like one. `schema` is what JSON Schema can say of it."""
+
+    def __init__(self, **schema: Any) -> None:
+        self.schema: dict[str, Any] = {"type": "string", **schema}
 
     def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
         if cstruct is colander.null:
@@ -32,11 +40,15 @@ class Text(colander.SchemaType):
 
 
 class FromQuery(colander.SchemaType):
-    """A value that stands in a query string as text; `read` turns it into the value or raises ValueError."""
+    """A value that stands in a URL as text; `read` turns it into the value or raises ValueError.
 
-    def __init__(self, read: Callable[[str], Any], what: str) -> None:
+    `schema` is what JSON Schema can say of it.
+    """
+
+    def __init__(self, read: Callable[[str], Any], what: str, **schema: Any) -> None:
         self._read = read
         self._what = what
+        self.schema = schema
 
     def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
         if cstruct is colander.null:
@@ -72,8 +84,10 @@ def _at_most(length: int) -> Callable[[colander.SchemaNode, str], None]:
 
 def _name(**options: Any) -> colander.SchemaNode:
     return colander.SchemaNode(
-        Text(),
+        Text(minLength=1, maxLength=NAME_MAX_LENGTH, pattern=_NO_CONTROL_CHARACTERS),
         name="name",
+        description="Unique; white space around it is cut off.",
+        example="Brass desk lamp",
         preparer=_strip,
         validator=colander.All(_not_empty, _at_most(NAME_MAX_LENGTH), _no_control_characters()),
         missing_msg="is required",
@@ -83,50 +97,69 @@ def _name(**options: Any) -> colander.SchemaNode:
 
 def _description(**options: Any) -> colander.SchemaNode:
     return colander.SchemaNode(
-        Text(),
+        Text(maxLength=DESCRIPTION_MAX_LENGTH, pattern=_NO_CONTROL_CHARACTERS_BUT_LINES),
         name="description",
+        description="May be empty, and may have line breaks and tabs.",
+        example="Shines on the desk, not in the eyes.",
         validator=colander.All(_at_most(DESCRIPTION_MAX_LENGTH), _no_control_characters(allowed="\n\r\t")),
         missing_msg="is required",
         **options,
     )
 
 
-def _credential(name: str, *validators: Callable[[colander.SchemaNode, str], None]) -> colander.SchemaNode:
+def _credential(name: str, *validators: Callable[[colander.SchemaNode, str], None], **options: Any) -> Any:
     return colander.SchemaNode(
-        Text(), name=name, validator=colander.All(_at_most(1000), *validators), missing_msg="is required"
+        Text(maxLength=1000, **options.pop("schema", {})),
+        name=name,
+        description=f"The user's {name}.",
+        validator=colander.All(_at_most(1000), *validators),
+        missing_msg="is required",
+        **options,
     )
 
 
-def _parameter(name: str, read: Callable[[str], Any], what: str, **options: Any) -> colander.SchemaNode:
-    return colander.SchemaNode(FromQuery(read, what), name=name, missing_msg="is required", **options)
+def _parameter(
+    name: str, read: Callable[[str], Any], what: str, schema: Mapping[str, Any], description: str, **options: Any
+) -> colander.SchemaNode:
+    return colander.SchemaNode(
+        FromQuery(read, what, **schema), name=name, description=description, missing_msg="is required", **options
+    )
 
 
-def _number(name: str, maximum: int, **options: Any) -> colander.SchemaNode:
+def _number(name: str, maximum: int, description: str, **options: Any) -> colander.SchemaNode:
     def read(text: str) -> int:
         # isdecimal alone would take other scripts' digits, int alone ' 5', '+5' and '1_0'.
         if not (text.isascii() and text.isdecimal() and len(text) <= len(str(maximum)) and 1 <= int(text) <= maximum):
             raise ValueError
         return int(text)
 
-    return _parameter(name, read, f"a whole number from 1 to {maximum}", **options)
+    schema = {"type": "integer", "minimum": 1, "maximum": maximum}
+    return _parameter(name, read, f"a whole number from 1 to {maximum}", schema, description, **options)
 
 
 def _limited() -> colander.SchemaNode:
-    return _number("limit", MAX_LIMIT, missing=DEFAULT_LIMIT)
+    return _number("limit", MAX_LIMIT, "How many at most.", missing=DEFAULT_LIMIT, example=2)
 
 
-def _choice(name: str, *choices: str, **options: Any) -> colander.SchemaNode:
+def _choice(name: str, choices: Sequence[str], description: str, **options: Any) -> colander.SchemaNode:
     def read(text: str) -> str:
         if text not in choices:
             raise ValueError
         return text
 
     *others, last = (f"'{choice}'" for choice in choices)
-    return _parameter(name, read, f"{', '.join(others)} or {last}", **options)
+    schema = {"type": "string", "enum": list(choices)}
+    return _parameter(name, read, f"{', '.join(others)} or {last}", schema, description, **options)
 
 
-def _time(name: str) -> colander.SchemaNode:
-    return _parameter(name, time, TIME, missing=None)
+def _id(name: str, whose: str, description: str, **options: Any) -> colander.SchemaNode:
+    return _parameter(name, uuid, f"{whose} id, a UUID", {"type": "string", "format": "uuid"}, description, **options)
+
+
+def _time(name: str, description: str) -> colander.SchemaNode:
+    # No `example`: Swagger UI would send it, and it does not go with everything.
+    schema = {"type": "string", "format": "date-time"}
+    return _parameter(name, time, TIME, schema, f"{description} For example `{_A_TIME}`.", missing=None)
 
 
 def uuid(text: str) -> UUID:
@@ -147,32 +180,69 @@ def _mapping(*nodes: colander.SchemaNode) -> colander.SchemaNode:
     return colander.SchemaNode(colander.Mapping(), *nodes)
 
 
-LOGIN = _mapping(_credential("username", _no_control_characters()), _credential("password"))
+_A_TIME = "2026-11-23T10:00:00Z"
+_A_PRODUCT, _AN_OFFER = "019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10", "5f1c2b7a-3f0e-4d8e-9d2b-6a7f0c1e2d3b"
+
+PRODUCT_ID = _id("id", "a product's", "The product's id.", example=_A_PRODUCT)
+OFFER_ID = _id("offer_id", "an offer's", "The offer's id, as the Offers service gave it.", example=_AN_OFFER)
+PROBLEM_CODE = _parameter(
+    "code", str, "a code", {"type": "string", "enum": list(PROBLEMS)}, "The code of an error.", example="not-found"
+)
+RUN_ID = _id("id", "a sync run's", "The pass's id.", example="019aa3f8-1b2c-7a90-8f3d-4e5a6b7c8d90")
+
+LOGIN = _mapping(
+    _credential("username", _no_control_characters(), schema={"pattern": _NO_CONTROL_CHARACTERS}, example="admin"),
+    _credential("password", schema={"format": "password"}, example="admin"),
+)
 NEW_PRODUCT = _mapping(_name(), _description())
 PRODUCT_CHANGE = _mapping(_name(missing=colander.drop), _description(missing=colander.drop))
-PAGE = _mapping(
-    _limited(),
-    _parameter("after", uuid, "a product's id, a UUID", missing=None),
+PAGE = _mapping(_limited(), _id("after", "a product's", "Continue after the product with this id.", missing=None))
+RUNS = _mapping(_limited(), _id("before", "a sync run's", "Continue with those before this one.", missing=None))
+OFFERS = _mapping(
+    _parameter(
+        "closed",
+        _boolean,
+        "'true' or 'false'",
+        {"type": "boolean"},
+        "Add the sold-out offers after the current ones. It does not go with `at`.",
+        missing=None,
+        example=True,
+    ),
+    _time("at", "The offers as they stood at this time, which is not in the future."),
 )
-RUNS = _mapping(
-    _limited(),
-    _parameter("before", uuid, "a sync run's id, a UUID", missing=None),
+COST = _mapping(_number("quantity", MAX_QUANTITY, "How many units.", example=100))
+_WINDOW = (
+    _time("from", "Where the window begins; 30 days before its end unless told."),
+    _time("to", "Where the window ends; now unless told, and at the latest."),
+    _parameter(
+        "period",
+        period,
+        PERIOD,
+        {"type": "string", "pattern": PERIOD_PATTERN},
+        f"Instead of `from` and `to`, the window that ends now: {PERIOD}.",
+        missing=None,
+        example="P7D",
+    ),
 )
-OFFERS = _mapping(_parameter("closed", _boolean, "'true' or 'false'", missing=None), _time("at"))
-COST = _mapping(_number("quantity", MAX_QUANTITY))
-_WINDOW = (_time("from"), _time("to"), _parameter("period", period, PERIOD, missing=None))
 PRICES = _mapping(
     *_WINDOW,
-    _choice("resolution", *RESOLUTIONS, "auto", missing="auto"),
-    _choice("format", "json", "csv", missing=None),
+    _choice(
+        "resolution",
+        (*RESOLUTIONS, "auto"),
+        "Every step (`raw`), or a point for each hour, UTC day or ISO week; `auto` is the finest that fits.",
+        missing="auto",
+    ),
+    _choice("format", ("json", "csv"), "Wins over `Accept`.", missing=None),
 )
 TREND = _mapping(
     *_WINDOW,
-    _choice("metric", "lowest", "average", missing="lowest"),
+    _choice(
+        "metric", ("lowest", "average"), "Of the lowest in-stock price, or of the in-stock average.", missing="lowest"
+    ),
 )
 MOVERS = _mapping(
-    _choice("period", *PERIODS, missing="24h"),
-    _choice("direction", "down", "up", missing="down"),
+    _choice("period", tuple(PERIODS), "How far back the price then lies.", missing="24h"),
+    _choice("direction", ("down", "up"), "Whose price fell, or whose rose.", missing="down"),
     _limited(),
 )
 NO_PARAMETERS = _mapping()

@@ -1,11 +1,13 @@
 """How every resource is built: Cornice services, strict validators, JSON answers with a validator (ETag).
 
-A validator here raises a Problem; a view receives values that are fit to use in `request.validated`.
+A validator here raises a Problem; a view receives values that are fit to use in `request.validated`. What a service, a
+validator and a view declare is what the document at /openapi.json is made of.
 """
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -17,6 +19,7 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from productagg import catalog
+from productagg.api.contract import Answer
 from productagg.api.errors import Problem
 from productagg.api.schemas import NO_PARAMETERS, uuid, validate
 from productagg.history.known import Known, known
@@ -28,13 +31,59 @@ MAX_BODY_BYTES = 256 * 1024
 # What public views declare, instead of a permission.
 PUBLIC = NO_PERMISSION_REQUIRED
 
-Validator = Callable[..., None]
+
+@dataclass(frozen=True)
+class Validator:
+    """Checks a request, and says what it takes: a body, a query, headers, and the codes of what it raises."""
+
+    check: Callable[[Any], None]
+    errors: Sequence[str]
+    body: colander.SchemaNode | None = None
+    query: colander.SchemaNode = NO_PARAMETERS
+    headers: Sequence[str] = ()
+
+    def __call__(self, request: Any, **_: Any) -> None:
+        self.check(request)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of a service: its view, who may use it, what it takes and what it answers."""
+
+    view: Callable[[Any], Any]
+    permission: str
+    validators: Sequence[Validator]
+    answers: Sequence[Answer]
+    errors: Sequence[str]
+    optional_token: bool
+
+
+class ContractService(Service):
+    """A Cornice service whose views declare what they answer, beside what Cornice wants to know.
+
+    `tag` is its heading in the document; None: it is no part of that. `path_parameters` are those of its path.
+    """
+
+    def __init__(self, name: str, path: str, tag: str | None, path_parameters: Sequence[colander.SchemaNode]) -> None:
+        super().__init__(name=name, path=path, renderer="json")
+        self.tag = tag
+        self.path_parameters = path_parameters
+        self.operations: dict[str, Operation] = {}
+
+    def add_view(self, method: str, view: Any, **options: Any) -> None:
+        """`answers`: each success; `errors`: the codes that the view raises; `optional_token`: it shows some more."""
+        answers, errors = options.pop("answers", ()), options.pop("errors", ())
+        optional_token = options.pop("optional_token", False)
+        self.operations[method.lower()] = Operation(
+            view, options["permission"], options["validators"], answers, errors, optional_token
+        )
+        super().add_view(method, view, **options)
 
 
 def json_body(schema: colander.SchemaNode) -> Validator:
     """A validator: the body is a JSON object that fits the schema."""
 
-    def validator(request: Any, **_: Any) -> None:
+    def check(request: Any) -> None:
         if request.content_type.lower() != "application/json":
             raise Problem(
                 "unsupported-media-type",
@@ -54,13 +103,14 @@ def json_body(schema: colander.SchemaNode) -> Validator:
             raise _invalid([{"pointer": _pointer(key), "detail": detail} for key, detail in faults.items()])
         request.validated.update(values)
 
-    return validator
+    codes = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-data", "not-implemented")
+    return Validator(check, codes, body=schema)
 
 
 def query(schema: colander.SchemaNode) -> Validator:
     """A validator: the query string has the schema's parameters, each at most once, and no others."""
 
-    def validator(request: Any, **_: Any) -> None:
+    def check(request: Any) -> None:
         try:
             parameters = request.GET
         except UnicodeDecodeError:
@@ -71,19 +121,30 @@ def query(schema: colander.SchemaNode) -> Validator:
             raise invalid_query(faults)
         request.validated.update(values)
 
-    return validator
+    return Validator(check, ("malformed-request", "invalid-data"), query=schema)
 
 
 no_query = query(NO_PARAMETERS)
 
 
-def product_id(request: Any, **_: Any) -> None:
-    """A validator: the path's id is a UUID. Anything else names no product."""
+def _product_id(request: Any) -> None:
     text = request.matchdict["id"]
     try:
         request.validated["product_id"] = uuid(text)
     except ValueError:
         raise catalog.NotFound(text) from None
+
+
+# A validator: the path's id is a UUID. Anything else names no product.
+product_id = Validator(_product_id, ("product-not-found",))
+
+
+def _if_match(request: Any) -> None:
+    request.validated["versions"] = _versions(request.headers.get("If-Match", "*"))
+
+
+# A validator: the product versions that If-Match accepts become `versions`. See docs/decisions/0002-if-match.md.
+if_match = Validator(_if_match, ("stale-version",), headers=("If-Match",))
 
 
 def observed_for(request: Any) -> timedelta:
@@ -102,7 +163,7 @@ def known_product(request: Any, wanted: UUID, now: datetime, bring: Part | None 
 def tagged_json(request: Any, value: object, version: int) -> Response:
     """A JSON answer with a strong ETag, `"<version>-<digest of the body>"`, which also answers If-None-Match.
 
-    The digest makes the tag change with anything that the body says; `versions` reads the version back.
+    The digest makes the tag change with anything that the body says; `if_match` reads the version back.
     """
     body = dumps(value)
     return _tagged(request, body, "application/json", f"{version}-{_digest(body)}")
@@ -119,9 +180,7 @@ def public(request: Any, body: bytes, content_type: str) -> Response:
     return response
 
 
-def versions(request: Any) -> list[int] | None:
-    """The product versions that If-Match accepts; None: any. See docs/decisions/0002-if-match.md."""
-    given = request.headers.get("If-Match", "*")
+def _versions(given: str) -> list[int] | None:
     if given.strip() == "*":
         return None
     found = []
@@ -138,8 +197,8 @@ def dumps(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
 
 
-def service(name: str, path: str) -> Service:
-    return Service(name=name, path=path, renderer="json")
+def service(name: str, path: str, tag: str | None, *path_parameters: colander.SchemaNode) -> ContractService:
+    return ContractService(name, path, tag, path_parameters)
 
 
 def invalid_query(faults: Mapping[str, str]) -> Problem:

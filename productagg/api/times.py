@@ -26,6 +26,8 @@ _NUMBER = r"(\d{1,10})"  # of a longer one even the seconds are too many
 _DURATION = re.compile(
     rf"P(?=[\dT])({_NUMBER}W)?({_NUMBER}D)?(T(?=\d)({_NUMBER}H)?({_NUMBER}M)?({_NUMBER}S)?)?|{_NUMBER}[hdw]", re.ASCII
 )
+# What JSON Schema can say of it.
+PERIOD_PATTERN = f"^({_DURATION.pattern})$"
 _PART = re.compile(rf"{_NUMBER}([A-Za-z])", re.ASCII)
 
 

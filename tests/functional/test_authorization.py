@@ -42,6 +42,10 @@ MATRIX = {
     ("GET", "/health/live"): (200, 200, 200),
     ("GET", "/health/ready"): (200, 200, 200),
     ("GET", "/problems/{code}"): (200, 200, 200),
+    ("GET", "/openapi.json"): (200, 200, 200),
+    ("GET", "/"): (302, 302, 302),
+    ("GET", "/docs"): (200, 200, 200),
+    ("GET", "/docs/{name}"): (200, 200, 200),
 }
 BODIES = {
     ("POST", "/products"): NEW,
@@ -80,7 +84,9 @@ def test_the_matrix_has_a_row_for_every_route_and_method(client):
 @pytest.mark.parametrize(("method", "path"), MATRIX)
 def test_everybody_may_do_what_the_matrix_says(send, create, admin, reader, stored, method, path):
     product_id = create()["id"]
-    where = path.format(id=product_id, offer_id=product_id, code="not-found") + QUERIES.get((method, path), "")
+    where = path.format(id=product_id, offer_id=product_id, code="not-found", name="start.js") + QUERIES.get(
+        (method, path), ""
+    )
     body = BODIES.get((method, path))
 
     answers = [send(method, where, body, headers) for headers in (NOBODY, reader, admin)]

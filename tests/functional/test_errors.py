@@ -12,7 +12,16 @@ from tests.functional.problems import assert_problem
 
 
 def test_there_is_nothing_at_an_unknown_path(send, subtests):
-    for path in ("/", "/nowhere", "/products/", "//products", "/Products", "/login/admin", "/problems", "/favicon.ico"):
+    for path in (
+        "/nowhere",
+        "/docs/",
+        "/products/",
+        "//products",
+        "/Products",
+        "/login/admin",
+        "/problems",
+        "/favicon.ico",
+    ):
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
             with subtests.test(f"{method} {path}"):
                 assert_problem(send(method, path), "not-found")
@@ -34,6 +43,10 @@ def test_a_path_that_is_not_utf_8_is_malformed(send):
         ("/health/live", {"GET", "HEAD"}),
         ("/health/ready", {"GET", "HEAD"}),
         ("/problems/not-found", {"GET", "HEAD"}),
+        ("/openapi.json", {"GET", "HEAD"}),
+        ("/", {"GET", "HEAD"}),
+        ("/docs", {"GET", "HEAD"}),
+        ("/docs/start.js", {"GET", "HEAD"}),
     ],
 )
 def test_a_method_that_does_not_work_is_answered_with_those_that_do(send, path, allowed, subtests):

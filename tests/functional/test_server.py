@@ -1,77 +1,16 @@
 """`pserve` for real: what the server refuses before the application sees it, and how it ends."""
 
-import io
 import os
 import re
 import signal
 import socket
 import subprocess
-import sys
-import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from webob import Response
 
 from tests.factories import make_products
 from tests.functional.problems import assert_problem
-
-PSERVE = Path(sys.executable).with_name("pserve")
-
-
-class Server:
-    """A running `pserve`. Its log goes to a file; `port` is the one that it got."""
-
-    def __init__(self, process, log):
-        self.process = process
-        self._log = log
-        deadline = time.monotonic() + 30
-        while (match := re.search(r"productagg serves on http://127\.0\.0\.1:(\d+)", self.log())) is None:
-            assert process.poll() is None and time.monotonic() < deadline, self.log()
-            time.sleep(0.02)
-        self.port = int(match[1])
-
-    def log(self):
-        return self._log.read_text()
-
-    def send(self, *parts):
-        """Send bytes as they are; returns the first answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
-            for part in parts:
-                connection.sendall(part)
-            received = connection.makefile("rb")
-            lines = []
-            while (line := received.readline()).strip():
-                lines.append(line)
-            head = b"".join(lines)
-            length = re.search(rb"(?i)content-length: (\d+)", head)
-            body = received.read(int(length[1])) if length else b""
-        return Response.from_file(io.BytesIO(head + b"\r\n" + body))
-
-    def stop(self, how=signal.SIGTERM):
-        """Ask it to end; returns its exit code."""
-        self.process.send_signal(how)
-        return self.process.wait(timeout=20)
-
-
-@contextmanager
-def serving(database, directory, *variables):
-    log = directory / "log"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [PSERVE, "development.ini", "http_host=127.0.0.1", "http_port=0", *variables],
-            stdout=stream,
-            stderr=stream,
-            env={**os.environ, "DATABASE_URL": database.url},
-        )
-        try:
-            server = Server(process, log)
-            database.empty()  # of the admin that the first start makes
-            yield server
-        finally:
-            process.kill()
-            process.wait()
+from tests.functional.pserve import PSERVE, serving
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,144 @@
+"""What the views answer: each success's status, headers, media type and shape. The views declare it with `answers=`.
+
+The functional tests hold every answer against it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from productagg.api.shapes import Either, Shape, of
+from productagg.history.asof import OffersThen
+from productagg.history.movers import Mover
+from productagg.history.series import Series
+from productagg.history.trends import Trend
+from productagg.history.verdicts import Verdict
+from productagg.offers import Cost
+
+OFFER = Shape(
+    "Offer",
+    {
+        "id": UUID,
+        "price": int,
+        "items_in_stock": int,
+        "first_seen_at": datetime,
+        "changed_at": datetime,
+        "closed_at": datetime | None,
+    },
+)
+LISTED_PRODUCT = Shape(
+    "ListedProduct",
+    {
+        "id": UUID,
+        "name": str,
+        "description": str,
+        "created_at": datetime,
+        "updated_at": datetime,
+        "registration": Literal["pending", "registered", "failed"],
+        "last_synced_at": datetime | None,
+        "last_changed_at": datetime | None,
+    },
+)
+PRODUCT_SYNC = Shape(
+    "ProductSync",
+    {
+        "registered_at": datetime | None,
+        "last_asked_at": datetime | None,
+        "last_synced_at": datetime | None,
+        "last_changed_at": datetime | None,
+        "next_sync_at": datetime,
+        "next_sync_reason": str,
+        "failures": int,
+        "last_error": str | None,
+        "leased_until": datetime | None,
+    },
+)
+PRODUCT = LISTED_PRODUCT.and_("Product", offers=[OFFER], sync=PRODUCT_SYNC, optional=["sync"])
+RUN = Shape(
+    "SyncRun",
+    {
+        "id": UUID,
+        "host": str,
+        "started_at": datetime,
+        "finished_at": datetime | None,
+        **dict.fromkeys(("claimed", "fetched", "changed", "closed", "failed"), int),
+        "failures": dict[str, int],
+        "requests": int,
+        "bytes": int,
+        "longest_wait_seconds": float,
+        "ended_by": str | None,
+        "state": Literal["finished", "running", "lost"],
+    },
+)
+
+_BUCKET = {
+    **dict.fromkeys(("open", "close", "highest"), int | None),
+    "mean": float | None,
+    "in_stock_seconds": float,
+    "observed_seconds": float,
+    "changes": int,
+}
+_POINT = {"at": datetime, "state": str}
+_OF_PRODUCT = {"lowest": int | None, "average": int | None, "offers": int, "items_in_stock": int}
+_OF_OFFER = {"price": int | None, "items_in_stock": int}
+_PRODUCT_POINT = Shape("ProductPoint", {**_POINT, **_OF_PRODUCT, **_BUCKET}, frozenset(_BUCKET))
+_OFFER_POINT = Shape("OfferPoint", {**_POINT, **_OF_OFFER, **_BUCKET}, frozenset(_BUCKET))
+PRODUCT_SERIES = of(Series, product_id=UUID).and_("ProductSeries", points=[_PRODUCT_POINT])
+OFFER_SERIES = of(Series, product_id=UUID, offer_id=UUID).and_("OfferSeries", points=[_OFFER_POINT])
+
+TREND = of(Trend, product_id=UUID)
+VERDICT = of(Verdict, product_id=UUID)
+MOVER = of(Mover)
+COST = of(Cost)
+OFFERS = Either(([OFFER], of(OffersThen)))
+
+TOKEN = Shape("Token", {"access_token": str, "token_type": Literal["Bearer"], "expires_in": int})
+LIVE = Shape("Live", {"status": Literal["live"]})
+READY = Shape("Ready", {"status": Literal["ready"], "database": Literal["ok"], "schema": Literal["ok"]})
+EXPLANATION = Shape("ProblemExplanation", {"code": str, "status": int, "title": str, "advice": str})
+_FAULT = Shape("Fault", {"pointer": str, "parameter": str, "detail": str}, frozenset({"pointer", "parameter"}))
+DOCUMENT = Shape(
+    "OpenApi",
+    {
+        "openapi": str,
+        **dict.fromkeys(("info", "paths", "components"), dict[str, Any]),
+        **dict.fromkeys(("tags", "security"), list[Any]),
+    },
+)
+PROBLEM = Shape(
+    "Problem",
+    {"type": str, "title": str, "status": int, "detail": str, "code": str, "errors": [_FAULT]},
+    frozenset({"errors"}),
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A success. `kind` is its shape, None for no body; `text` are other media types with an example of each.
+
+    `headers` that only some such answers have end in a question mark. `links` name the path parameters of other
+    operations that the body holds, and where.
+    """
+
+    description: str
+    kind: Any
+    status: int = 200
+    headers: tuple[str, ...] = ()
+    text: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[Any, str] = field(default_factory=dict)
+
+
+def tagged(description: str, kind: Any, *headers: str, **options: Any) -> tuple[Answer, ...]:
+    """A success with an ETag, which If-None-Match turns into a 304."""
+    return Answer(description, kind, headers=("ETag", *headers), **options), unchanged(*headers)
+
+
+def public(description: str, kind: Any, *headers: str, **options: Any) -> tuple[Answer, ...]:
+    """The same of one that anyone may keep for a while."""
+    return tagged(description, kind, "Cache-Control", *headers, **options)
+
+
+def unchanged(*headers: str) -> Answer:
+    return Answer("It still is what If-None-Match names.", None, 304, ("ETag", *headers))

@@ -1,0 +1,18 @@
+"""/openapi.json: the contract, for programs. What it says is put together in `openapi`, once, at start-up."""
+
+from typing import Any
+
+from pyramid.response import Response
+
+from productagg.api import contract
+from productagg.api.service import PUBLIC, no_query, public, service
+
+description = service("openapi", "/openapi.json", "About")
+
+
+@description.get(
+    permission=PUBLIC, validators=(no_query,), answers=contract.public("An OpenAPI document.", contract.DOCUMENT)
+)
+def read_openapi(request: Any) -> Response:
+    """This document."""
+    return public(request, request.registry["openapi"], "application/json")

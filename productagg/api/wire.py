@@ -1,0 +1,84 @@
+"""What the document at /openapi.json says that belongs to no single view: headers, tags, the token, the conventions."""
+
+from typing import Any
+
+INTRODUCTION = """\
+A catalogue of products whose prices keep themselves up to date from the Offers service.
+
+JSON in UTF-8. Ids are UUIDs, times are RFC 3339 in UTC, prices and stocks are integers as the Offers service gives
+them. Unknown members and query parameters are refused, not ignored. `HEAD` works wherever `GET` does.
+
+Log in at `POST /login` and send the token as `Authorization: Bearer <access_token>`. Errors are problem details (RFC
+9457); their `code` is stable, and `type` leads to an explanation. Any other path is 404 `not-found`, any other method
+405 `method-not-allowed`.
+"""
+
+TAGS = {
+    "Catalogue": "The products.",
+    "Offers": "What is offered for a product, now or at a time.",
+    "Price history": "What a product, or one of its offers, cost over time.",
+    "Sync": "What the passes did that ask the Offers service. For admins.",
+    "Login": "A username and a password for an access token.",
+    "Health": "For load balancers and container engines.",
+    "About": "This document, and what the error codes mean.",
+}
+
+BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "The `access_token` that `POST /login` answers with.",
+}
+
+_TEXT = {"type": "string"}
+
+
+def _header(description: str, example: Any, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"description": description, "required": True, "schema": schema or _TEXT, "example": example}
+
+
+HEADERS = {
+    "X-Request-ID": _header("The id that the request has in our logs.", "8c5f1f0e6f0f4f0c9d2b6a7f0c1e2d3b"),
+    "ETag": _header("For `If-None-Match`; of a product also for `If-Match`.", '"1-9b2f0c4a7d1e3f5a6b"'),
+    "Cache-Control": _header("How long it may be kept.", "public, max-age=60"),
+    "Vary": _header("On which request headers the answer depends.", "Authorization"),
+    "Location": _header("Where it is.", "http://localhost:6543/products/019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10"),
+    "Link": _header(
+        "The next page; not on the last one.",
+        '<http://localhost:6543/products?limit=2&after=019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10>; rel="next"',
+    ),
+    "Total-Count": _header("How many there are in all.", 250, {"type": "integer", "minimum": 0}),
+    "Content-Disposition": _header("A name for the file, with CSV.", 'attachment; filename="prices.csv"'),
+    "WWW-Authenticate": _header("What is wanted (RFC 6750).", 'Bearer realm="productagg"'),
+    "Accept": _header("The media type that is taken.", "application/json"),
+    "Retry-After": _header("In how many seconds to try again.", 5, {"type": "integer", "minimum": 1}),
+}
+
+# By status. A question mark: not always.
+PROBLEM_HEADERS = {
+    401: ("WWW-Authenticate",),
+    403: ("WWW-Authenticate",),
+    415: ("Accept",),
+    503: ("Retry-After?",),
+}
+
+PARAMETERS = {
+    "X-Request-ID": {
+        "description": "An id for the request in our logs; one is made if there is none or it is unfit.",
+        "schema": _TEXT,
+        "example": "checkout-4711",
+    },
+    "If-Match": {
+        "description": "Only if the product is at the version of this `ETag`. A change of its offers does not count.",
+        "schema": _TEXT,
+        # Swagger UI sends it unless told otherwise.
+        "example": "*",
+    },
+    "If-None-Match": {
+        "description": "The `ETag` of what you have: 304 if it still is so.",
+        "schema": _TEXT,
+        "example": '"1-9b2f0c4a7d1e3f5a6b"',
+    },
+}
+
+FAULTS = [{"pointer": "/name", "detail": "must not be empty"}]

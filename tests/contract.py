@@ -1,0 +1,110 @@
+"""Holds every answer that WebTest gets against the contract, /openapi.json, taken more strictly than clients need to.
+
+Members that a schema does not name are refused here, and so are codes that an operation does not list.
+"""
+
+import copy
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from openapi_core import Config, OpenAPI
+from openapi_core.datatypes import RequestParameters
+from openapi_core.exceptions import OpenAPIError
+from openapi_core.templating.paths.exceptions import OperationNotFound
+from pyramid.exceptions import URLDecodeError
+from webtest import TestApp
+from werkzeug.datastructures import Headers, ImmutableMultiDict
+
+from productagg.api import SERVICES
+from productagg.api.openapi import document
+
+_DESERIALIZERS: dict[str, Callable[[bytes], Any]] = {"application/problem+json": json.loads, "text/csv": bytes.decode}
+
+
+class ContractApp(TestApp):  # type: ignore[misc]  # WebTest is untyped
+    """WebTest, where an answer outside the contract is an AssertionError."""
+
+    def do_request(self, req, status=None, expect_errors=None):
+        answer = super().do_request(req, status, expect_errors)
+        check(req, answer, self.app)
+        return answer
+
+
+def check(request, answer, app):
+    """The answer is as the contract has it; where that has nothing, it is a problem, a page or a test's own view."""
+    try:
+        route = app.routes_mapper(request)["route"]
+    except URLDecodeError:
+        route = None
+    if route is None:
+        _check_problem(request, answer, "not-found", "malformed-request")
+    elif route.pattern in paths():
+        _check_operation(request, answer, route.pattern)
+
+
+def _check_operation(request, answer, path):
+    try:
+        strict().validate_response(_Request(request, path), _Answer(answer))
+    except OperationNotFound:
+        _check_problem(request, answer, "method-not-allowed")
+    except OpenAPIError as error:
+        causes = getattr(error.__cause__, "schema_errors", None) or [error.__cause__ or error]
+        details = "; ".join(str(getattr(each, "message", each)) for each in causes)
+        raise AssertionError(f"{request.method} {path} → {answer.status} is outside the contract: {details}") from error
+
+
+def _check_problem(request, answer, *codes):
+    assert answer.content_type == "application/problem+json", answer
+    assert request.method == "HEAD" or answer.json["code"] in codes
+
+
+@cache
+def paths():
+    return document(SERVICES)["paths"].keys()
+
+
+@cache
+def strict():
+    """The contract, as strict as it can be taken. HEAD, which it only mentions, answers as GET does, without a body."""
+    contract = copy.deepcopy(document(SERVICES))
+    for schema in contract["components"]["schemas"].values():
+        schema["additionalProperties"] = False
+    for response in contract["components"]["responses"].values():
+        content = response["content"]["application/problem+json"]
+        codes = {"properties": {"code": {"enum": list(content["examples"])}}}
+        content["schema"] = {"allOf": [content["schema"], codes]}
+    for path in contract["paths"].values():
+        if "get" in path:
+            path["head"] = {**path["get"], "operationId": f"head_{path['get']['operationId']}"}
+            path["head"]["responses"] = {
+                status: _without_body(contract, response) for status, response in path["get"]["responses"].items()
+            }
+    return OpenAPI.from_dict(contract, Config(extra_media_type_deserializers=_DESERIALIZERS))
+
+
+def _without_body(contract, response):
+    if "$ref" in response:
+        response = contract["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    return {key: value for key, value in response.items() if key not in ("content", "links")}
+
+
+class _Request:
+    """A WebTest request as openapi-core wants it. What it asks for does not matter: only the answer is checked."""
+
+    def __init__(self, request, path):
+        self.host_url = request.host_url
+        self.path = path
+        self.method = request.method.lower()
+        self.content_type = ""
+        self.body = None
+        self.parameters = RequestParameters(query=ImmutableMultiDict(), header=Headers(), cookie=ImmutableMultiDict())
+
+
+class _Answer:
+    def __init__(self, answer):
+        self.status_code = answer.status_int
+        self.headers = Headers(answer.headerlist)
+        self.content_type = answer.content_type or ""
+        self.data = answer.body

@@ -1,0 +1,57 @@
+"""What the tests' client lets through, and what not: an answer outside the contract fails whoever asked for it."""
+
+import pytest
+
+from productagg import catalog
+from productagg.api import health, movers
+from productagg.api.errors import Problem
+
+
+def test_a_member_that_the_contract_does_not_name_fails(client, monkeypatch):
+    monkeypatch.setattr(catalog, "page", lambda *_: Page([{"surprise": 1}]))
+
+    with pytest.raises(AssertionError, match="surprise"):
+        client.get("/products")
+
+
+def test_a_member_of_another_type_fails(client, create, monkeypatch):
+    product = create()
+    del product["offers"]
+    monkeypatch.setattr(catalog, "page", lambda *_: Page([{**product, "name": 1}]))
+
+    with pytest.raises(AssertionError, match="1 is not of type 'string'"):
+        client.get("/products")
+
+
+def test_a_problem_that_the_operation_does_not_list_fails(client, monkeypatch):
+    def fails(*_, **__):
+        raise Problem("duplicate-name", "What is it doing here?")
+
+    monkeypatch.setattr(movers, "movers", fails)
+
+    with pytest.raises(AssertionError, match="409 Conflict is outside the contract"):
+        client.get("/movers", status="*")
+
+
+def test_another_problem_of_a_listed_status_fails(client, monkeypatch):
+    def fails(*_):
+        raise Problem("malformed-json", "There is no body here.")
+
+    monkeypatch.setattr(health, "check_schema", fails)
+
+    with pytest.raises(AssertionError, match="'malformed-json' is not one of"):
+        client.get("/health/ready", status="*")
+
+
+def test_a_missing_header_fails(client, monkeypatch):
+    monkeypatch.setattr("productagg.api.service.Response.etag", None)
+
+    with pytest.raises(AssertionError, match="ETag"):
+        client.get("/movers")
+
+
+class Page:
+    total, following = 0, None
+
+    def __init__(self, products):
+        self.products = products

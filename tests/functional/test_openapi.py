@@ -1,0 +1,198 @@
+"""GET /openapi.json: the contract has everything that there is, is valid OpenAPI, and can be kept by caches."""
+
+import re
+
+import pytest
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from pyramid.response import Response
+
+from productagg.api import SERVICES
+from productagg.api.contract import Answer
+from productagg.api.errors import PROBLEMS
+from productagg.api.glossary import MEMBERS
+from productagg.api.openapi import document
+from productagg.api.service import PUBLIC, no_query, service
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@pytest.fixture(scope="module")
+def contract():
+    return document(SERVICES)
+
+
+@pytest.fixture
+def services():
+    """Make services that no application knows: `services(path)`, `services(path, answers)`."""
+
+    def make(path, answers=(), *parameters):
+        made = service("made", path, "About", *parameters)
+
+        @made.get(permission=PUBLIC, validators=(no_query,), answers=answers)
+        def look(_request):
+            """Look."""
+
+        return (made,)
+
+    return make
+
+
+def operations(contract):
+    return {
+        (method, path): operation
+        for path, item in contract["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    }
+
+
+def resolve(contract, value):
+    while "$ref" in value:
+        found = contract
+        for key in value["$ref"].removeprefix("#/").split("/"):
+            found = found[key]
+        value = found
+    return value
+
+
+# For people, with a browser.
+PAGES = {("get", "/"), ("get", "/docs"), ("get", "/docs/{name}")}
+
+
+def test_every_method_of_every_service_that_the_application_has_is_in_it(client):
+    registered = {
+        (method.lower(), path)
+        for path, each in client.app.registry.cornice_services.items()
+        for method in each.defined_methods
+        # HEAD goes with GET.
+        if method != "HEAD"
+    }
+
+    assert registered == operations(client.get("/openapi.json").json).keys() | PAGES
+
+
+def test_no_route_goes_round_the_services(client, contract):
+    routes = {route.pattern for route in client.app.routes_mapper.get_routes()}
+
+    assert routes == contract["paths"].keys() | {path for _, path in PAGES}
+
+
+def test_it_is_valid_openapi_3_1(contract):
+    assert contract["openapi"] == "3.1.0"
+    OpenAPIV31SpecValidator(contract).validate()
+
+
+def test_every_operation_has_a_name_a_text_and_a_heading(contract):
+    names = [operation["operationId"] for operation in operations(contract).values()]
+
+    assert len(names) == len(set(names))
+    for operation in operations(contract).values():
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)+", operation["operationId"])
+        assert operation["summary"] and operation["description"]
+        assert set(operation["tags"]) <= {tag["name"] for tag in contract["tags"]}
+
+
+def test_every_answer_has_a_schema_and_an_example_that_fits_it(contract, subtests):
+    for (method, path), operation in operations(contract).items():
+        for status, answer in operation["responses"].items():
+            answer = resolve(contract, answer)
+            with subtests.test(f"{method} {path} {status}"):
+                assert ("content" in answer) == (status not in ("204", "304"))
+                assert "X-Request-ID" in answer["headers"]
+                for media_type, content in answer.get("content", {}).items():
+                    examples = [each["value"] for each in content.get("examples", {}).values()]
+                    for example in examples or [content["example"]]:
+                        assert example or media_type != "application/json"
+                        fits(contract, content["schema"], example)
+
+
+def test_every_body_and_parameter_has_a_description_and_an_example_that_fits(contract, subtests):
+    for (method, path), operation in operations(contract).items():
+        with subtests.test(f"{method} {path}"):
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                fits(contract, content["schema"], content["example"])
+                schema = resolve(contract, content["schema"])
+                assert all(each["description"] for each in schema["properties"].values())
+            for parameter in (*operation.get("parameters", ()), *contract["paths"][path]["parameters"]):
+                parameter = resolve(contract, parameter)
+                assert parameter["description"]
+                if "example" in parameter:
+                    fits(contract, parameter["schema"], parameter["example"])
+
+
+def fits(contract, schema, value):
+    """Members that the schema does not name do not fit either."""
+    closed = {name: {**each, "additionalProperties": False} for name, each in contract["components"]["schemas"].items()}
+    OAS31Validator({**schema, "components": {"schemas": closed}}).validate(value)
+
+
+def test_every_member_says_what_it_means(contract):
+    for name, schema in contract["components"]["schemas"].items():
+        for member, one in schema["properties"].items():
+            assert one["description"], f"{name}.{member}"
+
+
+def test_every_word_of_the_glossary_is_of_a_member(contract):
+    members = {
+        word
+        for name, schema in contract["components"]["schemas"].items()
+        for member in schema["properties"]
+        for word in (f"{name}.{member}" if f"{name}.{member}" in MEMBERS else member,)
+    }
+
+    assert MEMBERS.keys() <= members
+
+
+def test_every_error_code_that_a_view_can_answer_with_is_in_it(contract):
+    found = {
+        code: (example["value"]["status"], example["value"]["title"])
+        for response in contract["components"]["responses"].values()
+        for code, example in response["content"]["application/problem+json"]["examples"].items()
+    }
+
+    # What belongs to no operation is said in the introduction.
+    elsewhere = {"method-not-allowed"}
+    assert found == {code: (status, title) for code, (status, title, _) in PROBLEMS.items() if code not in elsewhere}
+    assert all(f"`{code}`" in contract["info"]["description"] for code in elsewhere)
+
+
+def test_what_needs_a_token_says_so(contract):
+    guarded = {each: operation.get("security") for each, operation in operations(contract).items()}
+
+    assert contract["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    assert guarded[("post", "/products")] == [{"bearer": []}]
+    assert guarded[("get", "/sync-runs")] == [{"bearer": []}]
+    assert guarded[("get", "/products/{id}")] == [{}, {"bearer": []}]
+    assert guarded[("get", "/products")] is None
+
+
+def test_a_created_product_leads_to_everything_that_can_be_done_with_it(contract):
+    links = operations(contract)[("post", "/products")]["responses"]["201"]["links"]
+
+    assert {"read_product", "change_product", "delete_product", "read_verdict"} <= links.keys()
+    assert links["read_product"]["parameters"] == {"id": "$response.body#/id"}
+
+
+def test_a_method_that_declares_no_answer_does_not_start(services):
+    with pytest.raises(ValueError, match="look declares no answers"):
+        document(services("/made"))
+
+
+def test_a_path_whose_parameters_are_not_declared_does_not_start(services):
+    with pytest.raises(ValueError, match=r"/made/\{id\} declares the path parameters"):
+        document(services("/made/{id}", (Answer("It.", [], 204),)))
+
+
+def test_a_type_that_has_no_schema_does_not_start(services):
+    with pytest.raises(TypeError, match="no JSON Schema"):
+        document(services("/made", (Answer("It.", Response),)))
+
+
+def test_a_cache_may_keep_it_and_ask_whether_it_is_still_good(client):
+    first = client.get("/openapi.json")
+    again = client.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert first.content_type == "application/json"
+    assert first.headers["Cache-Control"] == "public, max-age=60"
+    assert (again.status_int, again.body) == (304, b"")
