@@ -10,9 +10,9 @@ from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, Executable, bindparam, func, select, true, union_all
+from sqlalchemy import Connection, Executable, Select, bindparam, func, select, true, union_all
 
-from productagg.history.reading import PRODUCT, Part, Row, lists, parameters, read, side_by_side, unpack
+from productagg.history.reading import PRODUCT, Part, Row, lists, one_row, parameters, read, side_by_side, unpack
 from productagg.history.rollups import OfferBucket, OfferStep, ProductBucket, ProductStep
 from productagg.history.steps import DAY, HOUR, INSTANT, WEEK, Bucket, Step, bucket_start, microseconds, moment
 from productagg.models import (
@@ -76,25 +76,42 @@ def known(
 ) -> Known | None:
     """None: there is no such product. `observed_for` is how long an observation counts (see Schedule).
 
-    `bring` is what will be asked for if the raw steps of its window are all there.
+    `bring` is what will be asked for, of a window that `is_raw`: then the answer is about that window only.
     """
-    parts = () if bring is None else (bring,)
-    statement = _known(connection.dialect.name, tuple(part.shape for part in parts))
-    row = connection.execute(statement, parameters(product_id, parts)).one_or_none()
+    brought = _recent(connection, product_id, observed_for, now, bring) if bring is not None else None
+    if brought is not None:
+        return brought
+    row = one_row(connection, _KNOWN, parameters(product_id, ()))
     if row is None:
         return None
-    last_synced_at, *progress, late_since = row[:4]
+    last_synced_at, *progress, late_since = row
     rolled_until, raw_from = (microseconds(time) if time else 0 for time in progress)
     if late_since is not None:
         rolled_until = min(rolled_until, max(raw_from, microseconds(late_since)))
-    gap_from = None
-    if last_synced_at is not None and now - last_synced_at > observed_for:
-        gap_from = microseconds(last_synced_at + INSTANT)
+    gap_from = _gap_from(last_synced_at, observed_for, now)
+    if gap_from is not None:
         # Days that were rolled up since then took the product for observed.
         rolled_until = min(rolled_until, max(raw_from, bucket_start(gap_from, DAY)))
-    brought = dict(zip(parts, unpack(row[4:], parts), strict=True))
-    there = {part: rows for part, rows in brought.items() if part.begin >= raw_from}
-    return Known(product_id, microseconds(now), gap_from, rolled_until, raw_from, there)
+    return Known(product_id, microseconds(now), gap_from, rolled_until, raw_from)
+
+
+def _recent(
+    connection: Connection, product_id: UUID, observed_for: timedelta, now: datetime, part: Part
+) -> Known | None:
+    """What is known of a window, with its raw steps; None: they do not say it all."""
+    row = one_row(connection, _recent_steps(connection.dialect.name, part.shape), parameters(product_id, [part]))
+    if row is None:
+        return None
+    (rows,) = unpack(row[1:], [part])
+    if not rows or rows[0][0] > part.begin or (part.limit is not None and len(rows) > part.limit):
+        return None
+    return Known(product_id, microseconds(now), _gap_from(row[0], observed_for, now), 0, part.begin, {part: rows})
+
+
+def _gap_from(last_synced_at: datetime | None, observed_for: timedelta, now: datetime) -> int | None:
+    if last_synced_at is None or now - last_synced_at <= observed_for:
+        return None
+    return microseconds(last_synced_at + INSTANT)
 
 
 def product_part(begin: int, end: int, limit: int | None = None) -> Part:
@@ -256,17 +273,19 @@ def first_observed(connection: Connection, known: Known) -> int | None:
     return min((microseconds(time) for time in found if time is not None), default=None)
 
 
+_KNOWN = (
+    select(ProductSync.last_synced_at, HistoryProgress.rolled_until, HistoryProgress.raw_from, HistoryLate.since)
+    .select_from(ProductSync)
+    .outerjoin(HistoryProgress, true())
+    .outerjoin(HistoryLate, HistoryLate.product_id == ProductSync.product_id)
+    .where(ProductSync.product_id == PRODUCT)
+)
+
+
 @cache
-def _known(dialect: str, shapes: tuple[Any, ...]) -> Executable:
-    row = (
-        select(ProductSync.last_synced_at, HistoryProgress.rolled_until, HistoryProgress.raw_from, HistoryLate.since)
-        .select_from(ProductSync)
-        .outerjoin(HistoryProgress, true())
-        .outerjoin(HistoryLate, HistoryLate.product_id == ProductSync.product_id)
-        .where(ProductSync.product_id == PRODUCT)
-        .subquery()
-    )
-    return side_by_side([row, *lists(dialect, shapes)])
+def _recent_steps(dialect: str, shape: Any) -> Select[*tuple[Any, ...]]:
+    product = select(ProductSync.last_synced_at).where(ProductSync.product_id == PRODUCT).subquery()
+    return side_by_side([product, *lists(dialect, [shape])])
 
 
 # Where raw rows are kept, roll-ups may be late.

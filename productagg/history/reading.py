@@ -15,7 +15,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    Executable,
+    Dialect,
     FromClause,
     Integer,
     Select,
@@ -70,7 +70,23 @@ class Part:
 def read(connection: Connection, product_id: UUID, parts: Sequence[Part]) -> list[list[Row]]:
     """The rows of each part in order; each begins with its time in microseconds since the epoch."""
     statement = _statement(connection.dialect.name, tuple(part.shape for part in parts))
-    return unpack(connection.execute(statement, parameters(product_id, parts)).one(), parts)
+    row = one_row(connection, statement, parameters(product_id, parts))
+    assert row is not None
+    return unpack(row, parts)
+
+
+def one_row(
+    connection: Connection, statement: Select[*tuple[Any, ...]], values: dict[str, Any]
+) -> Sequence[Any] | None:
+    """The row of a statement that is always the same; None: there is none.
+
+    On PostgreSQL its text is made once, and what the driver understands by itself goes past SQLAlchemy's types.
+    """
+    if connection.dialect.name != "postgresql":
+        return connection.execute(statement, values).one_or_none()
+    text, constants = _driver_sql(statement, connection.dialect)
+    ids = {name: str(value) for name, value in values.items() if isinstance(value, UUID)}
+    return connection.exec_driver_sql(text, {**constants, **values, **ids}).one_or_none()
 
 
 def parameters(product_id: UUID, parts: Iterable[Part]) -> dict[str, Any]:
@@ -104,11 +120,17 @@ def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribu
 
 
 @cache
-def _statement(dialect: str, shapes: tuple[_Shape, ...]) -> Executable:
+def _driver_sql(statement: Select[*tuple[Any, ...]], dialect: Dialect) -> tuple[str, dict[str, Any]]:
+    compiled = statement.compile(dialect=dialect)
+    return str(compiled), {name: value for name, value in compiled.params.items() if value is not None}
+
+
+@cache
+def _statement(dialect: str, shapes: tuple[_Shape, ...]) -> Select[*tuple[Any, ...]]:
     return side_by_side(lists(dialect, shapes))
 
 
-def side_by_side(rows: Iterable[FromClause]) -> Select[Any]:
+def side_by_side(rows: Iterable[FromClause]) -> Select[*tuple[Any, ...]]:
     """All columns of what has a row each."""
     first, *others = rows
     found = reduce(lambda all_, each: all_.join(each, true()), others, first)
