@@ -103,7 +103,7 @@ def _recent(
     if row is None:
         return None
     (rows,) = unpack(row[1:], [part])
-    if not rows or rows[0][0] > part.begin or (part.limit is not None and len(rows) > part.limit):
+    if not rows or rows[0][0] > part.begin or (part.limit is not None and len(rows) >= part.limit):
         return None
     return Known(product_id, microseconds(now), _gap_from(row[0], observed_for, now), 0, part.begin, {part: rows})
 

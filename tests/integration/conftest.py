@@ -19,6 +19,7 @@ from productagg.settings import Settings
 from productagg.sync import Synchronizer
 from tests.conftest import Upstream, ini
 from tests.factories import environment
+from tests.integration.pasts import PastWriter
 
 # For what one of the two databases does in a way of its own.
 only_sqlite = pytest.mark.parametrize("migrated_database", ["sqlite"], indirect=True)
@@ -64,6 +65,12 @@ def clock():
     """The wall clock, which a test can move: `clock.shift(seconds)`. It also goes on by itself."""
     with time_machine.travel(datetime.now(UTC)) as clock:
         yield clock
+
+
+@pytest.fixture
+def writer(database):
+    """Writes the past of a product, `writer.product_id`."""
+    return PastWriter(database)
 
 
 class Gate:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from hypothesis import HealthCheck, settings
 from sqlalchemy import delete, insert, update
 
 from productagg.history.known import Known, known
@@ -45,6 +46,11 @@ _TABLES = [
     HistoryLate,
     HistoryProgress,
 ]
+
+
+def examples(count: int) -> settings:
+    """How many a property test tries. They share the test's fixtures, because each replaces the product's past."""
+    return settings(max_examples=count, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class PastWriter:

@@ -4,26 +4,16 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from productagg.history.asof import offers_at
-from tests.integration.pasts import PastWriter
+from tests.integration.pasts import examples
 from tests.reference import OfferRow, in_force, standing
 from tests.timelines import DAY, HOUR, INSTANT, ProductRow, compacted_pasts, midnight, pasts, times
 
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
 FIRST, SECOND, THIRD = (UUID(int=number) for number in (1, 2, 3))
-
-
-def examples(count):
-    # The fixtures are shared by a test's examples because each replaces the product's past.
-    return settings(max_examples=count, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture
-def writer(database):
-    return PastWriter(database)
 
 
 @pytest.fixture

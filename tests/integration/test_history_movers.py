@@ -3,24 +3,19 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
 from productagg.history.movers import PERIODS, refresh
 from productagg.models import ProductPrice, ProductSummary
 from tests.factories import rows
-from tests.integration.pasts import PastWriter
+from tests.integration.pasts import examples
 from tests.reference import facts
 from tests.timelines import DAY, HOUR, ProductRow, compacted_pasts
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture
-def writer(database):
-    return PastWriter(database)
 
 
 @pytest.fixture
@@ -50,7 +45,7 @@ def refreshed(database):
     return refreshed
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)
 @given(compacted=compacted_pasts(), later=st.sampled_from([timedelta(), HOUR, 3 * DAY, 40 * DAY]))
 def test_the_prices_of_a_day_a_week_and_a_month_ago_are_those_of_the_history(
     writer, summarise, refreshed, compacted, later

@@ -6,14 +6,14 @@ from math import floor
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints, offer_series, product_series, raw_part
 from productagg.models import HistoryLate, ProductPrice
 from tests.integration.conftest import before_statement
-from tests.integration.pasts import PastWriter
+from tests.integration.pasts import examples
 from tests.reference import OfferRow, facts, in_force, offer_history
 from tests.timelines import DAY, HOUR, INSTANT, ProductRow, compacted_pasts, pasts
 
@@ -25,16 +25,6 @@ OFFER = UUID(int=1)
 buckets = pytest.mark.parametrize(
     ("resolution", "length", "longest"), [("hour", HOUR, 2 * DAY), ("day", DAY, 20 * DAY), ("week", WEEK, 60 * DAY)]
 )
-
-
-def examples(count):
-    # The fixtures are shared by a test's examples because each replaces the product's past.
-    return settings(max_examples=count, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture
-def writer(database):
-    return PastWriter(database)
 
 
 @pytest.fixture
@@ -65,7 +55,7 @@ def bucket_of(time, length):
 def expected_buckets(history, past, length):
     """Where each bucket begins and ends, and what is true of it; nothing before the first row."""
     begin, end = aligned(past, length)
-    begin = max(begin, bucket_of(history[0].at, length)) if history else end
+    begin = max(begin, bucket_of(history[0].at, length)) if history and history[0].at < end else end
     while begin < end:
         stop = min(begin + length, end)
         yield begin, stop, facts(history, begin, stop)

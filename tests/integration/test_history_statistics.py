@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from productagg.history import compaction
 from productagg.history.trends import Extreme, Trend, raw_part, trend
 from tests.integration.conftest import before_statement
-from tests.integration.pasts import PastWriter
+from tests.integration.pasts import examples
 from tests.integration.shops import compact
 from tests.reference import facts
 from tests.timelines import DAY, HOUR, INSTANT, LARGEST, MOMENTS, SECOND, ProductRow, compacted_pasts, pasts
@@ -18,16 +18,6 @@ from tests.timelines import DAY, HOUR, INSTANT, LARGEST, MOMENTS, SECOND, Produc
 LENGTHS = {"hour": HOUR, "day": DAY, "week": 7 * DAY}
 
 metrics = st.sampled_from(["lowest", "average"])
-
-
-def examples(count):
-    # The fixtures are shared by a test's examples because each replaces the product's past.
-    return settings(max_examples=count, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture
-def writer(database):
-    return PastWriter(database)
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from productagg.history.reductions import Reduction
 from productagg.history.trends import Extreme
 from productagg.history.verdicts import verdict
-from tests.integration.pasts import PastWriter
+from tests.integration.pasts import examples
 from tests.reference import facts, first_fall, time_at
 from tests.timelines import DAY, HOUR, Compacted, ProductRow, compacted_pasts, midnight, pasts
 
@@ -18,16 +18,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MONTH = 30 * DAY
 YEAR = 365 * DAY
-
-
-def examples(count):
-    # The fixtures are shared by a test's examples because each replaces the product's past.
-    return settings(max_examples=count, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture
-def writer(database):
-    return PastWriter(database)
 
 
 @pytest.fixture
