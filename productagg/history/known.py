@@ -76,7 +76,7 @@ def known(
 ) -> Known | None:
     """None: there is no such product. `observed_for` is how long an observation counts (see Schedule).
 
-    `bring` is what will be asked for, of a window that `is_raw`: then the answer is about that window only.
+    `bring` is what will be asked for, of a window that `is_raw`: then the answer is about that window's steps only.
     """
     brought = _recent(connection, product_id, observed_for, now, bring) if bring is not None else None
     if brought is not None:
@@ -103,7 +103,8 @@ def _recent(
     if row is None:
         return None
     (rows,) = unpack(row[1:], [part])
-    if not rows or rows[0][0] > part.begin or (part.limit is not None and len(rows) >= part.limit):
+    # As many as that are summed up to buckets, which begin before the window; a gap that goes on is one more step.
+    if not rows or rows[0][0] > part.begin or (part.limit is not None and len(rows) >= part.limit - 1):
         return None
     return Known(product_id, microseconds(now), _gap_from(row[0], observed_for, now), 0, part.begin, {part: rows})
 

@@ -36,7 +36,10 @@ def read(database, writer):
             if offer_id is not None:
                 known = writer.known(connection, now)
                 return offer_series(connection, known, offer_id, begin, end, resolution)
-            known = writer.known(connection, now, raw_part(begin, min(end.astimezone(UTC), now), now))
+            # As the API does it.
+            may_be_raw = resolution in ("raw", "auto")
+            bring = raw_part(begin, min(end.astimezone(UTC), now), now) if may_be_raw else None
+            known = writer.known(connection, now, bring)
             return product_series(connection, known, begin, end, resolution)
 
     return read
