@@ -7,14 +7,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Executable,
+    Integer,
+    RowMapping,
+    Text,
+    Uuid,
+    func,
+    insert,
+    literal,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from productagg.models import Product, ProductSync
+from productagg.bulk import Rows
+from productagg.models import Base, Product, ProductSummary, ProductSync, UtcDateTime
 
 
 class NotFound(Exception):
@@ -27,6 +42,13 @@ class DuplicateName(Exception):
 
 class StaleVersion(Exception):
     """The product has changed since the version that the caller knows."""
+
+
+class NewProduct(NamedTuple):
+    """What a product is made of."""
+
+    name: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -54,11 +76,25 @@ _ONE = _SUMMARY.add_columns(Product.version)
 
 def create(session: Session, name: str, description: str, now: datetime) -> UUID:
     """Add a product, due for registration at once. Raises DuplicateName; the session stays usable."""
-    product = Product(id=uuid7(), name=name, description=description, version=1, created_at=now, updated_at=now)
-    with _unique_name(session, name):
-        session.add(product)
-    session.add(ProductSync(product_id=product.id, registration="pending", next_sync_at=now, failures=0))
-    return product.id
+    (created,) = create_many(session, [NewProduct(name, description)], now)
+    if created is None:
+        raise DuplicateName(name)
+    return created
+
+
+def create_many(session: Session, products: Sequence[NewProduct], now: datetime) -> list[UUID | None]:
+    """Add products, due for registration at once. None for each whose name exists, if only earlier among them.
+
+    As many statements for many as for one.
+    """
+    dialect = session.get_bind().dialect.name
+    ids = [uuid7() for _ in products]
+    rows = [{"id": id_, **new._asdict(), "now": now} for id_, new in zip(ids, products, strict=True)]
+    created = set(session.scalars(_INSERT_PRODUCTS[dialect], Rows.parameter(dialect, rows)))
+    added = Rows.parameter(dialect, [row for row in rows if row["id"] in created])
+    for statement in _INSERT_COMPANIONS[dialect]:
+        session.execute(statement, added)
+    return [id_ if id_ in created else None for id_ in ids]
 
 
 def change(
@@ -129,6 +165,40 @@ def _locked(session: Session, product_id: UUID, versions: Sequence[int] | None) 
     if versions is not None and product.version not in versions:
         raise StaleVersion(product_id)
     return product
+
+
+_NEW = Rows(id=Uuid, name=Text, description=Text, now=UtcDateTime().impl)
+
+
+def _insert_products(make_insert: Any, dialect: str) -> Executable:
+    """Insert the rows whose names are free; their ids."""
+    new = _NEW.table(dialect).c
+    values = {"id": new.id, "name": new.name, "description": new.description, "version": literal(1, Integer)}
+    values |= {"created_at": new.now, "updated_at": new.now}
+    # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
+    rows = select(*values.values()).where(new.id.is_not(None))
+    statement = make_insert(_PRODUCTS).from_select(list(values), rows)
+    return statement.on_conflict_do_nothing(index_elements=["name"]).returning(_PRODUCTS.c.id)  # type: ignore[no-any-return]
+
+
+def _insert_companions(dialect: str) -> tuple[Executable, ...]:
+    """What each product has a row of from the beginning."""
+    new = _NEW.table(dialect).c
+    none = literal(0, BigInteger)
+    sync = {"product_id": new.id, "registration": literal("pending"), "next_sync_at": new.now, "failures": none}
+    summary = {"product_id": new.id, "offers": none, "items_in_stock": none}
+    return tuple(
+        insert(Base.metadata.tables[model.__tablename__]).from_select(list(values), select(*values.values()))
+        for model, values in ((ProductSync, sync), (ProductSummary, summary))
+    )
+
+
+_PRODUCTS = Base.metadata.tables[Product.__tablename__]
+_INSERT_PRODUCTS = {
+    "postgresql": _insert_products(postgresql.insert, "postgresql"),
+    "sqlite": _insert_products(sqlite.insert, "sqlite"),
+}
+_INSERT_COMPANIONS = {dialect: _insert_companions(dialect) for dialect in _INSERT_PRODUCTS}
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
 # The migration that these tables need; the programs refuse to run on any other (see db.check_schema).
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 
 NAME_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 10_000
@@ -288,7 +288,8 @@ class HistoryLate(Base):
 class ProductSummary(Base):
     """What a product costs now, and what it cost a while ago: kept by the sync, so that nobody need search histories.
 
-    `lowest` to `items_in_stock` are those of its newest price, at `observed_at`. `lowest_24h` and its like are the
+    `lowest` to `items_in_stock` are those of its newest price, at `observed_at`: NULL, and nothing in stock, as long as
+    there is none. Every product has a row. `lowest_24h` and its like are the
     lowest price so long before `compared_at`, NULL if there was none in stock, or nobody knows. `compare_at` is when
     that is to be looked up again; NULL: not before the product changes.
     """
@@ -296,7 +297,7 @@ class ProductSummary(Base):
     __tablename__ = "product_summaries"
 
     product_id: Mapped[UUID] = _product_key()
-    observed_at: Mapped[datetime]
+    observed_at: Mapped[datetime | None]
     lowest: Mapped[int | None] = mapped_column(BigInteger)
     average: Mapped[int | None] = mapped_column(BigInteger)
     offers: Mapped[int]

@@ -39,7 +39,7 @@ def add(database):
             "compare_at": NOW + 5 * MINUTE,
         }
         with database.sessions.begin() as session:
-            session.add(ProductSummary(**summary))
+            session.merge(ProductSummary(**summary))
         return str(product_id)
 
     return add

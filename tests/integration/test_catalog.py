@@ -6,8 +6,9 @@ from uuid import uuid4
 import pytest
 
 from productagg import catalog
-from productagg.models import Product, ProductSync
+from productagg.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, make_product, make_products, rows, sync_row
+from tests.integration.conftest import before_statement
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=1)
@@ -32,6 +33,33 @@ def test_a_taken_name_is_refused_and_the_session_stays_usable(database):
 
     assert [row.name for row in rows(database, Product)] == ["Kettle", "Toaster"]
     assert len(rows(database, ProductSync)) == 2
+
+
+def test_of_many_products_those_are_added_whose_names_are_free(database):
+    make_product(database, "Kettle")
+    wanted = [catalog.NewProduct(name, "") for name in ("Toaster", "Kettle", "Lamp", "Toaster", "Iron")]
+
+    with database.sessions.begin() as session:
+        created = catalog.create_many(session, wanted, NOON)
+
+    assert [id_ is not None for id_ in created] == [True, False, True, False, True]
+    assert {row.id: row.name for row in rows(database, Product) if row.created_at == NOON} == {
+        id_: product.name for id_, product in zip(created, wanted, strict=True) if id_ is not None
+    }
+    for model in (ProductSync, ProductSummary):
+        assert {row.product_id for row in rows(database, model)} == {row.id for row in rows(database, Product)}
+
+
+def test_many_products_take_as_many_statements_as_one(database):
+    counts = []
+    for number in (1, 500):
+        wanted = [catalog.NewProduct(f"{number} {each}", "") for each in range(number)]
+        statements: list[str] = []
+        with before_statement(database.writer, "", statements.append), database.sessions.begin() as session:
+            assert None not in catalog.create_many(session, wanted, NOON)
+        counts.append(len(statements))
+
+    assert counts[0] == counts[1] > 0
 
 
 def test_a_change_raises_the_version_and_keeps_what_is_not_given(database):

@@ -84,7 +84,8 @@ def test_what_a_savepoint_undid_is_gone_and_the_rest_is_kept(database):
 
 def test_a_savepoint_that_succeeded_goes_with_its_transaction(database):
     with pytest.raises(ZeroDivisionError), database.sessions.begin() as session:
-        catalog.create(session, "Kettle", "", LONG_AGO)  # inserts in a savepoint
+        with session.begin_nested():
+            catalog.create(session, "Kettle", "", LONG_AGO)
         raise ZeroDivisionError
 
     assert rows(database, Product) == []

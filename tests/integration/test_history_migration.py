@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from alembic.config import Config
 from sqlalchemy import BigInteger, Integer, Uuid, column, insert, table, text
+from uuid_utils.compat import uuid7
 
 from alembic import command
 from productagg import catalog
@@ -15,6 +16,15 @@ from tests.factories import LONG_AGO, rows
 
 NOW = datetime.now(UTC)
 # The tables as revision 0002 has them.
+PRODUCTS = table(
+    "products",
+    column("id", Uuid),
+    column("name"),
+    column("description"),
+    column("version"),
+    column("created_at", UtcDateTime),
+    column("updated_at", UtcDateTime),
+)
 OFFER_PRICES = table(
     "offer_prices",
     column("product_id", Uuid),
@@ -58,14 +68,24 @@ class Past:
 def pasts(blank_database):
     """A database of revision 0002 with two products, whose prices changed at each of the times, sold out in between."""
     blank_database.migrate("0002")
-    with blank_database.sessions.begin() as session:
-        ids = [catalog.create(session, name, "", LONG_AGO) for name in ("Kettle", "Toaster")]
+    ids = [_create(blank_database, name) for name in ("Kettle", "Toaster")]
     made = [_past(product_id, 2**62 + number) for number, product_id in enumerate(ids)]
     with blank_database.writer.begin() as connection:
         for past in made:
             connection.execute(insert(OFFER_PRICES), past.offers)
             connection.execute(insert(PRODUCT_PRICES), past.products)
     return made
+
+
+def _create(database, name):
+    """Add a product as revision 0002 has it. Returns its id."""
+    product_id = uuid7()
+    product = {"id": product_id, "name": name, "description": "", "version": 1}
+    with database.writer.begin() as connection:
+        connection.execute(insert(PRODUCTS).values(**product, created_at=LONG_AGO, updated_at=LONG_AGO))
+        sync = {"registration": "pending", "next_sync_at": LONG_AGO, "failures": 0}
+        connection.execute(insert(ProductSync).values(product_id=product_id, **sync))
+    return product_id
 
 
 def _past(product_id, price):
@@ -114,15 +134,15 @@ def test_the_newest_price_of_each_product_becomes_its_summary(blank_database, pa
         assert summary["compare_at"] == newest["observed_at"]  # so that what it cost a while ago is looked up
 
 
-def test_a_product_that_was_never_observed_has_no_summary(blank_database):
+def test_a_product_that_was_never_observed_has_a_summary_that_says_nothing(blank_database):
     blank_database.migrate("0002")
-    with blank_database.sessions.begin() as session:
-        catalog.create(session, "Kettle", "", LONG_AGO)
+    _create(blank_database, "Kettle")
 
     blank_database.migrate()
 
-    assert rows(blank_database, ProductSummary) == []
-    assert len(rows(blank_database, ProductSync)) == 1
+    (summary,) = rows(blank_database, ProductSummary)
+    assert (summary.observed_at, summary.lowest, summary.offers, summary.items_in_stock) == (None, None, 0, 0)
+    assert summary.compare_at is None
 
 
 @pytest.mark.parametrize("blank_database", ["postgresql"], indirect=True)

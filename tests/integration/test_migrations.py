@@ -244,10 +244,11 @@ WRONG: list[tuple[type[Base], dict[str, Any], dict[str, Any]]] = [
 
 
 def prepared(database, model, row):
-    """A product `Kettle` without its sync row, and the row completed with the key."""
+    """A product `Kettle` without the rows that every product has, and the row completed with the key."""
     product_id = make_product(database, "Kettle")
     with database.writer.begin() as connection:
-        connection.execute(delete(ProductSync))
+        for companion in (ProductSync, ProductSummary):
+            connection.execute(delete(companion))
     if model is Product:
         return {"id": uuid4(), **row}
     return row if model in (User, HistoryProgress) else {"product_id": product_id, **row}
@@ -300,7 +301,6 @@ OF_A_PRODUCT: dict[type[Base], dict[str, Any]] = {
     ProductPriceWeekly: PRODUCT_BUCKET,
     OfferPriceHourly: OFFER_BUCKET,
     OfferPriceDaily: OFFER_BUCKET,
-    ProductSummary: NEWEST,
     HistoryLate: {"since": LONG_AGO},
 }
 
@@ -315,5 +315,5 @@ def test_whatever_belongs_to_a_product_goes_with_it(database):
     with database.sessions.begin() as session:
         catalog.remove(session, doomed)
 
-    for dependent in (*OF_A_PRODUCT, ProductSync):
+    for dependent in (*OF_A_PRODUCT, ProductSummary, ProductSync):
         assert [row.product_id for row in rows(database, dependent)] == [kept]
