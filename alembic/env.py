@@ -29,6 +29,11 @@ def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
     return kind != "table" or name is None or _PARTITION.fullmatch(name) is None
 
 
+def _has_it(here: str) -> Any:
+    # Some indexes of the models are for one kind of database only.
+    return lambda item, _name, kind, _reflected, _other: kind != "index" or item.info.get("only", here) == here
+
+
 def _keep_children(connection: Any, _record: Any) -> None:
     # A batch migration drops and re-creates the table: with foreign keys on, its children's rows would go with it.
     connection.execute("PRAGMA foreign_keys = OFF")
@@ -65,6 +70,7 @@ def _migrate(connection: Connection) -> None:
         render_as_batch=sqlite,
         render_item=_render_item,
         include_name=_is_ours,
+        include_object=_has_it(connection.dialect.name),
         compare_server_default=True,
     )
     context.run_migrations()

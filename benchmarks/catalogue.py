@@ -52,9 +52,12 @@ class Catalogue:
         self.connection = psycopg2.connect(url)
         self.connection.autocommit = True
         self.product_ids = [uuid7() for _ in range(size)]
-        rows = "".join(f"{id_}\tProduct {id_}\tA product.\t1\tnow\tnow\n" for id_ in self.product_ids)
+        rows = "".join(
+            f"{id_}\tProduct {id_}\tA product.\t1\tnow\tnow\tproduct {id_}\\na product.\tproduct {id_}\n"
+            for id_ in self.product_ids
+        )
         with self.connection.cursor() as cursor:
-            columns = "id, name, description, version, created_at, updated_at"
+            columns = "id, name, description, version, created_at, updated_at, search_text, sort_name"
             cursor.copy_expert(f"COPY products ({columns}) FROM STDIN", io.StringIO(rows))
             cursor.execute(_FILL, {"stock": ITEMS_IN_STOCK, "prices": prices(upstream.round)})
         self.vacuum()

@@ -214,11 +214,13 @@ class History:
         say("products and partitions")
         created = self._oldest - _ONE_DAY
         ids = [uuid7() for _ in range(self._size.products)]
-        rows = "".join(f"{id_}\tProduct {id_}\tA product.\t1\t{created}\t{created}\n" for id_ in ids)
+        rows = "".join(
+            f"{id_}\tProduct {id_}\tA product.\t1\t{created}\t{created}\tproduct {id_}\\na product.\tproduct {id_}\n"
+            for id_ in ids
+        )
+        columns = "id, name, description, version, created_at, updated_at, search_text, sort_name"
         with self.connection.cursor() as cursor:
-            cursor.copy_expert(
-                "COPY products (id, name, description, version, created_at, updated_at) FROM STDIN", io.StringIO(rows)
-            )
+            cursor.copy_expert(f"COPY products ({columns}) FROM STDIN", io.StringIO(rows))
         for table in _KEYS:
             # One index build at the end is faster than 50 million insertions.
             self.execute(f"ALTER TABLE {table} DROP CONSTRAINT pk_{table}")

@@ -1,11 +1,10 @@
-"""Products: create, change, remove, find, page through. Takes a session (or a connection, to read) and plain values.
+"""Products: create, change, remove, find. Takes a session (or a connection, to read) and plain values.
 
 Called by the API and the command line. It never commits, never sees a request and never speaks HTTP.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -15,10 +14,8 @@ from sqlalchemy import (
     Connection,
     Executable,
     Integer,
-    RowMapping,
     Text,
     Uuid,
-    func,
     insert,
     literal,
     select,
@@ -28,6 +25,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
+from productagg import words
+from productagg.browsing import MEMBERS, columns, shown
 from productagg.bulk import Rows
 from productagg.models import Base, Product, ProductSummary, ProductSync, UtcDateTime
 
@@ -51,27 +50,11 @@ class NewProduct(NamedTuple):
     description: str
 
 
-@dataclass(frozen=True)
-class Page:
-    """`products` in creation order; `following` is the id to ask for the next page after, None on the last one."""
-
-    products: Sequence[RowMapping]
-    following: UUID | None
-    total: int
-
-
-_SUMMARY = select(
-    Product.id,
-    Product.name,
-    Product.description,
-    Product.created_at,
-    Product.updated_at,
-    ProductSync.registration,
-    ProductSync.last_synced_at,
-    ProductSync.last_changed_at,
-).join(ProductSync, ProductSync.product_id == Product.id)
-
-_ONE = _SUMMARY.add_columns(Product.version)
+_ONE = (
+    select(*columns(MEMBERS), Product.version)
+    .join_from(Product, ProductSync, ProductSync.product_id == Product.id)
+    .join(ProductSummary, ProductSummary.product_id == Product.id)
+)
 
 
 def create(session: Session, name: str, description: str, now: datetime) -> UUID:
@@ -89,7 +72,7 @@ def create_many(session: Session, products: Sequence[NewProduct], now: datetime)
     """
     dialect = session.get_bind().dialect.name
     ids = [uuid7() for _ in products]
-    rows = [{"id": id_, **new._asdict(), "now": now} for id_, new in zip(ids, products, strict=True)]
+    rows = [{"id": id_, **new._asdict(), **_made_of(*new), "now": now} for id_, new in zip(ids, products, strict=True)]
     created = set(session.scalars(_INSERT_PRODUCTS[dialect], Rows.parameter(dialect, rows)))
     added = Rows.parameter(dialect, [row for row in rows if row["id"] in created])
     for statement in _INSERT_COMPANIONS[dialect]:
@@ -116,6 +99,8 @@ def change(
         return
     with _unique_name(session, wanted[0]):
         product.name, product.description = wanted
+        for column, value in _made_of(*wanted).items():
+            setattr(product, column, value)
         product.version += 1
         product.updated_at = now
     sync = session.get_one(ProductSync, product_id)
@@ -129,23 +114,12 @@ def remove(session: Session, product_id: UUID, versions: Sequence[int] | None = 
     session.flush()
 
 
-def get(connection: Connection | Session, product_id: UUID) -> RowMapping:
-    """One product as plain values. Raises NotFound."""
-    row = connection.execute(_ONE.where(Product.id == product_id)).mappings().one_or_none()
+def get(connection: Connection | Session, product_id: UUID) -> dict[str, Any]:
+    """What one product says (browsing.MEMBERS), and its `version`. Raises NotFound."""
+    row = connection.execute(_ONE.where(Product.id == product_id)).one_or_none()
     if row is None:
         raise NotFound(product_id)
-    return row
-
-
-def page(connection: Connection, limit: int, after: UUID | None = None) -> Page:
-    """The `limit` oldest products after the one with the id `after` (which need not exist any more)."""
-    query = _SUMMARY.order_by(Product.id).limit(limit + 1)
-    if after is not None:
-        query = query.where(Product.id > after)
-    rows = connection.execute(query).mappings().all()
-    total = connection.execute(select(func.count()).select_from(Product)).scalar_one()
-    products = rows[:limit]
-    return Page(products, products[-1]["id"] if len(rows) > limit else None, total)
+    return {**shown(row, MEMBERS), "version": row.version}
 
 
 def unknown(connection: Connection | Session, product_ids: Sequence[UUID]) -> list[UUID]:
@@ -158,6 +132,11 @@ def is_empty(session: Session) -> bool:
     return session.execute(select(Product.id).limit(1)).first() is None
 
 
+def _made_of(name: str, description: str) -> dict[str, str]:
+    """The columns that follow from the others."""
+    return {"search_text": words.search_text(name, description), "sort_name": words.sort_name(name)}
+
+
 def _locked(session: Session, product_id: UUID, versions: Sequence[int] | None) -> Product:
     product = session.get(Product, product_id, with_for_update=True)
     if product is None:
@@ -167,13 +146,14 @@ def _locked(session: Session, product_id: UUID, versions: Sequence[int] | None) 
     return product
 
 
-_NEW = Rows(id=Uuid, name=Text, description=Text, now=UtcDateTime().impl)
+_TEXTS = ("name", "description", "search_text", "sort_name")
+_NEW = Rows(id=Uuid, **dict.fromkeys(_TEXTS, Text), now=UtcDateTime().impl)
 
 
 def _insert_products(make_insert: Any, dialect: str) -> Executable:
     """Insert the rows whose names are free; their ids."""
     new = _NEW.table(dialect).c
-    values = {"id": new.id, "name": new.name, "description": new.description, "version": literal(1, Integer)}
+    values = {"id": new.id, **{name: new[name] for name in _TEXTS}, "version": literal(1, Integer)}
     values |= {"created_at": new.now, "updated_at": new.now}
     # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
     rows = select(*values.values()).where(new.id.is_not(None))

@@ -26,10 +26,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
 # The migration that these tables need; the programs refuse to run on any other (see db.check_schema).
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0006"
 
 NAME_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 10_000
+REGISTRATIONS = ("pending", "registered", "failed")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -70,12 +71,26 @@ def _product_key(**options: Any) -> Any:
 
 
 class Product(Base):
-    """A product of the catalogue. `id` is a UUIDv7, so id order is creation order; `version` counts its changes."""
+    """A product of the catalogue. `id` is a UUIDv7, so id order is creation order; `version` counts its changes.
+
+    `search_text` and `sort_name` are made of the name and the description (see words.py), whenever these are written.
+    """
 
     __tablename__ = "products"
     __table_args__ = (
         CheckConstraint("length(trim(name)) > 0", name="name_not_empty"),
         CheckConstraint("version > 0", name="version_positive"),
+        Index(None, "sort_name", "id"),
+        Index(None, "created_at", "id"),
+        Index(None, "updated_at", "id"),
+        # Trigrams: so that a word is found anywhere in the text.
+        Index(
+            "ix_products_search_text",
+            "search_text",
+            postgresql_using="gin",
+            postgresql_ops={"search_text": "gin_trgm_ops"},
+            info={"only": "postgresql"},
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
@@ -84,6 +99,9 @@ class Product(Base):
     version: Mapped[int]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    search_text: Mapped[str]
+    # By code points, as SQLite compares, and not as the database's locale would have it.
+    sort_name: Mapped[str] = mapped_column(Text().with_variant(Text(collation="C"), "postgresql"))
 
 
 class ProductSync(Base):
@@ -295,6 +313,7 @@ class ProductSummary(Base):
     """
 
     __tablename__ = "product_summaries"
+    __table_args__ = (Index(None, "lowest", "product_id"), Index(None, "items_in_stock", "product_id"))
 
     product_id: Mapped[UUID] = _product_key()
     observed_at: Mapped[datetime | None]

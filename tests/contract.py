@@ -18,6 +18,7 @@ from webtest import TestApp
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
 from productagg.api import SERVICES
+from productagg.api.contract import LISTED_PRODUCT
 from productagg.api.openapi import document
 
 _DESERIALIZERS: dict[str, Callable[[bytes], Any]] = {"application/problem+json": json.loads, "text/csv": bytes.decode}
@@ -42,11 +43,14 @@ def check(request, answer, app):
         _check_problem(request, answer, "not-found", "malformed-request")
     elif route.pattern in paths():
         _check_operation(request, answer, route.pattern)
+        if "fields=" in request.query_string and answer.status_int == 200 and request.method == "GET":
+            picked = {"id", *request.GET["fields"].split(",")}
+            assert all(each.keys() == picked for each in answer.json), f"not the fields that were asked for: {picked}"
 
 
 def _check_operation(request, answer, path):
     try:
-        strict().validate_response(_Request(request, path), _Answer(answer))
+        strict(picked="fields=" in request.query_string).validate_response(_Request(request, path), _Answer(answer))
     except OperationNotFound:
         _check_problem(request, answer, "method-not-allowed")
     except OpenAPIError as error:
@@ -66,11 +70,16 @@ def paths():
 
 
 @cache
-def strict():
-    """The contract, as strict as it can be taken. HEAD, which it only mentions, answers as GET does, without a body."""
+def strict(*, picked=False):
+    """The contract, as strict as it can be taken. HEAD, which it only mentions, answers as GET does, without a body.
+
+    Unless members were `picked`, none is missing that could have been.
+    """
     contract = copy.deepcopy(document(SERVICES))
     for schema in contract["components"]["schemas"].values():
         schema["additionalProperties"] = False
+    if not picked:
+        contract["components"]["schemas"][LISTED_PRODUCT.name]["required"] = list(LISTED_PRODUCT.members)
     for response in contract["components"]["responses"].values():
         content = response["content"]["application/problem+json"]
         codes = {"properties": {"code": {"enum": list(content["examples"])}}}

@@ -3,6 +3,7 @@
 from typing import Any
 
 from productagg.api import description, docs, health, history, login, movers, offers, problems, products, runs
+from productagg.api.cursors import Cursors
 from productagg.api.openapi import document
 from productagg.api.service import ContractService, dumps
 
@@ -38,6 +39,7 @@ def includeme(config: Any) -> None:
     config.add_renderer("json", lambda _info: _render)
     for service in SERVICES:
         config.add_cornice_service(service)
+    config.registry["cursors"] = Cursors(config.registry["settings"].jwt_secret)
     config.registry["openapi"] = dumps(document(SERVICES))
 
 

@@ -28,19 +28,23 @@ OFFER = Shape(
         "closed_at": datetime | None,
     },
 )
-LISTED_PRODUCT = Shape(
-    "ListedProduct",
-    {
-        "id": UUID,
-        "name": str,
-        "description": str,
-        "created_at": datetime,
-        "updated_at": datetime,
-        "registration": Literal["pending", "registered", "failed"],
-        "last_synced_at": datetime | None,
-        "last_changed_at": datetime | None,
-    },
-)
+_PRODUCT = {
+    "id": UUID,
+    "name": str,
+    "description": str,
+    "created_at": datetime,
+    "updated_at": datetime,
+    "registration": Literal["pending", "registered", "failed"],
+    "last_synced_at": datetime | None,
+    "last_changed_at": datetime | None,
+    "lowest_price": int | None,
+    "offer_count": int,
+    "items_in_stock": int,
+    "change_24h": int | None,
+    "change_24h_percent": float | None,
+}
+# All members are there unless `fields` says which; the id always is.
+LISTED_PRODUCT = Shape("ListedProduct", _PRODUCT, picked=True)
 PRODUCT_SYNC = Shape(
     "ProductSync",
     {
@@ -55,7 +59,7 @@ PRODUCT_SYNC = Shape(
         "leased_until": datetime | None,
     },
 )
-PRODUCT = LISTED_PRODUCT.and_("Product", offers=[OFFER], sync=PRODUCT_SYNC, optional=["sync"])
+PRODUCT = Shape("Product", {**_PRODUCT, "offers": [OFFER], "sync": PRODUCT_SYNC}, frozenset({"sync"}))
 RUN = Shape(
     "SyncRun",
     {

@@ -44,6 +44,12 @@ MEMBERS: dict[str, Member] = {
     ),
     "last_synced_at": Member("When the Offers service last gave a whole, valid list of offers.", _NOW),
     "last_changed_at": Member("When such a list last changed an offer.", _LATE),
+    "lowest_price": Member("What it costs now: the lowest in-stock price; null if nothing is in stock.", 4990),
+    "offer_count": Member("How many offers are in stock.", 3, _COUNT),
+    "change_24h": Member("`lowest_price` less what it was 24 hours ago; null without both.", -500),
+    "change_24h_percent": Member(
+        "100 × `change_24h` / the price then, rounded to two decimals; null without both, or if that was 0.", -9.11
+    ),
     "offers": Member("The offers, cheapest first."),
     "sync": Member("How the product stands with the sync. Only with an admin's token."),
     "Offer.id": Member("The offer's id, as the Offers service gave it.", _OFFER),

@@ -1,5 +1,6 @@
 """/products and /products/{id}: the catalogue."""
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -8,10 +9,21 @@ from pyramid.response import Response
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from productagg import catalog, offers, runs
-from productagg.api.contract import LISTED_PRODUCT, PRODUCT, Answer, tagged
-from productagg.api.schemas import NEW_PRODUCT, PAGE, PRODUCT_CHANGE, PRODUCT_ID
-from productagg.api.service import PUBLIC, if_match, json_body, no_query, product_id, query, service, tagged_json
+from productagg import browsing, catalog, offers, runs
+from productagg.api.contract import LISTED_PRODUCT, PRODUCT, Answer, public, tagged
+from productagg.api.schemas import BROWSING, NEW_PRODUCT, PRODUCT_CHANGE, PRODUCT_ID
+from productagg.api.service import (
+    PUBLIC,
+    if_match,
+    invalid_query,
+    json_body,
+    no_query,
+    product_id,
+    public_json,
+    query,
+    service,
+    tagged_json,
+)
 from productagg.credentials import account_key
 from productagg.security import Permission
 
@@ -21,18 +33,25 @@ product = service("product", "/products/{id}", "Catalogue", PRODUCT_ID)
 
 @products.get(
     permission=PUBLIC,
-    validators=(query(PAGE),),
-    answers=(Answer("A page of products, without their offers.", [LISTED_PRODUCT], headers=("Total-Count", "Link?")),),
+    validators=(query(BROWSING),),
+    answers=public("A page of products, without their offers.", [LISTED_PRODUCT], "Link", "Total-Count?"),
+    errors=("invalid-cursor",),
 )
-def list_products(request: Any) -> list[dict[str, Any]]:
-    """The catalogue, oldest first, a page at a time; `Link` names the next page, `Total-Count` counts all products."""
-    limit = request.validated["limit"]
-    page = catalog.page(request.reader, limit, request.validated["after"])
-    request.response.headers["Total-Count"] = str(page.total)
-    if page.following is not None:
-        following = request.route_url("products", _query={"limit": limit, "after": page.following})
-        request.response.headers["Link"] = f'<{following}>; rel="next"'
-    return [dict(row) for row in page.products]
+def list_products(request: Any) -> Response:
+    """The catalogue, a page at a time: searched, filtered and sorted; `Link` leads to the other pages."""
+    question = request.validated
+    cursor = question.pop("cursor")
+    place = None if cursor is None else request.registry["cursors"].read(cursor, question)
+    wanted, limit, counting = _wanted(question)
+    page = browsing.page(request.reader, wanted, limit, place)
+    response = public_json(request, page.products)
+    response.headers["Link"] = ", ".join(_links(request, page, question))
+    if counting is not False:
+        whole = place is None and page.following is None
+        total = len(page.products) if whole else browsing.total(request.reader, wanted, exact=bool(counting))
+        if total is not None:
+            response.headers["Total-Count"] = str(total)
+    return response
 
 
 @products.post(
@@ -107,6 +126,25 @@ def delete_product(request: Any) -> Response:
     return Response(status=204)
 
 
+def _wanted(question: Mapping[str, Any]) -> tuple[browsing.Wanted, int, bool | None]:
+    """What is looked for, how many at most, and whether to count them all."""
+    values = dict(question)
+    limit, counting, words, fields = (values.pop(name) for name in ("limit", "total", "q", "fields"))
+    if None not in (values["min_price"], values["max_price"]) and values["min_price"] > values["max_price"]:
+        raise invalid_query({"max_price": "must not be below 'min_price'"})
+    return browsing.Wanted(words=words or (), fields=fields or browsing.MEMBERS, **values), limit, counting
+
+
+def _links(request: Any, page: browsing.Page, question: Mapping[str, Any]) -> Iterator[str]:
+    """Web links (RFC 8288) to the pages around this one."""
+    given = [(name, value) for name, value in request.GET.items() if name != "cursor"]
+    for name, place in (("next", page.following), ("prev", page.previous)):
+        if place is not None:
+            cursor = request.registry["cursors"].write(place, question)
+            yield f'<{request.route_url("products", _query=[*given, ("cursor", cursor)])}>; rel="{name}"'
+    yield f'<{request.route_url("products", _query=given)}>; rel="first"'
+
+
 def _sync_after_commit(request: Any, wanted: UUID) -> None:
     background = request.registry["background"]
     request.tm.get().addAfterCommitHook(lambda committed: committed and background.submit(wanted))
@@ -117,7 +155,7 @@ def _one(request: Any, wanted: UUID) -> Response:
 
 
 def _read(connection: Connection | Session, wanted: UUID) -> dict[str, Any]:
-    found = dict(catalog.get(connection, wanted))
+    found = catalog.get(connection, wanted)
     found["offers"] = [dict(row) for row in offers.listing(connection, wanted)]
     return found
 

@@ -3,6 +3,7 @@
 colander's own String and Integer take 3, true and "3" for what they are not, and unknown keys vanish; these do not.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,16 +13,22 @@ import colander
 
 from productagg.api.errors import PROBLEMS
 from productagg.api.times import PERIOD, PERIOD_PATTERN, TIME, period, time
+from productagg.browsing import COUNTED, MEMBERS, SORTS
 from productagg.history.movers import PERIODS
 from productagg.history.series import RESOLUTIONS
-from productagg.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
+from productagg.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH, REGISTRATIONS
+from productagg.words import fold
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 MAX_QUANTITY = 2**31 - 1
+MAX_PRICE = 2**63 - 1
+MAX_SEARCH_LENGTH = 200
+MAX_WORDS = 10
 
 # What JSON Schema can say of `_no_control_characters`; the surrogates have no place in a pattern.
 _NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+_CONTROL_CHARACTER = re.compile(r"[\u0000-\u001f\u007f-\u009f]")
 _NO_CONTROL_CHARACTERS_BUT_LINES = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
 
 
@@ -126,15 +133,17 @@ def _parameter(
     )
 
 
-def _number(name: str, maximum: int, description: str, **options: Any) -> colander.SchemaNode:
+def _number(name: str, maximum: int, description: str, minimum: int = 1, **options: Any) -> colander.SchemaNode:
     def read(text: str) -> int:
         # isdecimal alone would take other scripts' digits, int alone ' 5', '+5' and '1_0'.
-        if not (text.isascii() and text.isdecimal() and len(text) <= len(str(maximum)) and 1 <= int(text) <= maximum):
+        if not (text.isascii() and text.isdecimal() and len(text) <= len(str(maximum))):
+            raise ValueError
+        if not minimum <= int(text) <= maximum:
             raise ValueError
         return int(text)
 
-    schema = {"type": "integer", "minimum": 1, "maximum": maximum}
-    return _parameter(name, read, f"a whole number from 1 to {maximum}", schema, description, **options)
+    schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
+    return _parameter(name, read, f"a whole number from {minimum} to {maximum}", schema, description, **options)
 
 
 def _limited() -> colander.SchemaNode:
@@ -176,6 +185,31 @@ def _boolean(text: str) -> bool:
     return text == "true"
 
 
+def _flag(name: str, description: str, **options: Any) -> colander.SchemaNode:
+    return _parameter(name, _boolean, "'true' or 'false'", {"type": "boolean"}, description, missing=None, **options)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(fold(text).split()))
+    if len(text) > MAX_SEARCH_LENGTH or not 1 <= len(found) <= MAX_WORDS or _CONTROL_CHARACTER.search(text):
+        raise ValueError
+    return found
+
+
+def _ids(text: str) -> list[UUID]:
+    if text.count(",") >= MAX_LIMIT:
+        raise ValueError
+    return [uuid(each) for each in text.split(",")]
+
+
+def _fields(text: str) -> tuple[str, ...]:
+    chosen = text.split(",")
+    if not set(chosen) <= set(MEMBERS):
+        raise ValueError
+    # The id always.
+    return tuple(name for name in MEMBERS if name == "id" or name in chosen)
+
+
 def _mapping(*nodes: colander.SchemaNode) -> colander.SchemaNode:
     return colander.SchemaNode(colander.Mapping(), *nodes)
 
@@ -196,18 +230,64 @@ LOGIN = _mapping(
 )
 NEW_PRODUCT = _mapping(_name(), _description())
 PRODUCT_CHANGE = _mapping(_name(missing=colander.drop), _description(missing=colander.drop))
-PAGE = _mapping(_limited(), _id("after", "a product's", "Continue after the product with this id.", missing=None))
+_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+BROWSING = _mapping(
+    _parameter(
+        "q",
+        _words,
+        f"1 to {MAX_WORDS} words in at most {MAX_SEARCH_LENGTH} characters, none of which is a control character",
+        {"type": "string", "minLength": 1, "maxLength": MAX_SEARCH_LENGTH, "pattern": _NO_CONTROL_CHARACTERS},
+        "Words or parts of words, each of which is in the name or the description; case and accents do not matter. "
+        "For example `desk lamp`.",
+        missing=None,
+    ),
+    *(
+        _number(name, MAX_PRICE, f"With a lowest in-stock price of {what}.", minimum=0, missing=None)
+        for name, what in (("min_price", "so much or more"), ("max_price", "so much or less"))
+    ),
+    _flag("in_stock", "Only products that are in stock, or only those that are not."),
+    _choice("registration", REGISTRATIONS, "Only products in this state.", missing=None),
+    _time("updated_since", "Only products whose name or description changed at this time or later, or were created."),
+    _parameter(
+        "ids",
+        _ids,
+        f"1 to {MAX_LIMIT} UUIDs, comma separated",
+        {"type": "string", "pattern": f"^{_UUID}(,{_UUID}){{0,{MAX_LIMIT - 1}}}$"},
+        f"Only products with one of these ids, comma separated, {MAX_LIMIT} at most; there need not be such products.",
+        missing=None,
+    ),
+    _choice(
+        "sort",
+        SORTS,
+        "By what they are sorted; with `-` the other way round. Products without a price come last by `lowest_price` "
+        "either way; `name` ignores case and accents.",
+        missing="created_at",
+    ),
+    _parameter(
+        "fields",
+        _fields,
+        f"some of {', '.join(MEMBERS)}, comma separated",
+        {"type": "string", "pattern": f"^({'|'.join(MEMBERS)})(,({'|'.join(MEMBERS)}))*$"},
+        f"Which members to answer, comma separated; `id` is always there. All unless told: {', '.join(MEMBERS)}.",
+        missing=None,
+    ),
+    _limited(),
+    _flag(
+        "total",
+        f"`Total-Count` is there up to {COUNTED}, unless told; `true`: however long that takes; `false`: never.",
+    ),
+    _parameter(
+        "cursor",
+        str,
+        "a cursor",
+        {"type": "string"},
+        "From a `Link`, whose other parameters go with it; good for a day.",
+        missing=None,
+    ),
+)
 RUNS = _mapping(_limited(), _id("before", "a sync run's", "Continue with those before this one.", missing=None))
 OFFERS = _mapping(
-    _parameter(
-        "closed",
-        _boolean,
-        "'true' or 'false'",
-        {"type": "boolean"},
-        "Add the sold-out offers after the current ones. It does not go with `at`.",
-        missing=None,
-        example=True,
-    ),
+    _flag("closed", "Add the sold-out offers after the current ones. It does not go with `at`.", example=True),
     _time("at", "The offers as they stood at this time, which is not in the future."),
 )
 COST = _mapping(_number("quantity", MAX_QUANTITY, "How many units.", example=100))

@@ -24,11 +24,15 @@ _SCALARS: dict[Any, dict[str, Any]] = {
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """An object: the type of each member, and which of them may be missing. An array of shapes is a list of one."""
+    """An object: the type of each member, and which of them may be missing. An array of shapes is a list of one.
+
+    `picked`: whoever asks may pick members, and gets these, and the first one anyway.
+    """
 
     name: str
     members: Mapping[str, Any]
     optional: frozenset[str] = frozenset()
+    picked: bool = False
 
     def and_(self, name: str, optional: Sequence[str] = (), **more: Any) -> "Shape":
         """This shape with more members."""
@@ -110,7 +114,7 @@ def object_schema(shape: Shape, found: dict[str, Shape]) -> dict[str, Any]:
         properties[name] = {**one, "description": member.description}
     return {
         "type": "object",
-        "required": [name for name in shape.members if name not in shape.optional],
+        "required": [name for name in shape.members if name not in shape.optional][: 1 if shape.picked else None],
         "properties": properties,
         "examples": [example(shape)],
     }

@@ -44,8 +44,9 @@ HEADERS = {
     "Vary": _header("On which request headers the answer depends.", "Authorization"),
     "Location": _header("Where it is.", "http://localhost:6543/products/019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10"),
     "Link": _header(
-        "The next page; not on the last one.",
-        '<http://localhost:6543/products?limit=2&after=019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10>; rel="next"',
+        "Other pages: the `next`, and of products the `prev` and the `first`. There is no `next` after the last one.",
+        '<http://localhost:6543/products?limit=2&cursor=WzE3…>; rel="next", <http://localhost:6543/products?limit=2>; '
+        'rel="first"',
     ),
     "Total-Count": _header("How many there are in all.", 250, {"type": "integer", "minimum": 0}),
     "Content-Disposition": _header("A name for the file, with CSV.", 'attachment; filename="prices.csv"'),

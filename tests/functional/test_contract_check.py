@@ -2,22 +2,37 @@
 
 import pytest
 
-from productagg import catalog
+from productagg import browsing
 from productagg.api import health, movers
 from productagg.api.errors import Problem
+from productagg.browsing import Page
 
 
-def test_a_member_that_the_contract_does_not_name_fails(client, monkeypatch):
-    monkeypatch.setattr(catalog, "page", lambda *_: Page([{"surprise": 1}]))
+def test_a_member_that_the_contract_does_not_name_fails(client, create, monkeypatch):
+    product = create()
+    del product["offers"]
+    monkeypatch.setattr(browsing, "page", lambda *_: Page([{**product, "surprise": 1}], None, None))
 
     with pytest.raises(AssertionError, match="surprise"):
         client.get("/products")
 
 
+def test_a_member_that_is_missing_without_having_been_left_out_fails(client, create, monkeypatch):
+    product = create()
+    del product["offers"], product["change_24h"]
+    monkeypatch.setattr(browsing, "page", lambda *_: Page([product], None, None))
+
+    client.get(f"/products?fields={','.join(product)}")
+    with pytest.raises(AssertionError, match="change_24h"):
+        client.get("/products")
+    with pytest.raises(AssertionError, match="fields"):
+        client.get("/products?fields=name")
+
+
 def test_a_member_of_another_type_fails(client, create, monkeypatch):
     product = create()
     del product["offers"]
-    monkeypatch.setattr(catalog, "page", lambda *_: Page([{**product, "name": 1}]))
+    monkeypatch.setattr(browsing, "page", lambda *_: Page([{**product, "name": 1}], None, None))
 
     with pytest.raises(AssertionError, match="1 is not of type 'string'"):
         client.get("/products")
@@ -48,10 +63,3 @@ def test_a_missing_header_fails(client, monkeypatch):
 
     with pytest.raises(AssertionError, match="ETag"):
         client.get("/movers")
-
-
-class Page:
-    total, following = 0, None
-
-    def __init__(self, products):
-        self.products = products

@@ -37,6 +37,11 @@ def test_a_created_product_is_answered_as_it_is_stored(client, admin):
         "registration": "pending",
         "last_synced_at": None,
         "last_changed_at": None,
+        "lowest_price": None,
+        "offer_count": 0,
+        "items_in_stock": 0,
+        "change_24h": None,
+        "change_24h_percent": None,
         "offers": [],
     }
     assert answer.content_type == "application/json"

@@ -9,7 +9,7 @@ from pyramid.httpexceptions import HTTPBadRequest
 from pyramid.response import Response
 from sqlalchemy import event, insert, select, text
 
-from productagg import catalog, main
+from productagg import browsing, catalog, main
 from productagg.models import Product
 from tests.conftest import Client, ini
 from tests.functional.problems import assert_problem
@@ -22,7 +22,7 @@ def write(request, name="Written"):
     now = datetime.now(UTC)
     request.dbsession.execute(
         insert(Product.metadata.tables["products"]).values(
-            name=name, description="", version=1, created_at=now, updated_at=now
+            name=name, description="", version=1, created_at=now, updated_at=now, search_text="", sort_name=""
         )
     )
 
@@ -204,7 +204,7 @@ def test_no_read_leaves_postgresql_idle_in_a_transaction(postgresql, postgresql_
 
     def view(request):
         """A read that dawdles, after its statement, for as long as it takes to look at what PostgreSQL thinks of it."""
-        catalog.page(request.reader, 10)
+        browsing.page(request.reader, browsing.Wanted(), 10)
         pid = request.reader.execute(text("SELECT pg_backend_pid()")).scalar_one()
         with postgresql.reader.connect() as other:
             query = text("SELECT state FROM pg_stat_activity WHERE pid = :pid")

@@ -7,7 +7,7 @@ import pytest
 
 from productagg import catalog
 from productagg.models import Product, ProductSummary, ProductSync
-from tests.factories import LONG_AGO, make_product, make_products, rows, sync_row
+from tests.factories import LONG_AGO, make_product, rows, sync_row
 from tests.integration.conftest import before_statement
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -18,7 +18,9 @@ def test_a_new_product_is_at_version_1_and_due_for_registration_at_once(database
     with database.sessions.begin() as session:
         product_id = catalog.create(session, "Kettle", "Boils water", NOON)
 
-    assert rows(database, Product) == [(product_id, "Kettle", "Boils water", 1, NOON, NOON)]
+    assert rows(database, Product) == [
+        (product_id, "Kettle", "Boils water", 1, NOON, NOON, "kettle\nboils water", "kettle")
+    ]
     row = sync_row(database, product_id)
     assert (row.registration, row.next_sync_at, row.failures, row.leased_until) == ("pending", NOON, 0, None)
 
@@ -68,7 +70,9 @@ def test_a_change_raises_the_version_and_keeps_what_is_not_given(database):
     with database.sessions.begin() as session:
         catalog.change(session, product_id, LATER, name="Better kettle")
 
-    assert rows(database, Product) == [(product_id, "Better kettle", "Boils water", 2, LONG_AGO, LATER)]
+    assert rows(database, Product) == [
+        (product_id, "Better kettle", "Boils water", 2, LONG_AGO, LATER, "better kettle\nboils water", "better kettle")
+    ]
 
 
 def test_values_that_the_product_has_already_change_nothing(database):
@@ -147,40 +151,6 @@ def test_only_a_product_that_the_service_refused_is_due_for_another_try_when_it_
 
     row = sync_row(database, product_id)
     assert (row.registration, row.next_sync_at, row.failures) == expected
-
-
-def test_pages_lead_through_all_products_in_the_order_of_creation(database):
-    product_ids = make_products(database, 5)
-    seen, after = [], None
-
-    with database.reader.connect() as connection:
-        while True:
-            page = catalog.page(connection, 2, after)
-            assert page.total == 5
-            seen.append([row["id"] for row in page.products])
-            after = page.following
-            if after is None:
-                break
-
-    assert seen == [product_ids[:2], product_ids[2:4], product_ids[4:]]
-
-
-def test_a_page_that_is_just_full_is_the_last_one(database):
-    make_products(database, 2)
-
-    with database.reader.connect() as connection:
-        assert catalog.page(connection, 2).following is None
-
-
-def test_a_page_can_follow_a_product_that_is_gone(database):
-    _, second, third = make_products(database, 3)
-    with database.sessions.begin() as session:
-        catalog.remove(session, second)
-
-    with database.reader.connect() as connection:
-        page = catalog.page(connection, 10, after=second)
-
-    assert [row["id"] for row in page.products] == [third]
 
 
 def test_a_catalogue_is_empty_until_it_has_a_product(session):

@@ -207,7 +207,15 @@ OFFER_BUCKET = {**_DURATIONS, **_PRICES, "offer_id": uuid4(), "items_in_stock": 
 PROGRESS = {"id": 1, "rolled_until": LONG_AGO, "raw_from": None}
 NEWEST = {"observed_at": LONG_AGO, "lowest": None, "average": None, "offers": 0, "items_in_stock": 0}
 SYNC = {"registration": "pending", "next_sync_at": LONG_AGO, "failures": 0}
-PRODUCT = {"name": "Toaster", "description": "", "version": 1, "created_at": LONG_AGO, "updated_at": LONG_AGO}
+PRODUCT = {
+    "name": "Toaster",
+    "description": "",
+    "version": 1,
+    "created_at": LONG_AGO,
+    "updated_at": LONG_AGO,
+    "search_text": "toaster\n",
+    "sort_name": "toaster",
+}
 USER = {"id": uuid4(), "username": "u", "password_hash": "", "role": "admin", "disabled": False, "token_generation": 1}
 
 WRONG: list[tuple[type[Base], dict[str, Any], dict[str, Any]]] = [

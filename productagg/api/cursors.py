@@ -1,0 +1,51 @@
+"""The cursors of paging: where a page begins, signed, so that nobody can send a place that we did not give.
+
+A cursor goes with the question that it was made for, and is good for a day.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import orjson
+from itsdangerous import BadData, URLSafeSerializer
+
+from productagg.api.errors import Problem
+from productagg.browsing import Place
+from productagg.settings import Secret
+
+_GOOD_FOR_SECONDS = 24 * 3600
+
+
+class Cursors:
+    """Writes and reads cursors, with a key of their own that comes from the `secret`."""
+
+    def __init__(self, secret: Secret) -> None:
+        options = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+        self._signed = URLSafeSerializer(
+            secret.reveal(), salt="productagg.cursor", serializer=orjson, signer_kwargs=options
+        )
+
+    def write(self, place: Place, question: Mapping[str, Any]) -> str:
+        """A cursor for a place among the answers to a question, which is all parameters but the cursor."""
+        cursor: str | bytes = self._signed.dumps([int(time.time()), _digest(question), *place])
+        return cursor if isinstance(cursor, str) else cursor.decode()
+
+    def read(self, cursor: str, question: Mapping[str, Any]) -> Place:
+        """The place. Raises Problem if it is no cursor of ours, is too old, or belongs to another question."""
+        try:
+            written_at, digest, key, id_, *rest = self._signed.loads(cursor)
+        except BadData:
+            raise Problem("invalid-cursor", "The cursor is none that a Link has.") from None
+        # Not itsdangerous' own time stamp: it refuses those of a machine whose clock is a second ahead.
+        if time.time() - written_at > _GOOD_FOR_SECONDS:
+            raise Problem("invalid-cursor", "The cursor is older than a day: begin again without it.")
+        if digest != _digest(question):
+            raise Problem("invalid-cursor", "The cursor goes with other parameters: send it with those of its Link.")
+        return Place(key, UUID(id_), *rest)
+
+
+def _digest(question: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(orjson.dumps(question, option=orjson.OPT_SORT_KEYS), digest_size=9).hexdigest()

@@ -1,0 +1,304 @@
+"""Paging through the catalogue: searched, filtered and sorted, with the summary that people browse by.
+
+Called by the API; what a listed product says, the catalogue also says of a single one. It only reads, and takes a
+connection and plain values. See docs/decisions/0010-browsing.md.
+"""
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from itertools import chain
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    Text,
+    Uuid,
+    asc,
+    bindparam,
+    desc,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.orm import InstrumentedAttribute
+
+from productagg.models import Product, ProductSummary, ProductSync, UtcDateTime
+
+# Counting stops here unless the exact number is asked for.
+COUNTED = 10_000
+
+_Model = type[Product | ProductSync | ProductSummary]
+
+_MEMBERS: dict[str, InstrumentedAttribute[Any]] = {
+    "id": Product.id,
+    "name": Product.name,
+    "description": Product.description,
+    "created_at": Product.created_at,
+    "updated_at": Product.updated_at,
+    "registration": ProductSync.registration,
+    "last_synced_at": ProductSync.last_synced_at,
+    "last_changed_at": ProductSync.last_changed_at,
+    "lowest_price": ProductSummary.lowest,
+    "offer_count": ProductSummary.offers,
+    "items_in_stock": ProductSummary.items_in_stock,
+    # Made from this price and the one now.
+    "change_24h": ProductSummary.lowest_24h,
+    "change_24h_percent": ProductSummary.lowest_24h,
+}
+_DERIVED: dict[str, Callable[[int, int], int | float | None]] = {
+    "change_24h": lambda before, now: now - before,
+    "change_24h_percent": lambda before, now: round(100 * (now - before) / before, 2) if before else None,
+}
+MEMBERS = tuple(_MEMBERS)
+
+
+class _Sort(NamedTuple):
+    """`key` is a column of `model`, which has an index over it and the product's id; it may be NULL if `optional`."""
+
+    model: _Model
+    key: InstrumentedAttribute[Any]
+    optional: bool = False
+
+
+_SORTS = {
+    "name": _Sort(Product, Product.sort_name),
+    "created_at": _Sort(Product, Product.created_at),
+    "updated_at": _Sort(Product, Product.updated_at),
+    "lowest_price": _Sort(ProductSummary, ProductSummary.lowest, optional=True),
+    "items_in_stock": _Sort(ProductSummary, ProductSummary.items_in_stock),
+}
+# Each also the other way round.
+SORTS = tuple(chain.from_iterable((name, f"-{name}") for name in _SORTS))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which products, in which order, and which of MEMBERS. None: whichever.
+
+    `words` are folded (see words.py), and each must occur in a product's name or description. Prices are the lowest
+    in-stock price. `sort` is one of SORTS; products without a price come last by price, in both directions.
+    """
+
+    sort: str = "created_at"
+    words: Sequence[str] = ()
+    min_price: int | None = None
+    max_price: int | None = None
+    in_stock: bool | None = None
+    registration: str | None = None
+    updated_since: datetime | None = None
+    ids: Sequence[UUID] | None = None
+    fields: Sequence[str] = MEMBERS
+
+
+class Place(NamedTuple):
+    """Where a page begins: beyond a product, or with it if `including`; going `back` or on. Fit for JSON.
+
+    `key` is what the product is sorted by.
+    """
+
+    key: str | int | None
+    id: UUID
+    back: bool
+    including: bool
+
+
+@dataclass(frozen=True)
+class Page:
+    """`products` in the order wanted, and the places of the pages before and after; None where there is none."""
+
+    products: Sequence[dict[str, Any]]
+    previous: Place | None
+    following: Place | None
+
+
+class _Reach(NamedTuple):
+    """A place without its values. `keyed`: what is there has something to be sorted by."""
+
+    keyed: bool
+    back: bool
+    including: bool
+
+
+class _Shape(NamedTuple):
+    """What makes one statement another one, rather than only its parameters."""
+
+    sort: str
+    filters: frozenset[str]
+    fields: tuple[str, ...]
+    reach: _Reach | None
+
+
+def page(connection: Connection, wanted: Wanted, limit: int, place: Place | None = None) -> Page:
+    """Up to `limit` products from a place on, or from the beginning. One statement."""
+    filters = _filters(wanted)
+    shape = _Shape(wanted.sort, frozenset(filters), tuple(wanted.fields), place and _reach(place))
+    parameters = {**filters, "limit": limit + 1, **(_position(wanted, place) if place else {})}
+    rows = connection.execute(_statement(shape), parameters).all()
+    more, rows = len(rows) > limit, rows[:limit]
+    back = place is not None and place.back
+    if back:
+        rows = rows[::-1]
+    return Page(
+        [shown(row, wanted.fields) for row in rows],
+        _beyond(rows[:1], place, back=True) if place is not None and (more or not back) else None,
+        _beyond(rows[-1:], place, back=False) if more or back else None,
+    )
+
+
+def total(connection: Connection, wanted: Wanted, *, exact: bool = False) -> int | None:
+    """How many products are wanted in all; None if there are more than COUNTED, unless it has to be exact."""
+    filters = _filters(wanted)
+    counted: int = connection.execute(_count(frozenset(filters), exact), {**filters, "limit": COUNTED + 1}).scalar_one()
+    return counted if exact or counted <= COUNTED else None
+
+
+def columns(fields: Sequence[str]) -> list[ColumnElement[Any]]:
+    """What to select of products, their `product_sync` and `product_summaries`, for `shown`."""
+    now = [ProductSummary.lowest.label("price_now")] if _DERIVED.keys() & set(fields) else []
+    return [*(_MEMBERS[name].label(name) for name in fields), *now]
+
+
+def shown(row: Row[*tuple[Any, ...]], fields: Sequence[str]) -> dict[str, Any]:
+    """What a product says, from a row that begins with those `columns`."""
+    found = dict(zip(fields, row, strict=False))
+    for name, derive in _DERIVED.items():
+        if name in found:
+            before, now = found[name], row.price_now
+            found[name] = None if before is None or now is None else derive(before, now)
+    return found
+
+
+def _beyond(rows: Sequence[Row[*tuple[Any, ...]]], place: Place | None, *, back: bool) -> Place:
+    """The place beyond a row. Without a row, all that was there is gone, and the way leads where one came from."""
+    if rows:
+        key = rows[0].place_key
+        return Place(key.isoformat() if isinstance(key, datetime) else key, rows[0].place_id, back, including=False)
+    assert place is not None
+    return place._replace(back=back, including=True)
+
+
+def _reach(place: Place) -> _Reach:
+    return _Reach(place.key is not None, place.back, place.including)
+
+
+def _position(wanted: Wanted, place: Place) -> dict[str, Any]:
+    is_time = isinstance(_SORTS[wanted.sort.removeprefix("-")].key.type, UtcDateTime)
+    return {"place_key": datetime.fromisoformat(str(place.key)) if is_time else place.key, "place_id": place.id}
+
+
+def _filters(wanted: Wanted) -> dict[str, Any]:
+    """The parameters of the conditions that are wanted. Their names say which."""
+    names = ("min_price", "max_price", "in_stock", "registration", "updated_since", "ids")
+    found = {name: value for name in names if (value := getattr(wanted, name)) is not None}
+    if found.pop("in_stock", None) is not None:
+        found["in_stock" if wanted.in_stock else "sold_out"] = True
+    return found | {f"word_{number}": f"%{_escaped(word)}%" for number, word in enumerate(wanted.words)}
+
+
+def _escaped(word: str) -> str:
+    for special in "/%_":
+        word = word.replace(special, f"/{special}")
+    return word
+
+
+_IDS: dict[Any, InstrumentedAttribute[UUID]] = {
+    Product: Product.id,
+    ProductSync: ProductSync.product_id,
+    ProductSummary: ProductSummary.product_id,
+}
+_LIMIT = bindparam("limit", type_=Integer)
+_CONDITIONS: dict[str, tuple[_Model, ColumnElement[bool]]] = {
+    "min_price": (ProductSummary, ProductSummary.lowest >= bindparam("min_price", type_=BigInteger)),
+    "max_price": (ProductSummary, ProductSummary.lowest <= bindparam("max_price", type_=BigInteger)),
+    "in_stock": (ProductSummary, ProductSummary.lowest.is_not(None)),
+    "sold_out": (ProductSummary, ProductSummary.lowest.is_(None)),
+    "registration": (ProductSync, ProductSync.registration == bindparam("registration", type_=Text)),
+    "updated_since": (Product, Product.updated_at >= bindparam("updated_since", type_=UtcDateTime)),
+}
+# Those that no product without a price meets.
+_PRICED = {"min_price", "max_price", "in_stock"}
+_COMPARISONS = {
+    # (descending, including)
+    (False, False): operator.gt,
+    (False, True): operator.ge,
+    (True, False): operator.lt,
+    (True, True): operator.le,
+}
+
+
+@lru_cache(maxsize=256)
+def _statement(shape: _Shape) -> Select[Any]:
+    """The keys of the products of a page, each part from an index, and then what these products say."""
+    back = shape.reach is not None and shape.reach.back
+    descending = shape.sort.startswith("-") != back
+    turned = desc if descending else asc
+    parts = [part.subquery() for part in _parts(shape, descending)]
+    picked = (union_all(*map(select, parts)) if len(parts) > 1 else select(parts[0])).subquery("picked")
+    query = select(*columns(shape.fields), picked.c.key.label("place_key"), picked.c.id.label("place_id"))
+    query = query.select_from(picked)
+    for model in sorted({_MEMBERS[name].class_ for name in shape.fields}, key=lambda model: model.__tablename__):
+        query = query.join(model, _IDS[model] == picked.c.id)
+    last = picked.c.keyless.desc() if back else picked.c.keyless
+    return query.order_by(last, turned(picked.c.key), turned(picked.c.id)).limit(_LIMIT)
+
+
+def _parts(shape: _Shape, descending: bool) -> Iterator[Select[Any]]:
+    """The keys of what is wanted from the place on: of the products that have a key, and of those that have none."""
+    reach, sort, turned = shape.reach, _SORTS[shape.sort.removeprefix("-")], desc if descending else asc
+    id_ = _IDS[sort.model]
+    compare = _COMPARISONS[descending, reach is not None and reach.including]
+    place_key, place_id = bindparam("place_key", type_=sort.key.type), bindparam("place_id", type_=Uuid)
+    for keyless in (False, True) if sort.optional else (False,):
+        if keyless and shape.filters & _PRICED:
+            continue
+        if reach is not None and keyless == reach.keyed == reach.back:  # wholly on the other side
+            continue
+        query = _meeting(shape.filters, sort.model, id_.label("id"), sort.key.label("key"), _flag(keyless))
+        if sort.optional:
+            query = query.where(sort.key.is_(None) if keyless else sort.key.is_not(None))
+        if reach is not None and keyless != reach.keyed:
+            query = query.where(
+                compare(id_, place_id) if keyless else compare(tuple_(sort.key, id_), tuple_(place_key, place_id))
+            )
+        yield query.order_by(turned(sort.key), turned(id_)).limit(_LIMIT)
+
+
+def _flag(keyless: bool) -> ColumnElement[int]:
+    return literal_column("1" if keyless else "0", Integer).label("keyless")
+
+
+def _meeting(filters: frozenset[str], model: _Model, *selected: ColumnElement[Any]) -> Select[Any]:
+    """Select something of the products that meet the conditions. Only the tables that this needs are read."""
+    query = select(*selected).select_from(model)
+    joined = {model}
+    for name in sorted(filters):
+        if name == "ids":
+            query = query.where(_IDS[model].in_(bindparam("ids", expanding=True, type_=Uuid)))
+            continue
+        if name in _CONDITIONS:
+            other, condition = _CONDITIONS[name]
+        else:
+            other, condition = Product, Product.search_text.like(bindparam(name, type_=Text), escape="/")
+        if other not in joined:
+            query = query.join(other, _IDS[other] == _IDS[model])
+            joined.add(other)
+        query = query.where(condition)
+    return query
+
+
+@lru_cache(maxsize=256)
+def _count(filters: frozenset[str], exact: bool) -> Select[Any]:
+    model = next((_CONDITIONS[name][0] for name in sorted(filters) if name in _CONDITIONS), Product)
+    counted = _meeting(filters, model, literal_column("1"))
+    return select(func.count()).select_from((counted if exact else counted.limit(_LIMIT)).subquery())
