@@ -26,7 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
 # The migration that these tables need; the programs refuse to run on any other (see db.check_schema).
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 
 NAME_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 10_000
@@ -307,6 +307,39 @@ class ProductSummary(Base):
     lowest_7d: Mapped[int | None] = mapped_column(BigInteger)
     lowest_30d: Mapped[int | None] = mapped_column(BigInteger)
     compare_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class ProductChange(Base):
+    """What happened to a product, in commit order: see changes.py. Its product may be gone: `deleted` outlives it.
+
+    A row says what was before, so that the past can be told from the present: `changed` has the `name` and `updated_at`
+    that the product had, `offers` the `lowest` (NULL: none) and `items_in_stock` of its summary.
+    """
+
+    __tablename__ = "changes"
+    __table_args__ = (
+        CheckConstraint("kind IN ('created', 'changed', 'deleted', 'offers')", name="kind_known"),
+        CheckConstraint(
+            "(name IS NOT NULL) = (kind = 'changed') AND (updated_at IS NOT NULL) = (kind = 'changed')",
+            name="changed_has_before",
+        ),
+        CheckConstraint(
+            "(items_in_stock IS NOT NULL) = (kind = 'offers') AND (lowest IS NULL OR kind = 'offers')",
+            name="offers_has_before",
+        ),
+        Index(None, "product_id", "sequence"),
+        # No number is given twice, also after its row was removed.
+        {"sqlite_autoincrement": True},
+    )
+
+    sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    product_id: Mapped[UUID]
+    kind: Mapped[str]
+    at: Mapped[datetime]
+    name: Mapped[str | None]
+    updated_at: Mapped[datetime | None]
+    lowest: Mapped[int | None] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class SyncRun(Base):

@@ -99,7 +99,7 @@ def test_a_product_cannot_take_anothers_name_and_the_session_stays_usable(databa
     "act",
     [
         lambda session, product_id: catalog.change(session, product_id, LATER, name="Other", versions=[2, 3]),
-        lambda session, product_id: catalog.remove(session, product_id, versions=[2]),
+        lambda session, product_id: catalog.remove(session, product_id, LATER, versions=[2]),
     ],
 )
 def test_a_product_that_is_not_at_an_expected_version_is_left_alone(database, act):
@@ -116,7 +116,7 @@ def test_one_of_several_expected_versions_is_enough(database):
     product_id = make_product(database)
 
     with database.sessions.begin() as session:
-        catalog.remove(session, product_id, versions=[7, 1])
+        catalog.remove(session, product_id, LATER, versions=[7, 1])
 
     assert rows(database, Product) == []
 
@@ -125,7 +125,7 @@ def test_one_of_several_expected_versions_is_enough(database):
     "act",
     [
         lambda session: catalog.change(session, uuid4(), LATER, name="Other"),
-        lambda session: catalog.remove(session, uuid4()),
+        lambda session: catalog.remove(session, uuid4(), LATER),
         lambda session: catalog.get(session, uuid4()),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_page_that_is_just_full_is_the_last_one(database):
 def test_a_page_can_follow_a_product_that_is_gone(database):
     _, second, third = make_products(database, 3)
     with database.sessions.begin() as session:
-        catalog.remove(session, second)
+        catalog.remove(session, second, LATER)
 
     with database.reader.connect() as connection:
         page = catalog.page(connection, 10, after=second)
