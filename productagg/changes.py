@@ -5,13 +5,15 @@ never commits and never sees a request.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Connection,
     Executable,
     Sequence,
     Text,
@@ -28,7 +30,7 @@ from sqlalchemy.orm import Session
 from productagg.bulk import Rows
 from productagg.models import Base, ProductChange, UtcDateTime
 
-KINDS = ("created", "changed", "deleted", "offers")
+Kind = Literal["created", "changed", "deleted", "offers"]
 
 _LOCK = 0x50A99_FEED
 # A process that stops between its last statement and its commit stops all others that have something to record.
@@ -39,12 +41,38 @@ class Event(NamedTuple):
     """What happened to a product, and what was before: see models.ProductChange."""
 
     product_id: UUID
-    kind: str
+    kind: Kind
     at: datetime
     name: str | None = None
     updated_at: datetime | None = None
     lowest: int | None = None
     items_in_stock: int | None = None
+
+
+class Unknown(Exception):
+    """No such number has been given out: whoever has it knows another past, of which this database is no sequel."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__(last)
+        self.last = last
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that happened to a product, as the number so-and-so of all."""
+
+    sequence: int
+    at: datetime
+    kind: Kind
+    product_id: UUID
+
+
+class Page(NamedTuple):
+    """Some changes in their order; whether there are more; the newest one's number, 0 if there is none."""
+
+    changes: list[Change]
+    more: bool
+    last: int
 
 
 def record(session: Session, events: Collection[Event]) -> None:
@@ -58,6 +86,21 @@ def record(session: Session, events: Collection[Event]) -> None:
     session.flush()
     dialect = session.get_bind().dialect.name
     session.execute(_RECORD[dialect], Rows.parameter(dialect, [event._asdict() for event in events]))
+
+
+def since(connection: Connection, sequence: int, limit: int) -> Page:
+    """The first `limit` changes after a number. Raises Unknown."""
+    newest = select(func.coalesce(func.max(_CHANGES.c.sequence), 0).label("last")).subquery("newest")
+    wanted = (_CHANGES.c.sequence, _CHANGES.c.at, _CHANGES.c.kind, _CHANGES.c.product_id)
+    after = select(*wanted).where(_CHANGES.c.sequence > sequence).order_by(_CHANGES.c.sequence).limit(limit + 1)
+    some = after.subquery("some")
+    query = select(newest.c.last, *some.c).select_from(newest.outerjoin(some, true())).order_by(some.c.sequence)
+    rows = connection.execute(query).all()
+    last = cast(int, rows[0].last)
+    if sequence > last:
+        raise Unknown(last)
+    found = [Change(number, at, kind, product_id) for _, number, at, kind, product_id in rows if number is not None]
+    return Page(found[:limit], len(found) > limit, last)
 
 
 _CHANGES = Base.metadata.tables[ProductChange.__tablename__]

@@ -18,6 +18,8 @@ from productagg.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+DEFAULT_CHANGES, MAX_CHANGES = 100, 1000
+MAX_SEQUENCE = 2**63 - 1
 MAX_QUANTITY = 2**31 - 1
 
 # What JSON Schema can say of `_no_control_characters`; the surrogates have no place in a pattern.
@@ -126,15 +128,17 @@ def _parameter(
     )
 
 
-def _number(name: str, maximum: int, description: str, **options: Any) -> colander.SchemaNode:
+def _number(name: str, maximum: int, description: str, minimum: int = 1, **options: Any) -> colander.SchemaNode:
     def read(text: str) -> int:
         # isdecimal alone would take other scripts' digits, int alone ' 5', '+5' and '1_0'.
-        if not (text.isascii() and text.isdecimal() and len(text) <= len(str(maximum)) and 1 <= int(text) <= maximum):
+        if not (
+            text.isascii() and text.isdecimal() and len(text) <= len(str(maximum)) and minimum <= int(text) <= maximum
+        ):
             raise ValueError
         return int(text)
 
-    schema = {"type": "integer", "minimum": 1, "maximum": maximum}
-    return _parameter(name, read, f"a whole number from 1 to {maximum}", schema, description, **options)
+    schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
+    return _parameter(name, read, f"a whole number from {minimum} to {maximum}", schema, description, **options)
 
 
 def _limited() -> colander.SchemaNode:
@@ -244,6 +248,12 @@ MOVERS = _mapping(
     _choice("period", tuple(PERIODS), "How far back the price then lies.", missing="24h"),
     _choice("direction", ("down", "up"), "Whose price fell, or whose rose.", missing="down"),
     _limited(),
+)
+CHANGES = _mapping(
+    _number(
+        "since", MAX_SEQUENCE, "The number of the last change that you know; 0: none.", minimum=0, missing=0, example=0
+    ),
+    _number("limit", MAX_CHANGES, "How many at most.", missing=DEFAULT_CHANGES, example=2),
 )
 NO_PARAMETERS = _mapping()
 
