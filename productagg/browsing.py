@@ -8,12 +8,13 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     ColumnElement,
     Connection,
@@ -33,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
-from productagg.models import Product, ProductSummary, ProductSync, UtcDateTime
+from productagg.models import Product, ProductChange, ProductSummary, ProductSync, UtcDateTime
 
 # Counting stops here unless the exact number is asked for.
 COUNTED = 10_000
@@ -64,19 +65,24 @@ MEMBERS = tuple(_MEMBERS)
 
 
 class _Sort(NamedTuple):
-    """`key` is a column of `model`, which has an index over it and the product's id; it may be NULL if `optional`."""
+    """`key` is a column of `model`, which has an index over it and the product's id; it may be NULL if `optional`.
+
+    `before` is the same of a change's row, of the `kind` that has it: None, if it never changes.
+    """
 
     model: _Model
     key: InstrumentedAttribute[Any]
+    before: InstrumentedAttribute[Any] | None = None
+    kind: str = ""
     optional: bool = False
 
 
 _SORTS = {
-    "name": _Sort(Product, Product.sort_name),
+    "name": _Sort(Product, Product.sort_name, ProductChange.sort_name, "changed"),
     "created_at": _Sort(Product, Product.created_at),
-    "updated_at": _Sort(Product, Product.updated_at),
-    "lowest_price": _Sort(ProductSummary, ProductSummary.lowest, optional=True),
-    "items_in_stock": _Sort(ProductSummary, ProductSummary.items_in_stock),
+    "updated_at": _Sort(Product, Product.updated_at, ProductChange.updated_at, "changed"),
+    "lowest_price": _Sort(ProductSummary, ProductSummary.lowest, ProductChange.lowest, "offers", optional=True),
+    "items_in_stock": _Sort(ProductSummary, ProductSummary.items_in_stock, ProductChange.items_in_stock, "offers"),
 }
 # Each also the other way round.
 SORTS = tuple(chain.from_iterable((name, f"-{name}") for name in _SORTS))
@@ -104,11 +110,13 @@ class Wanted:
 class Place(NamedTuple):
     """Where a page begins: beyond a product, or with it if `including`; going `back` or on. Fit for JSON.
 
-    `key` is what the product is sorted by.
+    `key` is what the product was sorted by when the first page was read. That was after the change number `as_of`: all
+    pages are in the order of that moment, so that nothing is skipped or repeated that changes its place meanwhile.
     """
 
     key: str | int | None
     id: UUID
+    as_of: int
     back: bool
     including: bool
 
@@ -183,7 +191,8 @@ def _beyond(rows: Sequence[Row[*tuple[Any, ...]]], place: Place | None, *, back:
     """The place beyond a row. Without a row, all that was there is gone, and the way leads where one came from."""
     if rows:
         key = rows[0].place_key
-        return Place(key.isoformat() if isinstance(key, datetime) else key, rows[0].place_id, back, including=False)
+        as_of = rows[0].as_of if place is None else place.as_of
+        return Place(key.isoformat() if isinstance(key, datetime) else key, rows[0].place_id, as_of, back, False)
     assert place is not None
     return place._replace(back=back, including=True)
 
@@ -194,7 +203,8 @@ def _reach(place: Place) -> _Reach:
 
 def _position(wanted: Wanted, place: Place) -> dict[str, Any]:
     is_time = isinstance(_SORTS[wanted.sort.removeprefix("-")].key.type, UtcDateTime)
-    return {"place_key": datetime.fromisoformat(str(place.key)) if is_time else place.key, "place_id": place.id}
+    key = datetime.fromisoformat(str(place.key)) if is_time else place.key
+    return {"place_key": key, "place_id": place.id, "as_of": place.as_of}
 
 
 def _filters(wanted: Wanted) -> dict[str, Any]:
@@ -246,6 +256,9 @@ def _statement(shape: _Shape) -> Select[Any]:
     parts = [part.subquery() for part in _parts(shape, descending)]
     picked = (union_all(*map(select, parts)) if len(parts) > 1 else select(parts[0])).subquery("picked")
     query = select(*columns(shape.fields), picked.c.key.label("place_key"), picked.c.id.label("place_id"))
+    if shape.reach is None:
+        # In the same statement: neither older nor newer than the page.
+        query = query.add_columns(select(func.coalesce(func.max(ProductChange.sequence), 0)).label("as_of"))
     query = query.select_from(picked)
     for model in sorted({_MEMBERS[name].class_ for name in shape.fields}, key=lambda model: model.__tablename__):
         query = query.join(model, _IDS[model] == picked.c.id)
@@ -254,28 +267,47 @@ def _statement(shape: _Shape) -> Select[Any]:
 
 
 def _parts(shape: _Shape, descending: bool) -> Iterator[Select[Any]]:
-    """The keys of what is wanted from the place on: of the products that have a key, and of those that have none."""
+    """The keys of what is wanted from the place on: of the products that have a key, and of those that have none.
+
+    Of each, those that have not moved since the first page, by what they are sorted by now, and those that have, by
+    what they were sorted by then.
+    """
     reach, sort, turned = shape.reach, _SORTS[shape.sort.removeprefix("-")], desc if descending else asc
-    id_ = _IDS[sort.model]
     compare = _COMPARISONS[descending, reach is not None and reach.including]
     place_key, place_id = bindparam("place_key", type_=sort.key.type), bindparam("place_id", type_=Uuid)
+    id_ = _IDS[sort.model]
     for keyless in (False, True) if sort.optional else (False,):
         if keyless and shape.filters & _PRICED:
             continue
         if reach is not None and keyless == reach.keyed == reach.back:  # wholly on the other side
             continue
-        query = _meeting(shape.filters, sort.model, id_.label("id"), sort.key.label("key"), _flag(keyless))
-        if sort.optional:
-            query = query.where(sort.key.is_(None) if keyless else sort.key.is_not(None))
-        if reach is not None and keyless != reach.keyed:
-            query = query.where(
-                compare(id_, place_id) if keyless else compare(tuple_(sort.key, id_), tuple_(place_key, place_id))
-            )
-        yield query.order_by(turned(sort.key), turned(id_)).limit(_LIMIT)
+        for moved in (None,) if reach is None or sort.before is None else (False, True):
+            key = sort.before if moved and sort.before is not None else sort.key
+            flag = literal_column("1" if keyless else "0", Integer).label("keyless")
+            query = _meeting(shape.filters, sort.model, id_.label("id"), key.label("key"), flag)
+            if moved:
+                first = _first_moves(sort)
+                query = query.join(first, first.c.product_id == id_)
+                query = query.join(ProductChange, ProductChange.sequence == first.c.sequence)
+            elif moved is not None:
+                query = query.where(id_.not_in(select(_first_moves(sort).c.product_id)))
+            if sort.optional:
+                query = query.where(key.is_(None) if keyless else key.is_not(None))
+            if reach is not None and keyless != reach.keyed:
+                query = query.where(
+                    compare(id_, place_id) if keyless else compare(tuple_(key, id_), tuple_(place_key, place_id))
+                )
+            yield query.order_by(turned(key), turned(id_)).limit(_LIMIT)
 
 
-def _flag(keyless: bool) -> ColumnElement[int]:
-    return literal_column("1" if keyless else "0", Integer).label("keyless")
+@cache
+def _first_moves(sort: _Sort) -> CTE:
+    """The first change since the first page of each product that may have another place than then."""
+    since = ProductChange.sequence > bindparam("as_of", type_=BigInteger)
+    # Not a parameter: SQLite would not use the index of that kind.
+    kind = ProductChange.kind == literal_column(f"'{sort.kind}'")
+    first = func.min(ProductChange.sequence).label("sequence")
+    return select(ProductChange.product_id, first).where(since, kind).group_by(ProductChange.product_id).cte("moves")
 
 
 def _meeting(filters: frozenset[str], model: _Model, *selected: ColumnElement[Any]) -> Select[Any]:

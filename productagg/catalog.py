@@ -28,6 +28,7 @@ from uuid_utils.compat import uuid7
 from productagg import words
 from productagg.browsing import MEMBERS, columns, shown
 from productagg.bulk import Rows
+from productagg.changes import Event, record
 from productagg.models import Base, Product, ProductSummary, ProductSync, UtcDateTime
 
 
@@ -68,7 +69,8 @@ def create(session: Session, name: str, description: str, now: datetime) -> UUID
 def create_many(session: Session, products: Sequence[NewProduct], now: datetime) -> list[UUID | None]:
     """Add products, due for registration at once. None for each whose name exists, if only earlier among them.
 
-    As many statements for many as for one.
+    As many statements for many as for one. The last that a transaction writes, as with `change` and `remove`: see
+    changes.record.
     """
     dialect = session.get_bind().dialect.name
     ids = [uuid7() for _ in products]
@@ -77,6 +79,7 @@ def create_many(session: Session, products: Sequence[NewProduct], now: datetime)
     added = Rows.parameter(dialect, [row for row in rows if row["id"] in created])
     for statement in _INSERT_COMPANIONS[dialect]:
         session.execute(statement, added)
+    record(session, [Event(id_, "created", now) for id_ in ids if id_ in created])
     return [id_ if id_ in created else None for id_ in ids]
 
 
@@ -97,6 +100,7 @@ def change(
     wanted = (product.name if name is None else name, product.description if description is None else description)
     if wanted == (product.name, product.description):
         return
+    event = Event(product_id, "changed", now, product.sort_name, product.updated_at)
     with _unique_name(session, wanted[0]):
         product.name, product.description = wanted
         for column, value in _made_of(*wanted).items():
@@ -106,12 +110,13 @@ def change(
     sync = session.get_one(ProductSync, product_id)
     if sync.registration == "failed":
         sync.registration, sync.failures, sync.next_sync_at = "pending", 0, now
+    record(session, [event])
 
 
-def remove(session: Session, product_id: UUID, versions: Sequence[int] | None = None) -> None:
+def remove(session: Session, product_id: UUID, now: datetime, versions: Sequence[int] | None = None) -> None:
     """Delete a product with its offers and history. Raises NotFound, StaleVersion."""
     session.delete(_locked(session, product_id, versions))
-    session.flush()
+    record(session, [Event(product_id, "deleted", now)])
 
 
 def get(connection: Connection | Session, product_id: UUID) -> dict[str, Any]:

@@ -132,7 +132,6 @@ def settle(session: Session, outcomes: Sequence[Outcome], schedule: Schedule, st
         if row["leased_until"] == by_id[row["product_id"]].claim.leased_until
     ]
     ours = [changes[row["product_id"]] for row in rows if row["product_id"] in changes]
-    apply(session, ours)
     _log_first_failures([by_id[row["product_id"]] for row in rows if row["failures"] == 0])
     if rows:
         written = [
@@ -141,6 +140,7 @@ def settle(session: Session, outcomes: Sequence[Outcome], schedule: Schedule, st
         ]
         dialect = session.get_bind().dialect.name
         session.execute(_WRITE[dialect], Rows.parameter(dialect, written))
+    apply(session, ours)
     return [change for change in ours if change.difference]
 
 

@@ -53,6 +53,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
 
 
+# Compared as SQLite does it, and not as the database's locale would have it.
+_BY_CODE_POINTS = Text().with_variant(Text(collation="C"), "postgresql")
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
@@ -100,8 +104,7 @@ class Product(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     search_text: Mapped[str]
-    # By code points, as SQLite compares, and not as the database's locale would have it.
-    sort_name: Mapped[str] = mapped_column(Text().with_variant(Text(collation="C"), "postgresql"))
+    sort_name: Mapped[str] = mapped_column(_BY_CODE_POINTS)
 
 
 class ProductSync(Base):
@@ -326,6 +329,46 @@ class ProductSummary(Base):
     lowest_7d: Mapped[int | None] = mapped_column(BigInteger)
     lowest_30d: Mapped[int | None] = mapped_column(BigInteger)
     compare_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class ProductChange(Base):
+    """What happened to a product, in commit order: see changes.py. Its product may be gone: `deleted` outlives it.
+
+    A row says by what the product was sorted before, so that the past can be told from the present: `changed` has the
+    `sort_name` and `updated_at` that it had, `offers` the `lowest` (NULL: none) and `items_in_stock` of its summary.
+    """
+
+    __tablename__ = "changes"
+    __table_args__ = (
+        CheckConstraint("kind IN ('created', 'changed', 'deleted', 'offers')", name="kind_known"),
+        CheckConstraint(
+            "(sort_name IS NOT NULL) = (kind = 'changed') AND (updated_at IS NOT NULL) = (kind = 'changed')",
+            name="changed_has_before",
+        ),
+        CheckConstraint(
+            "(items_in_stock IS NOT NULL) = (kind = 'offers') AND (lowest IS NULL OR kind = 'offers')",
+            name="offers_has_before",
+        ),
+        Index(None, "product_id", "sequence"),
+        # The few among the many that say what offers did.
+        Index(
+            "ix_changes_changed",
+            "sequence",
+            postgresql_where=text("kind = 'changed'"),
+            sqlite_where=text("kind = 'changed'"),
+        ),
+        # No number is given twice, also after its row was removed.
+        {"sqlite_autoincrement": True},
+    )
+
+    sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    product_id: Mapped[UUID]
+    kind: Mapped[str]
+    at: Mapped[datetime]
+    sort_name: Mapped[str | None] = mapped_column(_BY_CODE_POINTS)
+    updated_at: Mapped[datetime | None]
+    lowest: Mapped[int | None] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class SyncRun(Base):

@@ -30,6 +30,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from productagg.bulk import Rows, aggregate
+from productagg.changes import Event, record
 from productagg.history.late import mark, may_be_rolled_up
 from productagg.models import Base, Offer, OfferPrice, ProductPrice, ProductSummary
 from productagg.prices import NOTHING, Summary, summarise
@@ -78,10 +79,14 @@ class Observation:
 
 @dataclass(frozen=True)
 class Change:
-    """What an observation changes: the offers that differ, and the product's summary if that is news."""
+    """What an observation changes: the offers that differ, and the product's summary if that is news.
+
+    `before` is the summary so far.
+    """
 
     observation: Observation
     difference: Difference
+    before: Summary
     summary: Summary | None
 
 
@@ -97,18 +102,18 @@ def compare(session: Session, observations: Sequence[Observation]) -> dict[UUID,
         difference = diff(before, each.offers)
         new = each.first or each.unobserved_from is not None
         if difference or new:
-            summary = summarise(each.offers.values())
-            news = new or summary != summarise(before.values())
-            changes[each.product_id] = Change(each, difference, summary if news else None)
+            known, summary = summarise(before.values()), summarise(each.offers.values())
+            news = new or summary != known
+            changes[each.product_id] = Change(each, difference, known, summary if news else None)
     return changes
 
 
 def apply(session: Session, changes: Iterable[Change]) -> None:
     """Write the changed offers, and append what changed to both histories; a gap's beginning once, however often asked.
 
-    As many statements for many changes as for one.
+    As many statements for many changes as for one. The last that a transaction writes: see changes.record.
     """
-    offers, summaries, late = [], [], {}
+    offers, summaries, late, events = [], [], {}, []
     for change in changes:
         common = {"product_id": change.observation.product_id, "at": change.observation.at}
         if change.summary is not None:
@@ -118,6 +123,10 @@ def apply(session: Session, changes: Iterable[Change]) -> None:
             summaries.append({**common, **NOTHING._asdict(), "at": gap_from, "observed": False})
             if may_be_rolled_up(gap_from, change.observation.at):
                 late[change.observation.product_id] = gap_from
+        lowest, _, _, items_in_stock = change.before
+        events.append(
+            Event(change.observation.product_id, "offers", change.observation.at, None, None, lowest, items_in_stock)
+        )
         for id_, (price, items) in change.difference.changed.items():
             offers.append({**common, "id": id_, "price": price, "items_in_stock": items, "closed": False})
         for id_, (price, items) in change.difference.closed.items():
@@ -132,6 +141,7 @@ def apply(session: Session, changes: Iterable[Change]) -> None:
         for statement in _APPEND_PRODUCT_PRICES[dialect]:
             session.execute(statement, rows)
     mark(session, late)
+    record(session, events)
 
 
 def listing(connection: Connection | Session, product_id: UUID, *, closed: bool = False) -> Sequence[RowMapping]:

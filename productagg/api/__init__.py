@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from productagg.api import description, docs, health, history, login, movers, offers, problems, products, runs
+from productagg.api import changes, description, docs, health, history, login, movers, offers, problems, products, runs
 from productagg.api.cursors import Cursors
 from productagg.api.openapi import document
 from productagg.api.service import ContractService, dumps
@@ -17,6 +17,7 @@ SERVICES: tuple[ContractService, ...] = (
     history.product_trend,
     history.product_verdict,
     movers.catalogue_movers,
+    changes.feed,
     runs.sync_runs,
     runs.sync_run,
     login.login,

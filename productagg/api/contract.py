@@ -10,6 +10,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from productagg.api.shapes import Either, Shape, of
+from productagg.changes import Change
 from productagg.history.asof import OffersThen
 from productagg.history.movers import Mover
 from productagg.history.series import Series
@@ -95,6 +96,7 @@ OFFER_SERIES = of(Series, product_id=UUID, offer_id=UUID).and_("OfferSeries", po
 TREND = of(Trend, product_id=UUID)
 VERDICT = of(Verdict, product_id=UUID)
 MOVER = of(Mover)
+CHANGE = of(Change)
 COST = of(Cost)
 OFFERS = Either(([OFFER], of(OffersThen)))
 

@@ -34,6 +34,11 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
     "product-not-found": (404, "Product not found", "There is no product with this id."),
     "method-not-allowed": (405, "Method not allowed", "The Allow header names the methods that work here."),
     "duplicate-name": (409, "Duplicate name", "Another product has this name: choose another one."),
+    "sequence-unknown": (
+        409,
+        "Sequence unknown",
+        "The feed is not the one that gave this number out: read the catalogue again and follow from Last-Sequence.",
+    ),
     "stale-version": (412, "Stale version", "The product has changed since: read it again, then decide again."),
     "body-too-large": (413, "Body too large", "Send less."),
     "unsupported-media-type": (415, "Unsupported media type", "Send Content-Type: application/json."),

@@ -146,6 +146,10 @@ MEMBERS: dict[str, Member] = {
     # Movers
     "Mover.start_at": Member("The time that the price is compared with.", "2026-11-22T09:45:00Z"),
     "Mover.end_at": Member("Since when the price is what it is.", _LATE),
+    # Changes
+    "sequence": Member("Its number. Numbers grow, and some are left out.", 4711, {"minimum": 1}),
+    "Change.at": Member("When, by the clock of whoever did it: not in the order of the numbers.", _LATE),
+    "kind": Member("What happened; `changed` is its name or description, `offers` what is offered for it.", "offers"),
     # Offers at a time, and costs
     "OffersThen.resolution": Member("`hour`: as of the end of an hour; the raw steps are no longer kept.", "raw"),
     "OffersThen.state": Member("`not_observed`: these were in stock when they were last seen.", "observed"),

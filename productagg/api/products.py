@@ -122,7 +122,7 @@ def change_product(request: Any) -> Response:
 )
 def delete_product(request: Any) -> Response:
     """Remove a product with its offers and history; with If-Match, only the version that it names."""
-    catalog.remove(request.dbsession, **request.validated)
+    catalog.remove(request.dbsession, now=datetime.now(UTC), **request.validated)
     return Response(status=204)
 
 

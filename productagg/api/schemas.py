@@ -21,6 +21,8 @@ from productagg.words import fold
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+DEFAULT_CHANGES, MAX_CHANGES = 100, 1000
+MAX_SEQUENCE = 2**63 - 1
 MAX_QUANTITY = 2**31 - 1
 MAX_PRICE = 2**63 - 1
 MAX_SEARCH_LENGTH = 200
@@ -136,9 +138,9 @@ def _parameter(
 def _number(name: str, maximum: int, description: str, minimum: int = 1, **options: Any) -> colander.SchemaNode:
     def read(text: str) -> int:
         # isdecimal alone would take other scripts' digits, int alone ' 5', '+5' and '1_0'.
-        if not (text.isascii() and text.isdecimal() and len(text) <= len(str(maximum))):
-            raise ValueError
-        if not minimum <= int(text) <= maximum:
+        if not (
+            text.isascii() and text.isdecimal() and len(text) <= len(str(maximum)) and minimum <= int(text) <= maximum
+        ):
             raise ValueError
         return int(text)
 
@@ -324,6 +326,12 @@ MOVERS = _mapping(
     _choice("period", tuple(PERIODS), "How far back the price then lies.", missing="24h"),
     _choice("direction", ("down", "up"), "Whose price fell, or whose rose.", missing="down"),
     _limited(),
+)
+CHANGES = _mapping(
+    _number(
+        "since", MAX_SEQUENCE, "The number of the last change that you know; 0: none.", minimum=0, missing=0, example=0
+    ),
+    _number("limit", MAX_CHANGES, "How many at most.", missing=DEFAULT_CHANGES, example=2),
 )
 NO_PARAMETERS = _mapping()
 

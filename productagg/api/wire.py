@@ -15,6 +15,7 @@ Log in at `POST /login` and send the token as `Authorization: Bearer <access_tok
 
 TAGS = {
     "Catalogue": "The products.",
+    "Change feed": "What happened to products, in order, for whoever keeps a copy of the catalogue.",
     "Offers": "What is offered for a product, now or at a time.",
     "Price history": "What a product, or one of its offers, cost over time.",
     "Sync": "What the passes did that ask the Offers service. For admins.",
@@ -49,6 +50,9 @@ HEADERS = {
         'rel="first"',
     ),
     "Total-Count": _header("How many there are in all.", 250, {"type": "integer", "minimum": 0}),
+    "Last-Sequence": _header(
+        "The newest change's number; 0 before the first.", 4711, {"type": "integer", "minimum": 0}
+    ),
     "Content-Disposition": _header("A name for the file, with CSV.", 'attachment; filename="prices.csv"'),
     "WWW-Authenticate": _header("What is wanted (RFC 6750).", 'Bearer realm="productagg"'),
     "Accept": _header("The media type that is taken.", "application/json"),

@@ -19,6 +19,5 @@ def sample(config_uri: str) -> None:
         if not catalog.is_empty(session):
             click.echo("sample: the catalogue has products already")
             return
-        for product in products:
-            catalog.create(session, product["name"], product["description"], datetime.now(UTC))
+        catalog.create_many(session, [catalog.NewProduct(**product) for product in products], datetime.now(UTC))
     click.echo(f"sample: {len(products)} products added")

@@ -36,6 +36,7 @@ MATRIX = {
     ("GET", "/products/{id}/trend"): (200, 200, 200),
     ("GET", "/products/{id}/verdict"): (200, 200, 200),
     ("GET", "/movers"): (200, 200, 200),
+    ("GET", "/changes"): (200, 200, 200),
     ("GET", "/sync-runs"): (401, 403, 200),
     ("GET", "/sync-runs/{id}"): (401, 403, 404),  # for its id is a product's
     ("POST", "/login"): (401, 401, 401),  # for it is sent no user's password

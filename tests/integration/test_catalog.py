@@ -103,7 +103,7 @@ def test_a_product_cannot_take_anothers_name_and_the_session_stays_usable(databa
     "act",
     [
         lambda session, product_id: catalog.change(session, product_id, LATER, name="Other", versions=[2, 3]),
-        lambda session, product_id: catalog.remove(session, product_id, versions=[2]),
+        lambda session, product_id: catalog.remove(session, product_id, LATER, versions=[2]),
     ],
 )
 def test_a_product_that_is_not_at_an_expected_version_is_left_alone(database, act):
@@ -120,7 +120,7 @@ def test_one_of_several_expected_versions_is_enough(database):
     product_id = make_product(database)
 
     with database.sessions.begin() as session:
-        catalog.remove(session, product_id, versions=[7, 1])
+        catalog.remove(session, product_id, LATER, versions=[7, 1])
 
     assert rows(database, Product) == []
 
@@ -129,7 +129,7 @@ def test_one_of_several_expected_versions_is_enough(database):
     "act",
     [
         lambda session: catalog.change(session, uuid4(), LATER, name="Other"),
-        lambda session: catalog.remove(session, uuid4()),
+        lambda session: catalog.remove(session, uuid4(), LATER),
         lambda session: catalog.get(session, uuid4()),
     ],
 )

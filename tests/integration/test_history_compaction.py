@@ -154,7 +154,7 @@ class TestWhatIsRolledUp:
 
         def remove_it_first(*arguments):
             with database.sessions.begin() as session:
-                catalog.remove(session, shop.product_id)
+                catalog.remove(session, shop.product_id, day(1))
             return rollups_of(*arguments)
 
         monkeypatch.setattr("productagg.history.compaction.rollups_of", remove_it_first)

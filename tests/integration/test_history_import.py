@@ -336,7 +336,7 @@ def test_a_product_that_is_deleted_after_the_check_is_refused(database):
         numbered = [(1, line(kept, A, after(), 1, 1)), (2, line(deleted, A, after(), 1, 1))]
         stage(staged, numbered, database.sessions, datetime.now(UTC))
         with database.sessions.begin() as session:
-            catalog.remove(session, deleted)
+            catalog.remove(session, deleted, datetime.now(UTC))
         with pytest.raises(Refused, match=f"somebody deleted product {deleted}"), database.sessions.begin() as session:
             import_(session, staged)
 

@@ -162,7 +162,7 @@ def test_the_rows_still_go_with_their_product(blank_database, pasts):
     doomed, kept = pasts
 
     with blank_database.sessions.begin() as session:
-        catalog.remove(session, doomed.product_id)
+        catalog.remove(session, doomed.product_id, datetime.now(UTC))
 
     for model in (OfferPrice, ProductPrice, ProductSummary):
         assert {row.product_id for row in rows(blank_database, model)} == {kept.product_id}

@@ -102,7 +102,7 @@ def test_a_removed_product_takes_its_rows_along_from_a_month_that_was_made_later
     shop.observe(day(130, 1), {ONE: (110, 5)})
 
     with bare.sessions.begin() as session:
-        catalog.remove(session, shop.product_id)
+        catalog.remove(session, shop.product_id, datetime.now(UTC))
 
     assert rows(bare, OfferPrice) == rows(bare, ProductPrice) == []
 

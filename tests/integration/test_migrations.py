@@ -321,7 +321,7 @@ def test_whatever_belongs_to_a_product_goes_with_it(database):
                 connection.execute(insert(model).values(product_id=product_id, **row))
 
     with database.sessions.begin() as session:
-        catalog.remove(session, doomed)
+        catalog.remove(session, doomed, LONG_AGO)
 
     for dependent in (*OF_A_PRODUCT, ProductSummary, ProductSync):
         assert [row.product_id for row in rows(database, dependent)] == [kept]

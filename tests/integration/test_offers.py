@@ -163,7 +163,8 @@ def test_a_hundred_products_take_as_many_statements_as_one(database):
 
     assert [each.split()[:3] for each in sent[0]] == [each.split()[:3] for each in sent[1]]
     # Locked by everybody in the same order, and for no longer than must be
-    assert sent[1][-1].startswith("INSERT INTO history_late ")
+    assert sent[1][-2].startswith("INSERT INTO history_late ")
+    assert "INSERT INTO changes " in sent[1][-1]
 
 
 def test_a_product_that_does_not_exist_cannot_have_offers(database):

@@ -29,7 +29,7 @@ def test_a_product_deleted_during_its_fetch_stays_deleted_and_the_pass_ends_well
     assert gate.entered.wait(10)
 
     with database.sessions.begin() as session:
-        catalog.remove(session, product_id)
+        catalog.remove(session, product_id, datetime.now(UTC))
     gate.open.set()
 
     assert under_way.result(10).exit_code == 0
@@ -57,7 +57,7 @@ def test_a_product_renamed_during_its_fetch_keeps_the_new_name(database, upstrea
 @pytest.mark.parametrize(
     "act",
     [
-        lambda session, product_id: catalog.remove(session, product_id),
+        lambda session, product_id: catalog.remove(session, product_id, datetime.now(UTC)),
         lambda session, product_id: catalog.change(session, product_id, datetime.now(UTC), description="Better"),
     ],
     ids=["remove", "change"],

@@ -1,0 +1,38 @@
+"""/changes: what happened to products, for whoever keeps a copy of the catalogue."""
+
+from typing import Any
+
+from pyramid.response import Response
+
+from productagg import changes
+from productagg.api.contract import CHANGE, tagged
+from productagg.api.errors import Problem
+from productagg.api.schemas import CHANGES
+from productagg.api.service import PUBLIC, query, service, tagged_json
+
+feed = service("changes", "/changes", "Change feed")
+
+
+@feed.get(
+    permission=PUBLIC,
+    validators=(query(CHANGES),),
+    answers=tagged("The changes after that one, or none yet.", [CHANGE], "Cache-Control", "Last-Sequence", "Link?"),
+    errors=("sequence-unknown",),
+)
+def list_changes(request: Any) -> Response:
+    """Products that were created, changed or deleted and whose offers changed, in the order in which that came to be.
+
+    After a number, none that is smaller ever comes. `Link` names the next page, `Last-Sequence` is the newest number.
+    """
+    since, limit = request.validated["since"], request.validated["limit"]
+    try:
+        page = changes.since(request.reader, since, limit)
+    except changes.Unknown as unknown:
+        raise Problem("sequence-unknown", f"The newest number is {unknown.last}, so nobody was told {since}.") from None
+    response = tagged_json(request, page.changes, page.last)
+    response.cache_control = "no-cache"
+    response.headers["Last-Sequence"] = str(page.last)
+    if page.more:
+        following = request.route_url("changes", _query={"since": page.changes[-1].sequence, "limit": limit})
+        response.headers["Link"] = f'<{following}>; rel="next"'
+    return response
