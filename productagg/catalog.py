@@ -3,7 +3,7 @@
 Called by the API and the command line. It never commits, never sees a request and never speaks HTTP.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +26,11 @@ class DuplicateName(Exception):
 
 
 class StaleVersion(Exception):
-    """The product has changed since the version that the caller knows."""
+    """The product has changed since the version, or the time, that the caller knows."""
+
+
+class UnwantedVersion(Exception):
+    """The product is at a version that the caller does not want to write over."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,9 @@ _SUMMARY = select(
     ProductSync.last_changed_at,
 ).join(ProductSync, ProductSync.product_id == Product.id)
 
-_ONE = _SUMMARY.add_columns(Product.version)
+_ONE = _SUMMARY.add_columns(
+    Product.version, ProductSync.next_sync_at, ProductSync.registered_at, ProductSync.last_asked_at
+)
 
 
 def create(session: Session, name: str, description: str, now: datetime) -> UUID:
@@ -68,13 +74,17 @@ def change(
     *,
     name: str | None = None,
     description: str | None = None,
-    versions: Sequence[int] | None = None,
+    versions: Container[int] | None = None,
+    other_than: Container[int] = (),
+    unmodified_since: datetime | None = None,
 ) -> None:
-    """Set what is given. `versions`: the product must be at one of them. Values that it has already change nothing.
+    """Set what is given. Values that it has already change nothing.
 
-    Raises NotFound, DuplicateName, StaleVersion. A product that the Offers service refused is due for another try.
+    The product must be at one of `versions`, at none of `other_than`, and unchanged since `unmodified_since`. Raises
+    NotFound, DuplicateName, StaleVersion, UnwantedVersion. A product that the Offers service refused is due for another
+    try.
     """
-    product = _locked(session, product_id, versions)
+    product = _locked(session, product_id, versions, other_than, unmodified_since)
     wanted = (product.name if name is None else name, product.description if description is None else description)
     if wanted == (product.name, product.description):
         return
@@ -87,9 +97,18 @@ def change(
         sync.registration, sync.failures, sync.next_sync_at = "pending", 0, now
 
 
-def remove(session: Session, product_id: UUID, versions: Sequence[int] | None = None) -> None:
-    """Delete a product with its offers and history. Raises NotFound, StaleVersion."""
-    session.delete(_locked(session, product_id, versions))
+def remove(
+    session: Session,
+    product_id: UUID,
+    versions: Container[int] | None = None,
+    other_than: Container[int] = (),
+    unmodified_since: datetime | None = None,
+) -> None:
+    """Delete a product with its offers and history, on the conditions of `change`.
+
+    Raises NotFound, StaleVersion, UnwantedVersion.
+    """
+    session.delete(_locked(session, product_id, versions, other_than, unmodified_since))
     session.flush()
 
 
@@ -122,12 +141,22 @@ def is_empty(session: Session) -> bool:
     return session.execute(select(Product.id).limit(1)).first() is None
 
 
-def _locked(session: Session, product_id: UUID, versions: Sequence[int] | None) -> Product:
+def _locked(
+    session: Session,
+    product_id: UUID,
+    versions: Container[int] | None,
+    other_than: Container[int],
+    unmodified_since: datetime | None,
+) -> Product:
     product = session.get(Product, product_id, with_for_update=True)
     if product is None:
         raise NotFound(product_id)
     if versions is not None and product.version not in versions:
         raise StaleVersion(product_id)
+    if unmodified_since is not None and product.updated_at > unmodified_since:
+        raise StaleVersion(product_id)
+    if product.version in other_than:
+        raise UnwantedVersion(product_id)
     return product
 
 

@@ -1,5 +1,6 @@
 """/products and /products/{id}: the catalogue."""
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -9,9 +10,23 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from productagg import catalog, offers, runs
-from productagg.api.contract import LISTED_PRODUCT, PRODUCT, Answer, tagged
+from productagg.api.contract import LISTED_PRODUCT, PRODUCT, Answer, public
 from productagg.api.schemas import NEW_PRODUCT, PAGE, PRODUCT_CHANGE, PRODUCT_ID
-from productagg.api.service import PUBLIC, if_match, json_body, no_query, product_id, query, service, tagged_json
+from productagg.api.service import (
+    PRIVATE,
+    PUBLIC,
+    if_match,
+    json_body,
+    keep,
+    no_query,
+    product_id,
+    public_json,
+    query,
+    say_when_modified,
+    seconds_until,
+    service,
+    tagged_json,
+)
 from productagg.credentials import account_key
 from productagg.security import Permission
 
@@ -22,17 +37,17 @@ product = service("product", "/products/{id}", "Catalogue", PRODUCT_ID)
 @products.get(
     permission=PUBLIC,
     validators=(query(PAGE),),
-    answers=(Answer("A page of products, without their offers.", [LISTED_PRODUCT], headers=("Total-Count", "Link?")),),
+    answers=public("A page of products, without their offers.", [LISTED_PRODUCT], "Total-Count", "Link?"),
 )
-def list_products(request: Any) -> list[dict[str, Any]]:
+def list_products(request: Any) -> Response:
     """The catalogue, oldest first, a page at a time; `Link` names the next page, `Total-Count` counts all products."""
     limit = request.validated["limit"]
     page = catalog.page(request.reader, limit, request.validated["after"])
-    request.response.headers["Total-Count"] = str(page.total)
+    headers = {"Total-Count": str(page.total)}
     if page.following is not None:
         following = request.route_url("products", _query={"limit": limit, "after": page.following})
-        request.response.headers["Link"] = f'<{following}>; rel="next"'
-    return [dict(row) for row in page.products]
+        headers["Link"] = f'<{following}>; rel="next"'
+    return public_json(request, [dict(row) for row in page.products], headers)
 
 
 @products.post(
@@ -62,22 +77,29 @@ def create_product(request: Any) -> Response:
 @product.get(
     permission=PUBLIC,
     validators=(product_id, no_query),
-    answers=tagged("The product.", PRODUCT, "Vary"),
+    answers=public("The product.", PRODUCT, "Vary", "Last-Modified?"),
     optional_token=True,
 )
 def read_product(request: Any) -> Response:
     """One product with its current offers, cheapest first; for an admin, also how it stands with the sync."""
     wanted = request.validated["product_id"]
-    found = _read(request.reader, wanted)
+    now = datetime.now(UTC)
+    found, known = _read(request.reader, wanted)
     # Without a token this looks nobody up; a bad one is nobody's.
-    if request.has_permission(Permission.SEE_SYNC):
+    for_admin = request.has_permission(Permission.SEE_SYNC)
+    if for_admin:
         settings = request.registry["settings"]
         account = account_key(settings.offers_base_url, settings.offers_refresh_token.reveal())
         found["sync"] = runs.product(request.reader, wanted, settings.sync_interval_seconds, account)
         if found["sync"] is None:  # deleted a moment ago
             raise catalog.NotFound(wanted)
-    response = _answer(request, found)
-    response.vary = ["Authorization"]
+    response = tagged_json(request, found, known["version"])
+    response.headers["Vary"] = "Authorization"
+    if for_admin:
+        response.headers["Cache-Control"] = PRIVATE
+    else:
+        keep(request, response, seconds_until(known["next_sync_at"], now))
+        say_when_modified(response, max(time for time in _changes(found, known) if time is not None), now)
     return response
 
 
@@ -113,15 +135,19 @@ def _sync_after_commit(request: Any, wanted: UUID) -> None:
 
 
 def _one(request: Any, wanted: UUID) -> Response:
-    return _answer(request, _read(request.dbsession, wanted))
+    found, known = _read(request.dbsession, wanted)
+    return tagged_json(request, found, known["version"])
 
 
-def _read(connection: Connection | Session, wanted: UUID) -> dict[str, Any]:
+def _read(connection: Connection | Session, wanted: UUID) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """The product as it is shown, and what else is known of it."""
     found = dict(catalog.get(connection, wanted))
+    known = {name: found.pop(name) for name in ("version", "next_sync_at", "registered_at", "last_asked_at")}
     found["offers"] = [dict(row) for row in offers.listing(connection, wanted)]
-    return found
+    return found, known
 
 
-def _answer(request: Any, found: dict[str, Any]) -> Response:
-    version = found.pop("version")
-    return tagged_json(request, found, version)
+def _changes(found: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[datetime | None]:
+    """When something of the answer changed. Of a registration that failed it is known when it was asked for."""
+    yield from (found[name] for name in ("updated_at", "last_synced_at", "last_changed_at"))
+    yield from (known[name] for name in ("registered_at", "last_asked_at"))
