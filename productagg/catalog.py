@@ -3,7 +3,7 @@
 Called by the API and the command line. It never commits, never sees a request and never speaks HTTP.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -41,7 +41,11 @@ class DuplicateName(Exception):
 
 
 class StaleVersion(Exception):
-    """The product has changed since the version that the caller knows."""
+    """The product has changed since the version, or the time, that the caller knows."""
+
+
+class UnwantedVersion(Exception):
+    """The product is at a version that the caller does not want to write over."""
 
 
 class NewProduct(NamedTuple):
@@ -51,8 +55,15 @@ class NewProduct(NamedTuple):
     description: str
 
 
+_BESIDES = (
+    Product.version,
+    ProductSync.next_sync_at,
+    ProductSync.registered_at,
+    ProductSync.last_asked_at,
+    ProductSummary.compared_at,
+)
 _ONE = (
-    select(*columns(MEMBERS), Product.version)
+    select(*columns(MEMBERS), *_BESIDES)
     .join_from(Product, ProductSync, ProductSync.product_id == Product.id)
     .join(ProductSummary, ProductSummary.product_id == Product.id)
 )
@@ -90,13 +101,17 @@ def change(
     *,
     name: str | None = None,
     description: str | None = None,
-    versions: Sequence[int] | None = None,
+    versions: Container[int] | None = None,
+    other_than: Container[int] = (),
+    unmodified_since: datetime | None = None,
 ) -> None:
-    """Set what is given. `versions`: the product must be at one of them. Values that it has already change nothing.
+    """Set what is given. Values that it has already change nothing.
 
-    Raises NotFound, DuplicateName, StaleVersion. A product that the Offers service refused is due for another try.
+    The product must be at one of `versions`, at none of `other_than`, and unchanged since `unmodified_since`. Raises
+    NotFound, DuplicateName, StaleVersion, UnwantedVersion. A product that the Offers service refused is due for another
+    try.
     """
-    product = _locked(session, product_id, versions)
+    product = _locked(session, product_id, versions, other_than, unmodified_since)
     wanted = (product.name if name is None else name, product.description if description is None else description)
     if wanted == (product.name, product.description):
         return
@@ -113,18 +128,28 @@ def change(
     record(session, [event])
 
 
-def remove(session: Session, product_id: UUID, now: datetime, versions: Sequence[int] | None = None) -> None:
-    """Delete a product with its offers and history. Raises NotFound, StaleVersion."""
-    session.delete(_locked(session, product_id, versions))
+def remove(
+    session: Session,
+    product_id: UUID,
+    now: datetime,
+    versions: Container[int] | None = None,
+    other_than: Container[int] = (),
+    unmodified_since: datetime | None = None,
+) -> None:
+    """Delete a product with its offers and history, on the conditions of `change`.
+
+    Raises NotFound, StaleVersion, UnwantedVersion.
+    """
+    session.delete(_locked(session, product_id, versions, other_than, unmodified_since))
     record(session, [Event(product_id, "deleted", now)])
 
 
 def get(connection: Connection | Session, product_id: UUID) -> dict[str, Any]:
-    """What one product says (browsing.MEMBERS), and its `version`. Raises NotFound."""
+    """What one product says (browsing.MEMBERS), its `version`, and what says when it changes. Raises NotFound."""
     row = connection.execute(_ONE.where(Product.id == product_id)).one_or_none()
     if row is None:
         raise NotFound(product_id)
-    return {**shown(row, MEMBERS), "version": row.version}
+    return {**shown(row, MEMBERS), **{column.key: getattr(row, column.key) for column in _BESIDES}}
 
 
 def unknown(connection: Connection | Session, product_ids: Sequence[UUID]) -> list[UUID]:
@@ -142,12 +167,22 @@ def _made_of(name: str, description: str) -> dict[str, str]:
     return {"search_text": words.search_text(name, description), "sort_name": words.sort_name(name)}
 
 
-def _locked(session: Session, product_id: UUID, versions: Sequence[int] | None) -> Product:
+def _locked(
+    session: Session,
+    product_id: UUID,
+    versions: Container[int] | None,
+    other_than: Container[int],
+    unmodified_since: datetime | None,
+) -> Product:
     product = session.get(Product, product_id, with_for_update=True)
     if product is None:
         raise NotFound(product_id)
     if versions is not None and product.version not in versions:
         raise StaleVersion(product_id)
+    if unmodified_since is not None and product.updated_at > unmodified_since:
+        raise StaleVersion(product_id)
+    if product.version in other_than:
+        raise UnwantedVersion(product_id)
     return product
 
 

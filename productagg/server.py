@@ -17,6 +17,7 @@ from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask
 
 from productagg.api.errors import Problem
+from productagg.api.headers import add_cors, add_security
 from productagg.api.tweens import sane_request_id
 from productagg.logs import request_id
 
@@ -33,6 +34,9 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
         response = Problem(_PROBLEMS.get(error.code, "internal-error"), f"{error.reason}: {error.body}.").response()
         token = request_id.set(sane_request_id(self.request.headers.get("X_REQUEST_ID", "")))
         response.headers["X-Request-ID"] = request_id.get()
+        origins = self.channel.server.cors_origins
+        add_security(response, origins)
+        add_cors(response, origins, {"REQUEST_METHOD": "", "HTTP_ORIGIN": self.request.headers.get("ORIGIN")})
         log.info("refused before the application saw it: %d %s", error.code, error.body)
         request_id.reset(token)
         self.status = response.status
@@ -70,6 +74,7 @@ def serve(app: Any, variables: Mapping[str, str], *, host: str, port: str, **opt
     for listener in listeners.values():
         if isinstance(listener, BaseWSGIServer):
             listener.channel_class = _Channel
+            listener.cors_origins = app.registry["settings"].cors_origins
     # Python ends at once on SIGTERM; as a container's first process it would even ignore it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # What has been made until now stays: looking for garbage in it again and again costs each answer up to a tenth.

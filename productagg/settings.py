@@ -6,6 +6,7 @@ value appears in no message and no repr.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -18,6 +19,8 @@ from sqlalchemy.exc import ArgumentError
 DEVELOPMENT_JWT_SECRET = "development-jwt-secret-that-everybody-knows"  # noqa: S105
 DEVELOPMENT_REFRESH_TOKEN = "development-refresh-token"  # noqa: S105
 DEVELOPMENT_ADMIN_PASSWORD = "admin"  # noqa: S105
+
+_ORIGIN = re.compile(r"(?P<scheme>https?)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?")
 
 # What is said of the last 30 days is always exact.
 LEAST_RAW_DAYS = 31
@@ -112,6 +115,22 @@ def _http_url(text: str) -> str:
     if "@" in parts.netloc:
         raise ValueError("holds a user name, which the Offers service has no use for")
     return text
+
+
+def _origins(text: str) -> frozenset[str]:
+    """As browsers write them (RFC 6454, 6.2): in lower case, without a path, and without the port of the scheme."""
+    found = frozenset(text.replace(",", " ").split())
+    if not found:
+        raise ValueError("is empty")
+    if found == {"*"}:
+        return found
+    for each in found:
+        match = _ORIGIN.fullmatch(each)
+        if not match or (match["port"] and not 0 < int(match["port"]) < 1 << 16):
+            raise ValueError("holds what is not an origin")
+        if (match["scheme"], match["port"]) in (("http", "80"), ("https", "443")):
+            raise ValueError("holds an origin with the port that browsers leave out")
+    return found
 
 
 def database_url(text: str) -> URL:
@@ -228,6 +247,13 @@ OPTIONS = (
         secret=True,
     ),
     Option(
+        "CORS_ORIGINS",
+        "cors.origins",
+        _origins,
+        "`*`, or origins like `https://shop.example`, with commas or spaces between them",
+        "whose pages a browser lets read this API; without it only our own",
+    ),
+    Option(
         "SYNC_INTERVAL_SECONDS",
         "sync.interval_seconds",
         _number(int, 1, 86400),
@@ -299,6 +325,7 @@ class Settings:
     jwt_lifetime_seconds: int
     admin_username: str
     admin_password: Secret | None
+    cors_origins: frozenset[str] | None
     sync_interval_seconds: int
     sync_max_interval_seconds: int | None
     sync_budget_seconds: int

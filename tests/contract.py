@@ -49,6 +49,9 @@ def check(request, answer, app):
 
 
 def _check_operation(request, answer, path):
+    if request.method == "OPTIONS":  # the same everywhere, and said once, in the introduction
+        assert (answer.status_int, answer.body) == (204, b"") and answer.headers["Allow"], answer
+        return
     try:
         strict(picked="fields=" in request.query_string).validate_response(_Request(request, path), _Answer(answer))
     except OperationNotFound:

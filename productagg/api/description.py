@@ -5,7 +5,7 @@ from typing import Any
 from pyramid.response import Response
 
 from productagg.api import contract
-from productagg.api.service import PUBLIC, no_query, public, service
+from productagg.api.service import PUBLIC, no_query, service, unchanging
 
 description = service("openapi", "/openapi.json", "About")
 
@@ -15,4 +15,4 @@ description = service("openapi", "/openapi.json", "About")
 )
 def read_openapi(request: Any) -> Response:
     """This document."""
-    return public(request, request.registry["openapi"], "application/json")
+    return unchanging(request, request.registry["openapi"], "application/json")

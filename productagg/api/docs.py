@@ -13,7 +13,8 @@ from pyramid.response import Response
 from swagger_ui_bundle import swagger_ui_path
 
 from productagg.api.errors import Problem
-from productagg.api.service import PUBLIC, no_query, public, service
+from productagg.api.headers import PAGE_POLICY
+from productagg.api.service import PUBLIC, no_query, service, unchanging
 
 front = service("front", "/", None)
 docs = service("docs", "/docs", None)
@@ -38,7 +39,9 @@ def go_to_docs(request: Any) -> Response:
 @docs.get(permission=PUBLIC, validators=(no_query,))
 def read_docs(request: Any) -> Response:
     """The page."""
-    return public(request, _content(_PAGE), "text/html")
+    response = unchanging(request, _content(_PAGE), "text/html")
+    response.headers["Content-Security-Policy"] = PAGE_POLICY
+    return response
 
 
 @docs_file.get(permission=PUBLIC, validators=(no_query,))
@@ -47,7 +50,7 @@ def read_docs_file(request: Any) -> Response:
     name = request.matchdict["name"]
     if name not in _FOLDERS or name == _PAGE:
         raise Problem("not-found", "There is nothing at this path.")
-    return public(request, _content(name), _TYPES[PurePosixPath(name).suffix])
+    return unchanging(request, _content(name), _TYPES[PurePosixPath(name).suffix])
 
 
 @cache

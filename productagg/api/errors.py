@@ -39,6 +39,7 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
         "Sequence unknown",
         "The feed is not the one that gave this number out: read the catalogue again and follow from Last-Sequence.",
     ),
+    "precondition-failed": (412, "Precondition failed", "Read what is there, then decide about the conditions again."),
     "stale-version": (412, "Stale version", "The product has changed since: read it again, then decide again."),
     "body-too-large": (413, "Body too large", "Send less."),
     "unsupported-media-type": (415, "Unsupported media type", "Send Content-Type: application/json."),
@@ -84,7 +85,7 @@ class Problem(Exception):
             content_type="application/problem+json",
             charset=None,
         )
-        response.headers.update(self.headers)
+        response.headers.update({"Cache-Control": "no-store", **self.headers})
         return response
 
 
@@ -97,7 +98,9 @@ def problem_view(error: Exception, request: Any) -> Response:
     elif isinstance(error, catalog.DuplicateName):
         problem = Problem("duplicate-name", f"There is a product named {str(error)!r} already.")
     elif isinstance(error, catalog.StaleVersion):
-        problem = Problem("stale-version", "The product has changed since the version that If-Match names.")
+        problem = Problem("stale-version", "The product has changed since the version, or the time, that is named.")
+    elif isinstance(error, catalog.UnwantedVersion):
+        problem = Problem("precondition-failed", "The product is at a version that If-None-Match names.")
     elif isinstance(error, TooManyPoints | NotKept):
         problem = _wrong_resolution(error)
     elif isinstance(error, URLDecodeError):

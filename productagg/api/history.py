@@ -40,7 +40,7 @@ _DEFAULT_WINDOW = timedelta(days=30)
 _PRODUCT_COLUMNS = ("at", "state", "lowest", "average", "offers", "items_in_stock")
 _OFFER_COLUMNS = ("at", "state", "price", "items_in_stock")
 _BUCKET_COLUMNS = ("open", "close", "highest", "mean", "in_stock_seconds", "observed_seconds", "changes")
-_SERIES_HEADERS = ("Vary", "Content-Disposition?")
+_SERIES_HEADERS = ("Content-Disposition?",)
 _AT = "2026-11-23T09:41:07.250000Z"
 _AS_CSV = {"text/csv": f"{','.join(_PRODUCT_COLUMNS)}\r\n{_AT},in_stock,4990,5240,3,12\r\n"}
 _OFFER_AS_CSV = {"text/csv": f"{','.join(_OFFER_COLUMNS)}\r\n{_AT},in_stock,4990,12\r\n"}
@@ -155,7 +155,8 @@ def _series(request: Any, ids: Mapping[str, Any], found: Series, columns: Sequen
         response.content_disposition = f'attachment; filename="prices-{"-".join(map(str, ids.values()))}.csv"'
     else:
         response = public(request, dumps({**ids, **_shown(found)}), "application/json")
-    response.vary = ["Accept"]
+    if wanted is None:
+        response.headers["Vary"] = "Accept"
     return response
 
 

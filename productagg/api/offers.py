@@ -10,7 +10,16 @@ from pyramid.response import Response
 from productagg import catalog, offers
 from productagg.api import contract
 from productagg.api.schemas import COST, OFFERS, PRODUCT_ID
-from productagg.api.service import PUBLIC, invalid_query, known_product, product_id, public_json, query, service
+from productagg.api.service import (
+    PUBLIC,
+    invalid_query,
+    known_product,
+    product_id,
+    public_json,
+    query,
+    seconds_until,
+    service,
+)
 from productagg.history.asof import offers_at
 
 product_offers = service("product_offers", "/products/{id}/offers", "Offers", PRODUCT_ID)
@@ -20,22 +29,18 @@ offers_cost = service("offers_cost", "/products/{id}/offers/cost", "Offers", PRO
 @product_offers.get(
     permission=PUBLIC,
     validators=(product_id, query(OFFERS)),
-    answers=(
-        contract.Answer(
-            "An array of offers; with `at` an object.", contract.OFFERS, headers=("ETag?", "Cache-Control?")
-        ),
-        contract.unchanged("Cache-Control"),
-    ),
+    answers=contract.public("An array of offers; with `at` an object.", contract.OFFERS),
 )
-def list_offers(request: Any) -> list[dict[str, Any]] | Response:
+def list_offers(request: Any) -> Response:
     """The current offers, cheapest first, with `closed=true` the sold-out ones after them; or those `at` a time."""
     wanted, at, closed = (request.validated[name] for name in ("product_id", "at", "closed"))
     if at is not None:
         if closed is not None:
             raise invalid_query({"closed": "must not be given together with 'at'"})
         return _offers_then(request, wanted, at)
-    catalog.get(request.reader, wanted)
-    return [dict(row) for row in offers.listing(request.reader, wanted, closed=bool(closed))]
+    seconds = _until_next_list(request, wanted)
+    found = [dict(row) for row in offers.listing(request.reader, wanted, closed=bool(closed))]
+    return public_json(request, found, seconds=seconds)
 
 
 @offers_cost.get(
@@ -44,11 +49,16 @@ def list_offers(request: Any) -> list[dict[str, Any]] | Response:
 def read_cost(request: Any) -> Response:
     """What so many units cost now, taken from the cheapest offers first, as far as stock reaches."""
     wanted = request.validated["product_id"]
-    catalog.get(request.reader, wanted)
+    seconds = _until_next_list(request, wanted)
     found = offers.cost(request.reader, wanted, request.validated["quantity"])
     # A price may have 63 bits; orjson writes no integer of more than 64.
     exact = None if found.cost is None else orjson.Fragment(str(found.cost))
-    return public_json(request, {**vars(found), "cost": exact})
+    return public_json(request, {**vars(found), "cost": exact}, seconds=seconds)
+
+
+def _until_next_list(request: Any, wanted: UUID) -> int:
+    """In how many seconds the product is to be asked for again, which may change its offers."""
+    return seconds_until(catalog.get(request.reader, wanted)["next_sync_at"], datetime.now(UTC))
 
 
 def _offers_then(request: Any, wanted: UUID, at: datetime) -> Response:

@@ -112,7 +112,7 @@ class _Assembly:
     def _success(self, operation: Operation, answer: Answer) -> _Document:
         found: _Document = {
             "description": answer.description,
-            "headers": {each.rstrip("?"): _header(each) for each in ("X-Request-ID", *answer.headers)},
+            "headers": {each.rstrip("?"): _header(each) for each in (*wire.COMMON_HEADERS, "Vary?", *answer.headers)},
         }
         if answer.kind is not None:
             json = {"schema": schema(answer.kind, self._shapes), "example": example(answer.kind)}
@@ -137,7 +137,7 @@ class _Assembly:
             problems = [(code, *PROBLEMS[code][1:]) for code in codes]
             examples = {code: {"summary": title, "value": _problem_example(code)} for code, title, _ in problems}
             content = {"application/problem+json": {"schema": schema(PROBLEM, self._shapes), "examples": examples}}
-            headers = ("X-Request-ID", *wire.PROBLEM_HEADERS.get(status, ()))
+            headers = (*wire.COMMON_HEADERS, *wire.PROBLEM_HEADERS.get(status, ()))
             self._spec.components.response(
                 name,
                 {
@@ -163,6 +163,8 @@ def _codes(operation: Operation) -> list[str]:
         ("authentication-required", "invalid-token", "forbidden") if guarded else (),
         *(each.errors for each in operation.validators),
         operation.errors,
+        # Any that is read may be asked for with If-Match.
+        ("precondition-failed",) if _is_read(operation) else (),
     ]
     return list(dict.fromkeys(code for codes in sources for code in codes))
 
@@ -173,10 +175,16 @@ def _who_may(operation: Operation) -> str:
     )
 
 
+def _is_read(operation: Operation) -> bool:
+    return any(answer.status == 304 for answer in operation.answers)
+
+
 def _parameters(operation: Operation) -> list[Any]:
     headers = [name for each in operation.validators for name in each.headers]
-    if any(answer.status == 304 for answer in operation.answers):
+    if _is_read(operation):
         headers.append("If-None-Match")
+    if any("Last-Modified?" in answer.headers for answer in operation.answers):
+        headers.append("If-Modified-Since")
     return [*(_parameter(node, "query") for each in operation.validators for node in each.query), *headers]
 
 

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from productagg.api.contract import EXPLANATION, Answer
+from pyramid.response import Response
+
+from productagg.api.contract import EXPLANATION, public
 from productagg.api.errors import PROBLEMS, Problem
 from productagg.api.schemas import PROBLEM_CODE
-from productagg.api.service import PUBLIC, no_query, service
+from productagg.api.service import PUBLIC, no_query, public_json, service
 
 problem = service("problem", "/problems/{code}", "About", PROBLEM_CODE)
 
@@ -13,13 +15,13 @@ problem = service("problem", "/problems/{code}", "About", PROBLEM_CODE)
 @problem.get(
     permission=PUBLIC,
     validators=(no_query,),
-    answers=(Answer("The explanation.", EXPLANATION),),
+    answers=public("The explanation.", EXPLANATION),
     errors=("not-found",),
 )
-def explain_problem(request: Any) -> dict[str, Any]:
+def explain_problem(request: Any) -> Response:
     """What an error code means and what to do about it."""
     code = request.matchdict["code"]
     if code not in PROBLEMS:
         raise Problem("not-found", "There is no such problem.")
     status, title, advice = PROBLEMS[code]
-    return {"code": code, "status": status, "title": title, "advice": advice}
+    return public_json(request, {"code": code, "status": status, "title": title, "advice": advice})

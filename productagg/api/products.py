@@ -10,17 +10,21 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from productagg import browsing, catalog, offers, runs
-from productagg.api.contract import LISTED_PRODUCT, PRODUCT, Answer, public, tagged
+from productagg.api.contract import LISTED_PRODUCT, PRODUCT, Answer, public
 from productagg.api.schemas import BROWSING, NEW_PRODUCT, PRODUCT_CHANGE, PRODUCT_ID
 from productagg.api.service import (
+    PRIVATE,
     PUBLIC,
     if_match,
     invalid_query,
     json_body,
+    keep,
     no_query,
     product_id,
     public_json,
     query,
+    say_when_modified,
+    seconds_until,
     service,
     tagged_json,
 )
@@ -28,6 +32,9 @@ from productagg.credentials import account_key
 from productagg.security import Permission
 
 products = service("products", "/products", "Catalogue")
+# Times that are not shown, of what is.
+_CHANGE_TOO = ("registered_at", "last_asked_at", "compared_at")
+
 product = service("product", "/products/{id}", "Catalogue", PRODUCT_ID)
 
 
@@ -44,14 +51,13 @@ def list_products(request: Any) -> Response:
     place = None if cursor is None else request.registry["cursors"].read(cursor, question)
     wanted, limit, counting = _wanted(question)
     page = browsing.page(request.reader, wanted, limit, place)
-    response = public_json(request, page.products)
-    response.headers["Link"] = ", ".join(_links(request, page, question))
+    headers = {"Link": ", ".join(_links(request, page, question))}
     if counting is not False:
         whole = place is None and page.following is None
         total = len(page.products) if whole else browsing.total(request.reader, wanted, exact=bool(counting))
         if total is not None:
-            response.headers["Total-Count"] = str(total)
-    return response
+            headers["Total-Count"] = str(total)
+    return public_json(request, page.products, headers)
 
 
 @products.post(
@@ -81,22 +87,29 @@ def create_product(request: Any) -> Response:
 @product.get(
     permission=PUBLIC,
     validators=(product_id, no_query),
-    answers=tagged("The product.", PRODUCT, "Vary"),
+    answers=public("The product.", PRODUCT, "Vary", "Last-Modified?"),
     optional_token=True,
 )
 def read_product(request: Any) -> Response:
     """One product with its current offers, cheapest first; for an admin, also how it stands with the sync."""
     wanted = request.validated["product_id"]
-    found = _read(request.reader, wanted)
+    now = datetime.now(UTC)
+    found, known = _read(request.reader, wanted)
     # Without a token this looks nobody up; a bad one is nobody's.
-    if request.has_permission(Permission.SEE_SYNC):
+    for_admin = request.has_permission(Permission.SEE_SYNC)
+    if for_admin:
         settings = request.registry["settings"]
         account = account_key(settings.offers_base_url, settings.offers_refresh_token.reveal())
         found["sync"] = runs.product(request.reader, wanted, settings.sync_interval_seconds, account)
         if found["sync"] is None:  # deleted a moment ago
             raise catalog.NotFound(wanted)
-    response = _answer(request, found)
-    response.vary = ["Authorization"]
+    response = tagged_json(request, found, known["version"])
+    response.headers["Vary"] = "Authorization"
+    if for_admin:
+        response.headers["Cache-Control"] = PRIVATE
+    else:
+        keep(request, response, seconds_until(known["next_sync_at"], now))
+        say_when_modified(response, max(time for time in _changes(found, known) if time is not None), now)
     return response
 
 
@@ -151,15 +164,19 @@ def _sync_after_commit(request: Any, wanted: UUID) -> None:
 
 
 def _one(request: Any, wanted: UUID) -> Response:
-    return _answer(request, _read(request.dbsession, wanted))
+    found, known = _read(request.dbsession, wanted)
+    return tagged_json(request, found, known["version"])
 
 
-def _read(connection: Connection | Session, wanted: UUID) -> dict[str, Any]:
+def _read(connection: Connection | Session, wanted: UUID) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """The product as it is shown, and what else is known of it."""
     found = catalog.get(connection, wanted)
+    known = {name: found.pop(name) for name in ("version", "next_sync_at", *_CHANGE_TOO)}
     found["offers"] = [dict(row) for row in offers.listing(connection, wanted)]
-    return found
+    return found, known
 
 
-def _answer(request: Any, found: dict[str, Any]) -> Response:
-    version = found.pop("version")
-    return tagged_json(request, found, version)
+def _changes(found: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[datetime | None]:
+    """When something of the answer changed. Of a registration that failed it is known when it was asked for."""
+    yield from (found[name] for name in ("updated_at", "last_synced_at", "last_changed_at"))
+    yield from (known[name] for name in _CHANGE_TOO)

@@ -3,11 +3,13 @@
 from typing import Any
 from uuid import UUID
 
+from pyramid.response import Response
+
 from productagg import runs
-from productagg.api.contract import RUN, Answer
+from productagg.api.contract import RUN, tagged
 from productagg.api.errors import Problem
 from productagg.api.schemas import RUN_ID, RUNS, uuid
-from productagg.api.service import no_query, query, service
+from productagg.api.service import no_query, private_json, query, service
 from productagg.security import Permission
 
 sync_runs = service("sync_runs", "/sync-runs", "Sync")
@@ -17,31 +19,32 @@ sync_run = service("sync_run", "/sync-runs/{id}", "Sync", RUN_ID)
 @sync_runs.get(
     permission=Permission.SEE_SYNC,
     validators=(query(RUNS),),
-    answers=(Answer("A page of passes.", [RUN], headers=("Link?",)),),
+    answers=tagged("A page of passes.", [RUN], "Cache-Control", "Vary", "Link?"),
 )
-def list_runs(request: Any) -> list[dict[str, Any]]:
+def list_runs(request: Any) -> Response:
     """The passes, newest first, a page at a time; `Link` names the next page."""
     limit = request.validated["limit"]
     page = runs.page(request.reader, limit, _budget(request), request.validated["before"])
+    headers = {}
     if page.following is not None:
         following = request.route_url("sync_runs", _query={"limit": limit, "before": page.following})
-        request.response.headers["Link"] = f'<{following}>; rel="next"'
-    return list(page.runs)
+        headers["Link"] = f'<{following}>; rel="next"'
+    return private_json(page.runs, headers)
 
 
 @sync_run.get(
     permission=Permission.SEE_SYNC,
     validators=(no_query,),
-    answers=(Answer("The pass.", RUN),),
+    answers=tagged("The pass.", RUN, "Cache-Control", "Vary"),
     errors=("not-found",),
 )
-def read_run(request: Any) -> dict[str, Any]:
+def read_run(request: Any) -> Response:
     """One pass."""
     wanted = _run_id(request.matchdict["id"])
     found = None if wanted is None else runs.get(request.reader, wanted, _budget(request))
     if found is None:
         raise Problem("not-found", f"There is no sync run {request.matchdict['id']}.")
-    return found
+    return private_json(found)
 
 
 def _run_id(text: str) -> UUID | None:

@@ -5,10 +5,10 @@ validator and a view declare is what the document at /openapi.json is made of.
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +19,9 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from productagg import catalog
+from productagg.api.conditions import demands
 from productagg.api.contract import Answer
+from productagg.api.encoding import Unchanging
 from productagg.api.errors import Problem
 from productagg.api.schemas import NO_PARAMETERS, uuid, validate
 from productagg.history.known import Known, known
@@ -30,6 +32,11 @@ MAX_BODY_BYTES = 256 * 1024
 
 # What public views declare, instead of a permission.
 PUBLIC = NO_PERMISSION_REQUIRED
+
+# The Cache-Control of what only its reader may keep, and not use without asking whether it still is so.
+PRIVATE = "private, no-cache"
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 1, 60
+_SETTLED = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ class ContractService(Service):
         self.tag = tag
         self.path_parameters = path_parameters
         self.operations: dict[str, Operation] = {}
+        # Cornice's own: it is the same everywhere, and no operation of the contract.
+        super().add_view("OPTIONS", self._say_what_is_allowed, permission=PUBLIC)
 
     def add_view(self, method: str, view: Any, **options: Any) -> None:
         """`answers`: each success; `errors`: the codes that the view raises; `optional_token`: it shows some more."""
@@ -78,6 +87,9 @@ class ContractService(Service):
             view, options["permission"], options["validators"], answers, errors, optional_token
         )
         super().add_view(method, view, **options)
+
+    def _say_what_is_allowed(self, _request: Any) -> Response:
+        return Response(status=204, allow=self.defined_methods)
 
 
 def json_body(schema: colander.SchemaNode) -> Validator:
@@ -139,12 +151,12 @@ def _product_id(request: Any) -> None:
 product_id = Validator(_product_id, ("product-not-found",))
 
 
-def _if_match(request: Any) -> None:
-    request.validated["versions"] = _versions(request.headers.get("If-Match", "*"))
-
-
-# A validator: the product versions that If-Match accepts become `versions`. See docs/decisions/0002-if-match.md.
-if_match = Validator(_if_match, ("stale-version",), headers=("If-Match",))
+# A validator: what the conditional headers demand of the product. See docs/decisions/0002-if-match.md.
+if_match = Validator(
+    lambda request: request.validated.update(demands(request.environ)),
+    ("stale-version", "precondition-failed"),
+    headers=("If-Match", "If-None-Match", "If-Unmodified-Since"),
+)
 
 
 def observed_for(request: Any) -> timedelta:
@@ -161,35 +173,72 @@ def known_product(request: Any, wanted: UUID, now: datetime, bring: Part | None 
 
 
 def tagged_json(request: Any, value: object, version: int) -> Response:
-    """A JSON answer with a strong ETag, `"<version>-<digest of the body>"`, which also answers If-None-Match.
+    """A JSON answer with a strong ETag, `"<version>-<digest of the body>"`.
 
     The digest makes the tag change with anything that the body says; `if_match` reads the version back.
     """
     body = dumps(value)
-    return _tagged(request, body, "application/json", f"{version}-{_digest(body)}")
+    return _tagged(body, "application/json", f"{version}-{_digest(body)}")
 
 
-def public_json(request: Any, value: object) -> Response:
-    return public(request, dumps(value), "application/json")
-
-
-def public(request: Any, body: bytes, content_type: str) -> Response:
-    """An answer that anyone may keep until its products are asked for again, an interval. Its ETag is the digest."""
-    response = _tagged(request, body, content_type, _digest(body))
-    response.cache_control = f"public, max-age={request.registry['settings'].sync_interval_seconds}"
+def public_json(
+    request: Any, value: object, headers: Mapping[str, str] | None = None, seconds: int | None = None
+) -> Response:
+    """What anyone may read, as JSON. `headers` that are part of what it says (Link) are part of its ETag."""
+    body = dumps(value)
+    response = _tagged(body, "application/json", _digest(body, *(headers or {}).values()))
+    response.headers.update(headers or {})
+    keep(request, response, seconds)
     return response
 
 
-def _versions(given: str) -> list[int] | None:
-    if given.strip() == "*":
-        return None
-    found = []
-    # WebOb's request.if_match overlooks tags after a comma without a space and takes what is not quoted for a tag.
-    for weak, tag in re.findall(r'(W/)?"([^"]*)"', given):
-        version, dash, _ = tag.partition("-")
-        if not weak and dash and version.isascii() and version.isdecimal():
-            found.append(int(version[:18]))
-    return found
+def private_json(value: object, headers: Mapping[str, str] | None = None) -> Response:
+    """The same of what needs a token: only its reader may keep it, and has to ask each time whether it still is so."""
+    body = dumps(value)
+    response = _tagged(body, "application/json", _digest(body, *(headers or {}).values()))
+    response.headers.update({**(headers or {}), "Cache-Control": PRIVATE, "Vary": "Authorization"})
+    return response
+
+
+def public(request: Any, body: bytes, content_type: str) -> Response:
+    """An answer that anyone may read. Its ETag is the digest."""
+    response = _tagged(body, content_type, _digest(body))
+    keep(request, response)
+    return response
+
+
+def unchanging(request: Any, body: bytes, content_type: str) -> Response:
+    """The same of one that this version of productagg never changes, and that is worth working on only once."""
+    response = Unchanging(body, content_type=content_type, charset=None)
+    response.etag = _digest_once(body)
+    keep(request, response)
+    return response
+
+
+def keep(request: Any, response: Response, seconds: int | None = None) -> None:
+    """Let anyone keep the answer for so long; unless told, until its products are asked for again, an interval.
+
+    A minute at most: what an editor changes is to be seen even where it does not make a cache forget (RFC 9111, 4.4).
+    """
+    longest: int = min(request.registry["settings"].sync_interval_seconds, _LONGEST_SECONDS)
+    seconds = longest if seconds is None else max(_SHORTEST_SECONDS, min(seconds, longest))
+    response.headers["Cache-Control"] = f"public, max-age={seconds}"
+
+
+def seconds_until(time: datetime, now: datetime) -> int:
+    """Whole seconds, rounded down: for `keep`."""
+    return int((time - now).total_seconds())
+
+
+def say_when_modified(response: Response, newest: datetime, now: datetime) -> None:
+    """Last-Modified, the full second after the newest change; not before that has been over for a while.
+
+    Else a second change in that second, or one that is still being committed, would hide behind a 304.
+    """
+    second = newest.replace(microsecond=0)
+    second += timedelta(seconds=1) if second < newest else timedelta(0)
+    if now - second >= _SETTLED:
+        response.last_modified = second
 
 
 def dumps(value: object) -> bytes:
@@ -206,16 +255,19 @@ def invalid_query(faults: Mapping[str, str]) -> Problem:
     return _invalid([{"parameter": key, "detail": detail} for key, detail in faults.items()])
 
 
-def _digest(body: bytes) -> str:
-    return hashlib.blake2b(body, digest_size=9).hexdigest()
+def _digest(body: bytes, *others: str) -> str:
+    found = hashlib.blake2b(body, digest_size=9)
+    for each in others:
+        found.update(b"\0" + each.encode())
+    return found.hexdigest()
 
 
-def _tagged(request: Any, body: bytes, content_type: str, tag: str) -> Response:
+_digest_once = lru_cache(maxsize=16)(_digest)
+
+
+def _tagged(body: bytes, content_type: str, tag: str) -> Response:
     response = Response(body, content_type=content_type, charset=None)
     response.etag = tag
-    # WebOb would answer a Range together with If-None-Match, with an error format of its own; a server may ignore it.
-    request.environ.pop("HTTP_RANGE", None)
-    response.conditional_response = request.method in ("GET", "HEAD")
     return response
 
 

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, and one line in the log."""
+"""What surrounds every request: its id and one line in the log, and what HTTP itself wants of every answer."""
 
 import logging
 import re
@@ -10,10 +10,14 @@ from uuid import uuid4
 
 from pyramid.tweens import INGRESS
 
+from productagg.api import conditions, encoding
+from productagg.api.errors import Problem
+from productagg.api.headers import add_cors, add_security
 from productagg.logs import request_id
 
 log = logging.getLogger("productagg.access")
 
+_POLICY = "Content-Security-Policy"
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -42,5 +46,49 @@ def request_id_tween_factory(handler: Callable[[Any], Any], _registry: Any) -> C
     return tween
 
 
+def http_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
+    """Conditional requests, compression, security headers and CORS. What does not say otherwise is not to be kept."""
+    origins = registry["settings"].cors_origins
+
+    def tween(request: Any) -> Any:
+        response = handler(request)
+        if "Cache-Control" not in response.headers:
+            response.headers["Cache-Control"] = "no-store"
+        response = _represented(request, response)
+        add_security(response, origins, https=request.environ["wsgi.url_scheme"] == "https")
+        add_cors(response, origins, request.environ)
+        return response
+
+    return tween
+
+
+def _represented(request: Any, response: Any) -> Any:
+    """The answer, compressed or not, to those conditions: it may become a 304 or a 412."""
+    compressed = encoding.is_wanted(request, response)
+    if compressed:
+        encoding.mark(response)
+    if request.method in ("GET", "HEAD") and response.status_int == 200:
+        tag = response.headers.get("ETag")
+        found = conditions.outcome(request.environ, tag and tag[1:-1], response.last_modified)
+        if found == 412:
+            return Problem("precondition-failed", "What is there is not what the request's conditions name.").response()
+        if found == 304:
+            return _not_modified(response)
+    if compressed:
+        encoding.compress(response)
+    return response
+
+
+def _not_modified(response: Any) -> Any:
+    """Without what describes a body, and the weaker validator (RFC 9110, 15.4.5)."""
+    response.status_int = 304
+    response.app_iter = ()
+    for name in [each for each in response.headers if each.startswith("Content-") and each != _POLICY]:
+        del response.headers[name]
+    response.headers.pop("Last-Modified", None)
+    return response
+
+
 def includeme(config: Any) -> None:
     config.add_tween("productagg.api.tweens.request_id_tween_factory", under=INGRESS)
+    config.add_tween("productagg.api.tweens.http_tween_factory", under="productagg.api.tweens.request_id_tween_factory")

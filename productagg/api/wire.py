@@ -6,7 +6,9 @@ INTRODUCTION = """\
 A catalogue of products whose prices keep themselves up to date from the Offers service.
 
 JSON in UTF-8. Ids are UUIDs, times are RFC 3339 in UTC, prices and stocks are integers as the Offers service gives
-them. Unknown members and query parameters are refused, not ignored. `HEAD` works wherever `GET` does.
+them. Unknown members and query parameters are refused, not ignored. `HEAD` works wherever `GET` does, `OPTIONS`
+everywhere: its `Allow` names the methods. What is read may be compressed (`Accept-Encoding: gzip`), and asked for on
+conditions (RFC 9110, 13).
 
 Log in at `POST /login` and send the token as `Authorization: Bearer <access_token>`. Errors are problem details (RFC
 9457); their `code` is stable, and `type` leads to an explanation. Any other path is 404 `not-found`, any other method
@@ -41,8 +43,9 @@ def _header(description: str, example: Any, schema: dict[str, Any] | None = None
 HEADERS = {
     "X-Request-ID": _header("The id that the request has in our logs.", "8c5f1f0e6f0f4f0c9d2b6a7f0c1e2d3b"),
     "ETag": _header("For `If-None-Match`; of a product also for `If-Match`.", '"1-9b2f0c4a7d1e3f5a6b"'),
-    "Cache-Control": _header("How long it may be kept.", "public, max-age=60"),
-    "Vary": _header("On which request headers the answer depends.", "Authorization"),
+    "Last-Modified": _header("When it last changed; not just after that.", "Mon, 23 Nov 2026 09:41:08 GMT"),
+    "Cache-Control": _header("Who may keep it, and for how long.", "public, max-age=60"),
+    "Vary": _header("On which request headers the answer depends.", "Authorization, Accept-Encoding"),
     "Location": _header("Where it is.", "http://localhost:6543/products/019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10"),
     "Link": _header(
         "Other pages: the `next`, and of products the `prev` and the `first`. There is no `next` after the last one.",
@@ -58,6 +61,9 @@ HEADERS = {
     "Accept": _header("The media type that is taken.", "application/json"),
     "Retry-After": _header("In how many seconds to try again.", 5, {"type": "integer", "minimum": 1}),
 }
+
+# Of every answer.
+COMMON_HEADERS = ("X-Request-ID", "Cache-Control")
 
 # By status. A question mark: not always.
 PROBLEM_HEADERS = {
@@ -80,9 +86,20 @@ PARAMETERS = {
         "example": "*",
     },
     "If-None-Match": {
-        "description": "The `ETag` of what you have: 304 if it still is so.",
+        "description": "The `ETag` of what you have: 304 if it still is so; of a product that is written, 412.",
         "schema": _TEXT,
-        "example": '"1-9b2f0c4a7d1e3f5a6b"',
+        # Swagger UI sends it, so it had better not be a version that there is.
+        "example": '"0-9b2f0c4a7d1e3f5a6b"',
+    },
+    "If-Modified-Since": {
+        "description": "The `Last-Modified` of what you have, if you have no `ETag`: 304 if it still is so.",
+        "schema": _TEXT,
+        "example": "Mon, 23 Nov 2026 09:41:08 GMT",
+    },
+    "If-Unmodified-Since": {
+        "description": "Only if the product itself has not been changed since. Not looked at with `If-Match`.",
+        "schema": _TEXT,
+        "example": "Thu, 31 Dec 2099 23:59:59 GMT",
     },
 }
 

@@ -79,7 +79,15 @@ def test_the_matrix_has_a_row_for_every_route_and_method(client):
         if view["route_name"] and view["request_methods"] not in (None, "HEAD")
     }
 
-    assert registered == MATRIX.keys()
+    # OPTIONS works everywhere; who may use it is a test of its own.
+    assert registered == MATRIX.keys() | {("OPTIONS", path) for path in routes.values()}
+
+
+def test_everybody_may_ask_every_route_what_works_there(send, admin, reader):
+    for _, path in MATRIX:
+        where = path.format(id=uuid4(), offer_id=uuid4(), code="not-found", name="start.js")
+
+        assert [send("OPTIONS", where, None, headers).status_int for headers in (NOBODY, reader, admin)] == [204] * 3
 
 
 @pytest.mark.parametrize(("method", "path"), MATRIX)
