@@ -61,8 +61,10 @@ def _takes_gzip(given: str | None) -> bool:
     accepted = create_accept_encoding_header(given)
     if not isinstance(accepted, AcceptEncodingValidHeader):
         return False
-    offers = accepted.acceptable_offers(["gzip", "identity"])
-    return bool(offers) and offers[0][0] == "gzip"
+    found = dict(accepted.acceptable_offers(["gzip"]))
+    # Not WebOb's comparison: for that one, who does not name it prefers it to everything below 1.
+    as_it_is = max((quality for coding, quality in accepted.parsed if coding.lower() == "identity"), default=0.0)
+    return "gzip" in found and found["gzip"] >= as_it_is
 
 
 def _compressed(body: bytes, level: int = _LEVEL) -> bytes:

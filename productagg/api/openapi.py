@@ -163,8 +163,8 @@ def _codes(operation: Operation) -> list[str]:
         ("authentication-required", "invalid-token", "forbidden") if guarded else (),
         *(each.errors for each in operation.validators),
         operation.errors,
-        # Any that is read may be asked for with If-Match.
-        ("precondition-failed",) if _is_read(operation) else (),
+        # Whatever is read may be asked for with If-Match.
+        ("precondition-failed",) if operation.method == "get" else (),
     ]
     return list(dict.fromkeys(code for codes in sources for code in codes))
 
@@ -175,13 +175,9 @@ def _who_may(operation: Operation) -> str:
     )
 
 
-def _is_read(operation: Operation) -> bool:
-    return any(answer.status == 304 for answer in operation.answers)
-
-
 def _parameters(operation: Operation) -> list[Any]:
     headers = [name for each in operation.validators for name in each.headers]
-    if _is_read(operation):
+    if any(answer.status == 304 for answer in operation.answers):
         headers.append("If-None-Match")
     if any("Last-Modified?" in answer.headers for answer in operation.answers):
         headers.append("If-Modified-Since")

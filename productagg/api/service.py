@@ -57,6 +57,7 @@ class Validator:
 class Operation:
     """One method of a service: its view, who may use it, what it takes and what it answers."""
 
+    method: str
     view: Callable[[Any], Any]
     permission: str
     validators: Sequence[Validator]
@@ -84,7 +85,7 @@ class ContractService(Service):
         answers, errors = options.pop("answers", ()), options.pop("errors", ())
         optional_token = options.pop("optional_token", False)
         self.operations[method.lower()] = Operation(
-            view, options["permission"], options["validators"], answers, errors, optional_token
+            method.lower(), view, options["permission"], options["validators"], answers, errors, optional_token
         )
         super().add_view(method, view, **options)
 

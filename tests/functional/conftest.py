@@ -10,6 +10,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from sqlalchemy import event, func, select
 
 from productagg.models import Product, ProductSync
+from tests.functional.everywhere import there  # noqa: F401 - a fixture
 from tests.integration.pasts import PastWriter
 
 
