@@ -327,7 +327,7 @@ class ProductChange(Base):
             "(items_in_stock IS NOT NULL) = (kind = 'offers') AND (lowest IS NULL OR kind = 'offers')",
             name="offers_has_before",
         ),
-        Index(None, "product_id", "sequence"),
+        Index(None, "product_id", "kind", "sequence"),
         # No number is given twice, also after its row was removed.
         {"sqlite_autoincrement": True},
     )

@@ -355,6 +355,131 @@ def test_what_was_so_at_any_number_is_what_the_first_later_change_says_was_befor
             assert (name, updated_at, lowest, items_in_stock) == state
 
 
+@pytest.fixture
+def write(database):
+    """Record something of a product at a time: `write("changed", product_id, at)`."""
+    before: dict[str, dict[str, Any]] = {
+        "changed": {"name": "Kettle", "updated_at": NOON},
+        "offers": {"items_in_stock": 1},
+    }
+
+    def write(kind, product_id, at):
+        with database.sessions.begin() as session:
+            record(session, [Event(product_id, kind, at, **before.get(kind, {}))])
+
+    return write
+
+
+def compact(database, before, after=0):
+    """As often as there is something left. Returns how many it removed."""
+    removed = 0
+    while after is not None:
+        with database.sessions.begin() as session:
+            count, after = changes.compact(session, after, before)
+        removed += count
+    return removed
+
+
+class TestCompaction:
+    def test_of_what_is_old_the_newest_of_each_kind_of_a_product_stays(self, database, write, news):
+        for kind in ("created", "changed", "offers", "changed", "offers", "offers"):
+            write(kind, ONE, NOON)
+        write("offers", OTHER, NOON)
+        news()
+
+        assert compact(database, LATER) == 3
+
+        found = [(row.kind, row.product_id) for row in rows(database, ProductChange)]
+        assert found == [("created", ONE), ("changed", ONE), ("offers", ONE), ("offers", OTHER)]
+
+    def test_of_a_product_that_is_gone_only_its_end_stays(self, database, write):
+        for kind in ("created", "changed", "offers"):
+            write(kind, ONE, NOON)
+        write("created", OTHER, NOON)
+        write("deleted", ONE, LATER)
+
+        assert compact(database, LATER) == 3
+
+        assert [(row.kind, row.product_id) for row in rows(database, ProductChange)] == [
+            ("created", OTHER),
+            ("deleted", ONE),
+        ]
+
+    def test_what_is_not_old_stays_whatever_follows_it(self, database, write):
+        for at in (NOON, LATER, LATER, LATER):
+            write("offers", ONE, at)
+
+        assert compact(database, LATER) == 1
+
+        assert [row.at for row in rows(database, ProductChange)] == [LATER] * 3
+
+    @pytest.mark.parametrize("at_once", [1, 2, 3, 100])
+    def test_it_goes_through_all_that_is_old_a_few_rows_at_a_time(self, database, write, monkeypatch, at_once):
+        for number in range(7):
+            write("offers", (ONE, OTHER)[number % 2], NOON)
+        write("created", ONE, LATER)
+        monkeypatch.setattr(changes, "_ROWS_AT_ONCE", at_once)
+
+        assert compact(database, LATER) == 5
+
+        left = [row.sequence for row in rows(database, ProductChange)]
+        assert len(left) == 3
+        assert compact(database, LATER) == 0
+
+    def test_beside_somebody_who_deletes_the_product_its_end_is_told(self, database, write, news):
+        product_id = make_product(database)
+        write("offers", product_id, NOON)
+        write("offers", product_id, NOON)
+
+        def remove_it(_statement):
+            with database.sessions.begin() as session:
+                catalog.remove(session, product_id, LATER)
+
+        if database.name == "postgresql":
+            with before_statement(database.writer, "DELETE FROM changes", remove_it):
+                compact(database, LATER)
+        else:  # one after the other is all there is
+            compact(database, LATER)
+            remove_it("")
+        compact(database, LATER)
+
+        assert [row.kind for row in rows(database, ProductChange)] == ["deleted"]
+
+
+# The fixture is shared by a test's examples because each has products of its own.
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 2), acts), min_size=3, max_size=20),
+    pause=st.integers(0, 20),
+    age=st.integers(0, 25),
+)
+def test_who_was_away_hears_the_newest_of_each_kind_of_every_product_and_of_the_end_of_those_that_are_gone(
+    database, steps, pause, age
+):
+    start = last(database)
+    catalogue = Catalogue(database)
+    for place, act in steps[:pause]:
+        catalogue.act(place, *act)
+    away_since = last(database)
+    for place, act in steps[pause:]:
+        catalogue.act(place, *act)
+    whole = [row for row in rows(database, ProductChange) if row.sequence > start]
+
+    compact(database, NOON + timedelta(minutes=age), start)
+
+    left = [row for row in rows(database, ProductChange) if row.sequence > start]
+    gone = {row.product_id for row in whole if row.kind == "deleted"}
+    news = {(row.product_id, row.kind): row.sequence for row in whole if row.sequence > away_since}
+    heard = {(row.product_id, row.kind): row.sequence for row in left if row.sequence > away_since}
+    for (product_id, kind), number in news.items():
+        if kind == "deleted" or product_id not in gone:
+            assert heard[product_id, kind] == number
+    # Nothing else is told than what was, and what is not old is told whole
+    assert [row for row in whole if row in left] == left
+    assert all(row in left for row in whole if row.at >= NOON + timedelta(minutes=age))
+    assert left[-1:] == whole[-1:]
+
+
 class Follower:
     """Reads the feed again and again, a few at a time, as a client would."""
 
