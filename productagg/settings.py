@@ -301,6 +301,14 @@ OPTIONS = (
         default="90",
     ),
     Option(
+        "CHANGES_RAW_DAYS",
+        "changes.raw_days",
+        _number(int, 1, 3660),
+        "1 to 3660",
+        "how long `GET /changes` has every change; of older ones, it has the newest of each kind of a product",
+        default="7",
+    ),
+    Option(
         "LOG_FORMAT",
         "log.format",
         _one_of("text", "json"),
@@ -332,6 +340,7 @@ class Settings:
     sync_max_requests_per_second: float | None
     sync_workers: int
     history_raw_days: int
+    changes_raw_days: int
     log_format: Literal["text", "json"]
 
     @classmethod
