@@ -1,0 +1,357 @@
+"""Searching, filtering, sorting and paging; a walk through the pages meets everybody once, whatever happens."""
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import update
+
+from productagg import browsing, catalog
+from productagg.browsing import MEMBERS, SORTS, Wanted
+from productagg.models import ProductSummary
+from productagg.offers import Observation, State, apply, compare
+from productagg.words import fold
+from tests.factories import make_product
+from tests.integration.conftest import before_statement
+from tests.integration.pasts import examples
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+LARGEST = 2**63 - 1
+
+
+class Shelf:
+    """Products by name, and what a test does to them, a minute after the other."""
+
+    def __init__(self, database):
+        self.database = database
+        self.now = NOON
+
+    def _write(self, write, *arguments, **values):
+        self.now += MINUTE
+        with self.database.sessions.begin() as session:
+            return write(session, *arguments, now=self.now, **values)
+
+    def add(self, *names, description=""):
+        return self._write(catalog.create_many, [catalog.NewProduct(name, description) for name in names])
+
+    def change(self, product_id, **values):
+        self._write(catalog.change, product_id, **values)
+
+    def remove(self, product_id):
+        self._write(catalog.remove, product_id)
+
+    def offer(self, product_id, *offers):
+        """Let a list of offers, as pairs of price and stock, be what the sync observed."""
+        self.now += MINUTE
+        observed = {uuid4(): State(*state) for state in offers}
+        with self.database.sessions.begin() as session:
+            apply(session, compare(session, [Observation(product_id, observed, self.now, first=False)]).values())
+
+    def find(self, limit=200, place=None, **wanted):
+        with self.database.reader.connect() as connection:
+            return browsing.page(connection, Wanted(**wanted), limit, place)
+
+    def names(self, **wanted):
+        return [product["name"] for product in self.find(**wanted).products]
+
+    def total(self, *, exact=False, **wanted):
+        with self.database.reader.connect() as connection:
+            return browsing.total(connection, Wanted(**wanted), exact=exact)
+
+
+@pytest.fixture
+def shelf(database):
+    return Shelf(database)
+
+
+@pytest.fixture
+def sorted_shelf(shelf):
+    """Products whose order is another one under each sort; two have no price, and two share one."""
+    ids = shelf.add("Čaj", "apple", "Zebra", "Banana", "éclair")
+    for product_id, offers in zip(ids, [[(5, 9)], [(2, 3), (1, 0), (9, 1)], [], [(5, 0)], [(2, LARGEST)]], strict=True):
+        shelf.offer(product_id, *offers)
+    shelf.change(ids[2], description="Striped")
+    return shelf
+
+
+def test_a_product_says_what_people_browse_by(shelf):
+    product_id, _ = shelf.add("Lamp", "Kettle")
+    shelf.offer(product_id, (300, 2), (200, 5), (100, 0))
+    with shelf.database.writer.begin() as connection:
+        connection.execute(update(ProductSummary).where(ProductSummary.product_id == product_id).values(lowest_24h=300))
+
+    lamp, kettle = shelf.find().products
+
+    assert tuple(lamp) == MEMBERS
+    summary = ("lowest_price", "offer_count", "items_in_stock", "change_24h", "change_24h_percent")
+    assert [lamp[name] for name in summary] == [200, 2, 7, -100, -33.33]
+    assert [kettle[name] for name in summary] == [None, 0, 0, None, None]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [(None, 5, (None, None)), (5, None, (None, None)), (0, 5, (5, None)), (5, 0, (-5, -100.0)), (7, 7, (0, 0.0))],
+)
+def test_a_change_needs_both_prices_and_a_percentage_something_to_compare_with(shelf, before, now, expected):
+    make_product(shelf.database)
+    with shelf.database.writer.begin() as connection:
+        connection.execute(update(ProductSummary).values(lowest=now, lowest_24h=before))
+
+    (product,) = shelf.find(fields=("change_24h", "change_24h_percent")).products
+
+    assert tuple(product.values()) == expected
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        ("created_at", ["Čaj", "apple", "Zebra", "Banana", "éclair"]),
+        ("name", ["apple", "Banana", "Čaj", "éclair", "Zebra"]),
+        ("updated_at", ["Čaj", "apple", "Banana", "éclair", "Zebra"]),
+        ("items_in_stock", ["Zebra", "Banana", "apple", "Čaj", "éclair"]),
+        ("-items_in_stock", ["éclair", "Čaj", "apple", "Banana", "Zebra"]),
+        ("lowest_price", ["apple", "éclair", "Čaj", "Zebra", "Banana"]),
+        ("-lowest_price", ["Čaj", "éclair", "apple", "Banana", "Zebra"]),
+        ("-name", ["Zebra", "éclair", "Čaj", "Banana", "apple"]),
+        ("-created_at", ["éclair", "Banana", "Zebra", "apple", "Čaj"]),
+        ("-updated_at", ["Zebra", "éclair", "Banana", "apple", "Čaj"]),
+    ],
+)
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 6])
+def test_pages_lead_through_all_products_in_the_order_wanted_and_back(sorted_shelf, sort, expected, limit):
+    pages: list[browsing.Page] = []
+    place = None
+    while place is not None or not pages:
+        pages.append(sorted_shelf.find(limit, place, sort=sort))
+        place = pages[-1].following
+    back: list[browsing.Page] = []
+    place = pages[-1].previous
+    while place is not None:
+        back.append(sorted_shelf.find(limit, place, sort=sort))
+        place = back[-1].previous
+
+    assert [product["name"] for page in pages for product in page.products] == expected
+    assert all(len(page.products) == limit for page in pages[:-1])
+    assert [page.products for page in reversed(back)] == [page.products for page in pages[:-1]]
+
+
+def test_the_dearest_price_there_can_be_comes_before_none_and_free_is_a_price(shelf):
+    free, dearest, _, dear = shelf.add("free", "dearest", "none", "dear")
+    shelf.offer(free, (0, 1))
+    shelf.offer(dearest, (LARGEST, 1))
+    shelf.offer(dear, (LARGEST - 1, 1))
+
+    assert shelf.names(sort="lowest_price") == ["free", "dear", "dearest", "none"]
+    assert shelf.names(sort="-lowest_price") == ["dearest", "dear", "free", "none"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"min_price": 2}, ["Čaj", "apple", "éclair"]),
+        ({"min_price": 3}, ["Čaj"]),
+        ({"max_price": 4}, ["apple", "éclair"]),
+        ({"min_price": 0, "max_price": LARGEST}, ["Čaj", "apple", "éclair"]),
+        ({"min_price": 2, "max_price": 2}, ["apple", "éclair"]),
+        ({"in_stock": True}, ["Čaj", "apple", "éclair"]),
+        ({"in_stock": False}, ["Zebra", "Banana"]),
+        ({"in_stock": False, "max_price": 5}, []),
+        ({"registration": "pending"}, ["Čaj", "apple", "Zebra", "Banana", "éclair"]),
+        ({"registration": "failed"}, []),
+        ({"words": ["striped"]}, ["Zebra"]),
+        ({"words": ["a"], "in_stock": True}, ["Čaj", "apple", "éclair"]),
+    ],
+)
+@pytest.mark.parametrize("sort", ["created_at", "lowest_price"])
+def test_filters_narrow_down_and_all_of_them_must_be_met(sorted_shelf, wanted, expected, sort):
+    found = sorted_shelf.names(sort=sort, **wanted)
+
+    assert sorted(found) == sorted(expected)
+    assert sorted_shelf.total(**wanted) == sorted_shelf.total(exact=True, **wanted) == len(expected)
+
+
+def test_what_changed_at_that_very_time_has_changed_since(shelf):
+    before, at, _ = (shelf.add(name) for name in ("before", "at", "after"))
+    (found,) = shelf.find(ids=at).products
+    shelf.offer(before[0], (1, 1))
+
+    assert shelf.names(updated_since=found["updated_at"]) == ["at", "after"]
+    assert shelf.names(updated_since=found["updated_at"] + MINUTE) == ["after"]
+
+
+def test_of_ids_those_are_found_that_there_are(shelf):
+    first, _, third = shelf.add("first", "second", "third")
+
+    assert shelf.names(ids=[third, uuid4(), first, first]) == ["first", "third"]
+    assert shelf.names(ids=[uuid4()]) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("LAMP", {"Brass lamp", "Lámpa", "lamp 100%"}),
+        ("lampa", {"Lámpa"}),
+        ("amp rass", {"Brass lamp"}),
+        ("100%", {"lamp 100%"}),
+        ("0%", {"lamp 100%", "0% fat"}),
+        ("_", {"snake_case"}),
+        ("/", {"and/or"}),
+        ("\\", {"back\\slash"}),
+        ("strasse", {"Straße"}),
+        ("STRAẞE", {"Straße"}),
+        ("ﬁnd", {"find"}),
+        ("한", {"한국어"}),
+        ("caj", {"Čaj"}),
+        ("čÁJ", {"Čaj"}),
+        ("both words", {"Words"}),
+        ("brassshines", set()),
+        ("'; DROP TABLE products; --", set()),
+    ],
+)
+def test_every_word_must_occur_and_case_accents_and_wildcards_mean_nothing(shelf, query, expected):
+    shelf.add("Brass lamp", "Lámpa", "lamp 100%", "1000", "0% fat", "snake_case", "and/or", "back\\slash", "Straße")
+    shelf.add("find", "한국어", "Čaj")
+    shelf.add("Words", description="Both\nof them")
+
+    assert set(shelf.names(words=fold(query).split())) == expected
+
+
+def test_what_a_product_is_found_and_sorted_by_follows_its_changes(shelf):
+    lamp, _ = shelf.add("Lamp", "Kettle")
+
+    shelf.change(lamp, name="Žárovka", description="Glows")
+
+    assert shelf.names(words=["lamp"]) == []
+    assert shelf.names(words=["glows", "zarovka"]) == ["Žárovka"]
+    assert shelf.names(sort="name") == ["Kettle", "Žárovka"]
+
+
+def test_counting_stops_where_it_would_take_long_unless_it_must_not(shelf, monkeypatch):
+    monkeypatch.setattr(browsing, "COUNTED", 3)
+    shelf.add("A", "B", "C")
+
+    assert (shelf.total(), shelf.total(exact=True)) == (3, 3)
+    shelf.add("D")
+    assert (shelf.total(), shelf.total(exact=True)) == (None, 4)
+    assert shelf.total(words=["a"]) == 1
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_a_page_is_one_statement_however_many_products_it_has(shelf, sort):
+    shelf.add(*(f"{number:02}" for number in range(40)))
+    statements: list[str] = []
+
+    with before_statement(shelf.database.reader, "", statements.append):
+        place = shelf.find(1, sort=sort).following
+        assert len(shelf.find(30, place, sort=sort).products) == 30
+
+    assert len(statements) == 2
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_where_everything_ahead_is_gone_the_way_back_leads_to_where_one_was(shelf, back):
+    ids = shelf.add("A", "B", "C")
+    page = shelf.find(1)
+    if back:
+        page = shelf.find(1, page.following)
+    gone = ids[:1] if back else ids[1:]
+    place = page.previous if back else page.following
+    for product_id in gone:
+        shelf.remove(product_id)
+
+    empty = shelf.find(1, place)
+    again = shelf.find(1, empty.following if back else empty.previous)
+
+    assert empty.products == []
+    assert again.products == page.products
+
+
+# Names that share what they are sorted by, prices that meet, and none.
+NAMES = [f"{char}{number}" for number in range(4) for char in "aAáÁ"]
+OFFERS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=2)
+
+
+class Walk:
+    """What a client sees that goes from page to page while a catalogue changes, and what it should see."""
+
+    def __init__(self, shelf, wanted):
+        self._shelf = shelf
+        self._wanted = wanted
+        # Those that were there, and as they should, at the first page and ever since.
+        self._always = self._matching()
+        self._first_order = [product["id"] for product in shelf.find(**wanted).products]
+        self._pages: list[tuple[bool, list[UUID], browsing.Page]] = []
+
+    def _matching(self):
+        return {product["id"] for product in self._shelf.find(**{**self._wanted, "sort": "created_at"}).products}
+
+    def read(self, limit, place=None):
+        page = self._shelf.find(limit, place, **self._wanted)
+        self._pages.append((place is not None and place.back, [each["id"] for each in page.products], page))
+        return page
+
+    def changed(self):
+        self._always &= self._matching()
+
+    def check(self):
+        """Each page begins where the one before ended, or ends where it began, of those that were there always."""
+        order = [id_ for id_ in self._first_order if id_ in self._always]
+        begin = end = 0
+        for number, (back, ids, page) in enumerate(self._pages):
+            assert len(set(ids)) == len(ids)
+            seen = [id_ for id_ in ids if id_ in self._always]
+            begin, end = (begin - len(seen), begin) if back else (end, end + len(seen))
+            assert seen == order[max(begin, 0) : end]
+            assert page.following is not None or end == len(order)
+            assert page.previous is not None or begin == 0
+            assert number > 0 or page.previous is None
+
+
+def _happen(shelf, present, data):
+    """Something happens to the catalogue."""
+    what = data.draw(st.sampled_from(["create", "rename", "describe", "delete", "offers", "offers"]), "what")
+    if what == "create":
+        present += [id_ for id_ in shelf.add(data.draw(st.sampled_from(NAMES))) if id_ is not None]
+    if not present:
+        return
+    which = data.draw(st.sampled_from(present), "of")
+    if what == "rename":
+        with suppress(catalog.DuplicateName):
+            shelf.change(which, name=data.draw(st.sampled_from(NAMES)))
+    elif what == "describe":
+        shelf.change(which, description=str(shelf.now))
+    elif what == "offers":
+        shelf.offer(which, *data.draw(OFFERS))
+    elif what == "delete":
+        shelf.remove(which)
+        present.remove(which)
+
+
+@pytest.mark.parametrize("sort", SORTS)
+@examples(8)
+@given(data=st.data())
+def test_no_product_is_skipped_or_repeated_whatever_happens_between_two_pages(database, sort, data):
+    database.empty()
+    shelf = Shelf(database)
+    names = data.draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=4, max_size=9), "names")
+    present = list(shelf.add(*names))
+    for product_id in present:
+        shelf.offer(product_id, *data.draw(OFFERS))
+    filters = data.draw(st.sampled_from([{}, {}, {"in_stock": True}, {"max_price": 2}, {"words": ["a"]}]), "filters")
+    walk = Walk(shelf, {"sort": sort, **filters})
+
+    page = walk.read(data.draw(st.integers(1, 3), "limit"))
+    for _ in range(data.draw(st.integers(3, 9), "steps")):
+        for _ in range(data.draw(st.integers(0, 3), "events")):
+            _happen(shelf, present, data)
+            walk.changed()
+        places = [place for place in (page.following, page.following, page.previous) if place is not None]
+        if not places:
+            break
+        page = walk.read(data.draw(st.integers(1, 3), "limit"), data.draw(st.sampled_from(places), "to"))
+
+    walk.check()
