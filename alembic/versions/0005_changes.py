@@ -15,19 +15,21 @@ depends_on = None
 
 
 def upgrade() -> None:
+    postgresql = op.get_bind().dialect.name == "postgresql"
     op.create_table(
         "changes",
         sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("product_id", sa.Uuid(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("name", sa.Text(), nullable=True),
+        # By code points, as SQLite compares anyway.
+        sa.Column("sort_name", sa.Text(collation="C") if postgresql else sa.Text(), nullable=True),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("lowest", sa.BigInteger(), nullable=True),
         sa.Column("items_in_stock", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("kind IN ('created', 'changed', 'deleted', 'offers')", name=op.f("ck_changes_kind_known")),
         sa.CheckConstraint(
-            "(name IS NOT NULL) = (kind = 'changed') AND (updated_at IS NOT NULL) = (kind = 'changed')",
+            "(sort_name IS NOT NULL) = (kind = 'changed') AND (updated_at IS NOT NULL) = (kind = 'changed')",
             name=op.f("ck_changes_changed_has_before"),
         ),
         sa.CheckConstraint(
@@ -42,8 +44,12 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_changes_product_id_kind_sequence"), "changes", ["product_id", "kind", "sequence"], unique=False
     )
+    # The few among the many that say what offers did.
+    edits = sa.text("kind = 'changed'")
+    op.create_index("ix_changes_changed", "changes", ["sequence"], postgresql_where=edits, sqlite_where=edits)
 
 
 def downgrade() -> None:
+    op.drop_index("ix_changes_changed", table_name="changes")
     op.drop_index(op.f("ix_changes_product_id_kind_sequence"), table_name="changes")
     op.drop_table("changes")
