@@ -52,14 +52,14 @@ class Server:
 
 
 @contextmanager
-def serving(database, directory, *variables):
+def serving(database, directory, *variables, **environ):
     log = directory / "log"
     with log.open("w") as stream:
         process = subprocess.Popen(
             [PSERVE, "development.ini", "http_host=127.0.0.1", "http_port=0", *variables],
             stdout=stream,
             stderr=stream,
-            env={**os.environ, "DATABASE_URL": database.url},
+            env={**os.environ, "DATABASE_URL": database.url, **environ},
         )
         try:
             server = Server(process, log)
