@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from argon2.exceptions import VerifyMismatchError
 from sqlalchemy import func, select, update
 
 from productagg import accounts
@@ -33,7 +34,7 @@ class Verifier:
     def verify(self, hashed, password):
         self.verified += 1
         if password != PASSWORD or hashed == accounts._NOBODYS_HASH:
-            raise accounts.VerificationError
+            raise VerifyMismatchError
 
     def check_needs_rehash(self, _hashed):
         return False
