@@ -33,6 +33,7 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
     "not-found": (404, "Not found", "There is nothing at this path."),
     "product-not-found": (404, "Product not found", "There is no product with this id."),
     "method-not-allowed": (405, "Method not allowed", "The Allow header names the methods that work here."),
+    "request-timeout": (408, "Request timeout", "Send the whole request within half a minute."),
     "duplicate-name": (409, "Duplicate name", "Another product has this name: choose another one."),
     "stale-version": (412, "Stale version", "The product has changed since: read it again, then decide again."),
     "body-too-large": (413, "Body too large", "Send less."),
