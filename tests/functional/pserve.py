@@ -13,6 +13,8 @@ from pathlib import Path
 
 from webob import Response
 
+from tests.leaks import watch
+
 PSERVE = Path(sys.executable).with_name("pserve")
 
 
@@ -68,3 +70,4 @@ def serving(database, directory, *variables, **environ):
         finally:
             process.kill()
             process.wait()
+            watch.look(log.read_text(), "the server's log")

@@ -1,5 +1,7 @@
 """Who may do what: 401 for somebody unknown, 403 for somebody known who may not, and no route that was forgotten."""
 
+import base64
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -173,6 +175,7 @@ SPOILT: dict[str, dict[str, Any]] = {
     "generation as text": {"generation": "1"},
     "generation as boolean": {"generation": True},
     "not yet valid": {"nbf": 2**40},
+    "from the future": {"iat": 2**40},
     "for somebody else": {"aud": "another service"},
 }
 
@@ -187,11 +190,23 @@ def test_a_token_with_wrong_claims_is_refused(send, claims, stored, subtests):
     assert stored() == 0
 
 
+def forged(header, claims):
+    """A token with a header of one's own, and no signature."""
+    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims))
+    return f"{'.'.join(parts)}."
+
+
 def test_a_token_that_is_not_signed_as_ours_are_is_refused(send, claims, stored, subtests):
     for what, token in (
         ("another key", jwt.encode(claims, SECRET + "!", "HS256")),
         ("unsigned", jwt.encode(claims, None, "none")),
         ("another algorithm", jwt.encode(claims, SECRET.ljust(64, "\0"), "HS512")),
+        ("unsigned, in capitals", forged({"alg": "NONE"}, claims)),
+        ("unsigned, with a signature", forged({"alg": "none"}, claims) + "c2lnbmF0dXJl"),
+        ("no algorithm", forged({"typ": "JWT"}, claims)),
+        ("a key that comes along", forged({"alg": "HS256", "jwk": {"kty": "oct", "k": ""}}, claims)),
+        ("a key from elsewhere", forged({"alg": "HS256", "jku": "http://127.0.0.1:9/", "kid": "/dev/null"}, claims)),
+        ("an empty key", jwt.api_jws.PyJWS().encode(json.dumps(claims).encode(), b"", "HS256")),
         ("another algorithm, our key", jwt.encode(claims, SECRET.encode().ljust(64, b"\0"), "HS384")),
     ):
         with subtests.test(what):
