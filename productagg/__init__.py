@@ -18,6 +18,7 @@ def main(_global_config: object, **ini: str) -> Any:
     from productagg.db import SchemaError
     from productagg.settings import Settings, SettingsError
     from productagg.sync import Synchronizer
+    from productagg.throttle import LoginThrottle
 
     try:
         settings = Settings.load(ini)
@@ -28,6 +29,7 @@ def main(_global_config: object, **ini: str) -> Any:
         config.include("productagg.security")
         config.include("productagg.api")
         sessions = config.registry["sessions"]
+        config.registry["login_throttle"] = LoginThrottle(settings, sessions)
         config.registry["synchronizer"] = Synchronizer(settings, sessions)
         config.registry["background"] = Background(config.registry["synchronizer"])
         if settings.admin_password is not None:

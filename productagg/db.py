@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from productagg.models import SCHEMA_REVISION
@@ -39,6 +40,8 @@ def reader_engine(url: URL) -> Engine:
 
 
 def _engine(url: URL, **options: Any) -> Engine:
+    # Errors are logged, and what a statement is about may be a password's hash.
+    options["hide_parameters"] = True
     if url.get_backend_name() == "sqlite":
         assert url.database is not None
         with suppress(OSError):  # connecting says it better
@@ -46,7 +49,7 @@ def _engine(url: URL, **options: Any) -> Engine:
         engine = create_engine(url, connect_args={"timeout": _LOCK_TIMEOUT_SECONDS}, **options)
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
-    return create_engine(
+    engine = create_engine(
         url,
         connect_args={
             "application_name": "productagg",
@@ -64,6 +67,18 @@ def _engine(url: URL, **options: Any) -> Engine:
         pool_timeout=_LOCK_TIMEOUT_SECONDS,
         **options,
     )
+    event.listen(engine, "handle_error", _leave_values_out)
+    return engine
+
+
+def _leave_values_out(context: ExceptionContext) -> None:
+    """PostgreSQL's error messages go on with the row that failed (DETAIL, CONTEXT): keep their first part."""
+    original, ours = context.original_exception, context.sqlalchemy_exception
+    primary = getattr(getattr(original, "diag", None), "message_primary", None)
+    if primary is not None:
+        if ours is not None:
+            ours.args = (str(ours.args[0]).replace(str(original), primary), *ours.args[1:])
+        original.args = (primary,)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

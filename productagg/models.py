@@ -26,7 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
 # The migration that these tables need; the programs refuse to run on any other (see db.check_schema).
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0007"
 
 NAME_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 10_000
@@ -426,3 +426,13 @@ class User(Base):
     role: Mapped[str]
     disabled: Mapped[bool]
     token_generation: Mapped[int]
+
+
+class LoginCounter(Base):
+    """What the login's throttle counts, and remembers, under a key until a time. Rows that are over get removed."""
+
+    __tablename__ = "login_counters"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+    expires_at: Mapped[datetime] = mapped_column(index=True)

@@ -7,14 +7,18 @@ PasteDeploy lets a variable of the command line only add to an ini file, not ove
 import gc
 import logging
 import os
+import re
 import signal
 import sys
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask
+from waitress.utilities import Error
 
 from productagg.api.errors import Problem
 from productagg.api.headers import add_cors, add_security
@@ -23,7 +27,49 @@ from productagg.logs import request_id
 
 log = logging.getLogger(__name__)
 
-_PROBLEMS = {400: "malformed-request", 413: "body-too-large", 431: "headers-too-large", 501: "not-implemented"}
+_PROBLEMS = {
+    400: "malformed-request",
+    408: "request-timeout",
+    413: "body-too-large",
+    431: "headers-too-large",
+    501: "not-implemented",
+}
+# What may stand in Host: it goes into Location and Link.
+_HOST = re.compile(r"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
+
+
+class _TooSlow(Error):  # type: ignore[misc]  # waitress is untyped
+    code, reason = 408, "Request Timeout"
+
+
+class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress is untyped
+    """Reads a request, and refuses what waitress does not: one that takes for ever, and one with two meanings."""
+
+    def __init__(self, adj: Any) -> None:
+        super().__init__(adj)
+        self.completed: bool
+        self._too_late = time.monotonic() + adj.request_timeout
+
+    def received(self, data: bytes) -> int:
+        # waitress ends connections on which nothing happens; on one that gets a byte now and then something does.
+        if self.completed or time.monotonic() < self._too_late:
+            consumed: int = super().received(data)
+            return consumed
+        self.error = _TooSlow(f"the request was not there after {self.adj.request_timeout:g} seconds")
+        self.expect_continue, self.completed = False, True
+        return len(data)
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        # A proxy in front may go by the other length, and take the rest for a request of its own (RFC 9112, 6.1).
+        if "TRANSFER_ENCODING" in self.headers or (self.chunked and "CONTENT_LENGTH" in self.headers):
+            self._refuse("Transfer-Encoding goes neither with Content-Length nor with HTTP/1.0")
+        if not _HOST.fullmatch(self.headers.get("HOST", "")):
+            self._refuse("Host is not one host")
+
+    def _refuse(self, why: str) -> NoReturn:
+        self.expect_continue = False  # or waitress would wait for the body
+        raise ParsingError(why)
 
 
 class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
@@ -31,13 +77,15 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
 
     def execute(self) -> None:
         error = self.request.error
-        response = Problem(_PROBLEMS.get(error.code, "internal-error"), f"{error.reason}: {error.body}.").response()
+        # What waitress quotes, a header line for example, can hold a secret.
+        why = error.body.partition(' "')[0]
+        response = Problem(_PROBLEMS.get(error.code, "internal-error"), f"{error.reason}: {why}.").response()
         token = request_id.set(sane_request_id(self.request.headers.get("X_REQUEST_ID", "")))
         response.headers["X-Request-ID"] = request_id.get()
         origins = self.channel.server.cors_origins
         add_security(response, origins)
         add_cors(response, origins, {"REQUEST_METHOD": "", "HTTP_ORIGIN": self.request.headers.get("ORIGIN")})
-        log.info("refused before the application saw it: %d %s", error.code, error.body)
+        log.info("refused before the application saw it: %d %s", error.code, why)
         request_id.reset(token)
         self.status = response.status
         self.response_headers.extend(response.headerlist)
@@ -47,14 +95,17 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
+    parser_class = _Parser
     error_task_class = _ProblemTask
 
 
-def serve(app: Any, variables: Mapping[str, str], *, host: str, port: str, **options: Any) -> int:
+def serve(
+    app: Any, variables: Mapping[str, str], *, host: str, port: str, request_timeout: str = "30", **options: Any
+) -> int:
     """Serve until SIGTERM or SIGINT; requests under way are finished.
 
-    `variables` may hold http_host, http_port, and trusted_proxy: the address of a proxy in front (`*`: any), whose
-    X-Forwarded-For, -Proto and -Host are believed.
+    `variables` may hold http_host, http_port, request_timeout (in how many seconds a request must have arrived), and
+    trusted_proxy: the address of a proxy in front (`*`: any), whose X-Forwarded-For, -Proto and -Host are believed.
     """
     host, port = variables.get("http_host", host), variables.get("http_port", port)
     if "trusted_proxy" in variables:
@@ -67,6 +118,7 @@ def serve(app: Any, variables: Mapping[str, str], *, host: str, port: str, **opt
     try:
         # ident: not who we are made with, which helps nobody but an attacker.
         server = create_server(app, map=listeners, host=host, port=port, ident=None, **options)
+        server.adj.request_timeout = float(variables.get("request_timeout", request_timeout))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"productagg: cannot listen on {host}:{port}: {error}\n")
         # pserve turns a SystemExit into exit code 0, and anything else into a traceback.

@@ -231,6 +231,38 @@ OPTIONS = (
         default="300",
     ),
     Option(
+        "LOGIN_ATTEMPTS",
+        "login.attempts",
+        _number(int, 1, 100_000),
+        "1 to 100000",
+        "how many logins to one account may fail from one address within a window",
+        default="10",
+    ),
+    Option(
+        "LOGIN_ATTEMPTS_PER_ADDRESS",
+        "login.attempts_per_address",
+        _number(int, 1, 100_000),
+        "1 to 100000",
+        "the same from one address (IPv6: /64), to all accounts",
+        default="50",
+    ),
+    Option(
+        "LOGIN_ATTEMPTS_PER_ACCOUNT",
+        "login.attempts_per_account",
+        _number(int, 1, 100_000),
+        "twice `LOGIN_ATTEMPTS` to 100000",
+        "the same to one account, from all addresses that it was not logged in to from in the last 30 days",
+        default="200",
+    ),
+    Option(
+        "LOGIN_WINDOW_SECONDS",
+        "login.window_seconds",
+        _number(int, 1, 86400),
+        "1 to 86400",
+        "how long such a window is; it begins with its first failure",
+        default="900",
+    ),
+    Option(
         "ADMIN_USERNAME",
         "admin.username",
         _text,
@@ -331,6 +363,10 @@ class Settings:
     offers_timeout_seconds: float
     jwt_secret: Secret
     jwt_lifetime_seconds: int
+    login_attempts: int
+    login_attempts_per_address: int
+    login_attempts_per_account: int
+    login_window_seconds: int
     admin_username: str
     admin_password: Secret | None
     cors_origins: frozenset[str] | None
@@ -371,6 +407,10 @@ class Settings:
         shortest, longest = values.get("sync_interval_seconds"), values.get("sync_max_interval_seconds")
         if shortest is not None and longest is not None and longest < shortest:
             faults.append("SYNC_MAX_INTERVAL_SECONDS is below SYNC_INTERVAL_SECONDS; allowed: the same or more")
+        of_one, of_all = values.get("login_attempts"), values.get("login_attempts_per_account")
+        if of_one is not None and of_all is not None and of_all < 2 * of_one:
+            # Or one address could use up what all others have.
+            faults.append("LOGIN_ATTEMPTS_PER_ACCOUNT is below twice LOGIN_ATTEMPTS; allowed: the same or more")
         if faults:
             raise SettingsError("\n".join(faults))
         return cls(**values)

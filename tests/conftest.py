@@ -23,14 +23,14 @@ from productagg.sandbox import Offer, SandboxServer
 from productagg.settings import OPTIONS, Settings, database_url
 from productagg.sync import Synchronizer
 from tests.contract import ContractApp
+from tests.leaks import JWT_SECRET, _no_secret_in_logs, _watch_everything  # noqa: F401
+from tests.leaks import PASSWORD as PASSWORD
+from tests.leaks import REFRESH_TOKEN as REFRESH_TOKEN
 from tests.postgres import PostgresServer
 
 # How long an example takes depends on what else the machine does; what is slow here are databases and sockets.
 hypothesis.settings.register_profile("productagg", deadline=None)
 hypothesis.settings.load_profile("productagg")
-
-REFRESH_TOKEN = "refresh-token-of-the-tests"
-PASSWORD = "correct horse"
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -201,7 +201,7 @@ def ini(database, upstream=None, **others):
         "offers.base_url": upstream.base_url if upstream else "http://127.0.0.1:9/api/v1",
         "offers.refresh_token": REFRESH_TOKEN,
         "offers.timeout_seconds": "2",
-        "jwt.secret": "a secret of the tests, long enough for HS256",
+        "jwt.secret": JWT_SECRET,
         **others,
     }
 

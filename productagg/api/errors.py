@@ -18,6 +18,7 @@ from productagg import catalog
 from productagg.db import is_out_of_reach
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
 from productagg.security import bearer_token
+from productagg.throttle import TooManyLogins
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
     "not-found": (404, "Not found", "There is nothing at this path."),
     "product-not-found": (404, "Product not found", "There is no product with this id."),
     "method-not-allowed": (405, "Method not allowed", "The Allow header names the methods that work here."),
+    "request-timeout": (408, "Request timeout", "Send the whole request within half a minute."),
     "duplicate-name": (409, "Duplicate name", "Another product has this name: choose another one."),
     "sequence-unknown": (
         409,
@@ -44,6 +46,7 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
     "body-too-large": (413, "Body too large", "Send less."),
     "unsupported-media-type": (415, "Unsupported media type", "Send Content-Type: application/json."),
     "invalid-data": (422, "Invalid data", "Mend what 'errors' names and send it again."),
+    "too-many-logins": (429, "Too many logins", "Too many have failed: wait for as long as Retry-After says."),
     "headers-too-large": (431, "Request header fields too large", "Send fewer or shorter headers."),
     "internal-error": (500, "Internal error", "A fault of ours. Quote the request id when you report it."),
     "not-implemented": (501, "Not implemented", "Send the body with Content-Length or chunked."),
@@ -101,6 +104,12 @@ def problem_view(error: Exception, request: Any) -> Response:
         problem = Problem("stale-version", "The product has changed since the version, or the time, that is named.")
     elif isinstance(error, catalog.UnwantedVersion):
         problem = Problem("precondition-failed", "The product is at a version that If-None-Match names.")
+    elif isinstance(error, TooManyLogins):
+        problem = Problem(
+            "too-many-logins",
+            "Too many logins have failed: no password is looked at for a while.",
+            headers={"Retry-After": str(error.retry_after)},
+        )
     elif isinstance(error, TooManyPoints | NotKept):
         problem = _wrong_resolution(error)
     elif isinstance(error, URLDecodeError):

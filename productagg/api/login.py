@@ -15,10 +15,16 @@ login = service("login", "/login", "Login")
     permission=PUBLIC,
     validators=(no_query, json_body(LOGIN)),
     answers=(Answer("An access token.", TOKEN, headers=("Cache-Control",)),),
-    errors=("wrong-credentials",),
+    errors=("wrong-credentials", "too-many-logins"),
 )
 def log_in(request: Any) -> dict[str, Any]:
-    """An access token (RFC 6749, 5.1). An unknown user and a wrong password get the same answer after the same time."""
+    """An access token (RFC 6749, 5.1). An unknown user and a wrong password get the same answer after the same time.
+
+    After too many failures no password is looked at for a while; `Retry-After` says for how long.
+    """
+    throttle = request.registry["login_throttle"]
+    # Not request.client_addr: that believes whatever X-Forwarded-For says. The server knows which proxy to believe.
+    attempt = throttle.count(request.reader, request.validated["username"], request.environ.get("REMOTE_ADDR", ""))
     account = accounts.authenticate(request.reader, **request.validated)
     if account is None:
         raise Problem(
@@ -26,6 +32,8 @@ def log_in(request: Any) -> dict[str, Any]:
             "The username or the password is wrong.",
             headers={"WWW-Authenticate": 'Bearer realm="productagg"'},
         )
+    # Before the request's own transaction writes: on SQLite there is one writer at a time.
+    throttle.succeeded(attempt)
     if account.hash_is_outdated:
         accounts.renew_hash(request.dbsession, account, request.validated["password"])
     # Nor compressed on the way, since a secret is in it.

@@ -17,7 +17,7 @@ from productagg.api.service import PUBLIC, ContractService, Operation
 from productagg.api.shapes import Shape, example, object_schema, schema
 
 # What any operation may answer: refused by the server before the application sees it, or a fault of ours.
-_ANYWHERE = ("malformed-request", "headers-too-large", "internal-error", "unavailable")
+_ANYWHERE = ("malformed-request", "request-timeout", "headers-too-large", "internal-error", "unavailable")
 
 _Document = dict[str, Any]
 

@@ -28,9 +28,15 @@ MAX_PRICE = 2**63 - 1
 MAX_SEARCH_LENGTH = 200
 MAX_WORDS = 10
 
+# What does not show and steers how the rest does (writing direction), or makes two names look like one. Not the joiners
+# U+200C and U+200D, which Persian, Indic scripts and emoji need; nor the marks of this kind that do show.
+_BMP_INVISIBLE = r"\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
+_INVISIBLE = re.compile(rf"[{_BMP_INVISIBLE}\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff]")
+
 # What JSON Schema can say of `_no_control_characters`; the surrogates have no place in a pattern.
 _NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _CONTROL_CHARACTER = re.compile(r"[\u0000-\u001f\u007f-\u009f]")
+_ALL_SHOWS = rf"^[^\u0000-\u001f\u007f-\u009f{_BMP_INVISIBLE}]*$"
 _NO_CONTROL_CHARACTERS_BUT_LINES = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
 
 
@@ -68,8 +74,9 @@ class FromQuery(colander.SchemaType):
             raise colander.Invalid(node, f"must be {self._what}") from None
 
 
-def _strip(value: Any) -> Any:
-    return value.strip() if isinstance(value, str) else value
+def _tidied(value: Any) -> Any:
+    # One name, one spelling: é is one character, never an e with an accent after it.
+    return unicodedata.normalize("NFC", value.strip()) if isinstance(value, str) else value
 
 
 def _not_empty(node: colander.SchemaNode, value: str) -> None:
@@ -87,18 +94,23 @@ def _no_control_characters(allowed: str = "") -> Callable[[colander.SchemaNode, 
     return validate
 
 
+def _shows(node: colander.SchemaNode, value: str) -> None:
+    if _INVISIBLE.search(value):
+        raise colander.Invalid(node, "must not contain invisible characters")
+
+
 def _at_most(length: int) -> Callable[[colander.SchemaNode, str], None]:
     return colander.Length(max=length, max_err=f"must have at most {length} characters")  # type: ignore[no-any-return]
 
 
 def _name(**options: Any) -> colander.SchemaNode:
     return colander.SchemaNode(
-        Text(minLength=1, maxLength=NAME_MAX_LENGTH, pattern=_NO_CONTROL_CHARACTERS),
+        Text(minLength=1, maxLength=NAME_MAX_LENGTH, pattern=_ALL_SHOWS),
         name="name",
-        description="Unique; white space around it is cut off.",
+        description="Unique; white space around it is cut off, and it is brought into the Unicode form NFC.",
         example="Brass desk lamp",
-        preparer=_strip,
-        validator=colander.All(_not_empty, _at_most(NAME_MAX_LENGTH), _no_control_characters()),
+        preparer=_tidied,
+        validator=colander.All(_not_empty, _at_most(NAME_MAX_LENGTH), _no_control_characters(), _shows),
         missing_msg="is required",
         **options,
     )

@@ -5,6 +5,7 @@ validator and a view declare is what the document at /openapi.json is made of.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from productagg import catalog
+from productagg.api import strict_json
 from productagg.api.conditions import demands
 from productagg.api.contract import Answer
 from productagg.api.encoding import Unchanging
@@ -29,6 +31,8 @@ from productagg.history.reading import Part
 from productagg.schedule import Schedule
 
 MAX_BODY_BYTES = 256 * 1024
+# How many faults of one request are listed, and how many of them in the sentence before.
+_MOST_ERRORS, _MOST_NAMED = 50, 10
 
 # What public views declare, instead of a permission.
 PUBLIC = NO_PERMISSION_REQUIRED
@@ -106,8 +110,8 @@ def json_body(schema: colander.SchemaNode) -> Validator:
         if (request.content_length or 0) > MAX_BODY_BYTES:
             raise Problem("body-too-large", f"The body may have at most {MAX_BODY_BYTES} bytes.")
         try:
-            data = orjson.loads(request.body)
-        except orjson.JSONDecodeError as error:
+            data = strict_json.loads(request.body)
+        except ValueError as error:
             raise Problem("malformed-json", f"The body is not JSON: {error}.") from None
         if not isinstance(data, dict):
             raise _invalid([{"pointer": "", "detail": "must be an object"}])
@@ -129,7 +133,7 @@ def query(schema: colander.SchemaNode) -> Validator:
         except UnicodeDecodeError:
             raise Problem("malformed-request", "The query string is not UTF-8.") from None
         values, faults = validate(schema, parameters)
-        faults.update((key, "is given more than once") for key in parameters if len(parameters.getall(key)) > 1)
+        faults.update((key, "is given more than once") for key, times in Counter(iter(parameters)).items() if times > 1)
         if faults:
             raise invalid_query(faults)
         request.validated.update(values)
@@ -273,8 +277,14 @@ def _tagged(body: bytes, content_type: str, tag: str) -> Response:
 
 
 def _invalid(errors: list[dict[str, str]]) -> Problem:
-    where = ", ".join(repr(error.get("parameter") or error.get("pointer") or "the body") for error in errors)
-    return Problem("invalid-data", f"Not valid: {where}.", errors=errors)
+    named = [error.get("parameter") or error.get("pointer") or "the body" for error in errors[:_MOST_NAMED]]
+    where = ", ".join(repr(_shortened(each)) for each in named)
+    more = f", and {len(errors) - _MOST_NAMED} more" if len(errors) > _MOST_NAMED else ""
+    return Problem("invalid-data", f"Not valid: {where}{more}.", errors=errors[:_MOST_ERRORS])
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def _pointer(key: str) -> str:

@@ -70,6 +70,7 @@ PROBLEM_HEADERS = {
     401: ("WWW-Authenticate",),
     403: ("WWW-Authenticate",),
     415: ("Accept",),
+    429: ("Retry-After",),
     503: ("Retry-After?",),
 }
 

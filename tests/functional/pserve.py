@@ -13,6 +13,8 @@ from pathlib import Path
 
 from webob import Response
 
+from tests.leaks import watch
+
 PSERVE = Path(sys.executable).with_name("pserve")
 
 
@@ -52,14 +54,14 @@ class Server:
 
 
 @contextmanager
-def serving(database, directory, *variables):
+def serving(database, directory, *variables, **environ):
     log = directory / "log"
     with log.open("w") as stream:
         process = subprocess.Popen(
             [PSERVE, "development.ini", "http_host=127.0.0.1", "http_port=0", *variables],
             stdout=stream,
             stderr=stream,
-            env={**os.environ, "DATABASE_URL": database.url},
+            env={**os.environ, "DATABASE_URL": database.url, **environ},
         )
         try:
             server = Server(process, log)
@@ -68,3 +70,4 @@ def serving(database, directory, *variables):
         finally:
             process.kill()
             process.wait()
+            watch.look(log.read_text(), "the server's log")

@@ -1,5 +1,7 @@
 """Who may do what: 401 for somebody unknown, 403 for somebody known who may not, and no route that was forgotten."""
 
+import base64
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,9 +13,11 @@ import time_machine
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.response import Response
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from productagg import accounts
+from productagg.api import SERVICES
+from productagg.api.openapi import document
 from productagg.models import User
 from tests.functional.problems import assert_problem
 
@@ -182,6 +186,7 @@ SPOILT: dict[str, dict[str, Any]] = {
     "generation as text": {"generation": "1"},
     "generation as boolean": {"generation": True},
     "not yet valid": {"nbf": 2**40},
+    "from the future": {"iat": 2**40},
     "for somebody else": {"aud": "another service"},
 }
 
@@ -196,11 +201,22 @@ def test_a_token_with_wrong_claims_is_refused(send, claims, stored, subtests):
     assert stored() == 0
 
 
+def forged(header, claims):
+    """A token with a header of one's own, and no signature."""
+    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims))
+    return f"{'.'.join(parts)}."
+
+
 def test_a_token_that_is_not_signed_as_ours_are_is_refused(send, claims, stored, subtests):
     for what, token in (
         ("another key", jwt.encode(claims, SECRET + "!", "HS256")),
         ("unsigned", jwt.encode(claims, None, "none")),
         ("another algorithm", jwt.encode(claims, SECRET.ljust(64, "\0"), "HS512")),
+        ("unsigned, in capitals", forged({"alg": "NONE"}, claims)),
+        ("unsigned, with a signature", forged({"alg": "none"}, claims) + "c2lnbmF0dXJl"),
+        ("no algorithm", forged({"typ": "JWT"}, claims)),
+        ("a key that comes along", forged({"alg": "HS256", "jwk": {"kty": "oct", "k": ""}}, claims)),
+        ("a key from elsewhere", forged({"alg": "HS256", "jku": "http://127.0.0.1:9/", "kid": "/dev/null"}, claims)),
         ("another algorithm, our key", jwt.encode(claims, SECRET.encode().ljust(64, b"\0"), "HS384")),
     ):
         with subtests.test(what):
@@ -245,6 +261,27 @@ def test_a_bad_token_does_not_stand_in_the_way_of_what_is_public(send, create):
     path = f"/products/{create()['id']}"
 
     assert send("GET", path, None, {"Authorization": "Bearer nonsense"}).status_int == 200
+
+
+@pytest.mark.parametrize(("method", "path"), [row for row, (nobody, _, _) in MATRIX.items() if nobody != 401])
+def test_what_is_public_looks_no_account_up(client, send, create, admin, method, path):
+    """With a token or without; only what shows an admin more has to find out whether one asks, if there is a token."""
+    product_id = create()["id"]
+    where = path.format(id=product_id, offer_id=product_id, code="not-found", name="start.js") + QUERIES.get(
+        (method, path), ""
+    )
+    statements = []
+    for engine in client.app.registry["engines"]:
+        event.listen(engine, "before_cursor_execute", lambda *seen: statements.append(seen[2]))
+
+    send(method, where)
+    without_token = [each for each in statements if "users" in each]
+    send(method, where, None, admin)
+    send(method, where, None, {"Authorization": "Bearer nonsense"})
+
+    assert without_token == []
+    looked_up = [each for each in statements if "users" in each]
+    assert len(looked_up) == (1 if document(SERVICES)["paths"].get(path, {}).get("get", {}).get("security") else 0)
 
 
 def test_a_view_without_a_declared_permission_does_not_start(client):

@@ -8,6 +8,7 @@ import pytest
 from tests.functional.problems import assert_problem
 
 EMPTY, TEXT, CONTROL = "must not be empty", "must be a string", "must not contain control characters"
+INVISIBLE = "must not contain invisible characters"
 UNKNOWN, REQUIRED, OBJECT = "is not known", "is required", "must be an object"
 GOOD = {"name": "Lamp", "description": "Bright"}
 
@@ -25,7 +26,8 @@ FAULTY: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"name": ""}, {"/name": EMPTY}),
     ({"name": " \t\n "}, {"/name": EMPTY}),
     ({"name": "\u3000\u00a0"}, {"/name": EMPTY}),
-    ({"name": "\u200b\u2060"}, {"/name": EMPTY}),
+    ({"name": "\u200b\u2060"}, {"/name": f"{EMPTY}; {INVISIBLE}"}),
+    ({"name": "\u200d"}, {"/name": EMPTY}),
     ({"name": "x" * 201}, {"/name": "must have at most 200 characters"}),
     ({"description": "x" * 10_001}, {"/description": "must have at most 10000 characters"}),
     ({"name": "La\0mp"}, {"/name": CONTROL}),

@@ -16,6 +16,7 @@ import pytest
 from productagg.models import SyncRun
 from productagg.sandbox import Fault
 from tests.factories import environment, make_product, make_products, rows, states, sync_row
+from tests.leaks import watch
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def on_a_terminal(database, upstream):
             output, _ = process.communicate(timeout=30)
         finally:
             os.close(ours)
+        watch.look(shown, "shown on the terminal")
         return process.returncode, output, shown.decode()
 
     return make

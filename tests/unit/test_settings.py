@@ -45,6 +45,10 @@ class TestWhereAValueComesFrom:
             offers_timeout_seconds=10.0,
             jwt_secret=Secret("a secret of our own, of 32 bytes"),
             jwt_lifetime_seconds=300,
+            login_attempts=10,
+            login_attempts_per_address=50,
+            login_attempts_per_account=200,
+            login_window_seconds=900,
             admin_username="admin",
             admin_password=None,
             cors_origins=None,
@@ -66,6 +70,10 @@ class TestWhereAValueComesFrom:
         ("OFFERS_TIMEOUT_SECONDS", "0.5", "300"),
         ("JWT_SECRET", "1" * 32, "2" * 32),
         ("JWT_LIFETIME_SECONDS", "1", "86400"),
+        ("LOGIN_ATTEMPTS", "1", "100"),
+        ("LOGIN_ATTEMPTS_PER_ADDRESS", "1", "100000"),
+        ("LOGIN_ATTEMPTS_PER_ACCOUNT", "20", "100000"),
+        ("LOGIN_WINDOW_SECONDS", "1", "86400"),
         ("ADMIN_USERNAME", "one", "two"),
         ("ADMIN_PASSWORD", "one", "two"),
         ("CORS_ORIGINS", "*", "https://shop.example"),
@@ -115,6 +123,10 @@ class TestWhereAValueComesFrom:
 
 
 class TestAWrongValue:
+    def test_one_address_cannot_use_up_what_all_of_them_have(self):
+        with pytest.raises(SettingsError, match="LOGIN_ATTEMPTS_PER_ACCOUNT is below twice LOGIN_ATTEMPTS"):
+            load(LOGIN_ATTEMPTS_PER_ACCOUNT="19")
+
     def test_the_longest_interval_is_not_below_the_usual_one(self):
         with pytest.raises(SettingsError, match="SYNC_MAX_INTERVAL_SECONDS is below SYNC_INTERVAL_SECONDS"):
             load(SYNC_INTERVAL_SECONDS="60", SYNC_MAX_INTERVAL_SECONDS="59")
@@ -146,6 +158,10 @@ class TestAWrongValue:
             ("JWT_LIFETIME_SECONDS", "86401", "is out of range"),
             ("JWT_LIFETIME_SECONDS", "300.0", "is not a whole number"),
             ("JWT_LIFETIME_SECONDS", "9" * 5000, "is not a whole number"),
+            ("LOGIN_ATTEMPTS", "0", "is out of range"),
+            ("LOGIN_ATTEMPTS_PER_ADDRESS", "100001", "is out of range"),
+            ("LOGIN_ATTEMPTS_PER_ACCOUNT", "many", "is not a whole number"),
+            ("LOGIN_WINDOW_SECONDS", "86401", "is out of range"),
             ("ADMIN_USERNAME", " ", "is empty"),
             ("ADMIN_USERNAME", "caf\udce9", "is not UTF-8"),
             ("CORS_ORIGINS", ",", "is empty"),
@@ -299,6 +315,10 @@ class TestTheIniFilesOfTheRepository:
             offers_timeout_seconds=10.0,
             jwt_secret=Secret(DEVELOPMENT_JWT_SECRET),
             jwt_lifetime_seconds=300,
+            login_attempts=10,
+            login_attempts_per_address=50,
+            login_attempts_per_account=200,
+            login_window_seconds=900,
             admin_username="admin",
             admin_password=Secret(DEVELOPMENT_ADMIN_PASSWORD),
             cors_origins=None,

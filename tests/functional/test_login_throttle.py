@@ -1,0 +1,358 @@
+"""Too many failed logins: 429 with a Retry-After that is true, for whoever fails, and for nobody else."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from argon2.exceptions import VerifyMismatchError
+from sqlalchemy import func, select, update
+
+from productagg import accounts
+from productagg.models import LoginCounter, User
+from tests.conftest import PASSWORD
+from tests.factories import rows
+from tests.functional.problems import assert_problem
+from tests.functional.pserve import serving
+
+WINDOW = 60
+LIMITS = {
+    "login.attempts": "3",
+    "login.attempts_per_address": "5",
+    "login.attempts_per_account": "8",
+    "login.window_seconds": str(WINDOW),
+}
+MINE, OTHER = "192.0.2.1", "198.51.100.7"
+
+
+class Verifier:
+    """Stands in for argon2, which takes its time. Counts."""
+
+    def __init__(self):
+        self.verified = 0
+
+    def verify(self, hashed, password):
+        self.verified += 1
+        if password != PASSWORD or hashed == accounts._NOBODYS_HASH:
+            raise VerifyMismatchError
+
+    def check_needs_rehash(self, _hashed):
+        return False
+
+
+@pytest.fixture
+def verifier(monkeypatch):
+    verifier = Verifier()
+    monkeypatch.setattr(accounts, "_hasher", verifier)
+    return verifier
+
+
+@pytest.fixture
+def clock():
+    """The time stands still until it is moved."""
+    with time_machine.travel(datetime.now(UTC), tick=False) as clock:
+        yield clock
+
+
+@pytest.fixture
+def log_in(make_client, users, verifier):
+    client = make_client(**LIMITS)
+
+    def log_in(username="admin", password="wrong", address=MINE, client=client, **environ):
+        environ = {"REMOTE_ADDR": address, **environ}
+        body = {"username": username, "password": password}
+        return client.post_json("/login", body, extra_environ=environ, expect_errors=True)
+
+    return log_in
+
+
+def statuses(answers):
+    return [answer.status_int for answer in answers]
+
+
+def fail(log_in, times, **how):
+    assert statuses(log_in(**how) for _ in range(times)) == [401] * times
+
+
+def somewhere(number):
+    return f"203.0.113.{number}"
+
+
+def fail_everywhere(log_in, times, username="admin"):
+    """Fail from ever new addresses, until the account's limit is reached."""
+    for number in range(times):
+        fail(log_in, 1, username=username, address=somewhere(number))
+
+
+def test_after_too_many_failures_not_even_the_right_password_is_looked_at(log_in, verifier):
+    fail(log_in, 3)
+
+    answers = [log_in(password=PASSWORD), log_in()]
+
+    for answer in answers:
+        assert_problem(answer, "too-many-logins")
+        assert "Set-Cookie" not in answer.headers
+    assert verifier.verified == 3
+
+
+@pytest.mark.parametrize("wait", [0, 0.4, 30, 59.9])
+def test_retry_after_is_the_first_second_after_which_a_try_is_possible(log_in, clock, wait):
+    fail(log_in, 1)
+    clock.shift(1)
+    fail(log_in, 2)
+    clock.shift(wait - 1)
+
+    retry_after = int(log_in().headers["Retry-After"])
+
+    assert 1 <= retry_after <= WINDOW
+    clock.shift(retry_after - 1)
+    if retry_after > 1:
+        assert_problem(log_in(), "too-many-logins")
+    clock.shift(1)
+    fail(log_in, 3)
+    assert_problem(log_in(), "too-many-logins")
+
+
+def test_retry_after_is_the_longest_of_all_limits_that_are_reached(log_in, clock):
+    for name in ("a", "b"):
+        fail(log_in, 1, username=name)
+    clock.shift(30)
+    fail(log_in, 3)
+
+    assert log_in().headers["Retry-After"] == "60"
+    assert log_in(username="c").headers["Retry-After"] == "30"
+
+
+def test_what_is_refused_counts_nowhere(log_in, clock):
+    fail(log_in, 3)
+    assert set(statuses(log_in() for _ in range(50))) == {429}
+
+    # Neither towards the address's limit, nor the account's.
+    fail(log_in, 2, username="reader")
+    assert_problem(log_in(username="reader"), "too-many-logins")
+    fail_everywhere(log_in, 5)
+    assert_problem(log_in(address=OTHER), "too-many-logins")
+    clock.shift(WINDOW)
+    fail(log_in, 3)
+
+
+def test_only_failures_count(log_in):
+    assert set(statuses(log_in(password=PASSWORD) for _ in range(30))) == {200}
+
+    fail(log_in, 3)
+
+
+def test_a_success_forgets_the_failures_before_it(log_in):
+    for _ in range(2):
+        fail(log_in, 2)
+        assert log_in(password=PASSWORD).status_int == 200
+
+    # But only the account's own: an account of one's own makes no room for guessing at others'.
+    fail(log_in, 1, username="reader")
+    assert_problem(log_in(username="reader"), "too-many-logins")
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "wrong"])
+def test_nobody_is_locked_out_by_what_happens_at_another_address(log_in, password):
+    fail(log_in, 3)
+
+    assert log_in(password=password, address=OTHER).status_int == (200 if password == PASSWORD else 401)
+
+
+def test_one_address_cannot_try_many_accounts(log_in, verifier):
+    fail(log_in, 1, username="admin")
+    for number in range(4):
+        fail(log_in, 1, username=f"user {number}")
+
+    assert_problem(log_in(username="another"), "too-many-logins")
+    assert_problem(log_in(username="reader", password=PASSWORD), "too-many-logins")
+    assert verifier.verified == 5
+    assert log_in(username="reader", password=PASSWORD, address=OTHER).status_int == 200
+
+
+def test_many_addresses_cannot_try_one_account_but_its_owner_can(log_in):
+    assert log_in(password=PASSWORD).status_int == 200
+
+    fail_everywhere(log_in, 8)
+
+    assert_problem(log_in(address=OTHER), "too-many-logins")
+    assert_problem(log_in(address=OTHER, password=PASSWORD), "too-many-logins")
+    assert log_in(password=PASSWORD).status_int == 200
+    # Even there, no more guesses than from anywhere else.
+    fail(log_in, 3)
+    assert_problem(log_in(), "too-many-logins")
+
+
+def test_where_an_account_was_used_is_remembered_for_30_days_for_that_account(log_in, clock):
+    assert log_in(password=PASSWORD).status_int == 200
+    clock.shift(timedelta(days=20))
+    assert log_in(password=PASSWORD).status_int == 200
+    clock.shift(timedelta(days=29))
+    fail_everywhere(log_in, 8)
+    fail_everywhere(log_in, 8, username="reader")
+
+    assert log_in(password=PASSWORD).status_int == 200
+    assert_problem(log_in(username="reader", password=PASSWORD), "too-many-logins")
+    clock.shift(timedelta(days=31))
+    fail_everywhere(log_in, 8)
+    assert_problem(log_in(password=PASSWORD), "too-many-logins")
+
+
+def test_the_owners_logins_make_no_room_for_those_who_guess_elsewhere(log_in):
+    assert log_in(password=PASSWORD).status_int == 200
+    fail_everywhere(log_in, 7)
+
+    assert set(statuses(log_in(password=PASSWORD) for _ in range(5))) == {200}
+
+    fail(log_in, 1, address=OTHER)
+    assert_problem(log_in(address=OTHER), "too-many-logins")
+
+
+def test_accounts_that_do_not_exist_behave_as_those_that_do(log_in, database, verifier):
+    with database.sessions.begin() as session:
+        session.execute(update(User).where(User.username == "reader").values(disabled=True))
+    seen = []
+    for number, username in enumerate(("admin", "nobody", "reader")):
+        answers = [log_in(username=username, address=somewhere(number)) for _ in range(5)]
+        seen.append([(answer.status_int, answer.body, answer.headers.get("Retry-After")) for answer in answers])
+
+    assert seen[0] == seen[1] == seen[2]
+    assert verifier.verified == 9
+
+
+def test_a_name_is_counted_letter_by_letter_as_accounts_are_found(log_in):
+    fail(log_in, 3, username="admin")
+
+    assert log_in(username="Admin").status_int == 401
+
+
+@pytest.mark.parametrize(
+    ("address", "same", "other"),
+    [
+        ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),
+        ("2001:db8:1:2::1", "2001:DB8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:3::1"),
+        ("fe80::1", "fe80::2%eth0", "fe80:0:0:1::1"),
+        ("unknown", "unknown", "192.0.2.1"),
+        ("", "", "192.0.2.1"),
+    ],
+)
+def test_one_host_is_one_address(log_in, address, same, other):
+    fail(log_in, 3, address=address)
+
+    assert log_in(address=same).status_int == 429
+    assert log_in(address=other).status_int == 401
+
+
+def test_nobody_can_say_that_he_is_somewhere_else(log_in):
+    for number in range(3):
+        fail(log_in, 1, HTTP_X_FORWARDED_FOR=somewhere(number), HTTP_FORWARDED=f"for={somewhere(number)}")
+
+    for header in ("X_FORWARDED_FOR", "FORWARDED", "X_REAL_IP", "CLIENT_IP", "TRUE_CLIENT_IP", "CF_CONNECTING_IP"):
+        assert log_in(**{f"HTTP_{header}": OTHER}).status_int == 429
+
+
+def test_two_processes_count_together(log_in, make_client):
+    other = make_client(**LIMITS)
+
+    fail(log_in, 2)
+    fail(log_in, 1, client=other)
+
+    assert statuses([log_in(), log_in(client=other)]) == [429, 429]
+
+
+def test_fifty_at_once_get_no_more_guesses_than_one_after_another(log_in, make_client, verifier):
+    """Half of them in another process: it shares nothing with the first one but the database."""
+    other = make_client(**LIMITS)
+    with ThreadPoolExecutor(50) as pool:
+        tries = [pool.submit(log_in, **({"client": other} if number % 2 else {})) for number in range(50)]
+        answers = statuses(each.result() for each in tries)
+
+    assert sorted(answers) == [401] * 3 + [429] * 47
+    assert verifier.verified == 3
+
+
+def test_fifty_at_once_from_everywhere_at_everyone_stay_within_every_limit(log_in, database, verifier):
+    """Their rows are locked crosswise; none of them fails for that."""
+    everyone = [(f"user {number % 5}", somewhere(number // 5 % 5)) for number in range(50)]
+    with ThreadPoolExecutor(50) as pool:
+        answers = statuses(pool.map(lambda one: log_in(one[0], address=one[1]), everyone))
+
+    assert set(answers) <= {401, 429}
+    assert verifier.verified == answers.count(401)
+    counted = {row.key: row.count for row in rows(database, LoginCounter)}
+    assert all(
+        count <= {"pair": 3, "address": 5, "account": 8}[key.partition("/")[0]] for key, count in counted.items()
+    )
+    assert sum(count for key, count in counted.items() if key.startswith("pair/")) == verifier.verified
+
+
+def test_what_is_over_is_removed(log_in, database, clock):
+    for number in range(30):
+        fail(log_in, 1, username=f"user {number}", address=somewhere(number))
+    assert count(database) == 90
+
+    clock.shift(WINDOW)
+    fail(log_in, 1)
+
+    assert count(database) == 3
+
+
+def test_a_key_is_short_and_tells_neither_name_nor_address(log_in, database):
+    fail(log_in, 1, username="n" * 1000)
+    assert log_in(password=PASSWORD).status_int == 200
+
+    for row in rows(database, LoginCounter):
+        assert len(row.key) <= 100
+        assert "nn" not in row.key and "admin" not in row.key and MINE not in row.key
+
+
+def test_the_log_says_where_from_and_not_who(log_in, caplog):
+    with caplog.at_level("INFO"):
+        fail(log_in, 3, username="kangaroo")
+        log_in(username="kangaroo")
+
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line == f"a login from {MINE} is refused: too many failed; the next try is possible in 60 s"
+    assert "kangaroo" not in caplog.text
+
+
+def test_what_cannot_be_a_login_is_not_counted(log_in, database):
+    assert_problem(log_in(username=3), "invalid-data")
+
+    assert count(database) == 0
+
+
+def test_without_a_database_no_password_is_looked_at(make_client, users, verifier, lose_database):
+    client = make_client(**LIMITS)
+    lose_database(client)
+
+    answer = client.post_json("/login", {"username": "admin", "password": PASSWORD}, expect_errors=True)
+
+    assert_problem(answer, "unavailable")
+    assert verifier.verified == 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "believed"),
+    [((), False), (("trusted_proxy=192.0.2.1",), False), (("trusted_proxy=127.0.0.1",), True)],
+)
+def test_a_server_believes_the_address_that_its_proxy_gives_and_nobody_elses(database, tmp_path, variables, believed):
+    def attempt(forwarded_for):
+        return server.send(
+            b"POST /login HTTP/1.1\r\nHost: shop.example\r\nContent-Type: application/json\r\n"
+            b"X-Forwarded-For: %s\r\nContent-Length: 36\r\n\r\n" % forwarded_for,
+            b'{"username":"admin","password":"xx"}',
+        ).status_int
+
+    with serving(database, tmp_path, *variables, LOGIN_ATTEMPTS="1") as server:
+        # A proxy adds the address that it sees at the end: what stands before it is the client's invention.
+        forged = [attempt(b"203.0.113.%d, 192.0.2.9" % number) for number in range(2)]
+        honest = attempt(b"192.0.2.10")
+
+    assert forged == [401, 429]
+    assert honest == (401 if believed else 429)
+
+
+def count(database):
+    with database.reader.connect() as connection:
+        return connection.execute(select(func.count()).select_from(LoginCounter)).scalar_one()
