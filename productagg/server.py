@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import BaseWSGIServer, create_server
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
 from productagg.api.errors import Problem
@@ -94,8 +94,18 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
         self.write(response.body)
 
 
+class _Task(WSGITask):  # type: ignore[misc]  # waitress is untyped
+    """Waitress takes an answer without a length for one that only the connection's end ends: 304 and 204 as well."""
+
+    def set_close_on_finish(self) -> None:
+        asked = self.version == "1.0" or self.request.headers.get("CONNECTION", "").lower() == "close"
+        if self.has_body or asked:
+            super().set_close_on_finish()
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
     parser_class = _Parser
+    task_class = _Task
     error_task_class = _ProblemTask
 
 

@@ -78,7 +78,7 @@ def test_https_is_to_stay_https(client):
     answer = client.get("/products", extra_environ={"wsgi.url_scheme": "https"})
 
     assert_secure(answer, https=True)
-    assert int(re.fullmatch(r"max-age=(\d+)", answer.headers["Strict-Transport-Security"])[1]) >= 180 * 24 * 3600
+    assert int(answer.headers["Strict-Transport-Security"].removeprefix("max-age=")) >= 180 * 24 * 3600
 
 
 @pytest.fixture(scope="module")

@@ -73,6 +73,25 @@ def test_what_it_does_not_refuse_it_answers_as_the_application_does(server):
     assert re.search(r"INFO +\[productagg\.access\] \[find-me-200\] GET /products 200 ", line)
 
 
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /openapi.json HTTP/1.1\r\nIf-None-Match: *\r\n", b"304"),
+        (b"OPTIONS /products HTTP/1.1\r\n", b"204"),
+        (b"HEAD /products HTTP/1.1\r\n", b"200"),
+    ],
+)
+def test_an_answer_without_a_body_does_not_cost_the_connection(server, request_, status):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        received = connection.makefile("rb")
+        for last in (b"", b"Connection: close\r\n"):
+            connection.sendall(request_ + b"Host: localhost\r\n" + last + b"\r\n")
+            assert received.readline().split()[1] == status
+            headers = b"".join(iter(received.readline, b"\r\n"))
+            assert (b"Connection: close" in headers) == bool(last)
+        assert received.read() == b""
+
+
 def test_a_method_that_nobody_knows_is_not_allowed(server):
     assert_problem(server.send(b"BREW /products HTTP/1.1\r\nHost: localhost\r\n\r\n"), "method-not-allowed")
 
