@@ -24,7 +24,7 @@ class Server:
     def __init__(self, process, log):
         self.process = process
         self._log = log
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (match := re.search(r"productagg serves on http://127\.0\.0\.1:(\d+)", self.log())) is None:
             assert process.poll() is None and time.monotonic() < deadline, self.log()
             time.sleep(0.02)
