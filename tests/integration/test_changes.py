@@ -21,7 +21,7 @@ from productagg.changes import Event, Unknown, record, since
 from productagg.models import Product, ProductChange, ProductSummary
 from productagg.offers import Observation, State, apply, compare
 from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states
-from tests.integration.conftest import before_statement, crash, only_postgresql, wait_until
+from tests.integration.conftest import before_statement, crash, only_postgresql, wait_until, writing_offers
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=1)
@@ -179,7 +179,7 @@ class TestWhatIsNotRecorded:
         news()
 
         with (
-            before_statement(database.writer, "INSERT INTO offer_prices", crash),
+            before_statement(database.writer, writing_offers(database), crash),
             pytest.raises(ZeroDivisionError),
         ):
             synchronizer.run()
