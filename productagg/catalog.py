@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Executable,
     Integer,
+    Row,
     RowMapping,
     Text,
     Uuid,
@@ -45,10 +47,21 @@ class StaleVersion(Exception):
 
 
 class NewProduct(NamedTuple):
-    """What a product is made of."""
+    """What a product is made of. One that comes from elsewhere brings its id and its times along."""
 
     name: str
     description: str
+    id: UUID | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Standing(NamedTuple):
+    """What there is of a product that somebody has: the id of its name, the name of its id, if it is described so."""
+
+    id: UUID | None
+    name: str | None
+    same_description: bool | None
 
 
 @dataclass(frozen=True)
@@ -83,18 +96,36 @@ def create(session: Session, name: str, description: str, now: datetime) -> UUID
 
 
 def create_many(session: Session, products: Sequence[NewProduct], now: datetime) -> list[UUID | None]:
-    """Add products, due for registration at once. None for each whose name exists, if only earlier among them.
+    """Add products, due for registration at once. None for each whose name or id exists, if only earlier among them.
 
     As many statements for many as for one.
     """
     dialect = session.get_bind().dialect.name
-    ids = [uuid7() for _ in products]
-    rows = [{"id": id_, **new._asdict(), "now": now} for id_, new in zip(ids, products, strict=True)]
-    created = set(session.scalars(_INSERT_PRODUCTS[dialect], Rows.parameter(dialect, rows)))
-    added = Rows.parameter(dialect, [row for row in rows if row["id"] in created])
+    rows = [_row(new, now) for new in products]
+    # In the order of names, or two that add the same ones might wait for each other.
+    by_name = Rows.parameter(dialect, sorted(rows, key=itemgetter("name")))
+    created = {tuple(row) for row in session.execute(_INSERT_PRODUCTS[dialect], by_name)}
+    ids: list[UUID | None] = []
+    added = []
+    for row in rows:
+        key = (row["id"], row["name"])
+        ids.append(row["id"] if key in created else None)
+        if key in created:
+            created.remove(key)
+            added.append(row)
     for statement in _INSERT_COMPANIONS[dialect]:
-        session.execute(statement, added)
-    return [id_ if id_ in created else None for id_ in ids]
+        session.execute(statement, Rows.parameter(dialect, added))
+    return ids
+
+
+def standings(session: Session, products: Sequence[NewProduct]) -> list[Standing]:
+    """What there is already of each of these products."""
+    dialect = session.get_bind().dialect.name
+    rows = [
+        {"number": number, "id": new.id, "name": new.name, "description": new.description}
+        for number, new in enumerate(products)
+    ]
+    return [Standing(*row) for row in session.execute(_STANDINGS[dialect], Rows.parameter(dialect, rows))]
 
 
 def change(
@@ -143,9 +174,18 @@ def page(connection: Connection, limit: int, after: UUID | None = None) -> Page:
     if after is not None:
         query = query.where(Product.id > after)
     rows = connection.execute(query).mappings().all()
-    total = connection.execute(select(func.count()).select_from(Product)).scalar_one()
+    total = count(connection)
     products = rows[:limit]
     return Page(products, products[-1]["id"] if len(rows) > limit else None, total)
+
+
+def everything(connection: Connection) -> Iterator[Row[Any]]:
+    """All products (id, name, description, created_at, updated_at) by id, some at a time; within `db.snapshot`."""
+    return iter(connection.execute(_EVERYTHING, execution_options={"yield_per": 1000}))
+
+
+def count(connection: Connection) -> int:
+    return connection.execute(select(func.count()).select_from(Product)).scalar_one()
 
 
 def unknown(connection: Connection | Session, product_ids: Sequence[UUID]) -> list[UUID]:
@@ -167,18 +207,26 @@ def _locked(session: Session, product_id: UUID, versions: Sequence[int] | None) 
     return product
 
 
-_NEW = Rows(id=Uuid, name=Text, description=Text, now=UtcDateTime().impl)
+_TIME = UtcDateTime().impl
+_NEW = Rows(id=Uuid, name=Text, description=Text, created_at=_TIME, updated_at=_TIME, now=_TIME)
+_KNOWN = Rows(number=Integer, id=Uuid, name=Text, description=Text)
+
+
+def _row(new: NewProduct, now: datetime) -> dict[str, Any]:
+    created_at = new.created_at or now
+    times = {"created_at": created_at, "updated_at": new.updated_at or created_at, "now": now}
+    return {"id": new.id or uuid7(), "name": new.name, "description": new.description, **times}
 
 
 def _insert_products(make_insert: Any, dialect: str) -> Executable:
-    """Insert the rows whose names are free; their ids."""
+    """Insert the rows whose names and ids are free; their ids and names."""
     new = _NEW.table(dialect).c
     values = {"id": new.id, "name": new.name, "description": new.description, "version": literal(1, Integer)}
-    values |= {"created_at": new.now, "updated_at": new.now}
+    values |= {"created_at": new.created_at, "updated_at": new.updated_at}
     # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
     rows = select(*values.values()).where(new.id.is_not(None))
     statement = make_insert(_PRODUCTS).from_select(list(values), rows)
-    return statement.on_conflict_do_nothing(index_elements=["name"]).returning(_PRODUCTS.c.id)  # type: ignore[no-any-return]
+    return statement.on_conflict_do_nothing().returning(_PRODUCTS.c.id, _PRODUCTS.c.name)  # type: ignore[no-any-return]
 
 
 def _insert_companions(dialect: str) -> tuple[Executable, ...]:
@@ -193,12 +241,25 @@ def _insert_companions(dialect: str) -> tuple[Executable, ...]:
     )
 
 
+def _find_standings(dialect: str) -> Executable:
+    known = _KNOWN.table(dialect).c
+    named, other = _PRODUCTS.alias(), _PRODUCTS.alias()
+    # Each row is looked up by itself, by a unique key.
+    query = select(named.c.id, other.c.name, named.c.description == known.description)
+    source = known.number.table.outerjoin(named, named.c.name == known.name).outerjoin(other, other.c.id == known.id)
+    return query.select_from(source).order_by(known.number)
+
+
 _PRODUCTS = Base.metadata.tables[Product.__tablename__]
 _INSERT_PRODUCTS = {
     "postgresql": _insert_products(postgresql.insert, "postgresql"),
     "sqlite": _insert_products(sqlite.insert, "sqlite"),
 }
 _INSERT_COMPANIONS = {dialect: _insert_companions(dialect) for dialect in _INSERT_PRODUCTS}
+_STANDINGS = {dialect: _find_standings(dialect) for dialect in _INSERT_PRODUCTS}
+_EVERYTHING = select(Product.id, Product.name, Product.description, Product.created_at, Product.updated_at).order_by(
+    Product.id
+)
 
 
 @contextmanager
