@@ -20,6 +20,7 @@ from sqlalchemy import (
     RowMapping,
     Text,
     Uuid,
+    bindparam,
     func,
     insert,
     literal,
@@ -101,20 +102,18 @@ def create_many(session: Session, products: Sequence[NewProduct], now: datetime)
     As many statements for many as for one.
     """
     dialect = session.get_bind().dialect.name
-    rows = [_row(new, now) for new in products]
+    rows = [new._replace(id=new.id or uuid7())._asdict() for new in products]
     # In the order of names, or two that add the same ones might wait for each other.
     by_name = Rows.parameter(dialect, sorted(rows, key=itemgetter("name")))
-    created = {tuple(row) for row in session.execute(_INSERT_PRODUCTS[dialect], by_name)}
+    created = {tuple(row) for row in session.execute(_INSERT_PRODUCTS[dialect], {**by_name, "now": now})}
     ids: list[UUID | None] = []
-    added = []
     for row in rows:
         key = (row["id"], row["name"])
         ids.append(row["id"] if key in created else None)
-        if key in created:
-            created.remove(key)
-            added.append(row)
+        created.discard(key)
+    added = Rows.parameter(dialect, [{"id": id_} for id_ in ids if id_ is not None])
     for statement in _INSERT_COMPANIONS[dialect]:
-        session.execute(statement, Rows.parameter(dialect, added))
+        session.execute(statement, {**added, "now": now})
     return ids
 
 
@@ -208,21 +207,25 @@ def _locked(session: Session, product_id: UUID, versions: Sequence[int] | None) 
 
 
 _TIME = UtcDateTime().impl
-_NEW = Rows(id=Uuid, name=Text, description=Text, created_at=_TIME, updated_at=_TIME, now=_TIME)
+_NEW = Rows(id=Uuid, name=Text, description=Text, created_at=_TIME, updated_at=_TIME)
+_ADDED = Rows(id=Uuid)
 _KNOWN = Rows(number=Integer, id=Uuid, name=Text, description=Text)
-
-
-def _row(new: NewProduct, now: datetime) -> dict[str, Any]:
-    created_at = new.created_at or now
-    times = {"created_at": created_at, "updated_at": new.updated_at or created_at, "now": now}
-    return {"id": new.id or uuid7(), "name": new.name, "description": new.description, **times}
+_NOW = bindparam("now", type_=UtcDateTime)
 
 
 def _insert_products(make_insert: Any, dialect: str) -> Executable:
     """Insert the rows whose names and ids are free; their ids and names."""
     new = _NEW.table(dialect).c
-    values = {"id": new.id, "name": new.name, "description": new.description, "version": literal(1, Integer)}
-    values |= {"created_at": new.created_at, "updated_at": new.updated_at}
+    values: dict[str, Any] = {
+        "id": new.id,
+        "name": new.name,
+        "description": new.description,
+        "version": literal(1, Integer),
+    }
+    values |= {
+        "created_at": func.coalesce(new.created_at, _NOW),
+        "updated_at": func.coalesce(new.updated_at, new.created_at, _NOW),
+    }
     # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
     rows = select(*values.values()).where(new.id.is_not(None))
     statement = make_insert(_PRODUCTS).from_select(list(values), rows)
@@ -231,10 +234,10 @@ def _insert_products(make_insert: Any, dialect: str) -> Executable:
 
 def _insert_companions(dialect: str) -> tuple[Executable, ...]:
     """What each product has a row of from the beginning."""
-    new = _NEW.table(dialect).c
+    added = _ADDED.table(dialect).c
     none = literal(0, BigInteger)
-    sync = {"product_id": new.id, "registration": literal("pending"), "next_sync_at": new.now, "failures": none}
-    summary = {"product_id": new.id, "offers": none, "items_in_stock": none}
+    sync = {"product_id": added.id, "registration": literal("pending"), "next_sync_at": _NOW, "failures": none}
+    summary = {"product_id": added.id, "offers": none, "items_in_stock": none}
     return tuple(
         insert(Base.metadata.tables[model.__tablename__]).from_select(list(values), select(*values.values()))
         for model, values in ((ProductSync, sync), (ProductSummary, summary))

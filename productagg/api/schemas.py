@@ -3,6 +3,7 @@
 colander's own String and Integer take 3, true and "3" for what they are not, and unknown keys vanish; these do not.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 MAX_QUANTITY = 2**31 - 1
 
+# The categories Cc and Cs.
+_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # What JSON Schema can say of `_no_control_characters`; the surrogates have no place in a pattern.
 _NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _NO_CONTROL_CHARACTERS_BUT_LINES = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
@@ -72,7 +75,7 @@ def _not_empty(node: colander.SchemaNode, value: str) -> None:
 def _no_control_characters(allowed: str = "") -> Callable[[colander.SchemaNode, str], None]:
     def validate(node: colander.SchemaNode, value: str) -> None:
         # NUL among them, which PostgreSQL does not store; and lone surrogates, which UTF-8 does not have.
-        if any(unicodedata.category(char) in ("Cc", "Cs") and char not in allowed for char in value):
+        if any(char not in allowed for char in _CONTROL_CHARACTER.findall(value)):
             raise colander.Invalid(node, "must not contain control characters")
 
     return validate
