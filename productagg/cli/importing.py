@@ -1,5 +1,6 @@
 """`productagg import`: products from CSV or NDJSON, a batch at a time, so that passes and the web go on meanwhile."""
 
+import logging
 import os
 import signal
 import sys
@@ -23,9 +24,12 @@ from productagg.cli.configured import CannotRun, config_uri, writing
 from productagg.cli.files import format_of, format_option, opened
 from productagg.cli.progress import progress_bar
 from productagg.cli.remembered import Position, Remembered
+from productagg.db import is_out_of_reach
 from productagg.history.lines import parse_time
 from productagg.records import Bad, Broken, Format, shown
 from productagg.transfer import FIELDS, OPTIONAL, bring_in
+
+log = logging.getLogger(__name__)
 
 # What one transaction is about: few enough that whoever else wants to write does not wait for long.
 _RECORDS_AT_ONCE = 1000
@@ -83,10 +87,13 @@ def import_(config_uri: str, file: Path, update: bool, rejects: Path | None, for
             except _Interrupted:
                 run.keep()
                 raise CannotRun(f"interrupted; {run.advice}") from None
-            except Exception:
+            except Exception as error:
                 run.keep()
                 click.echo(f"import: {run.advice}", err=True)
-                raise
+                if isinstance(error, click.ClickException) or is_out_of_reach(error):
+                    raise
+                log.exception("the import crashed")
+                raise SystemExit(2) from None
         if run.broken_from:
             run.keep()
             raise CannotRun(f"nothing from line {run.broken_from} on is imported; {run.advice}")
@@ -160,10 +167,13 @@ class _Import:
         products: dict[int, NewProduct] = {}
         bad: dict[int, object] = {}
         for number, values in batch:
+            if isinstance(values, Bad):
+                bad[number] = values
+                continue
             try:
                 products[number] = _product(values, self._form, now)
             except Bad as why:
-                bad[number] = why
+                bad[number] = str(why)
         for number, first in self._remembered.repeated({each: new.name for each, new in products.items()}).items():
             del products[number]
             bad[number] = f"line {first} has this name, too"
@@ -248,10 +258,8 @@ def _objection(found: Position, content: IO[bytes], sessions: sessionmaker[Sessi
     return None
 
 
-def _product(values: dict[str, Any] | Bad, form: Format, now: datetime) -> NewProduct:
+def _product(values: dict[str, Any], form: Format, now: datetime) -> NewProduct:
     """The valid product of a record. Raises Bad."""
-    if isinstance(values, Bad):
-        raise values
     ours = {name: values.pop(name, None) for name in OPTIONAL}
     if form == "csv":
         ours = {name: text or None for name, text in ours.items()}
