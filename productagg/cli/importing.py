@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 # What one transaction is about: few enough that whoever else wants to write does not wait for long.
 _RECORDS_AT_ONCE = 1000
+_UPDATES_AT_ONCE = 100  # each takes statements of its own
 _BYTES_AT_ONCE = 1 << 20
 _BATCHES_UNREMEMBERED = 50
 _LONGEST = 200_000  # of a record, in bytes: those of the longest description, each character as \uXXXX
@@ -96,7 +97,7 @@ def import_(config_uri: str, file: Path, update: bool, rejects: Path | None, for
                 raise SystemExit(2) from None
         if run.broken_from:
             run.keep()
-            raise CannotRun(f"nothing from line {run.broken_from} on is imported; {run.advice}")
+            raise CannotRun(f"nothing from line {run.broken_from} on is imported: mend that line, then {run.advice}")
         remembered.remove()
     click.echo(f"import: {_summary(run.counts)}")
     if run.counts["bad"]:
@@ -120,6 +121,7 @@ class _Import:
         self.broken_from: int | None = None
         self._position = begin
         self._form = form
+        self._most = _UPDATES_AT_ONCE if update else _RECORDS_AT_ONCE
         self._remembered = remembered
         self._sessions = sessions
         self._update = update
@@ -156,7 +158,7 @@ class _Import:
         begin = self._lines.offset
         for record in self._records:
             batch.append(record)
-            if len(batch) == _RECORDS_AT_ONCE or self._lines.offset - begin >= _BYTES_AT_ONCE:
+            if len(batch) == self._most or self._lines.offset - begin >= _BYTES_AT_ONCE:
                 yield batch
                 batch, begin = [], self._lines.offset
         if batch:

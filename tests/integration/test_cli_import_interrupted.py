@@ -28,7 +28,8 @@ def path(tmp_path):
 @pytest.fixture
 def few_at_once(monkeypatch):
     """Two lines at once."""
-    monkeypatch.setattr(importing, "_RECORDS_AT_ONCE", 2)
+    for name in ("_RECORDS_AT_ONCE", "_UPDATES_AT_ONCE"):
+        monkeypatch.setattr(importing, name, 2)
 
 
 def write(path, count=COUNT, changed=None):
