@@ -73,4 +73,4 @@ def _extract(value: ColumnElement[Any], wanted: ColumnElement[Any]) -> ColumnEle
 
 def _sqlite_time(value: object) -> str:
     assert isinstance(value, datetime)
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"  # as SQLAlchemy keeps it
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")  # as SQLAlchemy keeps it

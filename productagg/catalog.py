@@ -6,6 +6,7 @@ Called by the API and the command line. It never commits, never sees a request a
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,8 +15,11 @@ from sqlalchemy import (
     Connection,
     Executable,
     Integer,
+    Row,
     Text,
     Uuid,
+    bindparam,
+    func,
     insert,
     literal,
     select,
@@ -49,10 +53,21 @@ class UnwantedVersion(Exception):
 
 
 class NewProduct(NamedTuple):
-    """What a product is made of."""
+    """What a product is made of. One that comes from elsewhere brings its id and its times along."""
 
     name: str
     description: str
+    id: UUID | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Standing(NamedTuple):
+    """What there is of a product that somebody has: the id of its name, the name of its id, if it is described so."""
+
+    id: UUID | None
+    name: str | None
+    same_description: bool | None
 
 
 _BESIDES = (
@@ -78,20 +93,36 @@ def create(session: Session, name: str, description: str, now: datetime) -> UUID
 
 
 def create_many(session: Session, products: Sequence[NewProduct], now: datetime) -> list[UUID | None]:
-    """Add products, due for registration at once. None for each whose name exists, if only earlier among them.
+    """Add products, due for registration at once. None for each whose name or id exists, if only earlier among them.
 
-    As many statements for many as for one. The last that a transaction writes, as with `change` and `remove`: see
-    changes.record.
+    As many statements for many as for one.
     """
     dialect = session.get_bind().dialect.name
-    ids = [uuid7() for _ in products]
-    rows = [{"id": id_, **new._asdict(), **_made_of(*new), "now": now} for id_, new in zip(ids, products, strict=True)]
-    created = set(session.scalars(_INSERT_PRODUCTS[dialect], Rows.parameter(dialect, rows)))
-    added = Rows.parameter(dialect, [row for row in rows if row["id"] in created])
+    rows = [{**new._asdict(), "id": new.id or uuid7(), **_made_of(new.name, new.description)} for new in products]
+    # In the order of names, or two that add the same ones might wait for each other.
+    by_name = Rows.parameter(dialect, sorted(rows, key=itemgetter("name")))
+    created = {tuple(row) for row in session.execute(_INSERT_PRODUCTS[dialect], {**by_name, "now": now})}
+    ids: list[UUID | None] = []
+    for row in rows:
+        key = (row["id"], row["name"])
+        ids.append(row["id"] if key in created else None)
+        created.discard(key)
+    added = [id_ for id_ in ids if id_ is not None]
+    parameters = {**Rows.parameter(dialect, [{"id": id_} for id_ in added]), "now": now}
     for statement in _INSERT_COMPANIONS[dialect]:
-        session.execute(statement, added)
-    record(session, [Event(id_, "created", now) for id_ in ids if id_ in created])
-    return [id_ if id_ in created else None for id_ in ids]
+        session.execute(statement, parameters)
+    record(session, [Event(id_, "created", now) for id_ in added])
+    return ids
+
+
+def standings(session: Session, products: Sequence[NewProduct]) -> list[Standing]:
+    """What there is already of each of these products."""
+    dialect = session.get_bind().dialect.name
+    rows = [
+        {"number": number, "id": new.id, "name": new.name, "description": new.description}
+        for number, new in enumerate(products)
+    ]
+    return [Standing(*row) for row in session.execute(_STANDINGS[dialect], Rows.parameter(dialect, rows))]
 
 
 def change(
@@ -152,6 +183,15 @@ def get(connection: Connection | Session, product_id: UUID) -> dict[str, Any]:
     return {**shown(row, MEMBERS), **{column.key: getattr(row, column.key) for column in _BESIDES}}
 
 
+def everything(connection: Connection) -> Iterator[Row[Any]]:
+    """All products (id, name, description, created_at, updated_at) by id, some at a time; within `db.snapshot`."""
+    return iter(connection.execute(_EVERYTHING, execution_options={"yield_per": 1000}))
+
+
+def count(connection: Connection) -> int:
+    return connection.execute(select(func.count()).select_from(Product)).scalar_one()
+
+
 def unknown(connection: Connection | Session, product_ids: Sequence[UUID]) -> list[UUID]:
     """Those of the ids that no product has, in the order given."""
     known = set(connection.scalars(select(Product.id).where(Product.id.in_(product_ids))))
@@ -187,30 +227,46 @@ def _locked(
 
 
 _TEXTS = ("name", "description", "search_text", "sort_name")
-_NEW = Rows(id=Uuid, **dict.fromkeys(_TEXTS, Text), now=UtcDateTime().impl)
+_TIME = UtcDateTime().impl
+_NEW = Rows(id=Uuid, **dict.fromkeys(_TEXTS, Text), created_at=_TIME, updated_at=_TIME)
+_ADDED = Rows(id=Uuid)
+_KNOWN = Rows(number=Integer, id=Uuid, name=Text, description=Text)
+_NOW = bindparam("now", type_=UtcDateTime)
 
 
 def _insert_products(make_insert: Any, dialect: str) -> Executable:
-    """Insert the rows whose names are free; their ids."""
+    """Insert the rows whose names and ids are free; their ids and names."""
     new = _NEW.table(dialect).c
-    values = {"id": new.id, **{name: new[name] for name in _TEXTS}, "version": literal(1, Integer)}
-    values |= {"created_at": new.now, "updated_at": new.now}
+    values: dict[str, Any] = {"id": new.id, **{name: new[name] for name in _TEXTS}, "version": literal(1, Integer)}
+    values |= {
+        "created_at": func.coalesce(new.created_at, _NOW),
+        "updated_at": func.coalesce(new.updated_at, new.created_at, _NOW),
+    }
     # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
     rows = select(*values.values()).where(new.id.is_not(None))
     statement = make_insert(_PRODUCTS).from_select(list(values), rows)
-    return statement.on_conflict_do_nothing(index_elements=["name"]).returning(_PRODUCTS.c.id)  # type: ignore[no-any-return]
+    return statement.on_conflict_do_nothing().returning(_PRODUCTS.c.id, _PRODUCTS.c.name)  # type: ignore[no-any-return]
 
 
 def _insert_companions(dialect: str) -> tuple[Executable, ...]:
     """What each product has a row of from the beginning."""
-    new = _NEW.table(dialect).c
+    added = _ADDED.table(dialect).c
     none = literal(0, BigInteger)
-    sync = {"product_id": new.id, "registration": literal("pending"), "next_sync_at": new.now, "failures": none}
-    summary = {"product_id": new.id, "offers": none, "items_in_stock": none}
+    sync = {"product_id": added.id, "registration": literal("pending"), "next_sync_at": _NOW, "failures": none}
+    summary = {"product_id": added.id, "offers": none, "items_in_stock": none}
     return tuple(
         insert(Base.metadata.tables[model.__tablename__]).from_select(list(values), select(*values.values()))
         for model, values in ((ProductSync, sync), (ProductSummary, summary))
     )
+
+
+def _find_standings(dialect: str) -> Executable:
+    known = _KNOWN.table(dialect).c
+    named, other = _PRODUCTS.alias(), _PRODUCTS.alias()
+    # Each row is looked up by itself, by a unique key.
+    query = select(named.c.id, other.c.name, named.c.description == known.description)
+    source = known.number.table.outerjoin(named, named.c.name == known.name).outerjoin(other, other.c.id == known.id)
+    return query.select_from(source).order_by(known.number)
 
 
 _PRODUCTS = Base.metadata.tables[Product.__tablename__]
@@ -219,6 +275,10 @@ _INSERT_PRODUCTS = {
     "sqlite": _insert_products(sqlite.insert, "sqlite"),
 }
 _INSERT_COMPANIONS = {dialect: _insert_companions(dialect) for dialect in _INSERT_PRODUCTS}
+_STANDINGS = {dialect: _find_standings(dialect) for dialect in _INSERT_PRODUCTS}
+_EVERYTHING = select(Product.id, Product.name, Product.description, Product.created_at, Product.updated_at).order_by(
+    Product.id
+)
 
 
 @contextmanager

@@ -28,13 +28,15 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.event import listens_for
+from sqlalchemy.orm import Session, SessionTransaction
 
 from productagg.bulk import Rows
 from productagg.models import Base, ProductChange, UtcDateTime
 
 Kind = Literal["created", "changed", "deleted", "offers"]
 
+_PENDING = "changes to record"
 _LOCK = 0x50A99_FEED
 # How many rows a transaction that removes some looks through.
 _ROWS_AT_ONCE = 10_000
@@ -81,16 +83,28 @@ class Page(NamedTuple):
 
 
 def record(session: Session, events: Collection[Event]) -> None:
-    """Write down what this transaction does: once, and as the last that it writes or locks.
+    """Have what this transaction does written down when it commits, as the last that it writes or locks.
 
-    Until the commit nobody else can record anything. Whoever waited for a lock then could do so for somebody who waits
-    here: a deadlock.
+    From then until it has committed nobody else can record anything. Whoever took another lock after that could wait for
+    somebody who waits here: a deadlock.
     """
-    if not events:
+    session.info.setdefault(_PENDING, []).extend(events)
+
+
+@listens_for(Session, "before_commit")
+def _write(session: Session) -> None:
+    if session.in_nested_transaction():  # what a savepoint holds is not committed yet
         return
-    session.flush()
-    dialect = session.get_bind().dialect.name
-    session.execute(_RECORD[dialect], Rows.parameter(dialect, [event._asdict() for event in events]))
+    if events := session.info.pop(_PENDING, None):
+        session.flush()
+        dialect = session.get_bind().dialect.name
+        session.execute(_RECORD[dialect], Rows.parameter(dialect, [event._asdict() for event in events]))
+
+
+@listens_for(Session, "after_transaction_end")
+def _forget(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.info.pop(_PENDING, None)
 
 
 def since(connection: Connection, sequence: int, limit: int) -> Page:

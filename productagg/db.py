@@ -5,7 +5,8 @@ return, so that a public read costs no round trip but its own statements.
 """
 
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,21 @@ def _leave_no_transaction(connection: sqlite3.Connection | None, _record: Any) -
     # After a COMMIT that failed, SQLAlchemy takes the transaction for ended, and SQLite does not.
     if connection is not None and connection.in_transaction:
         connection.rollback()
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """All that is read within, on a connection that only reads, is of one moment. No writer waits for that."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN")
+        try:
+            yield
+        finally:
+            connection.exec_driver_sql("ROLLBACK")
+        return
+    connection.execution_options(isolation_level="REPEATABLE READ")
+    with connection.begin():
+        yield
 
 
 def is_out_of_reach(error: BaseException) -> bool:

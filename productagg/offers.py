@@ -111,7 +111,7 @@ def compare(session: Session, observations: Sequence[Observation]) -> dict[UUID,
 def apply(session: Session, changes: Iterable[Change]) -> None:
     """Write the changed offers, and append what changed to both histories; a gap's beginning once, however often asked.
 
-    As many statements for many changes as for one. The last that a transaction writes: see changes.record.
+    As many statements for many changes as for one.
     """
     offers, summaries, late, events = [], [], {}, []
     for change in changes:

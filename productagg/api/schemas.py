@@ -33,6 +33,8 @@ MAX_WORDS = 10
 _BMP_INVISIBLE = r"\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
 _INVISIBLE = re.compile(rf"[{_BMP_INVISIBLE}\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff]")
 
+# The categories Cc and Cs.
+_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # What JSON Schema can say of `_no_control_characters`; the surrogates have no place in a pattern.
 _NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _CONTROL_CHARACTER = re.compile(r"[\u0000-\u001f\u007f-\u009f]")
@@ -88,7 +90,7 @@ def _not_empty(node: colander.SchemaNode, value: str) -> None:
 def _no_control_characters(allowed: str = "") -> Callable[[colander.SchemaNode, str], None]:
     def validate(node: colander.SchemaNode, value: str) -> None:
         # NUL among them, which PostgreSQL does not store; and lone surrogates, which UTF-8 does not have.
-        if any(unicodedata.category(char) in ("Cc", "Cs") and char not in allowed for char in value):
+        if any(char not in allowed for char in _CONTROL_CHARACTER.findall(value)):
             raise colander.Invalid(node, "must not contain control characters")
 
     return validate

@@ -1,4 +1,4 @@
-"""The `productagg` command: a pass for cron, its state, price histories, users, sample products, the sandbox service.
+"""The `productagg` command: a pass for cron, its state, price histories, users, products, the sandbox service.
 
 A module per command, imported when it is called: cron starts one every minute, and most of that time is imports.
 """
@@ -11,12 +11,14 @@ import click
 
 # Each command's name, in the order of the help page, and where it is.
 _COMMANDS = {
-    "sync": "productagg.cli.sync",
-    "status": "productagg.cli.status",
-    "history": "productagg.cli.history",
-    "user": "productagg.cli.user",
-    "sample": "productagg.cli.sample",
-    "sandbox": "productagg.sandbox.command",
+    "sync": "productagg.cli.sync:sync",
+    "status": "productagg.cli.status:status",
+    "import": "productagg.cli.importing:import_",
+    "export": "productagg.cli.exporting:export",
+    "history": "productagg.cli.history:history",
+    "user": "productagg.cli.user:user",
+    "sample": "productagg.cli.sample:sample",
+    "sandbox": "productagg.sandbox.command:sandbox",
 }
 
 
@@ -29,7 +31,8 @@ class _Lazy(click.Group):
             return None
         # Nothing that an import makes is garbage: not looking for any saves an eighth of the start, and of the end.
         gc.disable()
-        command: Any = getattr(import_module(_COMMANDS[name]), name)
+        module, _, function = _COMMANDS[name].partition(":")
+        command: Any = getattr(import_module(module), function)
         gc.freeze()
         gc.enable()
         assert isinstance(command, click.Command)

@@ -12,17 +12,16 @@ from itertools import islice
 from typing import Any, NoReturn, cast
 
 import click
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg import changes
+from productagg import catalog, changes
 from productagg.cli.configured import CannotRun, config_uri, reading, writing
 from productagg.cli.progress import progress_bar
 from productagg.db import is_out_of_reach, reader_engine
 from productagg.history import compaction, partitions, verification
 from productagg.history.rolling import weeks
 from productagg.history.steps import DAY
-from productagg.models import Product
 from productagg.schedule import Schedule
 
 log = logging.getLogger(__name__)
@@ -131,7 +130,7 @@ def verify(config_uri: str) -> None:
 
 def _counter(connection: Connection, times: int, progress: Callable[[int, int], None]) -> Callable[[int], None]:
     """Adds up the products done."""
-    total = times * connection.execute(select(func.count()).select_from(Product)).scalar_one()
+    total = times * catalog.count(connection)
     done = 0
 
     def add(products: int) -> None:

@@ -1,24 +1,22 @@
 """`productagg history export` and `import`: raw histories as CSV or NDJSON, to take along and to bring along."""
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import IO, get_args
 from uuid import UUID
 
 import click
 
 from productagg import catalog
 from productagg.cli.configured import CannotRun, config_uri, reading, writing
+from productagg.cli.files import STANDARD, format_of, format_option, opened, written
 from productagg.cli.progress import progress_bar
 from productagg.history import lines
 from productagg.history.exporting import export, snapshot
 from productagg.history.importing import Refused, import_
 from productagg.history.staging import BadFile, Staged, stage
+from productagg.records import Bad, Format
 
 _LINES_AT_ONCE = 1000
 
@@ -26,16 +24,8 @@ _LINES_AT_ONCE = 1000
 def _time(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
     try:
         return lines.parse_time(text) if text is not None else None
-    except lines.Bad as bad:
+    except Bad as bad:
         raise click.BadParameter(str(bad)) from None
-
-
-_format = click.option(
-    "--format",
-    "form",
-    type=click.Choice(get_args(lines.Format)),
-    help="The format, where the file's ending does not tell: .ndjson and .jsonl are NDJSON, all others are CSV.",
-)
 
 
 @click.command(name="export")
@@ -45,17 +35,21 @@ _format = click.option(
 )
 @click.option("--from", "begin", metavar="TIME", callback=_time, help="What was in force then comes first, as of then.")
 @click.option("--to", "end", metavar="TIME", callback=_time, help="What happened then, or later, is left out.")
-@_format
+@format_option
 @click.option(
-    "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Instead of standard output."
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    default=STANDARD,
+    help="Instead of standard output.",
 )
 def export_prices(
     config_uri: str,
     products: Sequence[UUID],
     begin: datetime | None,
     end: datetime | None,
-    form: lines.Format | None,
-    output: Path | None,
+    form: Format | None,
+    output: Path,
 ) -> None:
     """Write the price histories as lines that `import` takes.
 
@@ -66,25 +60,24 @@ def export_prices(
     """
     if begin and end and begin >= end:
         raise click.UsageError("--from is to be before --to")
-    form = form or _format_of(output)
+    form = form or format_of(output)
     with reading(config_uri) as (_, connection), snapshot(connection):
         unknown = catalog.unknown(connection, products)
         if unknown:
             raise CannotRun(f"there is no product {', '.join(map(str, unknown))}")
-        with _written(output) as file:
+        with written(output) as file:
             file.write(lines.header(form))
             found = export(connection, products, begin, end)
             while batch := list(islice(found, _LINES_AT_ONCE)):
                 file.write(lines.write(batch, form))
-            file.flush()
 
 
 @click.command(name="import")
 @config_uri
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.option("--replace", is_flag=True, help="Replace what was imported earlier of the products in the file.")
-@_format
-def import_prices(config_uri: str, file: Path, replace: bool, form: lines.Format | None) -> None:
+@format_option
+def import_prices(config_uri: str, file: Path, replace: bool, form: Format | None) -> None:
     """Bring in prices that were collected elsewhere, from before a product was created here.
 
     FILE is CSV with a header, or NDJSON, with the fields product_id, offer_id, at, price, items_in_stock; '-' is
@@ -95,11 +88,11 @@ def import_prices(config_uri: str, file: Path, replace: bool, form: lines.Format
 
     Exit codes: 0 all is imported, 2 nothing is.
     """
-    form = form or _format_of(file)
+    form = form or format_of(file)
     with writing(config_uri) as (_, sessions), Staged() as staged:
         try:
-            with _opened(file) as opened:
-                stage(staged, lines.read(opened, form), sessions, datetime.now(UTC))
+            with opened(file) as content:
+                stage(staged, lines.read(content, form), sessions, datetime.now(UTC))
             with progress_bar(" lines") as progress, sessions.begin() as session:
                 import_(session, staged, replace=replace, progress=progress)
         except BadFile as bad:
@@ -112,37 +105,3 @@ def import_prices(config_uri: str, file: Path, replace: bool, form: lines.Format
             raise CannotRun(f"{refused}; nothing is imported") from None
         products = staged.products()
     click.echo(f"import: {sum(each.lines for each in products)} lines of {len(products)} products imported")
-
-
-def _format_of(path: Path | None) -> lines.Format:
-    return "ndjson" if path is not None and path.suffix.lower() in (".ndjson", ".jsonl") else "csv"
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file to read."""
-    if str(path) == "-":
-        yield sys.stdin.buffer
-        return
-    try:
-        with path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise CannotRun(f"{path}: {error.strerror}") from None
-
-
-@contextmanager
-def _written(path: Path | None) -> Iterator[IO[bytes]]:
-    """What to write to. A file is there when it is whole; until then there is what was there before."""
-    if path is None:
-        yield sys.stdout.buffer
-        return
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        part.replace(path)
-    except OSError as error:
-        raise CannotRun(f"{path}: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -3,13 +3,16 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 
 @contextmanager
-def progress_bar(unit: str) -> Iterator[Callable[[int, int], None] | None]:
-    """What to tell the progress: (units done, units in all). None where there is no terminal to show it on."""
-    if not sys.stderr.isatty():
+def progress_bar(unit: str, *, wanted: bool = True) -> Iterator[Callable[[int, int], None] | None]:
+    """What to tell the progress: (units done, units in all, or 0 if nobody knows). None where there is no terminal.
+
+    What is written to sys.stderr meanwhile, and log lines, go above the bar.
+    """
+    if not (wanted and sys.stderr.isatty()):
         yield None
         return
     # Imported here: cron has no use for them, and would wait for them.
@@ -24,10 +27,12 @@ def progress_bar(unit: str) -> Iterator[Callable[[int, int], None] | None]:
             bar.total = total
             bar.update(done - bar.n)
 
+        terminal = sys.stderr
         for each in handlers:
-            each.setStream(DummyTqdmFile(sys.stderr))  # log lines go above the bar
+            each.setStream(DummyTqdmFile(terminal))
         try:
-            yield show
+            with redirect_stderr(DummyTqdmFile(terminal)):
+                yield show
         finally:
             for each in handlers:
-                each.setStream(sys.stderr)
+                each.setStream(terminal)

@@ -15,6 +15,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Uuid, case, cast, 
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.selectable import CompoundSelect
 
+from productagg import db
 from productagg.history.asof import offers_at
 from productagg.history.known import Known
 from productagg.history.lines import Line
@@ -32,17 +33,10 @@ class _Product(NamedTuple):
 @contextmanager
 def snapshot(connection: Connection) -> Iterator[None]:
     """All that is read within is of one moment, and nothing of it is dropped meanwhile. No writer waits for that."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN")
-        try:
-            yield
-        finally:
-            connection.exec_driver_sql("ROLLBACK")
-        return
-    connection.execution_options(isolation_level="REPEATABLE READ")
-    with connection.begin():
-        # Before the first look: a partition that is dropped is gone from every snapshot.
-        connection.exec_driver_sql("LOCK TABLE offer_prices, product_prices IN ACCESS SHARE MODE")
+    with db.snapshot(connection):
+        if connection.dialect.name == "postgresql":
+            # Before the first look: a partition that is dropped is gone from every snapshot.
+            connection.exec_driver_sql("LOCK TABLE offer_prices, product_prices IN ACCESS SHARE MODE")
         yield
 
 

@@ -17,6 +17,8 @@ from tests.integration.conftest import before_statement, crash
 COMMANDS = [
     ["sync"],
     ["status"],
+    ["import"],
+    ["export"],
     ["sample"],
     ["user"],
     ["user", "add"],
@@ -75,7 +77,10 @@ def test_a_pass_that_crashed_exits_with_2_and_leaves_the_traceback_to_the_log(da
     assert [row.ended_by for row in rows(database, SyncRun)] == ["crashed"]
 
 
-@pytest.mark.parametrize("command", [["sync"], ["status"], ["sample"], ["user", "list"], ["user", "disable", "admin"]])
+@pytest.mark.parametrize(
+    "command",
+    [["sync"], ["status"], ["export"], ["import", "-"], ["sample"], ["user", "list"], ["user", "disable", "admin"]],
+)
 @pytest.mark.parametrize(
     ("config", "reason"),
     [

@@ -1,14 +1,8 @@
 """`productagg history export` and `import`: their options, their files, and what they say of bad ones."""
 
 import json
-import os
-import pty
-import subprocess
-import sys
-import termios
 import tracemalloc
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,7 +10,7 @@ import pytest
 from productagg.history import importing
 from productagg.history.exporting import export, snapshot
 from productagg.models import OfferPrice, ProductPrice
-from tests.factories import environment, make_product, make_products, rows
+from tests.factories import environment, make_product, make_products, on_a_terminal, rows
 
 HEADER = "product_id,offer_id,at,price,items_in_stock\n"
 OFFER = UUID(int=10)
@@ -333,33 +327,12 @@ def test_an_import_that_is_interrupted_leaves_nothing(database, run, write, monk
 
 def test_on_a_terminal_an_import_shows_its_progress(database, product, write):
     path = write("prices.csv", HEADER.strip(), f"{product},{OFFER},2019-03-01T12:00:00Z,1,1")
-    ours, its = pty.openpty()
-    termios.tcsetwinsize(its, (24, 100))
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("productagg"), "history", "import", "development.ini", path],
-        env=environment(database, TERM="xterm"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=its,
-    )
-    os.close(its)
-    shown = b""
-    try:
-        while chunk := _read(ours):
-            shown += chunk
-        output, _ = process.communicate(timeout=30)
-    finally:
-        os.close(ours)
 
-    assert (process.returncode, output) == (0, b"import: 1 lines of 1 products imported\n")
-    assert b"1/1" in shown
+    command = ["productagg", "history", "import", "development.ini", path]
+    code, output, shown = on_a_terminal(*command, env=environment(database))
 
-
-def _read(terminal):
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # how Linux says that the other end is closed
-        return b""
+    assert (code, output) == (0, "import: 1 lines of 1 products imported\n")
+    assert "1/1" in shown
 
 
 def test_the_memory_of_an_export_does_not_grow_with_the_history(database, run, write):

@@ -1,58 +1,17 @@
 """The options of `productagg sync`, its summary for machines, and its progress bar on a terminal."""
 
 import json
-import os
-import pty
 import subprocess
 import sys
-import termios
 import threading
 from datetime import datetime
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from productagg.models import SyncRun
 from productagg.sandbox import Fault
-from tests.factories import environment, make_product, make_products, rows, states, sync_row
-from tests.leaks import watch
-
-
-@pytest.fixture
-def on_a_terminal(database, upstream):
-    """Make a pass whose standard error is a terminal: (exit code, standard output, what the terminal was sent)."""
-
-    def make(*options):
-        ours, its = pty.openpty()
-        termios.tcsetwinsize(its, (24, 100))
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("productagg"), "sync", "development.ini", *options],
-            env=environment(database, upstream, TERM="xterm"),
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=its,
-        )
-        os.close(its)
-        shown = b""
-        try:
-            while chunk := _read(ours):
-                shown += chunk
-            output, _ = process.communicate(timeout=30)
-        finally:
-            os.close(ours)
-        watch.look(shown, "shown on the terminal")
-        return process.returncode, output, shown.decode()
-
-    return make
-
-
-def _read(terminal):
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # how Linux says that the other end is closed
-        return b""
+from tests.factories import environment, make_product, make_products, on_a_terminal, rows, states, sync_row
 
 
 def test_for_machines_a_pass_is_summed_up_in_one_object(database, upstream, run):
@@ -186,10 +145,10 @@ def test_a_pass_whose_time_is_up_ends_well_and_leaves_the_rest_due(database, ups
     assert 0 < len(asked) == summary["fetched"] < 200
 
 
-def test_on_a_terminal_the_progress_is_shown_beside_the_summary(database, on_a_terminal):
+def test_on_a_terminal_the_progress_is_shown_beside_the_summary(database, upstream):
     make_products(database, 30)
 
-    code, output, shown = on_a_terminal()
+    code, output, shown = on_a_terminal("productagg", "sync", "development.ini", env=environment(database, upstream))
 
     assert code == 0
     assert output.startswith("sync: 30 products asked") and output.count("\n") == 1
@@ -198,10 +157,12 @@ def test_on_a_terminal_the_progress_is_shown_beside_the_summary(database, on_a_t
     assert "products/s" in shown
 
 
-def test_on_a_terminal_a_log_line_stands_above_the_bar(database, on_a_terminal):
+def test_on_a_terminal_a_log_line_stands_above_the_bar(database, upstream):
     make_products(database, 30, registration="registered")  # which the Offers service knows nothing of
 
-    code, output, shown = on_a_terminal("--json")
+    code, output, shown = on_a_terminal(
+        "productagg", "sync", "development.ini", "--json", env=environment(database, upstream)
+    )
 
     assert (code, json.loads(output)["fetched"]) == (0, 30)
     [line] = [line for line in shown.split("\n") if "WARNING" in line]

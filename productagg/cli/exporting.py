@@ -1,0 +1,43 @@
+"""`productagg export`: the catalogue as CSV or NDJSON, to take along."""
+
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from productagg import catalog, transfer
+from productagg.cli.configured import config_uri, reading
+from productagg.cli.files import STANDARD, format_of, format_option, written
+from productagg.cli.progress import progress_bar
+from productagg.db import snapshot
+from productagg.records import Format
+
+_PRODUCTS_AT_ONCE = 1000
+
+
+@click.command(short_help="Write all products to a file.")
+@config_uri
+@click.argument(
+    "file", metavar="[FILE]", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), default=STANDARD
+)
+@format_option
+def export(config_uri: str, file: Path, form: Format | None) -> None:
+    """Write all products, as of one moment, as records that `import` takes.
+
+    FILE is CSV with a header, or NDJSON, with the fields id, name, description, created_at, updated_at; without it, or
+    with '-', they go to standard output. A file is there when it is whole; until then there is what was there before.
+
+    Exit codes: 0 all is written, 2 it could not run, or not to its end.
+    """
+    form = form or format_of(file)
+    with reading(config_uri) as (_, connection), snapshot(connection), written(file) as output:
+        found = catalog.everything(connection)
+        output.write(transfer.header(form))
+        with progress_bar(" products", wanted=file != STANDARD) as progress:
+            total = catalog.count(connection) if progress is not None else 0
+            done = 0
+            while batch := list(islice(found, _PRODUCTS_AT_ONCE)):
+                output.write(transfer.write(batch, form))
+                done += len(batch)
+                if progress is not None:
+                    progress(done, total)

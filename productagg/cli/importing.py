@@ -1,0 +1,311 @@
+"""`productagg import`: products from CSV or NDJSON, a batch at a time, so that passes and the web go on meanwhile."""
+
+import logging
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, NoReturn
+from uuid import UUID
+
+import click
+from sqlalchemy import URL
+from sqlalchemy.orm import Session, sessionmaker
+
+from productagg import catalog, records
+from productagg.api.schemas import NEW_PRODUCT, uuid, validate
+from productagg.catalog import NewProduct
+from productagg.cli.configured import CannotRun, config_uri, writing
+from productagg.cli.files import format_of, format_option, opened
+from productagg.cli.progress import progress_bar
+from productagg.cli.remembered import Position, Remembered
+from productagg.db import is_out_of_reach
+from productagg.history.lines import parse_time
+from productagg.records import Bad, Broken, Format, shown
+from productagg.transfer import FIELDS, OPTIONAL, bring_in
+
+log = logging.getLogger(__name__)
+
+# What one transaction is about: few enough that whoever else wants to write does not wait for long.
+_RECORDS_AT_ONCE = 1000
+_UPDATES_AT_ONCE = 100  # each takes statements of its own
+_BYTES_AT_ONCE = 1 << 20
+_BATCHES_UNREMEMBERED = 50
+_LONGEST = 200_000  # of a record, in bytes: those of the longest description, each character as \uXXXX
+_MOST_SHOWN = 50
+
+
+class _Interrupted(BaseException):
+    """SIGTERM or Ctrl-C, wherever it finds us."""
+
+
+def _interrupted(*_: object) -> NoReturn:
+    raise _Interrupted
+
+
+@click.command(name="import", short_help="Add products from a file.")
+@config_uri
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.option(
+    "--update", is_flag=True, help="Give products that are there the descriptions that they have in the file."
+)
+@click.option(
+    "--rejects",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"Write here what is wrong with which line, instead of the first {_MOST_SHOWN} on standard error.",
+)
+@format_option
+def import_(config_uri: str, file: Path, update: bool, rejects: Path | None, form: Format | None) -> None:
+    """Add the products of a file to the catalogue. They are due for registration at once.
+
+    FILE is CSV with a header, or NDJSON, with the fields name and description and, if you like, id, created_at and
+    updated_at, as `export` writes them; '-' is standard input. What is there already is left alone. What will not do
+    is told by the number of its line; all else is imported.
+
+    It may be interrupted at any time and run again; FILE.resume, beside the file, says where it goes on. Passes and
+    the web service go on meanwhile. On a terminal, a bar shows the progress.
+
+    Exit codes: 0 all lines are good, 1 some are bad, 2 it could not run, or not to its end.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupted)
+    if rejects and rejects.exists() and file.exists() and rejects.samefile(file):
+        raise click.UsageError("--rejects is the file itself")
+    target = f"{form or format_of(file)}{' --update' if update else ''}"
+    with writing(config_uri) as (settings, sessions), opened(file) as content, Remembered(file) as remembered:
+        begin = _beginning(content, remembered, sessions, f"{_name(settings.database_url)} {target}")
+        with _Complaints(file, rejects, again=begin.line > 0) as complaints:
+            run = _Import(content, form or format_of(file), begin, remembered, sessions, update, complaints.add)
+            try:
+                with progress_bar(" lines") as progress:
+                    run.run(progress)
+            except _Interrupted:
+                run.keep()
+                raise CannotRun(f"interrupted; {run.advice}") from None
+            except Exception as error:
+                run.keep()
+                click.echo(f"import: {run.advice}", err=True)
+                if isinstance(error, click.ClickException) or is_out_of_reach(error):
+                    raise
+                log.exception("the import crashed")
+                raise SystemExit(2) from None
+        if run.broken_from:
+            run.keep()
+            raise CannotRun(f"nothing from line {run.broken_from} on is imported: mend that line, then {run.advice}")
+        remembered.remove()
+    click.echo(f"import: {_summary(run.counts)}")
+    if run.counts["bad"]:
+        raise SystemExit(1)
+
+
+class _Import:
+    """One import. `counts` says what became of the records. From line `broken_from` on, none could be read."""
+
+    def __init__(
+        self,
+        content: IO[bytes],
+        form: Format,
+        begin: Position,
+        remembered: Remembered,
+        sessions: sessionmaker[Session],
+        update: bool,
+        complain: Callable[[int, object], None],
+    ) -> None:
+        self.counts = Counter(begin.counts)
+        self.broken_from: int | None = None
+        self._position = begin
+        self._form = form
+        self._most = _UPDATES_AT_ONCE if update else _RECORDS_AT_ONCE
+        self._remembered = remembered
+        self._sessions = sessions
+        self._update = update
+        self._complain = complain
+        self._lines = records.Lines(content, _LONGEST)
+        after = (begin.line, begin.offset)
+        self._records = records.read(self._lines, form, FIELDS, OPTIONAL, over_lines=True, after=after)
+        self._size = os.fstat(content.fileno()).st_size if remembered.path else 0
+
+    def run(self, progress: Callable[[int, int], None] | None) -> None:
+        for number, batch in enumerate(self._batches(), 1):
+            self._bring_in(batch)
+            if number % _BATCHES_UNREMEMBERED == 0 and not self.broken_from:
+                self.keep()
+            if progress is not None:
+                progress(self._lines.number, self._size * self._lines.number // self._lines.offset)
+
+    def keep(self) -> None:
+        """Remember where to go on."""
+        if self._position.line:
+            self._remembered.keep(self._position)
+        else:
+            self._remembered.remove()
+
+    @property
+    def advice(self) -> str:
+        """What to do after the import ended early."""
+        if self._remembered.path and self._position.line:
+            return f"run it again, and it goes on after line {self._position.line}"
+        return "run it again, and it passes over what is there"
+
+    def _batches(self) -> Iterator[list[tuple[int, dict[str, Any] | Bad]]]:
+        batch: list[tuple[int, dict[str, Any] | Bad]] = []
+        begin = self._lines.offset
+        for record in self._records:
+            batch.append(record)
+            if len(batch) == self._most or self._lines.offset - begin >= _BYTES_AT_ONCE:
+                yield batch
+                batch, begin = [], self._lines.offset
+        if batch:
+            yield batch
+
+    def _bring_in(self, batch: list[tuple[int, dict[str, Any] | Bad]]) -> None:
+        now = datetime.now(UTC)
+        products: dict[int, NewProduct] = {}
+        bad: dict[int, object] = {}
+        for number, values in batch:
+            if isinstance(values, Bad):
+                bad[number] = values
+                continue
+            try:
+                products[number] = _product(values, self._form, now)
+            except Bad as why:
+                bad[number] = str(why)
+        for number, first in self._remembered.repeated({each: new.name for each, new in products.items()}).items():
+            del products[number]
+            bad[number] = f"line {first} has this name, too"
+        with self._sessions.begin() as session:
+            outcomes = bring_in(session, [*products.values()], now, update=self._update)
+        created = self._position.created
+        for (number, new), outcome in zip(products.items(), outcomes, strict=True):
+            if isinstance(outcome, Bad):
+                bad[number] = outcome
+            else:
+                self.counts[outcome] += 1
+                created = new.name if outcome == "created" else created
+        for number, reason in sorted(bad.items()):
+            self._complain(number, reason)
+        self.counts["bad"] += len(bad)
+        last, values = batch[-1]
+        if isinstance(values, Broken):
+            self.broken_from = last
+        else:
+            self._position = replace(
+                self._position,
+                line=self._lines.number,
+                offset=self._lines.offset,
+                digest=self._lines.digest(),
+                created=created,
+                counts=dict(self.counts),
+            )
+
+
+class _Complaints(AbstractContextManager["_Complaints"]):
+    """What is wrong with which line: all of it in a file, or the first ones on standard error."""
+
+    def __init__(self, file: Path, rejects: Path | None, *, again: bool) -> None:
+        self._file = file
+        self._left = _MOST_SHOWN
+        try:
+            self._rejects = rejects.open("a" if again else "w", encoding="utf-8") if rejects else None
+        except OSError as error:
+            raise CannotRun(f"{rejects}: {error.strerror}") from None
+
+    def add(self, number: int, reason: object) -> None:
+        if self._rejects:
+            self._rejects.write(f"{self._file}:{number}: {reason}\n")
+            return
+        if self._left > 0:
+            sys.stderr.write(f"{self._file}:{number}: {reason}\n")
+        self._left -= 1
+
+    def __exit__(self, *_: object) -> None:
+        if self._rejects:
+            self._rejects.close()
+        if self._left < 0:
+            click.echo(f"and {-self._left} more: --rejects writes them all to a file", err=True)
+
+
+def _beginning(content: IO[bytes], remembered: Remembered, sessions: sessionmaker[Session], target: str) -> Position:
+    """Where an import of this very file into this database was interrupted, or the beginning."""
+    found = remembered.position
+    if found is None:
+        return Position(target)
+    reason = _objection(found, content, sessions, target)
+    if reason is None:
+        click.echo(f"import: going on after line {found.line}", err=True)
+        return found
+    click.echo(f"import: from the beginning, not after line {found.line}: {reason}", err=True)
+    remembered.begin_again()
+    return Position(target)
+
+
+def _objection(found: Position, content: IO[bytes], sessions: sessionmaker[Session], target: str) -> str | None:
+    if found.target != target:
+        return "that was for another database, or with other options"
+    before = records.Lines(content, _LONGEST)
+    before.skip_to(found.line, found.offset)
+    content.seek(0)
+    if before.digest() != found.digest:
+        return "the file has changed before that"
+    if found.created is not None:
+        with sessions.begin() as session:
+            if catalog.standings(session, [NewProduct(found.created, "")])[0].id is None:
+                return f"there is no product {shown(found.created)} any more"
+    return None
+
+
+def _product(values: dict[str, Any], form: Format, now: datetime) -> NewProduct:
+    """The valid product of a record. Raises Bad."""
+    ours = {name: values.pop(name, None) for name in OPTIONAL}
+    if form == "csv":
+        ours = {name: text or None for name, text in ours.items()}
+    valid, faults = validate(NEW_PRODUCT, values)
+    if faults:
+        raise Bad("; ".join(f"{name} {fault}" for name, fault in faults.items()))
+    id_ = _id(ours["id"])
+    created_at, updated_at = (_time(name, ours[name], now) for name in ("created_at", "updated_at"))
+    if updated_at is not None and updated_at < (created_at or now):
+        raise Bad(f"updated_at is before {'created_at' if created_at else 'now, and there is no created_at'}")
+    return NewProduct(valid["name"], valid["description"], id_, created_at, updated_at)
+
+
+def _id(value: object) -> UUID | None:
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            return uuid(value)
+    except ValueError:
+        pass
+    raise Bad(f"id {shown(value)} is not a UUID")
+
+
+def _time(name: str, value: object, now: datetime) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise Bad(f"{name} is not a time like 2026-01-31T12:00:00Z")
+    time = parse_time(value)
+    if time > now:
+        raise Bad(f"{name} {value} is in the future")
+    return time
+
+
+def _name(database: URL) -> str:
+    """Which database it is, without any secret."""
+    if database.get_backend_name() == "sqlite":
+        return str(Path(database.database or "").absolute())
+    return f"{database.host}:{database.port}/{database.database}"
+
+
+def _summary(counts: Mapping[str, int]) -> str:
+    different = counts["different"]
+    note = f" ({different} of them with another description: --update takes the file's)" if different else ""
+    there = f"{counts['there'] + different} there already{note}"
+    return f"{counts['created']} products created, {there}, {counts['changed']} changed, {counts['bad']} lines bad"

@@ -1,0 +1,147 @@
+"""`productagg export`: what it writes, where to, and when there is a file."""
+
+import json
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from productagg import catalog, transfer
+from productagg.db import snapshot
+from tests.factories import LONG_AGO, environment, make_product, make_products, on_a_terminal
+
+HEADER = "id,name,description,created_at,updated_at\r\n"
+
+
+def test_an_export_is_csv_on_standard_output_in_the_order_of_ids(database, run):
+    lamp, kettle = make_product(database, "Lamp, brass", 'Says "hello"\nand\rmore'), make_product(database, "=1+1", "")
+
+    done = run("export")
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout_bytes.decode() == (
+        f'{HEADER}{lamp},"Lamp, brass","Says ""hello""\nand\rmore",2020-01-01T00:00:00Z,2020-01-01T00:00:00Z\r\n'
+        f"{kettle},=1+1,,2020-01-01T00:00:00Z,2020-01-01T00:00:00Z\r\n"
+    )
+
+
+def test_an_export_may_be_ndjson(database, run):
+    lamp = make_product(database, "Lamp", "Shines")
+
+    done = run("export", "--format", "ndjson")
+
+    assert json.loads(done.stdout) == {
+        "id": str(lamp),
+        "name": "Lamp",
+        "description": "Shines",
+        "created_at": "2020-01-01T00:00:00Z",
+        "updated_at": "2020-01-01T00:00:00Z",
+    }
+
+
+@pytest.mark.parametrize(("form", "expected"), [("csv", HEADER), ("ndjson", "")])
+def test_an_empty_catalogue_is_no_records(database, run, form, expected):
+    assert run("export", "-", "--format", form).stdout_bytes.decode() == expected
+
+
+@pytest.mark.parametrize(("name", "beginning"), [("products.csv", "id,name"), ("products.jsonl", '{"id":')])
+def test_an_export_goes_to_a_file_whose_ending_says_the_format(database, run, tmp_path, name, beginning):
+    make_products(database, 3)
+    path = tmp_path / name
+
+    done = run("export", str(path))
+
+    assert (done.exit_code, done.output) == (0, "")
+    assert path.read_text().startswith(beginning)
+    assert [*tmp_path.glob("*.*")] == [path]
+
+
+def test_an_export_that_breaks_off_leaves_the_file_as_it_was(database, run, tmp_path, monkeypatch):
+    make_product(database)
+    path = tmp_path / "products.csv"
+    path.write_text("what was there")
+    monkeypatch.setattr(transfer, "write", lambda *_: 1 / 0)
+
+    done = run("export", str(path))
+
+    assert isinstance(done.exception, ZeroDivisionError)
+    assert path.read_text() == "what was there"
+    assert [each for each in tmp_path.iterdir() if each.name.endswith(".part")] == []
+
+
+def test_nothing_takes_the_place_of_a_device(database, run, tmp_path):
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+
+    assert run("export", str(link)).exit_code == 0
+    assert link.is_symlink() and link.is_char_device()
+
+
+def test_a_file_that_cannot_be_written_is_one_line(database, run, tmp_path):
+    done = run("export", str(tmp_path / "missing" / "products.csv"))
+
+    assert done.exit_code == 2
+    assert done.stderr.endswith("products.csv: No such file or directory\n")
+
+
+def test_what_changes_meanwhile_is_not_exported(database):
+    make_products(database, 3000)
+
+    with database.reader.connect() as connection, snapshot(connection):
+        found = catalog.everything(connection)
+        first = next(found)
+        with database.sessions.begin() as session:
+            catalog.remove(session, first.id, LONG_AGO)
+            catalog.create(session, "Later", "", LONG_AGO)
+        assert sum(1 for _ in found) == 2999
+        assert catalog.count(connection) == 3000
+
+
+def test_whoever_reads_only_the_beginning_ends_the_export_quietly(database):
+    make_products(database, 3000, description="x" * 100)
+    command = str(Path(sys.executable).with_name("productagg"))
+    script = f"{command} export development.ini | head -n 1; echo ${{PIPESTATUS[0]}}"
+
+    done = subprocess.run(
+        ["/bin/bash", "-c", script], env=environment(database), capture_output=True, text=True, check=False
+    )
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [HEADER.strip(), "1"]
+
+
+def test_on_a_terminal_an_export_to_a_file_shows_its_progress(database, tmp_path):
+    make_products(database, 30)
+    command = ["productagg", "export", "development.ini", str(tmp_path / "products.csv")]
+
+    code, output, shown = on_a_terminal(*command, env=environment(database))
+
+    assert (code, output) == (0, "")
+    assert "30/30" in shown
+    assert "products/s" in shown
+
+
+def test_the_memory_of_an_export_does_not_grow_with_the_catalogue(database):
+    def peak(count):
+        with database.sessions.begin() as session:
+            new = [catalog.NewProduct(f"{count} {number}", "x" * 200) for number in range(count)]
+            catalog.create_many(session, new, LONG_AGO)
+        with database.reader.connect() as connection, snapshot(connection):
+            tracemalloc.start()
+            try:
+                assert sum(1 for _ in catalog.everything(connection)) >= count
+                return tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+    peak(3_000)
+    assert peak(20_000) < 1.5 * peak(1)
+
+
+@pytest.mark.parametrize("module", ["pyramid", "productagg.history", "productagg.api"])
+def test_an_export_does_not_wait_for_modules_that_it_has_no_use_for(module):
+    look = f"import sys; import productagg.cli.exporting; sys.exit({module!r} in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0

@@ -1,0 +1,323 @@
+"""Imports that do not come to their end, and how they go on: nothing is missing, or there twice."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import OperationalError
+
+from productagg import catalog
+from productagg.cli import importing
+from productagg.models import Product, ProductSummary, ProductSync
+from tests.factories import LONG_AGO, environment, make_product, rows
+from tests.integration.conftest import before_statement, wait_until
+
+COUNT = 20
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "products.csv"
+
+
+@pytest.fixture
+def few_at_once(monkeypatch):
+    """Two lines at once."""
+    for name in ("_RECORDS_AT_ONCE", "_UPDATES_AT_ONCE"):
+        monkeypatch.setattr(importing, name, 2)
+
+
+def write(path, count=COUNT, changed=None):
+    """A file of products 0, 1, …; the number of each is that of its line less 2."""
+    lines = [f'{number},"line\nbreak"' if number % 5 == 4 else f"{number},x" for number in range(count)]
+    path.write_text("\n".join(["name,description", *lines, ""]))
+    return path
+
+
+def names(database):
+    return sorted(int(row.name) for row in rows(database, Product))
+
+
+def is_whole(database, count=COUNT):
+    for model in (ProductSync, ProductSummary):
+        assert {row.product_id for row in rows(database, model)} == {row.id for row in rows(database, Product)}
+    return names(database) == [*range(count)]
+
+
+def in_batch(number, act):
+    """Act before products are inserted for the number-th time."""
+    seen = []
+
+    def look(statement):
+        seen.append(statement)
+        if len(seen) == number:
+            act()
+
+    return before_statement(Engine, "INSERT INTO products", look)
+
+
+def is_terminated():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def presses_ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def database_is_away():
+    raise OperationalError("", {}, Exception("the server closed the connection"))
+
+
+def crashes():
+    raise ZeroDivisionError
+
+
+@pytest.fixture
+def interrupted(run, path, few_at_once):
+    """An import that was interrupted in its fourth batch."""
+    with in_batch(4, is_terminated):
+        done = run("import", str(write(path)))
+    assert done.exit_code == 2
+    return done
+
+
+def batches(run, path, *options):
+    """Run the import again: what it says, and how often it inserts products."""
+    inserts: list[str] = []
+    with before_statement(Engine, "INSERT INTO products", inserts.append):
+        done = run("import", str(path), *options)
+    return done, len(inserts)
+
+
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [
+        (is_terminated, "Error: interrupted; run it again, and it goes on after line 8\n"),
+        (presses_ctrl_c, "Error: interrupted; run it again, and it goes on after line 8\n"),
+        (
+            database_is_away,
+            "import: run it again, and it goes on after line 8\n"
+            "Error: the database cannot be used: the server closed the connection\n",
+        ),
+        (crashes, "import: run it again, and it goes on after line 8\n"),
+    ],
+)
+def test_an_interrupted_import_keeps_what_is_done_and_goes_on_there(database, run, path, few_at_once, act, reason):
+    with in_batch(4, act):
+        done = run("import", str(write(path)))
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(reason)
+    assert ("Traceback" in done.stderr) == (act is crashes)
+    assert names(database) == [*range(6)]
+
+    again, inserts = batches(run, path)
+
+    assert again.exit_code == 0
+    assert again.stderr == "import: going on after line 8\n"
+    assert again.stdout == "import: 20 products created, 0 there already, 0 changed, 0 lines bad\n"
+    assert inserts == 7
+    assert is_whole(database)
+    assert [*path.parent.glob("products*")] == [path]
+
+
+def test_an_import_that_is_interrupted_before_its_first_batch_leaves_nothing(database, run, path, few_at_once):
+    with in_batch(1, is_terminated):
+        done = run("import", str(write(path)))
+
+    assert done.stderr == "Error: interrupted; run it again, and it passes over what is there\n"
+    assert names(database) == []
+    assert [*path.parent.glob("products*")] == [path]
+
+
+def test_it_may_be_interrupted_again_and_again(database, run, path, few_at_once):
+    write(path)
+    for _ in range(COUNT):
+        with in_batch(2, is_terminated):
+            done = run("import", str(path))
+        if done.exit_code == 0:
+            break
+
+    assert done.stdout == "import: 20 products created, 0 there already, 0 changed, 0 lines bad\n"
+    assert is_whole(database)
+
+
+def test_bad_lines_before_the_interruption_count_and_are_told_once(database, run, path, few_at_once, tmp_path):
+    path.write_text("name,description\n0,x\n?\n" + "".join(f"{number},x\n" for number in range(1, 12)) + "0,x\n")
+    rejects = str(tmp_path / "rejects.txt")
+
+    with in_batch(4, is_terminated):
+        run("import", str(path), "--rejects", rejects)
+    done = run("import", str(path), "--rejects", rejects)
+
+    assert done.exit_code == 1
+    assert done.stdout == "import: 12 products created, 0 there already, 0 changed, 2 lines bad\n"
+    assert Path(rejects).read_text().splitlines() == [
+        f"{path}:3: it has 1 fields, not 2",
+        f"{path}:15: line 2 has this name, too",
+    ]
+
+
+def test_what_comes_later_may_be_mended_before_it_goes_on(database, run, path, interrupted):
+    text = path.read_text()
+    path.write_text(text.replace("\n6,x", "\nmore,x\n6,x").replace("19,", "twenty,"))
+
+    done, inserts = batches(run, path)
+
+    assert (done.exit_code, done.stderr) == (0, "import: going on after line 8\n")
+    assert inserts == 8
+    assert {row.name for row in rows(database, Product)} == {*map(str, range(19)), "more", "twenty"}
+
+
+def test_if_the_file_has_changed_before_it_begins_again(database, run, path, interrupted):
+    path.write_text(path.read_text().replace("\n0,x", "\nnew,x"))
+
+    done, inserts = batches(run, path)
+
+    assert (done.exit_code, inserts) == (0, 10)
+    assert done.stderr == "import: from the beginning, not after line 8: the file has changed before that\n"
+    assert len(rows(database, Product)) == 21
+
+
+def test_if_the_file_is_shorter_now_it_begins_again(database, run, path, interrupted):
+    done, inserts = batches(run, write(path, 3))
+
+    assert (done.exit_code, inserts) == (0, 2)
+    assert "the file has changed before that" in done.stderr
+
+
+def test_if_what_it_created_last_is_gone_it_begins_again(database, run, path, interrupted):
+    with database.sessions.begin() as session:
+        catalog.remove(session, rows(database, Product, name="5")[0].id, LONG_AGO)
+
+    done, _ = batches(run, path)
+
+    assert done.stderr == "import: from the beginning, not after line 8: there is no product '5' any more\n"
+    assert is_whole(database)
+
+
+def test_with_other_options_it_begins_again(database, run, path, interrupted):
+    done, inserts = batches(run, path, "--update")
+
+    assert (done.exit_code, inserts) == (0, 10)
+    assert "that was for another database, or with other options" in done.stderr
+
+
+def test_in_another_database_it_begins_again(tmp_path, database, run, path, interrupted, blank_database):
+    blank_database.migrate()
+
+    done = run("import", str(path), DATABASE_URL=blank_database.url)
+
+    assert done.exit_code == 0
+    assert "that was for another database, or with other options" in done.stderr
+    assert is_whole(blank_database)
+
+
+def test_two_imports_of_a_file_at_once_are_refused(database, run, path, monkeypatch):
+    check = importing._product
+    began: list[bool] = []
+    done: list[Any] = []
+
+    def meanwhile(*arguments):
+        if not began:
+            began.append(True)
+            done.append(run("import", str(path)))
+        return check(*arguments)
+
+    monkeypatch.setattr(importing, "_product", meanwhile)
+
+    first = run("import", str(write(path)))
+
+    assert first.exit_code == 0
+    assert done[0].exit_code == 2
+    assert done[0].stderr == f"Error: another import has {path}.resume in use\n"
+    assert is_whole(database)
+
+
+def test_a_file_of_that_name_that_is_not_an_imports_is_left_alone(database, run, path):
+    other = path.with_name("products.csv.resume")
+    other.write_text("A resume, not a database. " * 50)
+
+    done = run("import", str(write(path)))
+
+    assert done.exit_code == 2
+    assert "products.csv.resume cannot be used: file is not a database" in done.stderr
+    assert other.read_text().startswith("A resume")
+    assert names(database) == []
+
+
+def import_process(database, *arguments):
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("productagg"), "import", "development.ini", *arguments],
+        env=environment(database),
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def count(database):
+    with database.reader.connect() as connection:
+        return connection.execute(select(func.count()).select_from(Product)).scalar_one()
+
+
+def test_a_killed_import_of_a_file_goes_on(database, run, path):
+    write(path, 6000)
+    with import_process(database, str(path)) as process:
+        wait_until(lambda: count(database) >= 1000, 60)
+        process.kill()
+    there = count(database)
+
+    done = run("import", str(path))
+
+    assert there < 6000, "it was killed too late"
+    assert done.exit_code == 0
+    assert is_whole(database, 6000)
+    assert [*path.parent.glob("products*")] == [path]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_import_from_a_pipe_that_is_ended_can_be_run_again(database, run, path, number):
+    text = write(path, 2500).read_text()
+    with import_process(database, "-") as process:
+        process.stdin.write(text)
+        process.stdin.flush()
+        wait_until(lambda: count(database) == 2000, 60)  # for the next thousand it waits
+        process.send_signal(number)
+        process.wait(30)
+        said = process.stderr.read()
+
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 2)
+    assert said == (
+        "" if number == signal.SIGKILL else "Error: interrupted; run it again, and it passes over what is there\n"
+    )
+
+    done = run("import", "-", typed=text)
+
+    assert done.stdout == "import: 500 products created, 2000 there already, 0 changed, 0 lines bad\n"
+    assert is_whole(database, 2500)
+
+
+def test_what_was_committed_but_not_remembered_is_there_already(database, run, path, interrupted):
+    for name in ("6", "7"):
+        make_product(database, name, "x")
+
+    done, _ = batches(run, path)
+
+    assert done.stdout == "import: 18 products created, 2 there already, 0 changed, 0 lines bad\n"
+    assert is_whole(database)
+
+
+def test_without_what_was_remembered_it_begins_again(database, run, path, interrupted):
+    path.with_name("products.csv.resume").unlink()
+
+    done, _ = batches(run, path)
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert is_whole(database)

@@ -1,0 +1,158 @@
+"""Records of CSV and NDJSON: what they are, on which line they begin, and what is wrong with them."""
+
+import csv
+from io import BytesIO, StringIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from productagg.records import Bad, Broken, Lines, read
+
+FIELDS = ("name", "description", "id")
+
+
+def read_all(content, form="csv", longest=1000, after=(0, 0)):
+    lines = Lines(BytesIO(content if isinstance(content, bytes) else content.encode()), longest)
+    found = read(lines, form, FIELDS, ("id",), over_lines=True, after=after)
+    return [(number, values if isinstance(values, dict) else str(values)) for number, values in found]
+
+
+def record(name, description, **others):
+    return {"name": name, "description": description, **others}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_quoted_field_may_have_line_breaks_and_the_record_has_the_number_of_its_first_line(end):
+    rows = ["name,description", '"A","one', "", 'three"', "B,", 'C,"say ""hello"", please"']
+
+    assert read_all(end.join(rows)) == [
+        (2, record("A", f"one{end}{end}three")),
+        (5, record("B", "")),
+        (6, record("C", 'say "hello", please')),
+    ]
+
+
+def test_a_byte_order_mark_is_passed_over():
+    assert read_all("\ufeffname,description\nA,b") == [(2, record("A", "b"))]
+    assert read_all('\ufeff{"name": "A", "description": "b"}', "ndjson") == [(1, record("A", "b"))]
+
+
+def test_a_quote_within_an_unquoted_field_is_only_a_quote():
+    assert read_all('name,description\n24" monitor,big\nB,b') == [
+        (2, record('24" monitor', "big")),
+        (3, record("B", "b")),
+    ]
+
+
+def test_columns_may_come_in_any_order_and_optional_ones_may_be_missing():
+    assert read_all("id,description,name\n1,a,b") == [(2, record("b", "a", id="1"))]
+    assert read_all('{"description": "a", "name": "b"}\n{"id": 1, "description": "a", "name": "b"}', "ndjson") == [
+        (1, record("b", "a")),
+        (2, record("b", "a", id=1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ("A", "it has 1 fields, not 2"),
+        ('"A\nand more","b",c', "it has 3 fields, not 2"),
+        ('"A"b,c', "it is not CSV: ',' expected after '\"'"),
+    ],
+)
+def test_after_a_bad_record_the_next_one_is_read(bad, reason):
+    (number, found), (_, after) = read_all(f"name,description\n{bad}\nB,b\n")
+
+    assert (number, found) == (2, reason)
+    assert after == record("B", "b")
+
+
+def test_what_is_not_utf_8_is_told_and_does_not_hide_where_the_record_ends():
+    content = 'name,description\nA,"ä\nB,not a product"\nC,c'.encode("latin-1")
+
+    assert read_all(content) == [(2, "it is not UTF-8"), (4, record("C", "c"))]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '"A,b',
+        '"A",b,"c',
+        '"A","b\nB,not "a product"',
+        '"' + "x" * 2000 + '\nB,b"',
+        '"A","' + "x\n" * 600 + '"',
+        "x" * 2000,
+    ],
+)
+def test_where_nobody_knows_where_the_next_record_begins_nothing_more_is_read(bad):
+    content = f"name,description\nA,a\n{bad}\nC,c\n"
+    lines = Lines(BytesIO(content.encode()), 1000)
+
+    first, (number, broken) = read(lines, "csv", FIELDS, ("id",), over_lines=True)
+
+    assert first == (2, record("A", "a"))
+    assert number == 3
+    assert isinstance(broken, Broken)
+    assert str(broken).endswith("it cannot be told where the next record begins")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "\n\n", "name;description\nA;b", "name\nA", "name,name,description\n", '"name']
+)
+def test_without_a_proper_header_nothing_is_read(content):
+    [(number, broken)] = read(Lines(BytesIO(content.encode()), 1000), "csv", FIELDS, ("id",), over_lines=True)
+
+    assert number == 1
+    assert isinstance(broken, Broken)
+
+
+def test_a_line_of_ndjson_that_is_too_long_does_not_hide_the_next_one():
+    content = f'{{"name": "{"x" * 3000}", "description": ""}}\n{{"name": "B", "description": ""}}'
+
+    assert read_all(content, "ndjson") == [(1, "it is longer than 1000 bytes"), (2, record("B", ""))]
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+RECORDS = st.lists(st.tuples(TEXT.filter(str.strip), TEXT, TEXT), max_size=5)
+
+
+@given(records=RECORDS, end=st.sampled_from(["\n", "\r\n"]))
+def test_whatever_is_quoted_is_read_back_with_the_number_of_its_line(records, end):
+    text = StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator=end)
+    expected = []
+    for row in [FIELDS, *records]:
+        expected.append((text.getvalue().count("\n") + 1, dict(zip(FIELDS, row, strict=True))))
+        writer.writerow(row)
+
+    assert read_all(text.getvalue(), longest=100_000) == expected[1:]
+
+
+@given(content=st.binary(), form=st.sampled_from(["csv", "ndjson"]))
+def test_whatever_the_bytes_there_are_records_and_reasons(content, form):
+    for number, values in read(Lines(BytesIO(content), 20), form, FIELDS, over_lines=True):
+        assert number >= 1
+        assert isinstance(values, dict) or (isinstance(values, Bad) and str(values))
+
+
+@pytest.mark.parametrize(
+    ("form", "content"),
+    [
+        ("csv", '\ufeffname,description\n"A","b\nc"\n\nB,b\n?\nC,c\n'),
+        ("ndjson", '{"name": "A", "description": ""}\n\n?\n{"name": "B", "description": ""}\n'),
+    ],
+)
+def test_one_can_go_on_after_any_record(form, content):
+    lines = Lines(BytesIO(content.encode()), 1000)
+    found, places = [], []
+    for number, values in read(lines, form, FIELDS, ("id",), over_lines=True):
+        found.append((number, values if isinstance(values, dict) else str(values)))
+        places.append((lines.number, lines.offset, lines.digest()))
+
+    assert len(found) == 3 + (form == "csv")
+    for done, (number, offset, digest) in enumerate(places, 1):
+        assert read_all(content, form, after=(number, offset)) == found[done:]
+        before = Lines(BytesIO(content.encode()), 1000)
+        before.skip_to(number, offset)
+        assert (before.number, before.offset, before.digest()) == (number, offset, digest)
