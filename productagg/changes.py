@@ -85,8 +85,8 @@ class Page(NamedTuple):
 def record(session: Session, events: Collection[Event]) -> None:
     """Have what this transaction does written down when it commits, as the last that it writes or locks.
 
-    From then until it has committed nobody else can record anything. Whoever took another lock after that could wait for
-    somebody who waits here: a deadlock.
+    From then until it has committed nobody else can record anything. Whoever took another lock after that could wait
+    for somebody who waits here: a deadlock.
     """
     session.info.setdefault(_PENDING, []).extend(events)
 
