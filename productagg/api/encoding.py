@@ -1,7 +1,7 @@
 """gzip, for what is large enough to gain by it and for clients that take it. The tween asks, for every answer.
 
-What has `no-transform` in its Cache-Control is left alone: an answer with a secret beside something that a client chose
-must not tell by its length how alike the two are.
+What a view itself says is not to be stored is left alone: the length of an answer with a secret in it must not tell how
+much the secret is like something else in it.
 """
 
 import gzip
@@ -26,7 +26,7 @@ def is_wanted(request: Any, response: Any) -> bool:
     length = response.content_length
     if length is None or length < SMALLEST or not _is_text(response.headers.get("Content-Type", "")):
         return False
-    if "Content-Encoding" in response.headers or "no-transform" in response.headers.get("Cache-Control", ""):
+    if "Content-Encoding" in response.headers or "no-store" in response.headers.get("Cache-Control", ""):
         return False
     vary(response, "Accept-Encoding")
     return _takes_gzip(request.environ.get("HTTP_ACCEPT_ENCODING"))

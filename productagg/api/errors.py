@@ -88,7 +88,7 @@ class Problem(Exception):
             content_type="application/problem+json",
             charset=None,
         )
-        response.headers.update({"Cache-Control": "no-store", **self.headers})
+        response.headers.update(self.headers)
         return response
 
 

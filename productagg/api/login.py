@@ -36,8 +36,7 @@ def log_in(request: Any) -> dict[str, Any]:
     throttle.succeeded(attempt)
     if account.hash_is_outdated:
         accounts.renew_hash(request.dbsession, account, request.validated["password"])
-    # Nor compressed on the way, since a secret is in it.
-    request.response.headers["Cache-Control"] = "no-store, no-transform"
+    request.response.cache_control = "no-store"
     return {
         "access_token": request.registry["issue_token"](account),
         "token_type": "Bearer",

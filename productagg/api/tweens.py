@@ -51,10 +51,9 @@ def http_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable
     origins = registry["settings"].cors_origins
 
     def tween(request: Any) -> Any:
-        response = handler(request)
+        response = _represented(request, handler(request))
         if "Cache-Control" not in response.headers:
             response.headers["Cache-Control"] = "no-store"
-        response = _represented(request, response)
         add_security(response, origins, https=request.environ["wsgi.url_scheme"] == "https")
         add_cors(response, origins, request.environ)
         return response

@@ -148,7 +148,7 @@ def test_the_compressed_answer_to_a_change_has_the_tag_of_the_compressed_page(as
     assert changed.headers["ETag"] == get(path, "gzip").headers["ETag"]
 
 
-def test_an_answer_with_a_secret_is_never_compressed_here_or_on_the_way(ask, users, monkeypatch):
+def test_an_answer_with_a_secret_is_never_compressed(ask, users, monkeypatch):
     monkeypatch.setattr(encoding, "SMALLEST", 1)
     body = b'{"username": "admin", "password": "correct horse"}'
 
@@ -156,7 +156,6 @@ def test_an_answer_with_a_secret_is_never_compressed_here_or_on_the_way(ask, use
 
     assert "Content-Encoding" not in answer.headers
     assert answer.json["access_token"]
-    assert {each.strip() for each in answer.headers["Cache-Control"].split(",")} == {"no-store", "no-transform"}
 
 
 def test_a_large_error_is_compressed_too(ask, admin):
