@@ -14,7 +14,7 @@ from pyramid.httpexceptions import HTTPException, HTTPForbidden
 from pyramid.response import Response
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from productagg import catalog
+from productagg import browsing, catalog
 from productagg.db import is_out_of_reach
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
 from productagg.security import bearer_token
@@ -98,6 +98,8 @@ def problem_view(error: Exception, request: Any) -> Response:
         problem = Problem("duplicate-name", f"There is a product named {str(error)!r} already.")
     elif isinstance(error, catalog.StaleVersion):
         problem = Problem("stale-version", "The product has changed since the version that If-Match names.")
+    elif isinstance(error, browsing.Outdated):
+        problem = Problem("invalid-cursor", "Too many prices have changed since the first page: begin again with it.")
     elif isinstance(error, TooManyPoints | NotKept):
         problem = _wrong_resolution(error)
     elif isinstance(error, URLDecodeError):
