@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -21,6 +21,7 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
+    Subquery,
     Text,
     Uuid,
     asc,
@@ -32,12 +33,19 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from productagg.models import Product, ProductChange, ProductSummary, ProductSync, UtcDateTime
 
 # Counting stops here unless the exact number is asked for.
-COUNTED = 10_000
+COUNTED = 1_000
+# Pages keep to the order of the first one for so many changes: what has moved since must be gone through for each.
+MOST_CHANGES = 500_000
+
+
+class Outdated(Exception):
+    """Too much has changed since the first page."""
+
 
 _Model = type[Product | ProductSync | ProductSummary]
 
@@ -67,22 +75,22 @@ MEMBERS = tuple(_MEMBERS)
 class _Sort(NamedTuple):
     """`key` is a column of `model`, which has an index over it and the product's id; it may be NULL if `optional`.
 
-    `before` is the same of a change's row, of the `kind` that has it: None, if it never changes.
+    Changes of the `kind` have what it was before in their column `before`; empty: it never changes.
     """
 
     model: _Model
     key: InstrumentedAttribute[Any]
-    before: InstrumentedAttribute[Any] | None = None
+    before: str = ""
     kind: str = ""
     optional: bool = False
 
 
 _SORTS = {
-    "name": _Sort(Product, Product.sort_name, ProductChange.sort_name, "changed"),
+    "name": _Sort(Product, Product.sort_name, "sort_name", "changed"),
     "created_at": _Sort(Product, Product.created_at),
-    "updated_at": _Sort(Product, Product.updated_at, ProductChange.updated_at, "changed"),
-    "lowest_price": _Sort(ProductSummary, ProductSummary.lowest, ProductChange.lowest, "offers", optional=True),
-    "items_in_stock": _Sort(ProductSummary, ProductSummary.items_in_stock, ProductChange.items_in_stock, "offers"),
+    "updated_at": _Sort(Product, Product.updated_at, "updated_at", "changed"),
+    "lowest_price": _Sort(ProductSummary, ProductSummary.lowest, "lowest", "offers", optional=True),
+    "items_in_stock": _Sort(ProductSummary, ProductSummary.items_in_stock, "items_in_stock", "offers"),
 }
 # Each also the other way round.
 SORTS = tuple(chain.from_iterable((name, f"-{name}") for name in _SORTS))
@@ -148,11 +156,15 @@ class _Shape(NamedTuple):
 
 
 def page(connection: Connection, wanted: Wanted, limit: int, place: Place | None = None) -> Page:
-    """Up to `limit` products from a place on, or from the beginning. One statement."""
+    """Up to `limit` products from a place on, or from the beginning. One statement. Raises Outdated."""
     filters = _filters(wanted)
     shape = _Shape(wanted.sort, frozenset(filters), tuple(wanted.fields), place and _reach(place))
     parameters = {**filters, "limit": limit + 1, **(_position(wanted, place) if place else {})}
     rows = connection.execute(_statement(shape), parameters).all()
+    if place is not None and _SORTS[_name(wanted.sort)].kind == "offers":
+        newest = rows[0].newest if rows else connection.execute(_NEWEST).scalar_one()
+        if newest > parameters["until"]:
+            raise Outdated
     more, rows = len(rows) > limit, rows[:limit]
     back = place is not None and place.back
     if back:
@@ -191,7 +203,7 @@ def _beyond(rows: Sequence[Row[*tuple[Any, ...]]], place: Place | None, *, back:
     """The place beyond a row. Without a row, all that was there is gone, and the way leads where one came from."""
     if rows:
         key = rows[0].place_key
-        as_of = rows[0].as_of if place is None else place.as_of
+        as_of = rows[0].newest if place is None else place.as_of
         return Place(key.isoformat() if isinstance(key, datetime) else key, rows[0].place_id, as_of, back, False)
     assert place is not None
     return place._replace(back=back, including=True)
@@ -202,9 +214,13 @@ def _reach(place: Place) -> _Reach:
 
 
 def _position(wanted: Wanted, place: Place) -> dict[str, Any]:
-    is_time = isinstance(_SORTS[wanted.sort.removeprefix("-")].key.type, UtcDateTime)
+    is_time = isinstance(_SORTS[_name(wanted.sort)].key.type, UtcDateTime)
     key = datetime.fromisoformat(str(place.key)) if is_time else place.key
-    return {"place_key": key, "place_id": place.id, "as_of": place.as_of}
+    return {"place_key": key, "place_id": place.id, "as_of": place.as_of, "until": place.as_of + MOST_CHANGES}
+
+
+def _name(sort: str) -> str:
+    return sort.removeprefix("-")
 
 
 def _filters(wanted: Wanted) -> dict[str, Any]:
@@ -228,6 +244,7 @@ _IDS: dict[Any, InstrumentedAttribute[UUID]] = {
     ProductSummary: ProductSummary.product_id,
 }
 _LIMIT = bindparam("limit", type_=Integer)
+_NEWEST = select(func.coalesce(func.max(ProductChange.sequence), 0))
 _CONDITIONS: dict[str, tuple[_Model, ColumnElement[bool]]] = {
     "min_price": (ProductSummary, ProductSummary.lowest >= bindparam("min_price", type_=BigInteger)),
     "max_price": (ProductSummary, ProductSummary.lowest <= bindparam("max_price", type_=BigInteger)),
@@ -254,16 +271,18 @@ def _statement(shape: _Shape) -> Select[Any]:
     descending = shape.sort.startswith("-") != back
     turned = desc if descending else asc
     parts = [part.subquery() for part in _parts(shape, descending)]
-    picked = (union_all(*map(select, parts)) if len(parts) > 1 else select(parts[0])).subquery("picked")
+    both = (union_all(*map(select, parts)) if len(parts) > 1 else select(parts[0])).subquery("parts")
+
+    def in_order(some: Subquery) -> list[ColumnElement[Any]]:
+        return [some.c.keyless.desc() if back else some.c.keyless.asc(), turned(some.c.key), turned(some.c.id)]
+
+    picked = select(both).order_by(*in_order(both)).limit(_LIMIT).subquery("picked")
     query = select(*columns(shape.fields), picked.c.key.label("place_key"), picked.c.id.label("place_id"))
-    if shape.reach is None:
-        # In the same statement: neither older nor newer than the page.
-        query = query.add_columns(select(func.coalesce(func.max(ProductChange.sequence), 0)).label("as_of"))
-    query = query.select_from(picked)
+    # In the same statement: neither older nor newer than the page.
+    query = query.add_columns(_NEWEST.label("newest")).select_from(picked)
     for model in sorted({_MEMBERS[name].class_ for name in shape.fields}, key=lambda model: model.__tablename__):
         query = query.join(model, _IDS[model] == picked.c.id)
-    last = picked.c.keyless.desc() if back else picked.c.keyless
-    return query.order_by(last, turned(picked.c.key), turned(picked.c.id)).limit(_LIMIT)
+    return query.order_by(*in_order(picked))
 
 
 def _parts(shape: _Shape, descending: bool) -> Iterator[Select[Any]]:
@@ -272,25 +291,23 @@ def _parts(shape: _Shape, descending: bool) -> Iterator[Select[Any]]:
     Of each, those that have not moved since the first page, by what they are sorted by now, and those that have, by
     what they were sorted by then.
     """
-    reach, sort, turned = shape.reach, _SORTS[shape.sort.removeprefix("-")], desc if descending else asc
+    reach, sort, turned = shape.reach, _SORTS[_name(shape.sort)], desc if descending else asc
     compare = _COMPARISONS[descending, reach is not None and reach.including]
     place_key, place_id = bindparam("place_key", type_=sort.key.type), bindparam("place_id", type_=Uuid)
-    id_ = _IDS[sort.model]
+    moves = _moves(sort) if reach is not None and sort.before else None
     for keyless in (False, True) if sort.optional else (False,):
         if keyless and shape.filters & _PRICED:
             continue
         if reach is not None and keyless == reach.keyed == reach.back:  # wholly on the other side
             continue
-        for moved in (None,) if reach is None or sort.before is None else (False, True):
-            key = sort.before if moved and sort.before is not None else sort.key
+        for moved in (False,) if moves is None else (False, True):
+            key, id_ = (sort.key, _IDS[sort.model]) if moves is None or not moved else (moves.c.key, moves.c.product_id)
             flag = literal_column("1" if keyless else "0", Integer).label("keyless")
             query = _meeting(shape.filters, sort.model, id_.label("id"), key.label("key"), flag)
-            if moved:
-                first = _first_moves(sort)
-                query = query.join(first, first.c.product_id == id_)
-                query = query.join(ProductChange, ProductChange.sequence == first.c.sequence)
-            elif moved is not None:
-                query = query.where(id_.not_in(select(_first_moves(sort).c.product_id)))
+            if moves is not None:
+                own = _IDS[sort.model]
+                others = own.not_in(select(moves.c.product_id))
+                query = query.join(moves, moves.c.product_id == own) if moved else query.where(others)
             if sort.optional:
                 query = query.where(key.is_(None) if keyless else key.is_not(None))
             if reach is not None and keyless != reach.keyed:
@@ -300,14 +317,27 @@ def _parts(shape: _Shape, descending: bool) -> Iterator[Select[Any]]:
             yield query.order_by(turned(key), turned(id_)).limit(_LIMIT)
 
 
-@cache
-def _first_moves(sort: _Sort) -> CTE:
-    """The first change since the first page of each product that may have another place than then."""
-    since = ProductChange.sequence > bindparam("as_of", type_=BigInteger)
+def _moves(sort: _Sort) -> CTE:
+    """The products that may have another place than on the first page, and by what they were sorted then.
+
+    That is what the first change since says was before.
+    """
+    change, earliest = aliased(ProductChange), func.min(ProductChange.sequence).label("sequence")
     # Not a parameter: SQLite would not use the index of that kind.
-    kind = ProductChange.kind == literal_column(f"'{sort.kind}'")
-    first = func.min(ProductChange.sequence).label("sequence")
-    return select(ProductChange.product_id, first).where(since, kind).group_by(ProductChange.product_id).cte("moves")
+    of_kind = ProductChange.kind == literal_column(f"'{sort.kind}'")
+    first = (
+        select(earliest).where(of_kind, *_since(ProductChange, sort.kind)).group_by(ProductChange.product_id).subquery()
+    )
+    # The conditions follow from the join, which PostgreSQL does not see.
+    moves = select(change.product_id, getattr(change, sort.before).label("key")).where(*_since(change, sort.kind))
+    return moves.join(first, first.c.sequence == change.sequence).cte("moves")
+
+
+def _since(change: Any, kind: str) -> Iterator[ColumnElement[bool]]:
+    yield change.sequence > bindparam("as_of", type_=BigInteger)
+    # Of edits there are few, and they have an index.
+    if kind != "changed":
+        yield change.sequence <= bindparam("until", type_=BigInteger)
 
 
 def _meeting(filters: frozenset[str], model: _Model, *selected: ColumnElement[Any]) -> Select[Any]:

@@ -14,7 +14,7 @@ from pyramid.httpexceptions import HTTPException, HTTPForbidden
 from pyramid.response import Response
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from productagg import catalog
+from productagg import browsing, catalog
 from productagg.db import is_out_of_reach
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
 from productagg.security import bearer_token
@@ -110,6 +110,8 @@ def problem_view(error: Exception, request: Any) -> Response:
             "Too many logins have failed: no password is looked at for a while.",
             headers={"Retry-After": str(error.retry_after)},
         )
+    elif isinstance(error, browsing.Outdated):
+        problem = Problem("invalid-cursor", "Too many prices have changed since the first page: begin again with it.")
     elif isinstance(error, TooManyPoints | NotKept):
         problem = _wrong_resolution(error)
     elif isinstance(error, URLDecodeError):
