@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -90,8 +91,10 @@ def create_many(session: Session, products: Sequence[NewProduct], now: datetime)
     dialect = session.get_bind().dialect.name
     ids = [uuid7() for _ in products]
     rows = [{"id": id_, **new._asdict(), "now": now} for id_, new in zip(ids, products, strict=True)]
+    # Two that add the same names wait for one another at the same name, instead of each for the other.
+    rows.sort(key=itemgetter("name"))
     created = set(session.scalars(_INSERT_PRODUCTS[dialect], Rows.parameter(dialect, rows)))
-    added = Rows.parameter(dialect, [row for row in rows if row["id"] in created])
+    added = Rows.parameter(dialect, [{"id": id_, "now": now} for id_ in ids if id_ in created])
     for statement in _INSERT_COMPANIONS[dialect]:
         session.execute(statement, added)
     return [id_ if id_ in created else None for id_ in ids]
