@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from productagg.api import description, docs, health, history, login, movers, offers, problems, products, runs
+from productagg.api import batch, description, docs, health, history, login, movers, offers, problems, products, runs
 from productagg.api.openapi import document
 from productagg.api.service import ContractService, dumps
 
 SERVICES: tuple[ContractService, ...] = (
     products.products,
+    batch.products_batch,  # before the path that would take 'batch' for an id
     products.product,
     offers.product_offers,
     offers.offers_cost,
@@ -34,6 +35,7 @@ def includeme(config: Any) -> None:
     config.add_settings({"handle_exceptions": "false"})
     config.include("cornice")
     config.include("productagg.api.tweens")
+    config.include("productagg.api.idempotency")
     config.include("productagg.api.errors")
     config.add_renderer("json", lambda _info: _render)
     for service in SERVICES:

@@ -140,6 +140,11 @@ MEMBERS: dict[str, Member] = {
     # Movers
     "Mover.start_at": Member("The time that the price is compared with.", "2026-11-22T09:45:00Z"),
     "Mover.end_at": Member("Since when the price is what it is.", _LATE),
+    # Products created together
+    "BatchAnswer.status": Member("201 if it was created; else that of the problem.", 201, {"format": None}),
+    "BatchAnswer.id": Member("The id of the product that was created.", _PRODUCT),
+    "location": Member("Where that is.", f"http://localhost:6543/products/{_PRODUCT}"),
+    "problem": Member("Why it was not created. Its pointers are into the whole body."),
     # Offers at a time, and costs
     "OffersThen.resolution": Member("`hour`: as of the end of an hour; the raw steps are no longer kept.", "raw"),
     "OffersThen.state": Member("`not_observed`: these were in stock when they were last seen.", "observed"),

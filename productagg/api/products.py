@@ -1,5 +1,6 @@
 """/products and /products/{id}: the catalogue."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -11,7 +12,18 @@ from sqlalchemy.orm import Session
 from productagg import catalog, offers, runs
 from productagg.api.contract import LISTED_PRODUCT, PRODUCT, Answer, tagged
 from productagg.api.schemas import NEW_PRODUCT, PAGE, PRODUCT_CHANGE, PRODUCT_ID
-from productagg.api.service import PUBLIC, if_match, json_body, no_query, product_id, query, service, tagged_json
+from productagg.api.service import (
+    JSON,
+    MERGE_PATCH,
+    PUBLIC,
+    if_match,
+    json_body,
+    no_query,
+    product_id,
+    query,
+    service,
+    tagged_json,
+)
 from productagg.credentials import account_key
 from productagg.security import Permission
 
@@ -52,7 +64,7 @@ def list_products(request: Any) -> list[dict[str, Any]]:
 def create_product(request: Any) -> Response:
     """Add a product. After the commit, and outside the transaction, it is registered at the Offers service."""
     created = catalog.create(request.dbsession, now=datetime.now(UTC), **request.validated)
-    _sync_after_commit(request, created)
+    sync_after_commit(request, [created])
     response = _one(request, created)
     response.status_int = 201
     response.location = request.route_url("product", id=created)
@@ -62,7 +74,7 @@ def create_product(request: Any) -> Response:
 @product.get(
     permission=PUBLIC,
     validators=(product_id, no_query),
-    answers=tagged("The product.", PRODUCT, "Vary"),
+    answers=tagged("The product.", PRODUCT, "Vary", "Accept-Patch"),
     optional_token=True,
 )
 def read_product(request: Any) -> Response:
@@ -78,21 +90,22 @@ def read_product(request: Any) -> Response:
             raise catalog.NotFound(wanted)
     response = _answer(request, found)
     response.vary = ["Authorization"]
+    response.headers["Accept-Patch"] = f"{JSON}, {MERGE_PATCH}"
     return response
 
 
 @product.patch(
     permission=Permission.EDIT_CATALOGUE,
-    validators=(product_id, no_query, if_match, json_body(PRODUCT_CHANGE)),
+    validators=(product_id, no_query, if_match, json_body(PRODUCT_CHANGE, MERGE_PATCH)),
     answers=(Answer("The product as it is now.", PRODUCT, headers=("ETag",)),),
     errors=("duplicate-name",),
 )
 def change_product(request: Any) -> Response:
-    """Change the name, the description or both; with If-Match, only the version that it names."""
+    """Change the name, the description or both (JSON Merge Patch, RFC 7396); with If-Match, only the version named."""
     changed = request.validated.pop("product_id")
     catalog.change(request.dbsession, changed, datetime.now(UTC), **request.validated)
     # One that the Offers service refused is due again.
-    _sync_after_commit(request, changed)
+    sync_after_commit(request, [changed])
     return _one(request, changed)
 
 
@@ -107,9 +120,14 @@ def delete_product(request: Any) -> Response:
     return Response(status=204)
 
 
-def _sync_after_commit(request: Any, wanted: UUID) -> None:
+def sync_after_commit(request: Any, wanted: Sequence[UUID]) -> None:
     background = request.registry["background"]
-    request.tm.get().addAfterCommitHook(lambda committed: committed and background.submit(wanted))
+
+    def submit(committed: bool) -> None:
+        for each in wanted if committed else ():
+            background.submit(each)
+
+    request.tm.get().addAfterCommitHook(submit)
 
 
 def _one(request: Any, wanted: UUID) -> Response:

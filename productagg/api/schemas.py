@@ -3,6 +3,7 @@
 colander's own String and Integer take 3, true and "3" for what they are not, and unknown keys vanish; these do not.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -24,18 +25,26 @@ MAX_QUANTITY = 2**31 - 1
 _NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _NO_CONTROL_CHARACTERS_BUT_LINES = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
 
+_NOT_TEXT = "must be a string"
+# Of a JSON Merge Patch (RFC 7396), in which null removes.
+_NOT_REMOVABLE = "must be a string: null would remove it, which cannot be"
+
 
 class Text(colander.SchemaType):
-    """A JSON string, and nothing that merely looks like one. `schema` is what JSON Schema can say of it."""
+    """A JSON string, and nothing that merely looks like one. `schema` is what JSON Schema can say of it.
 
-    def __init__(self, **schema: Any) -> None:
+    `null` is what is wrong with a null.
+    """
+
+    def __init__(self, null: str = _NOT_TEXT, **schema: Any) -> None:
+        self._null = null
         self.schema: dict[str, Any] = {"type": "string", **schema}
 
     def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
         if cstruct is colander.null:
             return colander.null
         if not isinstance(cstruct, str):
-            raise colander.Invalid(node, "must be a string")
+            raise colander.Invalid(node, _NOT_TEXT if cstruct is not None else self._null)
         return cstruct
 
 
@@ -69,10 +78,13 @@ def _not_empty(node: colander.SchemaNode, value: str) -> None:
         raise colander.Invalid(node, "must not be empty")
 
 
-def _no_control_characters(allowed: str = "") -> Callable[[colander.SchemaNode, str], None]:
+def _no_control_characters(*, but_lines: bool = False) -> Callable[[colander.SchemaNode, str], None]:
+    # NUL among them, which PostgreSQL does not store; and lone surrogates, which UTF-8 does not have.
+    more = "" if but_lines else r"\t\n\r"
+    refused = re.compile(rf"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff{more}]")
+
     def validate(node: colander.SchemaNode, value: str) -> None:
-        # NUL among them, which PostgreSQL does not store; and lone surrogates, which UTF-8 does not have.
-        if any(unicodedata.category(char) in ("Cc", "Cs") and char not in allowed for char in value):
+        if refused.search(value):
             raise colander.Invalid(node, "must not contain control characters")
 
     return validate
@@ -82,9 +94,9 @@ def _at_most(length: int) -> Callable[[colander.SchemaNode, str], None]:
     return colander.Length(max=length, max_err=f"must have at most {length} characters")  # type: ignore[no-any-return]
 
 
-def _name(**options: Any) -> colander.SchemaNode:
+def _name(null: str = _NOT_TEXT, **options: Any) -> colander.SchemaNode:
     return colander.SchemaNode(
-        Text(minLength=1, maxLength=NAME_MAX_LENGTH, pattern=_NO_CONTROL_CHARACTERS),
+        Text(null, minLength=1, maxLength=NAME_MAX_LENGTH, pattern=_NO_CONTROL_CHARACTERS),
         name="name",
         description="Unique; white space around it is cut off.",
         example="Brass desk lamp",
@@ -95,13 +107,13 @@ def _name(**options: Any) -> colander.SchemaNode:
     )
 
 
-def _description(**options: Any) -> colander.SchemaNode:
+def _description(null: str = _NOT_TEXT, **options: Any) -> colander.SchemaNode:
     return colander.SchemaNode(
-        Text(maxLength=DESCRIPTION_MAX_LENGTH, pattern=_NO_CONTROL_CHARACTERS_BUT_LINES),
+        Text(null, maxLength=DESCRIPTION_MAX_LENGTH, pattern=_NO_CONTROL_CHARACTERS_BUT_LINES),
         name="description",
         description="May be empty, and may have line breaks and tabs.",
         example="Shines on the desk, not in the eyes.",
-        validator=colander.All(_at_most(DESCRIPTION_MAX_LENGTH), _no_control_characters(allowed="\n\r\t")),
+        validator=colander.All(_at_most(DESCRIPTION_MAX_LENGTH), _no_control_characters(but_lines=True)),
         missing_msg="is required",
         **options,
     )
@@ -195,7 +207,19 @@ LOGIN = _mapping(
     _credential("password", schema={"format": "password"}, example="admin"),
 )
 NEW_PRODUCT = _mapping(_name(), _description())
-PRODUCT_CHANGE = _mapping(_name(missing=colander.drop), _description(missing=colander.drop))
+BATCH = _mapping(
+    _parameter(
+        "atomic",
+        _boolean,
+        "'true' or 'false'",
+        {"type": "boolean"},
+        "Create all of them, or none if any cannot be created.",
+        missing=False,
+    )
+)
+PRODUCT_CHANGE = _mapping(
+    _name(_NOT_REMOVABLE, missing=colander.drop), _description(_NOT_REMOVABLE, missing=colander.drop)
+)
 PAGE = _mapping(_limited(), _id("after", "a product's", "Continue after the product with this id.", missing=None))
 RUNS = _mapping(_limited(), _id("before", "a sync run's", "Continue with those before this one.", missing=None))
 OFFERS = _mapping(
