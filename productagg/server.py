@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, NoReturn
 
 from waitress.channel import HTTPChannel
@@ -34,6 +35,8 @@ _PROBLEMS = {
     431: "headers-too-large",
     501: "not-implemented",
 }
+# What is received of any body but a batch's; the application takes 256 KiB of it.
+_USUAL_BODY_BYTES = 1024 * 1024
 # What may stand in Host: it goes into Location and Link.
 _HOST = re.compile(r"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 
@@ -47,6 +50,7 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress is untyped
 
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
+        self.adj: Any = adj
         self.completed: bool
         self._too_late = time.monotonic() + adj.request_timeout
 
@@ -66,6 +70,9 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress is untyped
             self._refuse("Transfer-Encoding goes neither with Content-Length nor with HTTP/1.0")
         if not _HOST.fullmatch(self.headers.get("HOST", "")):
             self._refuse("Host is not one host")
+        # A body waits on the disk until it is whole: nobody shall fill that who need not send much.
+        if not (self.path.endswith("/products/batch") and "AUTHORIZATION" in self.headers):
+            self.adj = self.adj.usual
 
     def _refuse(self, why: str) -> NoReturn:
         self.expect_continue = False  # or waitress would wait for the body
@@ -128,6 +135,8 @@ def serve(
     try:
         # ident: not who we are made with, which helps nobody but an attacker.
         server = create_server(app, map=listeners, host=host, port=port, ident=None, **options)
+        server.adj.usual = copy(server.adj)
+        server.adj.usual.max_request_body_size = min(server.adj.max_request_body_size, _USUAL_BODY_BYTES)
         server.adj.request_timeout = float(variables.get("request_timeout", request_timeout))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"productagg: cannot listen on {host}:{port}: {error}\n")

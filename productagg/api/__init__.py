@@ -2,13 +2,27 @@
 
 from typing import Any
 
-from productagg.api import changes, description, docs, health, history, login, movers, offers, problems, products, runs
+from productagg.api import (
+    batch,
+    changes,
+    description,
+    docs,
+    health,
+    history,
+    login,
+    movers,
+    offers,
+    problems,
+    products,
+    runs,
+)
 from productagg.api.cursors import Cursors
 from productagg.api.openapi import document
 from productagg.api.service import ContractService, dumps
 
 SERVICES: tuple[ContractService, ...] = (
     products.products,
+    batch.products_batch,  # before the path that would take 'batch' for an id
     products.product,
     offers.product_offers,
     offers.offers_cost,
@@ -36,6 +50,7 @@ def includeme(config: Any) -> None:
     config.add_settings({"handle_exceptions": "false"})
     config.include("cornice")
     config.include("productagg.api.tweens")
+    config.include("productagg.api.idempotency")
     config.include("productagg.api.errors")
     config.add_renderer("json", lambda _info: _render)
     for service in SERVICES:

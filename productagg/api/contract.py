@@ -118,6 +118,11 @@ PROBLEM = Shape(
     {"type": str, "title": str, "status": int, "detail": str, "code": str, "errors": [_FAULT]},
     frozenset({"errors"}),
 )
+BATCH_ANSWER = Shape(
+    "BatchAnswer",
+    {"status": int, "id": UUID, "location": str, "problem": PROBLEM},
+    frozenset({"id", "location", "problem"}),
+)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,11 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
     "malformed-request": (400, "Malformed request", "Send a path and headers that HTTP allows."),
     "invalid-cursor": (400, "Invalid cursor", "Begin with the first page, and follow the links as they are."),
     "malformed-json": (400, "Malformed JSON", "Send one JSON value in UTF-8, as RFC 8259 has it."),
+    "malformed-idempotency-key": (
+        400,
+        "Malformed Idempotency-Key",
+        "Send 1 to 255 printable ASCII characters, such as a UUID, in quotes or without.",
+    ),
     "authentication-required": (401, "Authentication required", "Log in at POST /login and send the token."),
     "invalid-token": (401, "Invalid token", "The token is wrong, expired or was ended: log in again."),
     "wrong-credentials": (401, "Wrong credentials", "The username or the password is wrong."),
@@ -41,11 +46,17 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
         "Sequence unknown",
         "The feed is not the one that gave this number out: read the catalogue again and follow from Last-Sequence.",
     ),
+    "request-in-progress": (409, "Request in progress", "Send it again, under the same key, in a moment."),
     "precondition-failed": (412, "Precondition failed", "Read what is there, then decide about the conditions again."),
     "stale-version": (412, "Stale version", "The product has changed since: read it again, then decide again."),
     "body-too-large": (413, "Body too large", "Send less."),
-    "unsupported-media-type": (415, "Unsupported media type", "Send Content-Type: application/json."),
+    "unsupported-media-type": (415, "Unsupported media type", "Send a media type that the Accept header names."),
     "invalid-data": (422, "Invalid data", "Mend what 'errors' names and send it again."),
+    "idempotency-key-reused": (
+        422,
+        "Idempotency-Key reused",
+        "The key stands for another request: make a new key for a new request.",
+    ),
     "too-many-logins": (429, "Too many logins", "Too many have failed: wait for as long as Retry-After says."),
     "headers-too-large": (431, "Request header fields too large", "Send fewer or shorter headers."),
     "internal-error": (500, "Internal error", "A fault of ours. Quote the request id when you report it."),
@@ -71,20 +82,25 @@ class Problem(Exception):
         self.errors = errors
         self.headers = headers or {}
 
-    def response(self) -> Response:
-        status, title, _ = PROBLEMS[self.code]
+    @property
+    def status(self) -> int:
+        return PROBLEMS[self.code][0]
+
+    def body(self) -> dict[str, Any]:
+        """The problem details."""
         body: dict[str, Any] = {
             "type": f"/problems/{self.code}",
-            "title": title,
-            "status": status,
+            "title": PROBLEMS[self.code][1],
+            "status": self.status,
             "detail": self.detail,
             "code": self.code,
         }
-        if self.errors:
-            body["errors"] = self.errors
+        return {**body, "errors": self.errors} if self.errors else body
+
+    def response(self) -> Response:
         response = Response(
-            orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE),
-            status=status,
+            orjson.dumps(self.body(), option=orjson.OPT_APPEND_NEWLINE),
+            status=self.status,
             content_type="application/problem+json",
             charset=None,
         )

@@ -150,6 +150,11 @@ MEMBERS: dict[str, Member] = {
     "sequence": Member("Its number. Numbers grow, and some are left out.", 4711, {"minimum": 1}),
     "Change.at": Member("When, by the clock of whoever did it: not in the order of the numbers.", _LATE),
     "kind": Member("What happened; `changed` is its name or description, `offers` what is offered for it.", "offers"),
+    # Products created together
+    "BatchAnswer.status": Member("201 if it was created; else that of the problem.", 201, {"format": None}),
+    "BatchAnswer.id": Member("The id of the product that was created.", _PRODUCT),
+    "location": Member("Where that is.", f"http://localhost:6543/products/{_PRODUCT}"),
+    "problem": Member("Why it was not created. Its pointers are into the whole body."),
     # Offers at a time, and costs
     "OffersThen.resolution": Member("`hour`: as of the end of an hour; the raw steps are no longer kept.", "raw"),
     "OffersThen.state": Member("`not_observed`: these were in stock when they were last seen.", "observed"),

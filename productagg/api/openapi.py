@@ -13,7 +13,8 @@ from apispec import APISpec
 from productagg.api import wire
 from productagg.api.contract import PROBLEM, Answer
 from productagg.api.errors import PROBLEMS
-from productagg.api.service import PUBLIC, ContractService, Operation
+from productagg.api.idempotency import HEADER, REPLAYED
+from productagg.api.service import PUBLIC, ContractService, Operation, Validator
 from productagg.api.shapes import Shape, example, object_schema, schema
 
 # What any operation may answer: refused by the server before the application sees it, or a fault of ours.
@@ -86,19 +87,25 @@ class _Assembly:
             "parameters": _parameters(operation),
             "responses": self._responses(operation),
         }
-        bodies = [each.body for each in operation.validators if each.body is not None]
-        if bodies:
-            found["requestBody"] = self._request_body(operation.view.__name__, bodies[0])
+        for each in operation.validators:
+            if each.body is not None:
+                found["requestBody"] = self._request_body(operation.view.__name__, each, each.body)
         if operation.permission != PUBLIC:
             found["security"] = [{"bearer": []}]
         elif operation.optional_token:
             found["security"] = [{}, {"bearer": []}]
         return {name: value for name, value in found.items() if value != []}
 
-    def _request_body(self, operation_id: str, body: colander.SchemaNode) -> _Document:
+    def _request_body(self, operation_id: str, taken: Validator, body: colander.SchemaNode) -> _Document:
         name = "".join(word.capitalize() for word in operation_id.split("_"))
+        content: _Document = {"schema": name, "example": _body_example(body)}
+        if taken.items is not None:
+            # As in all references, but apispec does not look so deep.
+            item = {"$ref": f"#/components/schemas/{name}Item"}
+            array = {"type": "array", "items": item, "minItems": 1, "maxItems": taken.items}
+            name, content = f"{name}Item", {"schema": array, "example": [_body_example(body)]}
         self._spec.components.schema(name, _body_schema(body))
-        return {"required": True, "content": {"application/json": {"schema": name, "example": _body_example(body)}}}
+        return {"required": True, "content": dict.fromkeys(taken.media_types, content)}
 
     def _responses(self, operation: Operation) -> _Document:
         if not operation.answers:
@@ -110,9 +117,12 @@ class _Assembly:
         return found | {str(status): self._problem(status, codes) for status, codes in sorted(by_status.items())}
 
     def _success(self, operation: Operation, answer: Answer) -> _Document:
+        replayed = (f"{REPLAYED}?",) if operation.idempotent else ()
         found: _Document = {
             "description": answer.description,
-            "headers": {each.rstrip("?"): _header(each) for each in (*wire.COMMON_HEADERS, "Vary?", *answer.headers)},
+            "headers": {
+                each.rstrip("?"): _header(each) for each in (*wire.COMMON_HEADERS, "Vary?", *answer.headers, *replayed)
+            },
         }
         if answer.kind is not None:
             json = {"schema": schema(answer.kind, self._shapes), "example": example(answer.kind)}
@@ -137,7 +147,8 @@ class _Assembly:
             problems = [(code, *PROBLEMS[code][1:]) for code in codes]
             examples = {code: {"summary": title, "value": _problem_example(code)} for code, title, _ in problems}
             content = {"application/problem+json": {"schema": schema(PROBLEM, self._shapes), "examples": examples}}
-            headers = (*wire.COMMON_HEADERS, *wire.PROBLEM_HEADERS.get(status, ()))
+            more = [header for code in codes for header in wire.CODE_HEADERS.get(code, ())]
+            headers = (*wire.COMMON_HEADERS, *wire.PROBLEM_HEADERS.get(status, ()), *more)
             self._spec.components.response(
                 name,
                 {
@@ -181,6 +192,8 @@ def _parameters(operation: Operation) -> list[Any]:
         headers.append("If-None-Match")
     if any("Last-Modified?" in answer.headers for answer in operation.answers):
         headers.append("If-Modified-Since")
+    if operation.idempotent:
+        headers.append(HEADER)
     return [*(_parameter(node, "query") for each in operation.validators for node in each.query), *headers]
 
 

@@ -1,6 +1,6 @@
 """/products and /products/{id}: the catalogue."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,8 @@ from productagg import browsing, catalog, offers, runs
 from productagg.api.contract import LISTED_PRODUCT, PRODUCT, Answer, public
 from productagg.api.schemas import BROWSING, NEW_PRODUCT, PRODUCT_CHANGE, PRODUCT_ID
 from productagg.api.service import (
+    JSON,
+    MERGE_PATCH,
     PRIVATE,
     PUBLIC,
     if_match,
@@ -77,7 +79,7 @@ def list_products(request: Any) -> Response:
 def create_product(request: Any) -> Response:
     """Add a product. After the commit, and outside the transaction, it is registered at the Offers service."""
     created = catalog.create(request.dbsession, now=datetime.now(UTC), **request.validated)
-    _sync_after_commit(request, created)
+    sync_after_commit(request, [created])
     response = _one(request, created)
     response.status_int = 201
     response.location = request.route_url("product", id=created)
@@ -87,7 +89,7 @@ def create_product(request: Any) -> Response:
 @product.get(
     permission=PUBLIC,
     validators=(product_id, no_query),
-    answers=public("The product.", PRODUCT, "Vary", "Last-Modified?"),
+    answers=public("The product.", PRODUCT, "Vary", "Accept-Patch", "Last-Modified?"),
     optional_token=True,
 )
 def read_product(request: Any) -> Response:
@@ -110,21 +112,22 @@ def read_product(request: Any) -> Response:
     else:
         keep(request, response, seconds_until(known["next_sync_at"], now))
         say_when_modified(response, max(time for time in _changes(found, known) if time is not None), now)
+    response.headers["Accept-Patch"] = f"{JSON}, {MERGE_PATCH}"
     return response
 
 
 @product.patch(
     permission=Permission.EDIT_CATALOGUE,
-    validators=(product_id, no_query, if_match, json_body(PRODUCT_CHANGE)),
+    validators=(product_id, no_query, if_match, json_body(PRODUCT_CHANGE, MERGE_PATCH)),
     answers=(Answer("The product as it is now.", PRODUCT, headers=("ETag",)),),
     errors=("duplicate-name",),
 )
 def change_product(request: Any) -> Response:
-    """Change the name, the description or both; with If-Match, only the version that it names."""
+    """Change the name, the description or both (JSON Merge Patch, RFC 7396); with If-Match, only the version named."""
     changed = request.validated.pop("product_id")
     catalog.change(request.dbsession, changed, datetime.now(UTC), **request.validated)
     # One that the Offers service refused is due again.
-    _sync_after_commit(request, changed)
+    sync_after_commit(request, [changed])
     return _one(request, changed)
 
 
@@ -158,9 +161,14 @@ def _links(request: Any, page: browsing.Page, question: Mapping[str, Any]) -> It
     yield f'<{request.route_url("products", _query=given)}>; rel="first"'
 
 
-def _sync_after_commit(request: Any, wanted: UUID) -> None:
+def sync_after_commit(request: Any, wanted: Sequence[UUID]) -> None:
     background = request.registry["background"]
-    request.tm.get().addAfterCommitHook(lambda committed: committed and background.submit(wanted))
+
+    def submit(committed: bool) -> None:
+        for each in wanted if committed else ():
+            background.submit(each)
+
+    request.tm.get().addAfterCommitHook(submit)
 
 
 def _one(request: Any, wanted: UUID) -> Response:

@@ -33,26 +33,32 @@ MAX_WORDS = 10
 _BMP_INVISIBLE = r"\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
 _INVISIBLE = re.compile(rf"[{_BMP_INVISIBLE}\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff]")
 
-# The categories Cc and Cs.
-_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # What JSON Schema can say of `_no_control_characters`; the surrogates have no place in a pattern.
 _NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _CONTROL_CHARACTER = re.compile(r"[\u0000-\u001f\u007f-\u009f]")
 _ALL_SHOWS = rf"^[^\u0000-\u001f\u007f-\u009f{_BMP_INVISIBLE}]*$"
 _NO_CONTROL_CHARACTERS_BUT_LINES = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
 
+_NOT_TEXT = "must be a string"
+# Of a JSON Merge Patch (RFC 7396), in which null removes.
+_NOT_REMOVABLE = "must be a string: null would remove it, which cannot be"
+
 
 class Text(colander.SchemaType):
-    """A JSON string, and nothing that merely looks like one. `schema` is what JSON Schema can say of it."""
+    """A JSON string, and nothing that merely looks like one. `schema` is what JSON Schema can say of it.
 
-    def __init__(self, **schema: Any) -> None:
+    `null` is what is wrong with a null.
+    """
+
+    def __init__(self, null: str = _NOT_TEXT, **schema: Any) -> None:
+        self._null = null
         self.schema: dict[str, Any] = {"type": "string", **schema}
 
     def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
         if cstruct is colander.null:
             return colander.null
         if not isinstance(cstruct, str):
-            raise colander.Invalid(node, "must be a string")
+            raise colander.Invalid(node, _NOT_TEXT if cstruct is not None else self._null)
         return cstruct
 
 
@@ -87,10 +93,13 @@ def _not_empty(node: colander.SchemaNode, value: str) -> None:
         raise colander.Invalid(node, "must not be empty")
 
 
-def _no_control_characters(allowed: str = "") -> Callable[[colander.SchemaNode, str], None]:
+def _no_control_characters(*, but_lines: bool = False) -> Callable[[colander.SchemaNode, str], None]:
+    # NUL among them, which PostgreSQL does not store; and lone surrogates, which UTF-8 does not have.
+    more = "" if but_lines else r"\t\n\r"
+    refused = re.compile(rf"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff{more}]")
+
     def validate(node: colander.SchemaNode, value: str) -> None:
-        # NUL among them, which PostgreSQL does not store; and lone surrogates, which UTF-8 does not have.
-        if any(char not in allowed for char in _CONTROL_CHARACTER.findall(value)):
+        if refused.search(value):
             raise colander.Invalid(node, "must not contain control characters")
 
     return validate
@@ -105,9 +114,9 @@ def _at_most(length: int) -> Callable[[colander.SchemaNode, str], None]:
     return colander.Length(max=length, max_err=f"must have at most {length} characters")  # type: ignore[no-any-return]
 
 
-def _name(**options: Any) -> colander.SchemaNode:
+def _name(null: str = _NOT_TEXT, **options: Any) -> colander.SchemaNode:
     return colander.SchemaNode(
-        Text(minLength=1, maxLength=NAME_MAX_LENGTH, pattern=_ALL_SHOWS),
+        Text(null, minLength=1, maxLength=NAME_MAX_LENGTH, pattern=_ALL_SHOWS),
         name="name",
         description="Unique; white space around it is cut off, and it is brought into the Unicode form NFC.",
         example="Brass desk lamp",
@@ -118,13 +127,13 @@ def _name(**options: Any) -> colander.SchemaNode:
     )
 
 
-def _description(**options: Any) -> colander.SchemaNode:
+def _description(null: str = _NOT_TEXT, **options: Any) -> colander.SchemaNode:
     return colander.SchemaNode(
-        Text(maxLength=DESCRIPTION_MAX_LENGTH, pattern=_NO_CONTROL_CHARACTERS_BUT_LINES),
+        Text(null, maxLength=DESCRIPTION_MAX_LENGTH, pattern=_NO_CONTROL_CHARACTERS_BUT_LINES),
         name="description",
         description="May be empty, and may have line breaks and tabs.",
         example="Shines on the desk, not in the eyes.",
-        validator=colander.All(_at_most(DESCRIPTION_MAX_LENGTH), _no_control_characters(allowed="\n\r\t")),
+        validator=colander.All(_at_most(DESCRIPTION_MAX_LENGTH), _no_control_characters(but_lines=True)),
         missing_msg="is required",
         **options,
     )
@@ -201,8 +210,9 @@ def _boolean(text: str) -> bool:
     return text == "true"
 
 
-def _flag(name: str, description: str, **options: Any) -> colander.SchemaNode:
-    return _parameter(name, _boolean, "'true' or 'false'", {"type": "boolean"}, description, missing=None, **options)
+def _flag(name: str, description: str, missing: bool | None = None, **options: Any) -> colander.SchemaNode:
+    schema = {"type": "boolean"}
+    return _parameter(name, _boolean, "'true' or 'false'", schema, description, missing=missing, **options)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -245,7 +255,10 @@ LOGIN = _mapping(
     _credential("password", schema={"format": "password"}, example="admin"),
 )
 NEW_PRODUCT = _mapping(_name(), _description())
-PRODUCT_CHANGE = _mapping(_name(missing=colander.drop), _description(missing=colander.drop))
+BATCH = _mapping(_flag("atomic", "Create all of them, or none if any cannot be created.", missing=False))
+PRODUCT_CHANGE = _mapping(
+    _name(_NOT_REMOVABLE, missing=colander.drop), _description(_NOT_REMOVABLE, missing=colander.drop)
+)
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 BROWSING = _mapping(
     _parameter(

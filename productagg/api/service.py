@@ -20,7 +20,7 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from productagg import catalog
-from productagg.api import strict_json
+from productagg.api import bodies, idempotency, strict_json
 from productagg.api.conditions import demands
 from productagg.api.contract import Answer
 from productagg.api.encoding import Unchanging
@@ -33,6 +33,8 @@ from productagg.schedule import Schedule
 MAX_BODY_BYTES = 256 * 1024
 # How many faults of one request are listed, and how many of them in the sentence before.
 _MOST_ERRORS, _MOST_NAMED = 50, 10
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
 
 # What public views declare, instead of a permission.
 PUBLIC = NO_PERMISSION_REQUIRED
@@ -45,11 +47,16 @@ _SETTLED = timedelta(seconds=2)
 
 @dataclass(frozen=True)
 class Validator:
-    """Checks a request, and says what it takes: a body, a query, headers, and the codes of what it raises."""
+    """Checks a request, and says what it takes: a body, a query, headers, and the codes of what it raises.
+
+    `items`, if there are any, is how many such bodies an array of them has at most.
+    """
 
     check: Callable[[Any], None]
     errors: Sequence[str]
     body: colander.SchemaNode | None = None
+    media_types: Sequence[str] = (JSON,)
+    items: int | None = None
     query: colander.SchemaNode = NO_PARAMETERS
     headers: Sequence[str] = ()
 
@@ -68,11 +75,13 @@ class Operation:
     answers: Sequence[Answer]
     errors: Sequence[str]
     optional_token: bool
+    idempotent: bool
 
 
 class ContractService(Service):
     """A Cornice service whose views declare what they answer, beside what Cornice wants to know.
 
+    Every POST that needs a permission takes an Idempotency-Key.
     `tag` is its heading in the document; None: it is no part of that. `path_parameters` are those of its path.
     """
 
@@ -88,40 +97,86 @@ class ContractService(Service):
         """`answers`: each success; `errors`: the codes that the view raises; `optional_token`: it shows some more."""
         answers, errors = options.pop("answers", ()), options.pop("errors", ())
         optional_token = options.pop("optional_token", False)
+        # Of a public one (POST /login) nobody knows whose key it is, and its answer is not to be kept.
+        idempotent = method.lower() == "post" and options["permission"] != PUBLIC
+        if idempotent:
+            options["decorator"] = idempotency.once
+            errors = (*errors, *idempotency.ERRORS)
         self.operations[method.lower()] = Operation(
-            method.lower(), view, options["permission"], options["validators"], answers, errors, optional_token
+            method.lower(),
+            view,
+            options["permission"],
+            options["validators"],
+            answers,
+            errors,
+            optional_token,
+            idempotent,
         )
         super().add_view(method, view, **options)
 
     def _say_what_is_allowed(self, _request: Any) -> Response:
-        return Response(status=204, allow=self.defined_methods)
+        response = Response(status=204, allow=self.defined_methods)
+        if "patch" in self.operations:
+            taken = [each for validator in self.operations["patch"].validators for each in validator.media_types]
+            response.headers["Accept-Patch"] = ", ".join(taken)
+        return response
 
 
-def json_body(schema: colander.SchemaNode) -> Validator:
-    """A validator: the body is a JSON object that fits the schema."""
+def json_body(schema: colander.SchemaNode, *media_types: str) -> Validator:
+    """A validator: the body is a JSON object that fits the schema. `media_types` are those besides JSON's own."""
+    accepted = (JSON, *media_types)
 
     def check(request: Any) -> None:
-        if request.content_type.lower() != "application/json":
-            raise Problem(
-                "unsupported-media-type",
-                f"The body is {request.content_type or 'of no declared type'}.",
-                headers={"Accept": "application/json"},
-            )
-        if (request.content_length or 0) > MAX_BODY_BYTES:
-            raise Problem("body-too-large", f"The body may have at most {MAX_BODY_BYTES} bytes.")
-        try:
-            data = strict_json.loads(request.body)
-        except ValueError as error:
-            raise Problem("malformed-json", f"The body is not JSON: {error}.") from None
+        data = _json(request, accepted, MAX_BODY_BYTES)
         if not isinstance(data, dict):
             raise _invalid([{"pointer": "", "detail": "must be an object"}])
         values, faults = validate(schema, data)
         if faults:
-            raise _invalid([{"pointer": _pointer(key), "detail": detail} for key, detail in faults.items()])
+            raise _invalid(_pointed(faults))
         request.validated.update(values)
 
-    codes = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-data", "not-implemented")
-    return Validator(check, codes, body=schema)
+    return Validator(check, _BODY_ERRORS, body=schema, media_types=accepted)
+
+
+def json_array(schema: colander.SchemaNode, most: int, most_bytes: int) -> Validator:
+    """A validator: the body is a JSON array of 1 to `most` items. `items` are each one's values, and its faults.
+
+    Whether the faults of some items are those of the request, the view decides.
+    """
+
+    def check(request: Any) -> None:
+        data = _json(request, (JSON,), most_bytes)
+        if not isinstance(data, list) or not 1 <= len(data) <= most:
+            raise _invalid([{"pointer": "", "detail": f"must be an array of 1 to {most} items"}])
+        request.validated["items"] = [_item(schema, item, f"/{number}") for number, item in enumerate(data)]
+
+    return Validator(check, _BODY_ERRORS, body=schema, items=most)
+
+
+def _item(schema: colander.SchemaNode, item: object, where: str) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    if not isinstance(item, dict):
+        return {}, [{"pointer": where, "detail": "must be an object"}]
+    values, faults = validate(schema, item)
+    return values, _pointed(faults, where)
+
+
+_BODY_ERRORS = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-data", "not-implemented")
+
+
+def _json(request: Any, media_types: Sequence[str], most_bytes: int) -> Any:
+    if request.content_type.lower() not in media_types:
+        accepted = ", ".join(media_types)
+        raise Problem(
+            "unsupported-media-type",
+            f"The body is {request.content_type or 'of no declared type'}.",
+            headers={"Accept": accepted, **({"Accept-Patch": accepted} if request.method == "PATCH" else {})},
+        )
+    if (request.content_length or 0) > most_bytes:
+        raise Problem("body-too-large", f"The body may have at most {most_bytes} bytes.")
+    try:
+        return strict_json.loads(bodies.read(request))
+    except ValueError as error:
+        raise Problem("malformed-json", f"The body is not JSON: {error}.") from None
 
 
 def query(schema: colander.SchemaNode) -> Validator:
@@ -287,6 +342,10 @@ def _shortened(text: str) -> str:
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
+def _pointed(faults: Mapping[str, str], where: str = "") -> list[dict[str, str]]:
+    """Faults by member as those of the body, each with a JSON Pointer (RFC 6901). `where` is that of the object."""
+    return [{"pointer": where + _pointer(key), "detail": detail} for key, detail in faults.items()]
+
+
 def _pointer(key: str) -> str:
-    """A JSON Pointer (RFC 6901) to a member of the body."""
     return "/" + key.replace("~", "~0").replace("/", "~1")

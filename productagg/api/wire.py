@@ -58,7 +58,9 @@ HEADERS = {
     ),
     "Content-Disposition": _header("A name for the file, with CSV.", 'attachment; filename="prices.csv"'),
     "WWW-Authenticate": _header("What is wanted (RFC 6750).", 'Bearer realm="productagg"'),
-    "Accept": _header("The media type that is taken.", "application/json"),
+    "Accept": _header("The media types that are taken.", "application/json"),
+    "Accept-Patch": _header("The media types that `PATCH` takes.", "application/json, application/merge-patch+json"),
+    "Idempotency-Replayed": _header("The answer is that to an earlier request.", "true", {"const": "true"}),
     "Retry-After": _header("In how many seconds to try again.", 5, {"type": "integer", "minimum": 1}),
 }
 
@@ -69,9 +71,16 @@ COMMON_HEADERS = ("X-Request-ID", "Cache-Control")
 PROBLEM_HEADERS = {
     401: ("WWW-Authenticate",),
     403: ("WWW-Authenticate",),
-    415: ("Accept",),
+    415: ("Accept", "Accept-Patch?"),
     429: ("Retry-After",),
     503: ("Retry-After?",),
+}
+
+# By code, where others of the status do not have it. These three go with all POSTs that may be replayed, and only them.
+CODE_HEADERS = {
+    "malformed-idempotency-key": ("Idempotency-Replayed?",),
+    "request-in-progress": ("Idempotency-Replayed?", "Retry-After?"),
+    "idempotency-key-reused": ("Idempotency-Replayed?",),
 }
 
 PARAMETERS = {
@@ -79,6 +88,17 @@ PARAMETERS = {
         "description": "An id for the request in our logs; one is made if there is none or it is unfit.",
         "schema": _TEXT,
         "example": "checkout-4711",
+    },
+    "Idempotency-Key": {
+        "description": "A new one for each new request, such as a UUID, in quotes or without. The same request under "
+        "the same key, within 24 hours, is not done again: it gets the first answer and `Idempotency-Replayed: true`.",
+        # No example: Swagger UI would send it, with one request after another.
+        "schema": {
+            **_TEXT,
+            "minLength": 1,
+            "maxLength": 512,
+            "pattern": r"""^("([ !#-\[\]-~]|\\["\\])+"|[!#-+\--:<-\[\]-~]+)$""",
+        },
     },
     "If-Match": {
         "description": "Only if the product is at the version of this `ETag`. A change of its offers does not count.",

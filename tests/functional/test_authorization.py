@@ -30,6 +30,7 @@ NOBODY: dict[str, str] = {}  # the headers of somebody without a token
 MATRIX = {
     ("GET", "/products"): (200, 200, 200),
     ("POST", "/products"): (401, 403, 201),
+    ("POST", "/products/batch"): (401, 403, 201),
     ("GET", "/products/{id}"): (200, 200, 200),
     ("PATCH", "/products/{id}"): (401, 403, 200),
     ("DELETE", "/products/{id}"): (401, 403, 204),
@@ -54,6 +55,7 @@ MATRIX = {
 }
 BODIES = {
     ("POST", "/products"): NEW,
+    ("POST", "/products/batch"): [NEW],
     ("PATCH", "/products/{id}"): NEW,
     ("POST", "/login"): {"username": "x", "password": "x"},
 }

@@ -17,10 +17,8 @@ FAULTY: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"name": 3}, {"/name": TEXT}),
     ({"name": 3.9}, {"/name": TEXT}),
     ({"name": True}, {"/name": TEXT}),
-    ({"name": None}, {"/name": TEXT}),
     ({"name": ["Lamp"]}, {"/name": TEXT}),
     ({"name": {"en": "Lamp"}}, {"/name": TEXT}),
-    ({"description": None}, {"/description": TEXT}),
     ({"description": 0}, {"/description": TEXT}),
     ({"description": False}, {"/description": TEXT}),
     ({"name": ""}, {"/name": EMPTY}),
@@ -108,7 +106,7 @@ def test_a_body_that_is_not_declared_as_json_is_refused(write, subtests):
         "text/plain",
         "text/json",
         "application/jsonp",
-        "application/merge-patch+json",
+        "application/json-patch+json",
         "",
         "nonsense",
         "*/*",
@@ -117,7 +115,7 @@ def test_a_body_that_is_not_declared_as_json_is_refused(write, subtests):
             answer = write(GOOD, {"Content-Type": declared})
 
             assert_problem(answer, "unsupported-media-type")
-            assert answer.headers["Accept"] == "application/json"
+            assert answer.headers["Accept"].startswith("application/json")
 
 
 @pytest.mark.parametrize(

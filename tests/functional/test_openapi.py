@@ -113,6 +113,7 @@ def test_every_body_and_parameter_has_a_description_and_an_example_that_fits(con
             for content in operation.get("requestBody", {}).get("content", {}).values():
                 fits(contract, content["schema"], content["example"])
                 schema = resolve(contract, content["schema"])
+                schema = resolve(contract, schema.get("items", schema))
                 assert all(each["description"] for each in schema["properties"].values())
             for parameter in (*operation.get("parameters", ()), *contract["paths"][path]["parameters"]):
                 parameter = resolve(contract, parameter)

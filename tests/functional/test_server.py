@@ -21,6 +21,8 @@ def server(migrated_database, tmp_path_factory):
 
 
 POST = b"POST /products HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+BATCH = POST.replace(b"/products", b"/products/batch")
+TOO_LARGE = 1024 * 1024 + 1
 REFUSED = {
     "no request line": (b"NONSENSE\r\n\r\n", "malformed-request"),
     "not HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "malformed-request"),
@@ -32,9 +34,14 @@ REFUSED = {
     "a chunk that is none": (POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "malformed-request"),
     "large headers": (b"GET / HTTP/1.1\r\nX: " + b"x" * 270_000 + b"\r\n\r\n", "headers-too-large"),
     "a long path": (b"GET /" + b"x" * 270_000 + b" HTTP/1.1\r\n\r\n", "headers-too-large"),
-    "a large body": (POST + b"Content-Length: 1048577\r\n\r\n", "body-too-large"),
+    "a large body": (POST + b"Content-Length: %d\r\n\r\n" % TOO_LARGE, "body-too-large"),
+    "a large batch of who has no token": (BATCH + b"Content-Length: %d\r\n\r\n" % TOO_LARGE, "body-too-large"),
+    "a batch that is too large": (
+        BATCH + b"Authorization: Bearer x\r\nContent-Length: %d\r\n\r\n" % (42 * TOO_LARGE),
+        "body-too-large",
+    ),
     "a large body in chunks": (
-        POST + b"Transfer-Encoding: chunked\r\n\r\n100001\r\n" + b" " * 1_048_577 + b"\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % TOO_LARGE + b" " * TOO_LARGE + b"\r\n0\r\n\r\n",
         "body-too-large",
     ),
     "an encoding that it does not know": (POST + b"Transfer-Encoding: gzip\r\n\r\n", "not-implemented"),
@@ -54,13 +61,21 @@ def test_what_the_server_refuses_is_a_problem_too(server, what):
 
 
 def test_what_the_server_refuses_is_logged_with_the_id_that_was_sent(server):
-    request = POST + b"X-Request-ID: find-me-413\r\nContent-Length: 1048577\r\n\r\n"
+    request = POST + b"X-Request-ID: find-me-413\r\nContent-Length: %d\r\n\r\n" % TOO_LARGE
 
     answer = server.send(request)
 
     assert answer.headers["X-Request-ID"] == "find-me-413"
     [line] = [line for line in server.log().splitlines() if "find-me-413" in line]
     assert " 413 " in line
+
+
+def test_a_large_batch_is_read_if_there_is_a_token(server):
+    body = b" " * TOO_LARGE
+
+    answer = server.send(BATCH + b"Authorization: Bearer x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    assert_problem(answer, "invalid-token")
 
 
 def test_what_it_does_not_refuse_it_answers_as_the_application_does(server):

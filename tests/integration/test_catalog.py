@@ -1,14 +1,16 @@
 """Products: creating, changing, removing, finding and paging through them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from productagg import catalog
 from productagg.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, make_product, rows, sync_row
-from tests.integration.conftest import before_statement
+from tests.integration.conftest import before_statement, only_postgresql, wait_until
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=1)
@@ -50,6 +52,26 @@ def test_of_many_products_those_are_added_whose_names_are_free(database):
     }
     for model in (ProductSync, ProductSummary):
         assert {row.product_id for row in rows(database, model)} == {row.id for row in rows(database, Product)}
+
+
+@only_postgresql
+def test_two_that_add_the_same_names_in_another_order_do_not_wait_for_each_other(database):
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+    def add(names):
+        with database.sessions.begin() as session:
+            return catalog.create_many(session, [catalog.NewProduct(name, "") for name in names], NOON)
+
+    # Given one who holds a name in the middle, for which both have to wait
+    with ThreadPoolExecutor(2) as pool, database.reader.connect() as looker:
+        with database.sessions.begin() as session:
+            catalog.create(session, "Kettle", "", NOON)
+            adding = [pool.submit(add, names) for names in (["Iron", "Kettle", "Lamp"], ["Lamp", "Kettle", "Iron"])]
+            wait_until(lambda: looker.execute(waiting).scalar_one() == 2)
+        created = [each.result() for each in adding]
+
+    assert sorted(row.name for row in rows(database, Product)) == ["Iron", "Kettle", "Lamp"]
+    assert sum(id_ is not None for ids in created for id_ in ids) == 2
 
 
 def test_many_products_take_as_many_statements_as_one(database):
