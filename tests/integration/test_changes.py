@@ -73,8 +73,8 @@ class TestWhatIsRecorded:
 
         assert news() == [("created", product_id), ("changed", product_id), ("changed", product_id)]
         _, first, second = rows(database, ProductChange)
-        assert (first.at, first.name, first.updated_at) == (NOON, "Kettle", LONG_AGO)
-        assert (second.at, second.name, second.updated_at) == (LATER, "Pot", NOON)
+        assert (first.at, first.sort_name, first.updated_at) == (NOON, "kettle", LONG_AGO)
+        assert (second.at, second.sort_name, second.updated_at) == (LATER, "pot", NOON)
 
     def test_a_change_to_what_it_is_already_is_none(self, database, news):
         product_id = make_product(database, "Kettle", "Boils water")
@@ -151,10 +151,23 @@ class TestWhatIsNotRecorded:
 
         with database.sessions() as session:
             act(session, product_id)
+            changes._write(session)
             assert session.scalar(select(func.count()).select_from(ProductChange)) == 2
             session.rollback()
 
         assert news() == []
+
+    @pytest.mark.parametrize("end", ["rollback", "close"])
+    def test_what_ended_otherwise_by_the_next_transaction_of_the_session(self, database, news, end):
+        session = database.sessions()
+        catalog.create(session, "Kettle", "", NOON)
+        getattr(session, end)()
+
+        session.commit()
+        with session.begin():
+            created = catalog.create(session, "Pot", "", NOON)
+
+        assert news() == [("created", created)]
 
     @pytest.mark.parametrize("act", ["exists", "stale", "missing"])
     def test_what_is_refused(self, database, news, act):
@@ -187,7 +200,7 @@ class TestWhatIsNotRecorded:
         assert news() == []
 
 
-@pytest.mark.parametrize("act", ["create", "change", "remove", "settle"])
+@pytest.mark.parametrize("act", ["create", "change", "remove", "several", "settle"])
 def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream, synchronizer, act):
     # Also if there is more to do than usual: one that was refused, and is due again when it is changed
     product_id = make_product(database, **({"registration": "failed"} if act == "change" else {}))
@@ -196,6 +209,7 @@ def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream,
         "create": lambda session: catalog.create(session, "New", "", NOON),
         "change": lambda session: catalog.change(session, product_id, NOON, name="New"),
         "remove": lambda session: catalog.remove(session, product_id, NOON),
+        "several": lambda session: (acts["create"](session), acts["change"](session)),
     }
     transactions: list[list[str]] = [[]]
 
@@ -319,7 +333,9 @@ class Catalogue:
 
     def now(self):
         query = (
-            select(Product.id, Product.name, Product.updated_at, ProductSummary.lowest, ProductSummary.items_in_stock)
+            select(
+                Product.id, Product.sort_name, Product.updated_at, ProductSummary.lowest, ProductSummary.items_in_stock
+            )
             .join(ProductSummary, ProductSummary.product_id == Product.id)
             .where(Product.id.in_([each for each in self._products if each is not None]))
         )
@@ -348,7 +364,7 @@ def test_what_was_so_at_any_number_is_what_the_first_later_change_says_was_befor
             name, updated_at, lowest, items_in_stock = present[product_id]
             changed = next((row for row in later if row.kind == "changed"), None)
             if changed is not None:
-                name, updated_at = changed.name, changed.updated_at
+                name, updated_at = changed.sort_name, changed.updated_at
             observed = next((row for row in later if row.kind == "offers"), None)
             if observed is not None:
                 lowest, items_in_stock = observed.lowest, observed.items_in_stock
@@ -359,7 +375,7 @@ def test_what_was_so_at_any_number_is_what_the_first_later_change_says_was_befor
 def write(database):
     """Record something of a product at a time: `write("changed", product_id, at)`."""
     before: dict[str, dict[str, Any]] = {
-        "changed": {"name": "Kettle", "updated_at": NOON},
+        "changed": {"sort_name": "kettle", "updated_at": NOON},
         "offers": {"items_in_stock": 1},
     }
 
@@ -610,6 +626,7 @@ class TestBesideOthers:
     def test_the_next_one_waits_until_it_has_ended_however_that_is(self, database, other, news, end):
         session = database.sessions()
         record(session, [Event(ONE, "created", NOON)])
+        changes._write(session)
         waiting = other(OTHER)
         assert news() == []
 
@@ -631,6 +648,7 @@ class TestBesideOthers:
         monkeypatch.setattr(changes, "_RECORD", {"postgresql": changes._record("postgresql")})
         session = database.sessions()
         record(session, [Event(ONE, "created", NOON)])
+        changes._write(session)
 
         other(OTHER).result(10)
 
