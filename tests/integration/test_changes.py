@@ -205,7 +205,7 @@ def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream,
     # Also if there is more to do than usual: one that was refused, and is due again when it is changed
     product_id = make_product(database, **({"registration": "failed"} if act == "change" else {}))
     upstream.offer(product_id, states((100, 5)))
-    acts = {
+    acts: dict[str, Any] = {
         "create": lambda session: catalog.create(session, "New", "", NOON),
         "change": lambda session: catalog.change(session, product_id, NOON, name="New"),
         "remove": lambda session: catalog.remove(session, product_id, NOON),
