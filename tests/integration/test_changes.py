@@ -209,8 +209,8 @@ def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream,
         "create": lambda session: catalog.create(session, "New", "", NOON),
         "change": lambda session: catalog.change(session, product_id, NOON, name="New"),
         "remove": lambda session: catalog.remove(session, product_id, NOON),
-        "several": lambda session: (acts["create"](session), acts["change"](session)),
     }
+    acts["several"] = lambda session: (acts["change"](session), catalog.create(session, "Newer", "", NOON))
     transactions: list[list[str]] = [[]]
 
     def new_transaction(_connection):
