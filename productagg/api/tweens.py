@@ -66,7 +66,7 @@ def _represented(request: Any, response: Any) -> Any:
     compressed = encoding.is_wanted(request, response)
     if compressed:
         encoding.mark(response)
-    if request.method in ("GET", "HEAD") and response.status_int == 200:
+    if request.method in ("GET", "HEAD") and response.status_int == 200 and conditions.are_in(request.environ):
         tag = response.headers.get("ETag")
         found = conditions.outcome(request.environ, tag and tag[1:-1], response.last_modified)
         if found == 412:
