@@ -39,11 +39,10 @@ def upgrade() -> None:
     op.execute("ALTER TABLE changes RENAME COLUMN name TO sort_name")
     if postgresql:
         op.alter_column("changes", "sort_name", type_=collated)
-    edits = sa.text("kind = 'changed'")
-    op.create_index("ix_changes_changed", "changes", ["sequence"], postgresql_where=edits, sqlite_where=edits)
     for table_name, *columns in _INDEXES:
         op.create_index(op.f(_name(table_name, columns)), table_name, columns, unique=False)
     if postgresql:
+        op.create_index("ix_changes_changed", "changes", ["sequence"], postgresql_where=sa.text("kind = 'changed'"))
         # A trusted extension: whoever may create something in the database may create it.
         op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
         op.create_index(
@@ -60,10 +59,10 @@ def downgrade() -> None:
     # The extension stays: somebody else may use it by now.
     if op.get_bind().dialect.name == "postgresql":
         op.drop_index("ix_products_search_text", table_name="products")
+        op.drop_index("ix_changes_changed", table_name="changes")
         op.alter_column("changes", "sort_name", type_=sa.Text(collation="default"))
     for table_name, *columns in _INDEXES:
         op.drop_index(op.f(_name(table_name, columns)), table_name=table_name)
-    op.drop_index("ix_changes_changed", table_name="changes")
     op.execute("ALTER TABLE changes RENAME COLUMN sort_name TO name")
     with op.batch_alter_table("products") as table:
         table.drop_column("sort_name")

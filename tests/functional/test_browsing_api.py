@@ -188,6 +188,23 @@ def test_a_cursor_of_a_machine_whose_clock_is_ahead_is_good(client, shop):
     assert len(client.get(following).json) == 1
 
 
+def test_a_cursor_by_price_is_of_no_use_once_too_many_prices_have_changed(
+    client, send, shop, sync, upstream, monkeypatch
+):
+    cheapest, oldest = (link(client.get(f"/products?limit=1&sort={sort}")) for sort in ("lowest_price", "created_at"))
+    monkeypatch.setattr(browsing, "MOST_CHANGES", 1)
+    for price in (1, 2):
+        assert client.get(cheapest).json
+        upstream.offer(UUID(shop["Lamp"]), states((price, 1)))
+        sync(shop["Lamp"])
+
+    answer = send("GET", cheapest)
+
+    assert_problem(answer, "invalid-cursor")
+    assert "Too many prices" in answer.json["detail"]
+    assert client.get(oldest).json
+
+
 def test_the_longest_name_there_can_be_fits_into_a_cursor(client, create):
     # Each of these becomes 18 characters when it is folded.
     for number in range(2):
