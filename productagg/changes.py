@@ -19,9 +19,12 @@ from sqlalchemy import (
     Text,
     Uuid,
     case,
+    delete,
+    exists,
     func,
     insert,
     literal,
+    or_,
     select,
     true,
 )
@@ -33,6 +36,8 @@ from productagg.models import Base, ProductChange, UtcDateTime
 Kind = Literal["created", "changed", "deleted", "offers"]
 
 _LOCK = 0x50A99_FEED
+# How many rows a transaction that removes some looks through.
+_ROWS_AT_ONCE = 10_000
 # A process that stops between its last statement and its commit stops all others that have something to record.
 _COMMITS_WITHIN = "15s"
 
@@ -101,6 +106,27 @@ def since(connection: Connection, sequence: int, limit: int) -> Page:
         raise Unknown(last)
     found = [Change(number, at, kind, product_id) for _, number, at, kind, product_id in rows if number is not None]
     return Page(found[:limit], len(found) > limit, last)
+
+
+def compact(session: Session, after: int, before: datetime) -> tuple[int, int | None]:
+    """Remove what newer changes stand for, of those before a time, among the first thousands after a number.
+
+    That is what is followed by one of the same kind, or by the end, of its product: who comes back after however long
+    still hears the newest of each. Returns how many it removed, and after which number to go on; None: nowhere.
+    """
+    some = select(_CHANGES.c.sequence, _CHANGES.c.at).where(_CHANGES.c.sequence > after)
+    chunk = some.order_by(_CHANGES.c.sequence).limit(_ROWS_AT_ONCE).subquery()
+    until, oldest = session.execute(select(func.max(chunk.c.sequence), func.min(chunk.c.at))).one()
+    if until is None or oldest >= before:
+        return 0, None
+    this, later = _CHANGES.c, _CHANGES.alias("later").c
+    followed = [
+        exists().where(later.product_id == this.product_id, later.kind == kind, later.sequence > this.sequence)
+        for kind in (this.kind, "deleted")
+    ]
+    mine = (this.sequence > after, this.sequence <= until, this.at < before)
+    removed: Any = session.execute(delete(_CHANGES).where(*mine, or_(*followed)))
+    return removed.rowcount, until
 
 
 _CHANGES = Base.metadata.tables[ProductChange.__tablename__]

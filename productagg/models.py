@@ -349,7 +349,7 @@ class ProductChange(Base):
             "(items_in_stock IS NOT NULL) = (kind = 'offers') AND (lowest IS NULL OR kind = 'offers')",
             name="offers_has_before",
         ),
-        Index(None, "product_id", "sequence"),
+        Index(None, "product_id", "kind", "sequence"),
         # The few among the many that say what offers did. (SQLite would not use it.)
         Index("ix_changes_changed", "sequence", postgresql_where=text("kind = 'changed'"), info={"only": "postgresql"}),
         # No number is given twice, also after its row was removed.

@@ -134,8 +134,8 @@ def apply(session: Session, changes: Iterable[Change]) -> None:
     dialect = session.get_bind().dialect.name
     if offers:
         rows = Rows.parameter(dialect, offers)
-        session.execute(_WRITE_OFFERS[dialect], rows)
-        session.execute(_APPEND_OFFER_PRICES[dialect], rows)
+        for statement in _WRITE_OFFERS[dialect]:
+            session.execute(statement, rows)
     if summaries:
         rows = Rows.parameter(dialect, summaries)
         for statement in _APPEND_PRODUCT_PRICES[dialect]:
@@ -231,34 +231,31 @@ _SUMMARIES = Rows(
 )
 
 
-def _write_offers(statement: postgresql.Insert | sqlite.Insert, data: FromClause) -> Executable:
-    """Insert offers or overwrite what they say. `first_seen_at` stays: an offer that comes back is the same offer."""
+def _write_offers(make_insert: Any, data: FromClause) -> tuple[Executable, ...]:
+    """Insert offers or overwrite what they say, and append it to their histories.
+
+    `first_seen_at` stays: an offer that comes back is the same offer.
+    """
+    says = {"price": data.c.price, "items_in_stock": data.c.items_in_stock}
     values = {
         "product_id": data.c.product_id,
         "id": data.c.id,
-        "price": data.c.price,
-        "items_in_stock": data.c.items_in_stock,
+        **says,
         "first_seen_at": data.c.at,
         "changed_at": data.c.at,
         "closed_at": case((data.c.closed, data.c.at)),
     }
-    written = ("price", "items_in_stock", "changed_at", "closed_at")
+    written = (*says, "changed_at", "closed_at")
     # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
-    statement = statement.from_select(list(values), select(*values.values()).where(data.c.id.is_not(None)))
-    return statement.on_conflict_do_update(
-        index_elements=["product_id", "id"], set_={name: statement.excluded[name] for name in written}
+    write = make_insert(_OFFERS).from_select(list(values), select(*values.values()).where(data.c.id.is_not(None)))
+    write = write.on_conflict_do_update(
+        index_elements=["product_id", "id"], set_={name: write.excluded[name] for name in written}
     )
-
-
-def _append_offer_prices(data: FromClause) -> Executable:
-    values = {
-        "product_id": data.c.product_id,
-        "offer_id": data.c.id,
-        "observed_at": data.c.at,
-        "price": data.c.price,
-        "items_in_stock": data.c.items_in_stock,
-    }
-    return insert(_OFFER_PRICES).from_select(list(values), select(*values.values()))
+    steps = {"product_id": data.c.product_id, "offer_id": data.c.id, "observed_at": data.c.at, **says}
+    append = insert(_OFFER_PRICES).from_select(list(steps), select(*steps.values()))
+    if make_insert is sqlite.insert:
+        return write, append
+    return (write.add_cte(append.cte("appended")),)  # one round trip
 
 
 def _append_product_prices(make_insert: Any, data: FromClause) -> tuple[Executable, ...]:
@@ -285,6 +282,5 @@ def _append_product_prices(make_insert: Any, data: FromClause) -> tuple[Executab
 
 
 _INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
-_WRITE_OFFERS = {name: _write_offers(make(_OFFERS), _CHANGED.table(name)) for name, make in _INSERTS.items()}
-_APPEND_OFFER_PRICES = {name: _append_offer_prices(_CHANGED.table(name)) for name in _INSERTS}
+_WRITE_OFFERS = {name: _write_offers(make, _CHANGED.table(name)) for name, make in _INSERTS.items()}
 _APPEND_PRODUCT_PRICES = {name: _append_product_prices(make, _SUMMARIES.table(name)) for name, make in _INSERTS.items()}

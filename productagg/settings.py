@@ -275,6 +275,15 @@ OPTIONS = (
         default="90",
     ),
     Option(
+        "CHANGES_RAW_DAYS",
+        "changes.raw_days",
+        # Cursors of `GET /products` need those of a day, which began some time before they were committed.
+        _number(int, 2, 3660),
+        "2 to 3660",
+        "how long `GET /changes` has every change; of older ones, it has the newest of each kind of a product",
+        default="7",
+    ),
+    Option(
         "LOG_FORMAT",
         "log.format",
         _one_of("text", "json"),
@@ -305,6 +314,7 @@ class Settings:
     sync_max_requests_per_second: float | None
     sync_workers: int
     history_raw_days: int
+    changes_raw_days: int
     log_format: Literal["text", "json"]
 
     @classmethod

@@ -39,9 +39,11 @@ def upgrade() -> None:
     )
     # Ids are in the order of creation.
     op.execute("INSERT INTO changes (product_id, kind, at) SELECT id, 'created', created_at FROM products ORDER BY id")
-    op.create_index(op.f("ix_changes_product_id_sequence"), "changes", ["product_id", "sequence"], unique=False)
+    op.create_index(
+        op.f("ix_changes_product_id_kind_sequence"), "changes", ["product_id", "kind", "sequence"], unique=False
+    )
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("ix_changes_product_id_sequence"), table_name="changes")
+    op.drop_index(op.f("ix_changes_product_id_kind_sequence"), table_name="changes")
     op.drop_table("changes")

@@ -6,14 +6,16 @@ A module per command, as in the package: whoever compacts need not wait for what
 import logging
 import signal
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import click
 from sqlalchemy import Connection, func, select
+from sqlalchemy.orm import Session, sessionmaker
 
+from productagg import changes
 from productagg.cli.configured import CannotRun, config_uri, reading, writing
 from productagg.cli.progress import progress_bar
 from productagg.db import is_out_of_reach, reader_engine
@@ -56,6 +58,8 @@ def history() -> None:
 def compact(config_uri: str) -> None:
     """Roll up the days that are over, and drop raw rows of whole months that are older than HISTORY_RAW_DAYS.
 
+    Before that, of changes older than CHANGES_RAW_DAYS, remove those that newer ones stand for.
+
     Meant to run once a day, beside passes and readers. It may be killed at any time, and run any number of times; what
     is left, the next run does. On a terminal, a bar shows the progress.
 
@@ -68,6 +72,7 @@ def compact(config_uri: str) -> None:
         try:
             with progress_bar(" products") as progress, engine.connect() as reader:
                 now = datetime.now(UTC)
+                superseded = _compact_changes(sessions, now - timedelta(days=settings.changes_raw_days))
                 run = compaction.Compaction(reader, sessions, settings.history_raw_days, observed_for, now, progress)
                 report = run.run()
         except compaction.Busy as busy:
@@ -83,7 +88,17 @@ def compact(config_uri: str) -> None:
             raise SystemExit(2) from None
         finally:
             engine.dispose()
-    click.echo(f"history: {report}")
+    click.echo(f"history: {report}; {superseded} changes removed")
+
+
+def _compact_changes(sessions: sessionmaker[Session], before: datetime) -> int:
+    """In short transactions, which are in no feed reader's or writer's way."""
+    removed, after = 0, cast(int | None, 0)
+    while after is not None:
+        with sessions.begin() as session:
+            count, after = changes.compact(session, after, before)
+        removed += count
+    return removed
 
 
 def _interrupted(*_: object) -> NoReturn:

@@ -151,6 +151,11 @@ def before_statement(engine, beginning, act):
         event.remove(engine, "before_cursor_execute", look)
 
 
+def writing_offers(database):
+    """How the statement begins that writes changed offers; see offers.apply."""
+    return "INSERT INTO offers" if database.name == "sqlite" else "WITH appended AS \n(INSERT INTO offer_prices"
+
+
 def crash(_statement):
     raise ZeroDivisionError
 

@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import delete
 
+from productagg.changes import Event, record
 from productagg.cli import main
 from productagg.history import compaction, partitions
 from productagg.history.rolling import write
-from productagg.models import HistoryProgress, OfferPriceHourly, ProductPriceDaily
+from productagg.models import HistoryProgress, OfferPriceHourly, ProductChange, ProductPriceDaily
 from tests.factories import environment, rows, start
 from tests.integration.conftest import before_statement, only_postgresql
 from tests.integration.shops import Shop
@@ -63,6 +64,20 @@ def test_without_products_there_is_nothing_to_do(database, history):
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith("history: 0 days rolled up, 0 rows written from 0, 0 months dropped, in 0.")
     assert history("verify").stdout == "history: 0 days are rolled up as the raw rows say\n"
+
+
+def test_compacting_removes_superseded_changes_that_are_older_than_the_settings_say(database, history):
+    now = datetime.now(UTC)
+    with database.sessions.begin() as session:
+        for days in (4, 3, 2, 1):
+            record(session, [Event(ONE, "offers", now - timedelta(days=days, minutes=1), items_in_stock=1)])
+
+    first = history("compact")
+    second = history("compact", CHANGES_RAW_DAYS="2")
+
+    assert first.stdout.endswith("; 0 changes removed\n")
+    assert second.stdout.endswith("; 3 changes removed\n")
+    assert len(rows(database, ProductChange)) == 1
 
 
 def test_what_is_wrong_is_shown_with_an_exit_code_and_nothing_is_changed(database, shop, history):

@@ -11,6 +11,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import delete, insert, inspect, text
 from sqlalchemy.exc import IntegrityError
+from uuid_utils.compat import uuid7
 
 from alembic import command
 from productagg import catalog
@@ -25,6 +26,7 @@ from productagg.models import (
     OfferPriceDaily,
     OfferPriceHourly,
     Product,
+    ProductChange,
     ProductPrice,
     ProductPriceDaily,
     ProductPriceHourly,
@@ -101,6 +103,25 @@ def test_what_was_there_before_a_pass_counted_more_is_kept(blank_database):
     (run,) = rows(blank_database, SyncRun)
     assert (run.started_at, run.claimed, run.fetched, run.changed, run.failed) == (then, 5, 4, 2, 1)
     assert (run.closed, run.failures, run.requests, run.bytes, run.longest_wait_seconds) == (0, {}, 0, 0, 0)
+
+
+def test_the_change_feed_begins_with_the_creation_of_what_is_there(blank_database):
+    blank_database.migrate("0004")
+    products = [
+        {"id": uuid7(), "name": name, "description": "", "version": 1, "created_at": LONG_AGO, "updated_at": LONG_AGO}
+        for name in ("Pan", "Kettle", "Lamp")
+    ]
+    with blank_database.writer.begin() as connection:
+        connection.execute(insert(Product), products[::-1])
+
+    blank_database.migrate()
+
+    found = rows(blank_database, ProductChange)
+    assert [(row.kind, row.product_id, row.at) for row in found] == [
+        ("created", each["id"], LONG_AGO) for each in products
+    ]
+    make_product(blank_database, "Pot")
+    assert rows(blank_database, ProductChange)[-1].sequence > found[-1].sequence
 
 
 def test_a_migration_that_rebuilds_a_table_keeps_the_rows_that_refer_to_it(blank_database, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from productagg.sandbox import Fault, Registration
 from productagg.sandbox.service import Answer, endpoint_of
 from productagg.upstream import OffersClient
 from tests.factories import make_due, make_product, make_products, rows, states, sync_row
-from tests.integration.conftest import before_statement, crash
+from tests.integration.conftest import before_statement, crash, writing_offers
 from tests.integration.histories import stored
 
 
@@ -239,7 +239,7 @@ def test_a_pass_that_crashed_says_so_in_its_row(database, upstream, synchronizer
     product_id = make_product(database)
     upstream.offer(product_id, states((100, 5)))
 
-    with before_statement(database.writer, "INSERT INTO offers", crash), pytest.raises(ZeroDivisionError):
+    with before_statement(database.writer, writing_offers(database), crash), pytest.raises(ZeroDivisionError):
         synchronizer.run()
 
     (run,) = rows(database, SyncRun)

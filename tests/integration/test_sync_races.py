@@ -11,7 +11,7 @@ from sqlalchemy import text, update
 from productagg import catalog
 from productagg.models import Offer, OfferPrice, Product, ProductSync, SyncRun
 from tests.factories import make_product, make_products, rows, states, sync_row
-from tests.integration.conftest import before_statement, only_postgresql, wait_until
+from tests.integration.conftest import before_statement, only_postgresql, wait_until, writing_offers
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_somebody_who_edits_a_product_while_its_offers_are_written_waits_and_nob
             with database.reader.connect() as connection:
                 wait_until(lambda: connection.execute(waiting).scalar_one() > 0)
 
-    with before_statement(database.writer, "INSERT INTO offers", let_somebody_edit):
+    with before_statement(database.writer, writing_offers(database), let_somebody_edit):
         report = synchronizer.run()
 
     assert report.exit_code == 0

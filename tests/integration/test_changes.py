@@ -1,0 +1,640 @@
+"""What is recorded of every change, in which order, and with what was before."""
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, event, func, select, text
+from sqlalchemy.exc import OperationalError
+
+from productagg import catalog, changes
+from productagg.changes import Event, Unknown, record, since
+from productagg.models import Product, ProductChange, ProductSummary
+from productagg.offers import Observation, State, apply, compare
+from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states
+from tests.integration.conftest import before_statement, crash, only_postgresql, wait_until, writing_offers
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+LATER = NOON + timedelta(minutes=1)
+ONE, OTHER = UUID(int=1), UUID(int=2)
+
+
+def observe(session, product_id, offers, at=NOON, *, first=False, gap_from=None):
+    observed = {id_: State(*state) for id_, state in offers.items()}
+    observation = Observation(product_id, observed, at, first, gap_from)
+    apply(session, compare(session, [observation]).values())
+
+
+def last(database):
+    with database.reader.connect() as connection:
+        return since(connection, 0, 1).last
+
+
+@pytest.fixture
+def news(database):
+    """What was recorded since the last call: `news()`."""
+    seen = last(database)
+
+    def news():
+        nonlocal seen
+        found = [row for row in rows(database, ProductChange) if row.sequence > seen]
+        seen = max([seen, *(row.sequence for row in found)])
+        return [(row.kind, row.product_id) for row in found]
+
+    return news
+
+
+class TestWhatIsRecorded:
+    def test_products_are_created_in_the_order_in_which_they_were_given_and_those_that_exist_are_not(
+        self, database, news
+    ):
+        wanted = [catalog.NewProduct(name, "") for name in ("Pan", "Kettle", "Pan", "Lamp")]
+        with database.sessions.begin() as session:
+            created = catalog.create_many(session, wanted, NOON)
+
+        assert news() == [("created", id_) for id_ in created if id_ is not None]
+        assert [row.at for row in rows(database, ProductChange)] == [NOON] * 3
+
+    def test_a_change_says_what_the_product_was_called_before_and_when_it_had_last_changed(self, database, news):
+        product_id = make_product(database, "Kettle")
+        with database.sessions.begin() as session:
+            catalog.change(session, product_id, NOON, name="Pot")
+        with database.sessions.begin() as session:
+            catalog.change(session, product_id, LATER, description="Better")
+
+        assert news() == [("created", product_id), ("changed", product_id), ("changed", product_id)]
+        _, first, second = rows(database, ProductChange)
+        assert (first.at, first.name, first.updated_at) == (NOON, "Kettle", LONG_AGO)
+        assert (second.at, second.name, second.updated_at) == (LATER, "Pot", NOON)
+
+    def test_a_change_to_what_it_is_already_is_none(self, database, news):
+        product_id = make_product(database, "Kettle", "Boils water")
+        news()
+        with database.sessions.begin() as session:
+            catalog.change(session, product_id, NOON, name="Kettle", description="Boils water")
+
+        assert news() == []
+
+    def test_a_removed_product_leaves_a_tombstone(self, database, news):
+        product_id = make_product(database)
+        with database.sessions.begin() as session:
+            catalog.remove(session, product_id, NOON)
+
+        assert news() == [("created", product_id), ("deleted", product_id)]
+        assert rows(database, Product) == []
+
+    def test_a_pass_records_whose_offers_changed_and_what_they_summed_up_to(
+        self, database, upstream, synchronizer, news
+    ):
+        changing, resting, empty = make_products(database, 3)
+        upstream.offer(changing, {ONE: (100, 5), OTHER: (200, 1)})
+        upstream.offer(resting, states((100, 5)))
+        news()
+
+        # The first list is news, even an empty one
+        synchronizer.run()
+        assert sorted(news()) == sorted(("offers", id_) for id_ in (changing, resting, empty))
+
+        # The two have changed places: the sum is the same, the offers are not
+        upstream.offer(changing, {OTHER: (100, 5), ONE: (200, 1)})
+        make_due(database)
+        synchronizer.run()
+        assert news() == [("offers", changing)]
+
+        upstream.offer(changing, {})
+        make_due(database)
+        synchronizer.run()
+        assert news() == [("offers", changing)]
+
+        make_due(database)
+        synchronizer.run()
+        assert news() == []
+        before = [(row.lowest, row.items_in_stock) for row in rows(database, ProductChange, product_id=changing)]
+        assert before == [(None, None), (None, 0), (100, 6), (100, 6)]
+
+    def test_a_gap_is_news_even_if_the_same_is_offered_after_it(self, database, news):
+        product_id = make_product(database)
+        with database.sessions.begin() as session:
+            observe(session, product_id, {ONE: (100, 5)}, NOON, first=True)
+        news()
+
+        with database.sessions.begin() as session:
+            observe(session, product_id, {ONE: (100, 5)}, NOON + timedelta(days=1), gap_from=LATER)
+
+        assert news() == [("offers", product_id)]
+        assert rows(database, ProductChange)[-1].at == NOON + timedelta(days=1)
+
+
+class TestWhatIsNotRecorded:
+    @pytest.mark.parametrize(
+        "act",
+        [
+            lambda session, _: catalog.create_many(session, [catalog.NewProduct("New", "")], NOON),
+            lambda session, product_id: catalog.change(session, product_id, NOON, name="New"),
+            lambda session, product_id: catalog.remove(session, product_id, NOON),
+            lambda session, product_id: observe(session, product_id, {ONE: (100, 5)}, first=True),
+        ],
+        ids=["create", "change", "remove", "observe"],
+    )
+    def test_what_is_rolled_back(self, database, news, act):
+        product_id = make_product(database)
+        news()
+
+        with database.sessions() as session:
+            act(session, product_id)
+            assert session.scalar(select(func.count()).select_from(ProductChange)) == 2
+            session.rollback()
+
+        assert news() == []
+
+    @pytest.mark.parametrize("act", ["exists", "stale", "missing"])
+    def test_what_is_refused(self, database, news, act):
+        product_id, other = make_products(database, 2)
+        news()
+        refused = {
+            "exists": lambda session: catalog.change(session, product_id, NOON, name="Kettle 1"),
+            "stale": lambda session: catalog.remove(session, other, NOON, versions=[7]),
+            "missing": lambda session: catalog.remove(session, uuid4(), NOON),
+        }
+
+        with (
+            database.sessions.begin() as session,
+            pytest.raises((catalog.DuplicateName, catalog.StaleVersion, catalog.NotFound)),
+        ):
+            refused[act](session)
+
+        assert news() == []
+
+    def test_what_a_pass_could_not_settle(self, database, upstream, synchronizer, news):
+        upstream.offer(make_product(database), states((100, 5)))
+        news()
+
+        with (
+            before_statement(database.writer, writing_offers(database), crash),
+            pytest.raises(ZeroDivisionError),
+        ):
+            synchronizer.run()
+
+        assert news() == []
+
+
+@pytest.mark.parametrize("act", ["create", "change", "remove", "settle"])
+def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream, synchronizer, act):
+    # Also if there is more to do than usual: one that was refused, and is due again when it is changed
+    product_id = make_product(database, **({"registration": "failed"} if act == "change" else {}))
+    upstream.offer(product_id, states((100, 5)))
+    acts = {
+        "create": lambda session: catalog.create(session, "New", "", NOON),
+        "change": lambda session: catalog.change(session, product_id, NOON, name="New"),
+        "remove": lambda session: catalog.remove(session, product_id, NOON),
+    }
+    transactions: list[list[str]] = [[]]
+
+    def new_transaction(_connection):
+        transactions.append([])
+
+    event.listen(database.writer, "begin", new_transaction)
+    try:
+        with before_statement(database.writer, "", lambda statement: transactions[-1].append(statement)):
+            if act == "settle":
+                synchronizer.run()
+            else:
+                with database.sessions.begin() as session:
+                    acts[act](session)
+    finally:
+        event.remove(database.writer, "begin", new_transaction)
+
+    (recording,) = [each for each in transactions if any("INSERT INTO changes " in one for one in each)]
+    sent = [each for each in recording if not each.startswith("BEGIN")]  # of the next one, on SQLite
+    assert [number for number, each in enumerate(sent, 1) if "INSERT INTO changes " in each] == [len(sent)]
+
+
+class TestReading:
+    def test_page_by_page_every_change_comes_once(self, database):
+        product_ids = make_products(database, 7)
+
+        found, pages, more, after = [], [], True, 0
+        while more:
+            with database.reader.connect() as connection:
+                page = since(connection, after, 3)
+            more, after = page.more, page.changes[-1].sequence
+            found += page.changes
+            pages.append(len(page.changes))
+
+        assert [each.product_id for each in found] == product_ids
+        assert [each.kind for each in found] == ["created"] * 7
+        assert (pages, page.last) == ([3, 3, 1], found[-1].sequence)
+
+    def test_a_page_that_is_just_full_is_the_last_one(self, database):
+        make_products(database, 3)
+
+        with database.reader.connect() as connection:
+            page = since(connection, 0, 3)
+
+        assert (len(page.changes), page.more) == (3, False)
+
+    def test_nothing_has_happened_yet(self, database):
+        with database.reader.connect() as connection:
+            assert since(connection, 0, 3) == ([], False, 0)
+
+    def test_a_number_that_was_never_given_out_is_refused(self, database):
+        make_product(database)
+
+        with database.reader.connect() as connection:
+            assert since(connection, last(database), 10).changes == []
+            with pytest.raises(Unknown) as refused:
+                since(connection, last(database) + 1, 10)
+
+        assert refused.value.last == last(database)
+
+    def test_no_number_is_given_twice_even_if_its_row_is_gone(self, database):
+        make_product(database)
+        before = last(database)
+        with database.writer.begin() as connection:
+            connection.execute(delete(ProductChange))
+
+        make_product(database, "Pan")
+
+        assert last(database) > before
+
+
+# What may happen to one of three products, and what is offered for it then.
+some_offers = st.dictionaries(
+    st.sampled_from([ONE, OTHER]), st.tuples(st.sampled_from([0, 100, 101]), st.integers(0, 2))
+)
+acts = st.one_of(
+    st.just(("create",)),
+    st.tuples(st.just("rename"), st.integers(0, 2)),
+    st.just(("describe",)),
+    st.just(("remove",)),
+    st.tuples(st.just("observe"), some_offers),
+    st.tuples(st.just("observe after a gap"), some_offers),
+)
+
+
+class Catalogue:
+    """Three places for products; remembers what was so at every number of the feed."""
+
+    def __init__(self, database):
+        self._database = database
+        self._mark = uuid4().hex
+        self._made = 0
+        self._now = NOON
+        self._products: list[UUID | None] = [None] * 3
+        self.was: dict[int, dict[UUID, tuple[Any, ...]]] = {}
+        for place in range(3):
+            self.act(place, "create")
+
+    def act(self, place, kind, what=None):
+        self._now += timedelta(minutes=1)
+        product_id = self._products[place]
+        with self._database.sessions.begin() as session:
+            if kind == "create":
+                self._made += 1
+                if product_id is None:
+                    self._products[place] = catalog.create(session, self._name(self._made), "", self._now)
+            elif product_id is None:
+                pass
+            elif kind == "rename":
+                catalog.change(session, product_id, self._now, name=self._name(1000 + 3 * what + place))
+            elif kind == "describe":
+                catalog.change(session, product_id, self._now, description=str(self._now))
+            elif kind == "remove":
+                catalog.remove(session, product_id, self._now)
+                self._products[place] = None
+            else:
+                gap_from = self._now - timedelta(seconds=1) if kind == "observe after a gap" else None
+                first = session.get_one(ProductSummary, product_id).observed_at is None
+                observe(session, product_id, what, self._now, first=first, gap_from=gap_from)
+        self.was[last(self._database)] = self.now()
+
+    def now(self):
+        query = (
+            select(Product.id, Product.name, Product.updated_at, ProductSummary.lowest, ProductSummary.items_in_stock)
+            .join(ProductSummary, ProductSummary.product_id == Product.id)
+            .where(Product.id.in_([each for each in self._products if each is not None]))
+        )
+        with self._database.reader.connect() as connection:
+            return {product_id: tuple(values) for product_id, *values in connection.execute(query)}
+
+    def _name(self, number):
+        return f"{number} {self._mark}"
+
+
+# The fixture is shared by a test's examples because each has products of its own.
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(st.integers(0, 2), acts), min_size=5, max_size=30))
+def test_what_was_so_at_any_number_is_what_the_first_later_change_says_was_before(database, steps):
+    catalogue = Catalogue(database)
+    for place, act in steps:
+        catalogue.act(place, *act)
+
+    present = catalogue.now()
+    feed = rows(database, ProductChange)
+    for number, then in catalogue.was.items():
+        for product_id, state in then.items():
+            later = [row for row in feed if row.sequence > number and row.product_id == product_id]
+            if any(row.kind == "deleted" for row in later):
+                continue
+            name, updated_at, lowest, items_in_stock = present[product_id]
+            changed = next((row for row in later if row.kind == "changed"), None)
+            if changed is not None:
+                name, updated_at = changed.name, changed.updated_at
+            observed = next((row for row in later if row.kind == "offers"), None)
+            if observed is not None:
+                lowest, items_in_stock = observed.lowest, observed.items_in_stock
+            assert (name, updated_at, lowest, items_in_stock) == state
+
+
+@pytest.fixture
+def write(database):
+    """Record something of a product at a time: `write("changed", product_id, at)`."""
+    before: dict[str, dict[str, Any]] = {
+        "changed": {"name": "Kettle", "updated_at": NOON},
+        "offers": {"items_in_stock": 1},
+    }
+
+    def write(kind, product_id, at):
+        with database.sessions.begin() as session:
+            record(session, [Event(product_id, kind, at, **before.get(kind, {}))])
+
+    return write
+
+
+def compact(database, before, after=0):
+    """As often as there is something left. Returns how many it removed."""
+    removed = 0
+    while after is not None:
+        with database.sessions.begin() as session:
+            count, after = changes.compact(session, after, before)
+        removed += count
+    return removed
+
+
+class TestCompaction:
+    def test_of_what_is_old_the_newest_of_each_kind_of_a_product_stays(self, database, write, news):
+        for kind in ("created", "changed", "offers", "changed", "offers", "offers"):
+            write(kind, ONE, NOON)
+        write("offers", OTHER, NOON)
+        news()
+
+        assert compact(database, LATER) == 3
+
+        found = [(row.kind, row.product_id) for row in rows(database, ProductChange)]
+        assert found == [("created", ONE), ("changed", ONE), ("offers", ONE), ("offers", OTHER)]
+
+    def test_of_a_product_that_is_gone_only_its_end_stays(self, database, write):
+        for kind in ("created", "changed", "offers"):
+            write(kind, ONE, NOON)
+        write("created", OTHER, NOON)
+        write("deleted", ONE, LATER)
+
+        assert compact(database, LATER) == 3
+
+        assert [(row.kind, row.product_id) for row in rows(database, ProductChange)] == [
+            ("created", OTHER),
+            ("deleted", ONE),
+        ]
+
+    def test_what_is_not_old_stays_whatever_follows_it(self, database, write):
+        for at in (NOON, LATER, LATER, LATER):
+            write("offers", ONE, at)
+
+        assert compact(database, LATER) == 1
+
+        assert [row.at for row in rows(database, ProductChange)] == [LATER] * 3
+
+    @pytest.mark.parametrize("at_once", [1, 2, 3, 100])
+    def test_it_goes_through_all_that_is_old_a_few_rows_at_a_time(self, database, write, monkeypatch, at_once):
+        for number in range(7):
+            write("offers", (ONE, OTHER)[number % 2], NOON)
+        write("created", ONE, LATER)
+        monkeypatch.setattr(changes, "_ROWS_AT_ONCE", at_once)
+
+        assert compact(database, LATER) == 5
+
+        left = [row.sequence for row in rows(database, ProductChange)]
+        assert len(left) == 3
+        assert compact(database, LATER) == 0
+
+    def test_beside_somebody_who_deletes_the_product_its_end_is_told(self, database, write, news):
+        product_id = make_product(database)
+        write("offers", product_id, NOON)
+        write("offers", product_id, NOON)
+
+        def remove_it(_statement):
+            with database.sessions.begin() as session:
+                catalog.remove(session, product_id, LATER)
+
+        if database.name == "postgresql":
+            with before_statement(database.writer, "DELETE FROM changes", remove_it):
+                compact(database, LATER)
+        else:  # one after the other is all there is
+            compact(database, LATER)
+            remove_it("")
+        compact(database, LATER)
+
+        assert [row.kind for row in rows(database, ProductChange)] == ["deleted"]
+
+
+# The fixture is shared by a test's examples because each has products of its own.
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 2), acts), min_size=3, max_size=20),
+    pause=st.integers(0, 20),
+    age=st.integers(0, 25),
+)
+def test_who_was_away_hears_the_newest_of_each_kind_of_every_product_and_of_the_end_of_those_that_are_gone(
+    database, steps, pause, age
+):
+    start = last(database)
+    catalogue = Catalogue(database)
+    for place, act in steps[:pause]:
+        catalogue.act(place, *act)
+    away_since = last(database)
+    for place, act in steps[pause:]:
+        catalogue.act(place, *act)
+    whole = [row for row in rows(database, ProductChange) if row.sequence > start]
+
+    compact(database, NOON + timedelta(minutes=age), start)
+
+    left = [row for row in rows(database, ProductChange) if row.sequence > start]
+    gone = {row.product_id for row in whole if row.kind == "deleted"}
+    news = {(row.product_id, row.kind): row.sequence for row in whole if row.sequence > away_since}
+    heard = {(row.product_id, row.kind): row.sequence for row in left if row.sequence > away_since}
+    for (product_id, kind), number in news.items():
+        if kind == "deleted" or product_id not in gone:
+            assert heard[product_id, kind] == number
+    # Nothing else is told than what was, and what is not old is told whole
+    assert [row for row in whole if row in left] == left
+    assert all(row in left for row in whole if row.at >= NOON + timedelta(minutes=age))
+    assert left[-1:] == whole[-1:]
+
+
+class Follower:
+    """Reads the feed again and again, a few at a time, as a client would."""
+
+    def __init__(self, database):
+        self._database = database
+        self._after = last(database)
+        self.found: list[tuple[int, UUID]] = []
+
+    def read(self):
+        with self._database.reader.connect() as connection:
+            page = since(connection, self._after, 3)
+        self.found += [(each.sequence, each.product_id) for each in page.changes]
+        self._after = self.found[-1][0] if self.found else self._after
+        return page.more
+
+    def catch_up(self):
+        while self.read():
+            pass
+
+    def follow(self, until):
+        """Until all of these are done, and to the end."""
+        while not all(each.done() for each in until):
+            self.read()
+        self.catch_up()
+
+
+def test_a_follower_beside_many_writers_whose_commits_are_late_sees_everything_once_and_in_order(database):
+    product_ids = make_products(database, 4)
+    follower = Follower(database)
+    chance = random.Random(5)
+
+    def dawdle(_connection):
+        threading.Event().wait(chance.choice([0, 0, 0.001, 0.004]))
+
+    def write(number):
+        mine = product_ids[number]
+        for turn in range(25):
+            with database.sessions() as session:
+                if turn % 3 == 0:
+                    news = [catalog.NewProduct(f"{number} {turn} {each}", "") for each in range(3)]
+                    catalog.create_many(session, news, NOON)
+                elif turn % 3 == 1:
+                    catalog.change(session, mine, NOON, name=f"{number} {turn}")
+                else:
+                    observe(session, mine, {ONE: (turn, 1)}, NOON + timedelta(minutes=turn))
+                if turn % 5 == 4:
+                    session.rollback()
+                else:
+                    session.commit()
+
+    event.listen(database.writer, "commit", dawdle)
+    event.listen(database.writer, "rollback", dawdle)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            follower.follow([pool.submit(write, number) for number in range(4)])
+    finally:
+        event.remove(database.writer, "commit", dawdle)
+        event.remove(database.writer, "rollback", dawdle)
+
+    all_of_it = [(row.sequence, row.product_id) for row in rows(database, ProductChange)][4:]
+    # Of each writer: nine creations of three, eight changes, eight observations; less the five that were undone
+    assert len(all_of_it) == 4 * (9 * 3 + 8 + 8 - (2 * 3 + 1 + 2))
+    assert follower.found == all_of_it
+
+
+# A process that creates products, two at a time, so many times, or until it is killed.
+WRITE = """
+import sys
+from datetime import UTC, datetime
+from sqlalchemy.orm import sessionmaker
+from productagg import catalog
+from productagg.db import writer_engine
+from productagg.settings import database_url
+
+sessions = sessionmaker(writer_engine(database_url(sys.argv[1])))
+for number in range(int(sys.argv[3])):
+    with sessions.begin() as session:
+        new = [catalog.NewProduct(f"{sys.argv[2]} {number} {each}", "") for each in range(2)]
+        catalog.create_many(session, new, datetime.now(UTC))
+"""
+
+
+def test_a_follower_beside_processes_of_which_one_is_killed_sees_what_was_committed(database):
+    follower = Follower(database)
+    processes = [
+        subprocess.Popen([sys.executable, "-c", WRITE, database.url, name, turns])
+        for name, turns in (("one", "40"), ("another", "40"), ("killed", "1000000"))
+    ]
+    try:
+        wait_until(lambda: follower.read() or len(follower.found) > 20, 60)
+        while any(process.poll() is None for process in processes[:2]):
+            follower.read()
+        processes[2].kill()
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    follower.catch_up()
+
+    assert [process.returncode for process in processes] == [0, 0, -signal.SIGKILL]
+    assert follower.found == [(row.sequence, row.product_id) for row in rows(database, ProductChange)]
+    assert sorted(product_id for _, product_id in follower.found) == [row.id for row in rows(database, Product)]
+
+
+@only_postgresql
+class TestBesideOthers:
+    """PostgreSQL: what a transaction has recorded, nobody sees, and nobody gets a later number, before it has ended."""
+
+    WAITING = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+
+    @pytest.fixture
+    def other(self, database):
+        """Record something in a thread, and return when it waits for its turn: `other(product_id)`."""
+        with ThreadPoolExecutor(1) as pool, database.reader.connect() as connection:
+
+            def write(product_id):
+                with database.sessions.begin() as session:
+                    record(session, [Event(product_id, "created", NOON)])
+
+            def start(product_id):
+                waiting = pool.submit(write, product_id)
+                wait_until(lambda: connection.execute(self.WAITING).scalar_one() == 1)
+                return waiting
+
+            yield start
+
+    @pytest.mark.parametrize("end", ["commit", "rollback", "killed"])
+    def test_the_next_one_waits_until_it_has_ended_however_that_is(self, database, other, news, end):
+        session = database.sessions()
+        record(session, [Event(ONE, "created", NOON)])
+        waiting = other(OTHER)
+        assert news() == []
+
+        if end == "killed":
+            pid = session.scalar(text("SELECT pg_backend_pid()"))
+            with database.reader.connect() as connection:
+                connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+            session.invalidate()
+        else:
+            getattr(session, end)()
+        session.close()
+
+        waiting.result(10)
+        first = [("created", ONE)] if end == "commit" else []
+        assert news() == [*first, ("created", OTHER)]
+
+    def test_one_that_does_not_come_to_its_end_is_ended(self, database, other, news, monkeypatch):
+        monkeypatch.setattr(changes, "_COMMITS_WITHIN", "300ms")
+        monkeypatch.setattr(changes, "_RECORD", {"postgresql": changes._record("postgresql")})
+        session = database.sessions()
+        record(session, [Event(ONE, "created", NOON)])
+
+        other(OTHER).result(10)
+
+        with pytest.raises(OperationalError):
+            session.commit()
+        session.invalidate()
+        assert news() == [("created", OTHER)]
