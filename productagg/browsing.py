@@ -33,7 +33,7 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm import InstrumentedAttribute
 
 from productagg.models import Product, ProductChange, ProductSummary, ProductSync, UtcDateTime
 
@@ -322,22 +322,15 @@ def _moves(sort: _Sort) -> CTE:
 
     That is what the first change since says was before.
     """
-    change, earliest = aliased(ProductChange), func.min(ProductChange.sequence).label("sequence")
-    # Not a parameter: SQLite would not use the index of that kind.
-    of_kind = ProductChange.kind == literal_column(f"'{sort.kind}'")
-    first = (
-        select(earliest).where(of_kind, *_since(ProductChange, sort.kind)).group_by(ProductChange.product_id).subquery()
-    )
-    # The conditions follow from the join, which PostgreSQL does not see.
-    moves = select(change.product_id, getattr(change, sort.before).label("key")).where(*_since(change, sort.kind))
-    return moves.join(first, first.c.sequence == change.sequence).cte("moves")
-
-
-def _since(change: Any, kind: str) -> Iterator[ColumnElement[bool]]:
-    yield change.sequence > bindparam("as_of", type_=BigInteger)
-    # Of edits there are few, and they have an index.
-    if kind != "changed":
-        yield change.sequence <= bindparam("until", type_=BigInteger)
+    change = ProductChange
+    # Not a parameter: the planner is to see that it may take the index of that kind.
+    which = [change.sequence > bindparam("as_of", type_=BigInteger), change.kind == literal_column(f"'{sort.kind}'")]
+    if sort.kind == "offers":  # of edits there are few
+        which.append(change.sequence <= bindparam("until", type_=BigInteger))
+    # Not a join with the smallest numbers: nobody has told the planner yet how many such rows there are.
+    number = func.row_number().over(partition_by=change.product_id, order_by=change.sequence).label("number")
+    each = select(change.product_id, getattr(change, sort.before).label("key"), number).where(*which).subquery("since")
+    return select(each.c.product_id, each.c.key).where(each.c.number == 1).cte("moves")
 
 
 def _meeting(filters: frozenset[str], model: _Model, *selected: ColumnElement[Any]) -> Select[Any]:

@@ -335,8 +335,9 @@ OPTIONS = (
     Option(
         "CHANGES_RAW_DAYS",
         "changes.raw_days",
-        _number(int, 1, 3660),
-        "1 to 3660",
+        # Cursors of `GET /products` need those of a day, which began some time before they were committed.
+        _number(int, 2, 3660),
+        "2 to 3660",
         "how long `GET /changes` has every change; of older ones, it has the newest of each kind of a product",
         default="7",
     ),

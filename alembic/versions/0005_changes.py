@@ -44,12 +44,13 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_changes_product_id_kind_sequence"), "changes", ["product_id", "kind", "sequence"], unique=False
     )
-    # The few among the many that say what offers did.
-    edits = sa.text("kind = 'changed'")
-    op.create_index("ix_changes_changed", "changes", ["sequence"], postgresql_where=edits, sqlite_where=edits)
+    if postgresql:
+        # The few among the many that say what offers did. (SQLite would not use it.)
+        op.create_index("ix_changes_changed", "changes", ["sequence"], postgresql_where=sa.text("kind = 'changed'"))
 
 
 def downgrade() -> None:
-    op.drop_index("ix_changes_changed", table_name="changes")
+    if op.get_bind().dialect.name == "postgresql":
+        op.drop_index("ix_changes_changed", table_name="changes")
     op.drop_index(op.f("ix_changes_product_id_kind_sequence"), table_name="changes")
     op.drop_table("changes")

@@ -1,6 +1,7 @@
 """The cursors of paging: where a page begins, signed, so that nobody can send a place that we did not give.
 
-A cursor goes with the question that it was made for, and is good for a day.
+A cursor goes with the question that it was made for. Those of one walk through the pages are good until a day after the
+first page: the changes since then are needed to keep to its order (see browsing.py), and are not kept for good.
 """
 
 import hashlib
@@ -28,23 +29,26 @@ class Cursors:
             secret.reveal(), salt="productagg.cursor", serializer=orjson, signer_kwargs=options
         )
 
-    def write(self, place: Place, question: Mapping[str, Any]) -> str:
-        """A cursor for a place among the answers to a question, which is all parameters but the cursor."""
-        cursor: str | bytes = self._signed.dumps([int(time.time()), _digest(question), *place])
+    def write(self, place: Place, question: Mapping[str, Any], began: int) -> str:
+        """A cursor for a place among the answers to a question, which is all parameters but the cursor.
+
+        `began` is when the first page was read, in seconds since 1970.
+        """
+        cursor: str | bytes = self._signed.dumps([began, _digest(question), *place])
         return cursor if isinstance(cursor, str) else cursor.decode()
 
-    def read(self, cursor: str, question: Mapping[str, Any]) -> Place:
-        """The place. Raises Problem if it is no cursor of ours, is too old, or belongs to another question."""
+    def read(self, cursor: str, question: Mapping[str, Any]) -> tuple[Place, int]:
+        """The place, and when it all began. Raises Problem if it is none of ours, too old, or of another question."""
         try:
-            written_at, digest, key, id_, *rest = self._signed.loads(cursor)
+            began, digest, key, id_, *rest = self._signed.loads(cursor)
         except BadData:
             raise Problem("invalid-cursor", "The cursor is none that a Link has.") from None
         # Not itsdangerous' own time stamp: it refuses those of a machine whose clock is a second ahead.
-        if time.time() - written_at > _GOOD_FOR_SECONDS:
-            raise Problem("invalid-cursor", "The cursor is older than a day: begin again without it.")
+        if time.time() - began > _GOOD_FOR_SECONDS:
+            raise Problem("invalid-cursor", "The first page is more than a day old: begin again with it.")
         if digest != _digest(question):
             raise Problem("invalid-cursor", "The cursor goes with other parameters: send it with those of its Link.")
-        return Place(key, UUID(id_), *rest)
+        return Place(key, UUID(id_), *rest), began
 
 
 def _digest(question: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """/products and /products/{id}: the catalogue."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -50,10 +51,12 @@ def list_products(request: Any) -> Response:
     """The catalogue, a page at a time: searched, filtered and sorted; `Link` leads to the other pages."""
     question = request.validated
     cursor = question.pop("cursor")
-    place = None if cursor is None else request.registry["cursors"].read(cursor, question)
+    place, began = None, int(time.time())
+    if cursor is not None:
+        place, began = request.registry["cursors"].read(cursor, question)
     wanted, limit, counting = _wanted(question)
     page = browsing.page(request.reader, wanted, limit, place)
-    headers = {"Link": ", ".join(_links(request, page, question))}
+    headers = {"Link": ", ".join(_links(request, page, question, began))}
     if counting is not False:
         whole = place is None and page.following is None
         total = len(page.products) if whole else browsing.total(request.reader, wanted, exact=bool(counting))
@@ -151,12 +154,12 @@ def _wanted(question: Mapping[str, Any]) -> tuple[browsing.Wanted, int, bool | N
     return browsing.Wanted(words=words or (), fields=fields or browsing.MEMBERS, **values), limit, counting
 
 
-def _links(request: Any, page: browsing.Page, question: Mapping[str, Any]) -> Iterator[str]:
+def _links(request: Any, page: browsing.Page, question: Mapping[str, Any], began: int) -> Iterator[str]:
     """Web links (RFC 8288) to the pages around this one."""
     given = [(name, value) for name, value in request.GET.items() if name != "cursor"]
     for name, place in (("next", page.following), ("prev", page.previous)):
         if place is not None:
-            cursor = request.registry["cursors"].write(place, question)
+            cursor = request.registry["cursors"].write(place, question, began)
             yield f'<{request.route_url("products", _query=[*given, ("cursor", cursor)])}>; rel="{name}"'
     yield f'<{request.route_url("products", _query=given)}>; rel="first"'
 

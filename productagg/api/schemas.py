@@ -310,7 +310,7 @@ BROWSING = _mapping(
         str,
         "a cursor",
         {"type": "string"},
-        "From a `Link`, whose other parameters go with it; good for a day.",
+        "From a `Link`, whose other parameters go with it; good until a day after the first page.",
         missing=None,
     ),
 )

@@ -170,15 +170,17 @@ def test_a_token_of_the_login_is_no_cursor(client, send, admin):
     assert_problem(send("GET", f"/products?cursor={token}"), "invalid-cursor")
 
 
-def test_a_cursor_is_good_for_a_day(client, send, shop):
+def test_cursors_are_good_until_a_day_after_the_first_page(client, send, shop):
     following = link(client.get("/products?limit=1"))
 
     with time_machine.travel(datetime.now(UTC) + timedelta(hours=23, minutes=59)):
-        assert len(client.get(following).json) == 1
+        second = client.get(following)
     with time_machine.travel(datetime.now(UTC) + timedelta(hours=24, minutes=1)):
-        answer = send("GET", following)
-    assert_problem(answer, "invalid-cursor")
-    assert "older than a day" in answer.json["detail"]
+        answers = [send("GET", path) for path in (following, link(second), link(second, "prev"))]
+
+    for answer in answers:
+        assert_problem(answer, "invalid-cursor")
+        assert "more than a day old" in answer.json["detail"]
 
 
 def test_a_cursor_of_a_machine_whose_clock_is_ahead_is_good(client, shop):
@@ -186,6 +188,23 @@ def test_a_cursor_of_a_machine_whose_clock_is_ahead_is_good(client, shop):
         following = link(client.get("/products?limit=1"))
 
     assert len(client.get(following).json) == 1
+
+
+def test_a_cursor_by_price_is_of_no_use_once_too_many_prices_have_changed(
+    client, send, shop, sync, upstream, monkeypatch
+):
+    cheapest, oldest = (link(client.get(f"/products?limit=1&sort={sort}")) for sort in ("lowest_price", "created_at"))
+    monkeypatch.setattr(browsing, "MOST_CHANGES", 1)
+    for price in (1, 2):
+        assert client.get(cheapest).json
+        upstream.offer(UUID(shop["Lamp"]), states((price, 1)))
+        sync(shop["Lamp"])
+
+    answer = send("GET", cheapest)
+
+    assert_problem(answer, "invalid-cursor")
+    assert "Too many prices" in answer.json["detail"]
+    assert client.get(oldest).json
 
 
 def test_the_longest_name_there_can_be_fits_into_a_cursor(client, create):

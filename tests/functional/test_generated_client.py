@@ -1,6 +1,7 @@
 """A client that a public generator makes of the contract works with a running `pserve`."""
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,10 +97,14 @@ def test_it_pages_through_the_catalogue(create, ask, anonymous):
     made = [create(name).parsed.id for name in "ABCDE"]
 
     found: list[UUID] = []
-    after: dict[str, UUID] = {}
-    while page := ask("catalogue.list_products", client=anonymous, limit=2, **after).parsed:
-        found += [product.id for product in page]
-        after = {"after": found[-1]}
+    cursor: dict[str, str] = {}
+    while True:
+        page = ask("catalogue.list_products", client=anonymous, limit=2, **cursor)
+        found += [product.id for product in page.parsed]
+        following = re.search(r'[?&]cursor=([^>&]+)>; rel="next"', page.headers["Link"])
+        if following is None:
+            break
+        cursor = {"cursor": following[1]}
 
     assert found == made
 

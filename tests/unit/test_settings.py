@@ -83,7 +83,7 @@ class TestWhereAValueComesFrom:
         ("SYNC_MAX_REQUESTS_PER_SECOND", "0.01", "100000"),
         ("SYNC_WORKERS", "1", "64"),
         ("HISTORY_RAW_DAYS", "31", "3660"),
-        ("CHANGES_RAW_DAYS", "1", "3660"),
+        ("CHANGES_RAW_DAYS", "2", "3660"),
         ("LOG_FORMAT", "json", "text"),
     )
 
@@ -186,7 +186,7 @@ class TestAWrongValue:
             ("SYNC_WORKERS", "eight", "is not a whole number"),
             ("HISTORY_RAW_DAYS", "30", "is out of range"),
             ("HISTORY_RAW_DAYS", "3661", "is out of range"),
-            ("CHANGES_RAW_DAYS", "0", "is out of range"),
+            ("CHANGES_RAW_DAYS", "1", "is out of range"),
             ("LOG_FORMAT", "xml", "is not one of the allowed values"),
         ],
     )

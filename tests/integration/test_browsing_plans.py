@@ -1,0 +1,95 @@
+"""How PostgreSQL and SQLite come to a page: from an index, never by sorting the catalogue."""
+
+import random
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+
+from productagg import browsing, catalog
+from productagg.browsing import SORTS, Wanted
+from tests.integration.conftest import only_postgresql
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+PRODUCTS = 4000
+INDEXES = {
+    "name": "ix_products_sort_name_id",
+    "created_at": "ix_products_created_at_id",
+    "updated_at": "ix_products_updated_at_id",
+    "lowest_price": "ix_product_summaries_lowest_product_id",
+    "items_in_stock": "ix_product_summaries_items_in_stock_product_id",
+}
+
+
+@pytest.fixture(scope="module")
+def catalogue(migrated_database):
+    """Some thousand products, most of them with a price; the planner knows of them."""
+    some = random.Random(1)
+    words = ["brass", "copper", "desk", "garden", "kettle", "lamp", "oak", "pine", "steel", "table"]
+    new = [
+        catalog.NewProduct(f"{some.choice(words)} {number:05}", " ".join(some.choices(words, k=20)))
+        for number in range(PRODUCTS)
+    ]
+    with migrated_database.sessions.begin() as session:
+        for start in range(0, PRODUCTS, 1000):
+            catalog.create_many(session, new[start : start + 1000], NOON + timedelta(seconds=start))
+        session.execute(text("UPDATE product_summaries SET lowest = abs(random() * 1000), items_in_stock = 1"))
+    with migrated_database.reader.connect() as connection:
+        # VACUUM puts the trigrams that wait into their index.
+        connection.execute(text("VACUUM ANALYZE" if migrated_database.name == "postgresql" else "ANALYZE"))
+        yield connection
+    migrated_database.empty()
+
+
+def plan(connection, wanted, place=None):
+    """The lines of the page's plan."""
+    sent: list[tuple[str, Any]] = []
+
+    def look(_connection, _cursor, statement, parameters, *_):
+        sent.append((statement, parameters))
+
+    event.listen(connection, "before_cursor_execute", look)
+    browsing.page(connection, wanted, 20, place)
+    event.remove(connection, "before_cursor_execute", look)
+    ((statement, parameters),) = sent
+    explain = "EXPLAIN" if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    return [str(row[-1]) for row in connection.exec_driver_sql(f"{explain} {statement}", parameters)]
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_a_page_deep_in_the_catalogue_is_a_range_of_the_sorts_index(catalogue, sort):
+    middle = browsing.page(catalogue, Wanted(sort=sort), PRODUCTS // 2).following
+    assert middle is not None
+
+    for place in (None, middle, middle._replace(back=True)):
+        lines = plan(catalogue, Wanted(sort=sort), place)
+        keys = lines[: next(number for number, line in enumerate(lines) if INDEXES[sort.removeprefix("-")] in line) + 2]
+        assert not any(re.search(r"Seq Scan on product(s|_summaries)|SCAN product\w*$", line) for line in keys), lines
+        if place is not None:
+            assert re.search(r"(Index Cond: .*ROW\(\w+, \w+\) [<>] ROW|\(\w+,\w+\)[<>]\(\?,\?\))", "\n".join(keys)), (
+                lines
+            )
+
+
+@only_postgresql
+@pytest.mark.parametrize("word", ["0123", "03999"])
+def test_a_word_that_few_have_is_found_by_its_trigrams(catalogue, word):
+    lines = plan(catalogue, Wanted(words=[word]))
+
+    assert any("Bitmap Index Scan on ix_products_search_text" in line for line in lines), lines
+
+
+@only_postgresql
+def test_a_price_that_few_have_is_found_by_its_index_whatever_the_sort(catalogue):
+    lines = plan(catalogue, Wanted(sort="name", min_price=10, max_price=11))
+
+    assert any(INDEXES["lowest_price"] in line for line in lines), lines
+
+
+@only_postgresql
+def test_edits_since_the_first_page_are_found_by_their_own_index(catalogue):
+    place = browsing.page(catalogue, Wanted(sort="name"), 20).following
+
+    assert any("ix_changes_changed" in line for line in plan(catalogue, Wanted(sort="name"), place))
