@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
 from alembic import command
-from productagg import catalog
+from productagg import catalog, words
 from productagg.db import SchemaError, check_schema
 from productagg.models import (
     SCHEMA_REVISION,
@@ -122,6 +122,19 @@ def test_the_change_feed_begins_with_the_creation_of_what_is_there(blank_databas
     ]
     make_product(blank_database, "Pot")
     assert rows(blank_database, ProductChange)[-1].sequence > found[-1].sequence
+
+
+def test_products_of_before_are_found_and_sorted_as_new_ones(blank_database):
+    blank_database.migrate("0005")
+    values = {"id": uuid4(), "description": "Hořký", "version": 1, "created_at": LONG_AGO, "updated_at": LONG_AGO}
+    with blank_database.writer.begin() as connection:
+        connection.execute(insert(Product), {**values, "name": "Čaj"})
+        connection.execute(insert(Product), {**values, "id": uuid4(), "name": "ﷺ" * 200})
+
+    blank_database.migrate()
+
+    found = {(row.search_text, row.sort_name) for row in rows(blank_database, Product)}
+    assert found == {(words.search_text(name, "Hořký"), words.sort_name(name)) for name in ("Čaj", "ﷺ" * 200)}
 
 
 def test_a_migration_that_rebuilds_a_table_keeps_the_rows_that_refer_to_it(blank_database, tmp_path, monkeypatch):

@@ -46,6 +46,10 @@ def get(contract, path):
     return contract["paths"][path]["get"]
 
 
+def parameter(contract, name):
+    return next(each["schema"] for each in get(contract, "/products")["parameters"] if each["name"] == name)
+
+
 BREAKS = {
     "an operation is gone": lambda it: it["paths"]["/products/{id}"].pop("delete"),
     "a path is gone": lambda it: it["paths"].pop("/movers"),
@@ -57,7 +61,7 @@ BREAKS = {
     "a new parameter must be given": lambda it: get(it, "/movers")["parameters"].append(
         {"name": "new", "in": "query", "required": True, "schema": {"type": "string"}}
     ),
-    "a parameter takes less": lambda it: get(it, "/products")["parameters"][0]["schema"].update(maximum=100),
+    "a parameter takes less": lambda it: parameter(it, "limit").update(maximum=100),
     "a parameter takes fewer values": lambda it: get(it, "/movers")["parameters"][0]["schema"].update(enum=["24h"]),
     "a body's member is gone": lambda it: schema(it, "CreateProduct")["properties"].pop("description"),
     "a body's member must be given": lambda it: schema(it, "ChangeProduct")["required"].append("name"),
@@ -81,7 +85,7 @@ BREAKS_NOTHING = {
     "a new parameter": lambda it: get(it, "/movers")["parameters"].append(
         {"name": "new", "in": "query", "required": False, "schema": {"type": "string"}}
     ),
-    "a parameter takes more": lambda it: get(it, "/products")["parameters"][0]["schema"].update(maximum=1000),
+    "a parameter takes more": lambda it: parameter(it, "limit").update(maximum=1000),
     "a body's new member": lambda it: schema(it, "CreateProduct")["properties"].update(new={"type": "string"}),
     "a body's member may be left out": lambda it: schema(it, "CreateProduct")["required"].remove("description"),
     "an answer's new member": lambda it: schema(it, "Offer")["properties"].update(new={"type": "string"}),
