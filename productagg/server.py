@@ -135,9 +135,9 @@ def serve(
     try:
         # ident: not who we are made with, which helps nobody but an attacker.
         server = create_server(app, map=listeners, host=host, port=port, ident=None, **options)
+        server.adj.request_timeout = float(variables.get("request_timeout", request_timeout))
         server.adj.usual = copy(server.adj)
         server.adj.usual.max_request_body_size = min(server.adj.max_request_body_size, _USUAL_BODY_BYTES)
-        server.adj.request_timeout = float(variables.get("request_timeout", request_timeout))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"productagg: cannot listen on {host}:{port}: {error}\n")
         # pserve turns a SystemExit into exit code 0, and anything else into a traceback.

@@ -9,11 +9,11 @@ from uuid import UUID
 import pytest
 import time_machine
 from pyramid.response import Response
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from productagg import accounts, catalog
 from productagg.api.idempotency import once
-from productagg.models import Base, IdempotencyKey, Product, User
+from productagg.models import IdempotencyKey, Product, User
 from tests.conftest import PASSWORD
 from tests.factories import rows
 from tests.functional.problems import assert_problem
@@ -352,9 +352,8 @@ def test_a_request_whose_lease_was_lost_does_not_happen_twice(client, admin, add
             with later(seconds=61) as headers:
                 retried[0] = client.post("/test", headers={**headers, "Idempotency-Key": KEY}, status=200)
         now = datetime.now(UTC)
-        row = {"name": f"Written at {now}", "description": "", "version": 1, "created_at": now, "updated_at": now}
-        request.dbsession.execute(insert(Base.metadata.tables["products"]).values(row))
-        return Response(row["name"])
+        catalog.create(request.dbsession, f"Written at {now}", "", now)
+        return Response(f"Written at {now}")
 
     view = once(lambda _context, request: write(request))
     add_view(client, "/test", lambda request: view(None, request))
