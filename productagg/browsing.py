@@ -41,6 +41,8 @@ from productagg.models import Product, ProductChange, ProductSummary, ProductSyn
 COUNTED = 1_000
 # Pages keep to the order of the first one for so many changes: what has moved since must be gone through for each.
 MOST_CHANGES = 500_000
+# And so many names and descriptions, by name and by when they changed.
+MOST_EDITS = 50_000
 
 
 class Outdated(Exception):
@@ -156,12 +158,20 @@ class _Shape(NamedTuple):
 
 
 def page(connection: Connection, wanted: Wanted, limit: int, place: Place | None = None) -> Page:
-    """Up to `limit` products from a place on, or from the beginning. One statement. Raises Outdated."""
+    """Up to `limit` products from a place on, or from the beginning. Raises Outdated.
+
+    One statement; for later pages by what changes with edits, one more before it that counts those.
+    """
     filters = _filters(wanted)
     shape = _Shape(wanted.sort, frozenset(filters), tuple(wanted.fields), place and _reach(place))
     parameters = {**filters, "limit": limit + 1, **(_position(wanted, place) if place else {})}
+    moved_by = _SORTS[_name(wanted.sort)].kind if place is not None else ""
+    if place is not None and moved_by == "changed":
+        edits = connection.execute(_EDITS, {"as_of": place.as_of, "limit": MOST_EDITS + 1}).scalar_one()
+        if edits > MOST_EDITS:
+            raise Outdated
     rows = connection.execute(_statement(shape), parameters).all()
-    if place is not None and _SORTS[_name(wanted.sort)].kind == "offers":
+    if moved_by == "offers":
         newest = rows[0].newest if rows else connection.execute(_NEWEST).scalar_one()
         if newest > parameters["until"]:
             raise Outdated
@@ -244,6 +254,17 @@ _IDS: dict[Any, InstrumentedAttribute[UUID]] = {
     ProductSummary: ProductSummary.product_id,
 }
 _LIMIT = bindparam("limit", type_=Integer)
+_EDITED = (
+    select(literal_column("1"))
+    .select_from(ProductChange)
+    # Not a parameter: the planner is to see that it may take the index of that kind.
+    .where(
+        ProductChange.sequence > bindparam("as_of", type_=BigInteger), ProductChange.kind == literal_column("'changed'")
+    )
+    .limit(_LIMIT)
+    .subquery()
+)
+_EDITS = select(func.count()).select_from(_EDITED)
 _NEWEST = select(func.coalesce(func.max(ProductChange.sequence), 0))
 _CONDITIONS: dict[str, tuple[_Model, ColumnElement[bool]]] = {
     "min_price": (ProductSummary, ProductSummary.lowest >= bindparam("min_price", type_=BigInteger)),
@@ -325,7 +346,7 @@ def _moves(sort: _Sort) -> CTE:
     change = ProductChange
     # Not a parameter: the planner is to see that it may take the index of that kind.
     which = [change.sequence > bindparam("as_of", type_=BigInteger), change.kind == literal_column(f"'{sort.kind}'")]
-    if sort.kind == "offers":  # of edits there are few
+    if sort.kind == "offers":  # edits are counted
         which.append(change.sequence <= bindparam("until", type_=BigInteger))
     # Not a join with the smallest numbers: nobody has told the planner yet how many such rows there are.
     number = func.row_number().over(partition_by=change.product_id, order_by=change.sequence).label("number")

@@ -5,7 +5,7 @@ Called by the API and the command line. It never commits, never sees a request a
 
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -152,7 +152,8 @@ def change(
         for column, value in _made_of(*wanted).items():
             setattr(product, column, value)
         product.version += 1
-        product.updated_at = now
+        # Whoever had to wait for the lock may have looked at the clock before the one who had it.
+        product.updated_at = max(now, product.updated_at + timedelta(microseconds=1))
     sync = session.get_one(ProductSync, product_id)
     if sync.registration == "failed":
         sync.registration, sync.failures, sync.next_sync_at = "pending", 0, now

@@ -127,7 +127,7 @@ def problem_view(error: Exception, request: Any) -> Response:
             headers={"Retry-After": str(error.retry_after)},
         )
     elif isinstance(error, browsing.Outdated):
-        problem = Problem("invalid-cursor", "Too many prices have changed since the first page: begin again with it.")
+        problem = Problem("invalid-cursor", "Too much has changed since the first page: begin again with it.")
     elif isinstance(error, TooManyPoints | NotKept):
         problem = _wrong_resolution(error)
     elif isinstance(error, URLDecodeError):

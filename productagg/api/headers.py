@@ -20,7 +20,7 @@ _YEAR_SECONDS = 365 * 24 * 3600
 
 _EXPOSED = (
     "ETag, Location, Link, Total-Count, Retry-After, X-Request-ID, Last-Modified, Last-Sequence, Idempotency-Replayed, "
-    "WWW-Authenticate, Allow, Content-Disposition"
+    "WWW-Authenticate, Allow, Accept-Patch, Age, Content-Disposition"
 )
 # Simple ones need not be named; of these, Authorization is never meant by a `*`.
 _ALLOWED = (

@@ -189,9 +189,9 @@ def _who_may(operation: Operation) -> str:
 def _parameters(operation: Operation) -> list[Any]:
     headers = [name for each in operation.validators for name in each.headers]
     if any(answer.status == 304 for answer in operation.answers):
-        headers.append("If-None-Match")
+        headers += ["If-Match", "If-None-Match"]
     if any("Last-Modified?" in answer.headers for answer in operation.answers):
-        headers.append("If-Modified-Since")
+        headers += ["If-Modified-Since", "If-Unmodified-Since"]
     if operation.idempotent:
         headers.append(HEADER)
     return [*(_parameter(node, "query") for each in operation.validators for node in each.query), *headers]

@@ -57,12 +57,15 @@ def list_products(request: Any) -> Response:
     wanted, limit, counting = _wanted(question)
     page = browsing.page(request.reader, wanted, limit, place)
     headers = {"Link": ", ".join(_links(request, page, question, began))}
+    # Not the cursors: they say when the first page was read.
+    tagged_by = [f"{page.previous is not None} {page.following is not None}"]
     if counting is not False:
         whole = place is None and page.following is None
         total = len(page.products) if whole else browsing.total(request.reader, wanted, exact=bool(counting))
         if total is not None:
             headers["Total-Count"] = str(total)
-    return public_json(request, page.products, headers)
+            tagged_by.append(str(total))
+    return public_json(request, page.products, headers, tagged_by=tagged_by)
 
 
 @products.post(

@@ -117,7 +117,12 @@ class ContractService(Service):
     def _say_what_is_allowed(self, _request: Any) -> Response:
         response = Response(status=204, allow=self.defined_methods)
         if "patch" in self.operations:
-            taken = [each for validator in self.operations["patch"].validators for each in validator.media_types]
+            taken = [
+                each
+                for validator in self.operations["patch"].validators
+                if validator.body
+                for each in validator.media_types
+            ]
             response.headers["Accept-Patch"] = ", ".join(taken)
         return response
 
@@ -242,12 +247,20 @@ def tagged_json(request: Any, value: object, version: int) -> Response:
 
 
 def public_json(
-    request: Any, value: object, headers: Mapping[str, str] | None = None, seconds: int | None = None
+    request: Any,
+    value: object,
+    headers: Mapping[str, str] | None = None,
+    seconds: int | None = None,
+    tagged_by: Sequence[str] | None = None,
 ) -> Response:
-    """What anyone may read, as JSON. `headers` that are part of what it says (Link) are part of its ETag."""
+    """What anyone may read, as JSON. `headers` that are part of what it says (Link) are part of its ETag.
+
+    If they are not all, what is of them goes into `tagged_by`.
+    """
     body = dumps(value)
-    response = _tagged(body, "application/json", _digest(body, *(headers or {}).values()))
-    response.headers.update(headers or {})
+    headers = headers or {}
+    response = _tagged(body, "application/json", _digest(body, *(tagged_by or headers.values())))
+    response.headers.update(headers)
     keep(request, response, seconds)
     return response
 

@@ -203,8 +203,33 @@ def test_a_cursor_by_price_is_of_no_use_once_too_many_prices_have_changed(
     answer = send("GET", cheapest)
 
     assert_problem(answer, "invalid-cursor")
-    assert "Too many prices" in answer.json["detail"]
+    assert "Too much has changed" in answer.json["detail"]
     assert client.get(oldest).json
+
+
+@pytest.mark.parametrize("sort", ["name", "-updated_at"])
+def test_a_cursor_by_what_edits_change_is_of_no_use_once_too_many_were_made(
+    client, admin, send, shop, sort, monkeypatch
+):
+    by_edits, oldest = (link(client.get(f"/products?limit=1&sort={each}")) for each in (sort, "created_at"))
+    monkeypatch.setattr(browsing, "MOST_EDITS", 1)
+    for description in ("one", "two"):
+        assert client.get(by_edits).json
+        client.patch_json(f"/products/{shop['Lamp']}", {"description": description}, headers=admin)
+
+    assert_problem(send("GET", by_edits), "invalid-cursor")
+    assert client.get(oldest).json
+
+
+def test_a_page_with_a_next_one_can_be_revalidated_later(client, send, shop):
+    answer = client.get("/products?limit=1")
+    assert link(answer)
+
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=90)):
+        again = send("GET", "/products?limit=1", None, {"If-None-Match": answer.headers["ETag"]})
+
+    assert again.status_int == 304
+    assert link(again) != link(answer)
 
 
 def test_the_longest_name_there_can_be_fits_into_a_cursor(client, create):
