@@ -5,6 +5,7 @@ validator and a view declare is what the document at /openapi.json is made of.
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ from productagg.schedule import Schedule
 MAX_BODY_BYTES = 256 * 1024
 # How many faults of one request are listed, and how many of them in the sentence before.
 _MOST_ERRORS, _MOST_NAMED = 50, 10
+# The same of an item of an array, and how many commas an item may have on average.
+_MOST_ERRORS_OF_ITEM, _MOST_PARTS = 5, 20
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -150,7 +154,7 @@ def json_array(schema: colander.SchemaNode, most: int, most_bytes: int) -> Valid
     """
 
     def check(request: Any) -> None:
-        data = _json(request, (JSON,), most_bytes)
+        data = _json(request, (JSON,), most_bytes, most * _MOST_PARTS)
         if not isinstance(data, list) or not 1 <= len(data) <= most:
             raise _invalid([{"pointer": "", "detail": f"must be an array of 1 to {most} items"}])
         request.validated["items"] = [_item(schema, item, f"/{number}") for number, item in enumerate(data)]
@@ -162,13 +166,13 @@ def _item(schema: colander.SchemaNode, item: object, where: str) -> tuple[dict[s
     if not isinstance(item, dict):
         return {}, [{"pointer": where, "detail": "must be an object"}]
     values, faults = validate(schema, item)
-    return values, _pointed(faults, where)
+    return values, _pointed(faults, where)[:_MOST_ERRORS_OF_ITEM]
 
 
 _BODY_ERRORS = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-data", "not-implemented")
 
 
-def _json(request: Any, media_types: Sequence[str], most_bytes: int) -> Any:
+def _json(request: Any, media_types: Sequence[str], most_bytes: int, most_parts: int | None = None) -> Any:
     if request.content_type.lower() not in media_types:
         accepted = ", ".join(media_types)
         raise Problem(
@@ -178,8 +182,12 @@ def _json(request: Any, media_types: Sequence[str], most_bytes: int) -> Any:
         )
     if (request.content_length or 0) > most_bytes:
         raise Problem("body-too-large", f"The body may have at most {most_bytes} bytes.")
+    body = bodies.read(request)
+    # Once it is read it takes far more memory than as text: nobody shall send millions of nothings.
+    if most_parts is not None and _STRING.sub(b"", body).count(b",") > most_parts:
+        raise _invalid([{"pointer": "", "detail": "has too many items and members"}])
     try:
-        return strict_json.loads(bodies.read(request))
+        return strict_json.loads(body)
     except ValueError as error:
         raise Problem("malformed-json", f"The body is not JSON: {error}.") from None
 
@@ -357,7 +365,7 @@ def _shortened(text: str) -> str:
 
 def _pointed(faults: Mapping[str, str], where: str = "") -> list[dict[str, str]]:
     """Faults by member as those of the body, each with a JSON Pointer (RFC 6901). `where` is that of the object."""
-    return [{"pointer": where + _pointer(key), "detail": detail} for key, detail in faults.items()]
+    return [{"pointer": where + _shortened(_pointer(key)), "detail": detail} for key, detail in faults.items()]
 
 
 def _pointer(key: str) -> str:

@@ -101,7 +101,7 @@ PARAMETERS = {
         },
     },
     "If-Match": {
-        "description": "Only if it has this `ETag`; a product that is written, its version: a change of its offers does not count.",
+        "description": "Only if it has this `ETag`; to write a product: its version, whatever became of its offers.",
         "schema": _TEXT,
         # Swagger UI sends it unless told otherwise.
         "example": "*",
@@ -118,7 +118,7 @@ PARAMETERS = {
         "example": "Mon, 23 Nov 2026 09:41:08 GMT",
     },
     "If-Unmodified-Since": {
-        "description": "Only if it has not been modified since; of a product that is written, itself. Not looked at with `If-Match`.",
+        "description": "Only if it was not modified since; to write a product: itself. Not looked at with `If-Match`.",
         "schema": _TEXT,
         "example": "Thu, 31 Dec 2099 23:59:59 GMT",
     },

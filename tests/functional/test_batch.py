@@ -9,6 +9,7 @@ from sqlalchemy import event
 from webtest import TestApp
 
 from productagg import catalog
+from productagg.api import strict_json
 from productagg.models import ProductSummary, ProductSync
 from tests.factories import rows
 from tests.functional.problems import assert_problem
@@ -35,6 +36,32 @@ def problem_of(item, code, errors):
     assert (problem["code"], problem["status"], problem["type"]) == (code, item["status"], f"/problems/{code}")
     assert {each["pointer"]: each["detail"] for each in problem["errors"]} == errors
     return problem
+
+
+def test_an_item_of_many_faults_lists_a_few(post, stored):
+    odd = {f"{number}{'x' * 1000}": None for number in range(30)}
+
+    for query in ("", "?atomic=true"):
+        answer = post([new("Lamp") | odd], query)
+
+        problem = answer.json if query else answer.json[0]["problem"]
+        assert len(problem["errors"]) == 5
+        assert len(answer.body) < 2000
+    assert stored() == 0
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" + b"{}," * 500_000 + b"{}]", b'[{"name":"' + b'\\"' * 9 + b'"' + b',"a":1' * 30_000 + b"}]"]
+)
+def test_what_has_more_parts_than_a_thousand_products_is_not_parsed(post, monkeypatch, body):
+    monkeypatch.setattr(strict_json, "loads", lambda _body: pytest.fail("it is parsed"))
+
+    assert_problem(post(body), "invalid-data", {"": "has too many items and members"})
+
+
+def test_commas_in_texts_are_no_parts(post):
+    assert post([new("Lamp", 'a\\,"b",' * 900) for _ in range(1)]).status_int == 201
+    assert post([new(f"Lamp {number}", ',"' * 4000) for number in range(10)]).status_int == 201
 
 
 @pytest.mark.parametrize("query", ["", "?atomic=false", "?atomic=true"])
