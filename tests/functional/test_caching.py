@@ -42,9 +42,12 @@ def cache(client):
 
 
 class TestLifetimes:
-    @pytest.mark.parametrize("path", PUBLIC)
+    @pytest.mark.parametrize("path", [path for path in PUBLIC if path != "/changes"])
     def test_what_anyone_may_read_anyone_may_keep_for_an_interval_at_most(self, client, there, path):
         assert 1 <= lifetime(client.get(there(path))) <= 60
+
+    def test_the_feed_is_to_be_asked_about_each_time(self, client):
+        assert client.get("/changes").headers["Cache-Control"] == "no-cache"
 
     @pytest.mark.parametrize("path", ["/products", "/movers", "/products/{id}/trend", "/products/{id}"])
     @pytest.mark.parametrize(("interval", "longest"), [("5", 5), ("60", 60), ("86400", 60)])

@@ -149,7 +149,7 @@ def test_bad_lines_are_told_by_number_and_all_else_is_imported(database, run, wr
     [
         ({"name": 1}, "name must be a string"),
         ({"description": None}, "description must be a string"),
-        ({"name": " \u200b", "description": False}, "name must not be empty; description must be a string"),
+        ({"name": " \u3000", "description": False}, "name must not be empty; description must be a string"),
         ({"name": "\ud800"}, "it is not JSON"),
         ({"version": 7}, "there is no field 'version': id, name, description, created_at, updated_at"),
         ({"id": 1}, "id 1 is not a UUID"),
