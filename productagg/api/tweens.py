@@ -68,8 +68,7 @@ def _represented(request: Any, response: Any) -> Any:
         encoding.mark(response)
     if request.method in ("GET", "HEAD") and response.status_int == 200 and conditions.are_in(request.environ):
         tag = response.headers.get("ETag")
-        # What has no tag (health) is never the same as before.
-        found = conditions.outcome(request.environ, tag[1:-1], response.last_modified) if tag else None
+        found = conditions.outcome(request.environ, tag and tag[1:-1], response.last_modified)
         if found == 412:
             return Problem("precondition-failed", "What is there is not what the request's conditions name.").response()
         if found == 304:

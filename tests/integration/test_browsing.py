@@ -241,7 +241,7 @@ def test_counting_stops_where_it_would_take_long_unless_it_must_not(shelf, monke
 
 
 @pytest.mark.parametrize("sort", SORTS)
-def test_a_page_is_one_statement_however_many_products_it_has(shelf, sort):
+def test_a_page_is_as_many_statements_however_many_products_it_has(shelf, sort):
     shelf.add(*(f"{number:02}" for number in range(40)))
     statements: list[str] = []
 
@@ -249,7 +249,8 @@ def test_a_page_is_one_statement_however_many_products_it_has(shelf, sort):
         place = shelf.find(1, sort=sort).following
         assert len(shelf.find(30, place, sort=sort).products) == 30
 
-    assert len(statements) == 2
+    # Later pages by what edits change begin with counting those.
+    assert len(statements) == (3 if sort.removeprefix("-") in ("name", "updated_at") else 2)
 
 
 @pytest.mark.parametrize("back", [False, True])

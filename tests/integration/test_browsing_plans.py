@@ -53,7 +53,7 @@ def plan(connection, wanted, place=None):
     event.listen(connection, "before_cursor_execute", look)
     browsing.page(connection, wanted, 20, place)
     event.remove(connection, "before_cursor_execute", look)
-    ((statement, parameters),) = sent
+    statement, parameters = sent[-1]
     explain = "EXPLAIN" if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
     return [str(row[-1]) for row in connection.exec_driver_sql(f"{explain} {statement}", parameters)]
 
