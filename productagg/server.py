@@ -16,7 +16,7 @@ from copy import copy
 from typing import Any, NoReturn
 
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.parser import HTTPRequestParser, ParsingError, get_header_lines
 from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
@@ -37,7 +37,7 @@ _PROBLEMS = {
 }
 # What is received of any body but a batch's; the application takes 256 KiB of it.
 _USUAL_BODY_BYTES = 1024 * 1024
-# What may stand in Host: it goes into Location and Link.
+# What may stand in Host and X-Forwarded-Host: it goes into Location and Link.
 _HOST = re.compile(r"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 
 
@@ -64,14 +64,22 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress is untyped
         return len(data)
 
     def parse_header(self, header_plus: bytes) -> None:
-        super().parse_header(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except ValueError:  # a length of thousands of digits, a target that is no URI
+            self._refuse("the request's head cannot be read")
+        lines = [line.partition(b":") for line in get_header_lines(header_plus.partition(b"\r\n")[2])]
+        codings = [value.strip(b" \t").lower() for name, _, value in lines if name.lower() == b"transfer-encoding"]
         # A proxy in front may go by the other length, and take the rest for a request of its own (RFC 9112, 6.1).
-        if "TRANSFER_ENCODING" in self.headers or (self.chunked and "CONTENT_LENGTH" in self.headers):
-            self._refuse("Transfer-Encoding goes neither with Content-Length nor with HTTP/1.0")
-        if not _HOST.fullmatch(self.headers.get("HOST", "")):
-            self._refuse("Host is not one host")
+        if codings and (codings != [b"chunked"] or not self.chunked or "CONTENT_LENGTH" in self.headers):
+            self._refuse("Transfer-Encoding is chunked, once, and goes neither with Content-Length nor with HTTP/1.0")
+        if self.version >= "1.1" and "HOST" not in self.headers:
+            self._refuse("Host is missing")
+        forwarded = self.headers.get("X_FORWARDED_HOST", "").split(",")
+        if not all(_HOST.fullmatch(host.strip(" \t")) for host in [self.headers.get("HOST", ""), *forwarded]):
+            self._refuse("Host or X-Forwarded-Host is not a host")
         # A body waits on the disk until it is whole: nobody shall fill that who need not send much.
-        if not (self.path.endswith("/products/batch") and "AUTHORIZATION" in self.headers):
+        if not (self.path == "/products/batch" and "AUTHORIZATION" in self.headers):
             self.adj = self.adj.usual
 
     def _refuse(self, why: str) -> NoReturn:

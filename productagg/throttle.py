@@ -1,5 +1,7 @@
 """How many logins may fail: of one account from one address, from one address, and of one account from everywhere.
 
+With IPv6, a subscriber has many addresses: those of a /64 are one, and a /48 may fail as often as one address.
+
 Called by the API's login. `limits` decides, by fixed windows that begin with their first failure; what it counts is in
 the database, so that all processes and hosts count together. A login is counted before its password is verified and
 given back if it succeeds: however many try at once, no more than the limit get through. The transactions are short ones
@@ -34,7 +36,7 @@ log = logging.getLogger(__name__)
 
 # How long an address counts as one of an account's own after a login from there.
 _OWN_ADDRESS_SECONDS = 30 * 86400
-# Counting a login adds three rows at most, a success one; each count removes so many that are over.
+# Counting a login adds four rows at most, a success one; each count removes so many that are over.
 _TIDIED_AT_ONCE = 100
 
 
@@ -62,6 +64,7 @@ class LoginThrottle:
         seconds = settings.login_window_seconds
         self._per_pair = RateLimitItemPerSecond(settings.login_attempts, seconds, "pair")
         self._per_address = RateLimitItemPerSecond(settings.login_attempts_per_address, seconds, "address")
+        self._per_site = RateLimitItemPerSecond(settings.login_attempts_per_address, seconds, "site")
         self._per_account = RateLimitItemPerSecond(settings.login_attempts_per_account, seconds, "account")
         # Fingerprints have a key, for some people type their password where their name belongs.
         self._key = hashlib.blake2b(settings.jwt_secret.reveal().encode(), person=b"login throttle").digest()
@@ -71,13 +74,15 @@ class LoginThrottle:
 
         `connection` is one to read with.
         """
-        network = _network(address)
+        network, site = _network(address), _network(address, 48)
         account, place = self._fingerprint(username), self._fingerprint(network)
         limits = [
             (self._per_pair, f"{account}/{place}"),
             (self._per_address, place),
             (self._per_account, account),
         ]
+        if site != network:
+            limits.insert(2, (self._per_site, self._fingerprint(site)))
         own_address = f"own/{account}/{place}"
         try:
             # What comes in a flood is refused here, without writing.
@@ -190,12 +195,12 @@ class _Counters(Storage):
         return count
 
 
-def _network(address: str) -> str:
-    """Whom an address stands for: itself, or with IPv6 the network of 64 bits, of which one host has all addresses."""
+def _network(address: str, bits: int = 64) -> str:
+    """Whom an address stands for: itself, or with IPv6 its network of so many bits. One host has all of a /64."""
     try:
         ip = ip_address(address.partition("%")[0])
     except ValueError:  # a Unix socket, or a proxy that does not say
         return address
     if isinstance(ip, IPv6Address):
-        return str(ip.ipv4_mapped or ip_network((ip, 64), strict=False))
+        return str(ip.ipv4_mapped or ip_network((ip, bits), strict=False))
     return str(ip)

@@ -123,6 +123,20 @@ TWO_MEANINGS = {
     + HIDDEN,
     "an encoding after a vertical tab": POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n" + HIDDEN,
     "an encoding besides chunks": POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "an empty encoding and a length": POST + b"Transfer-Encoding:\r\nContent-Length: 2\r\n\r\n{}" + HIDDEN,
+    "a comma for an encoding": POST + b"Transfer-Encoding: ,\r\nContent-Length: 2\r\n\r\n{}" + HIDDEN,
+    "a comma and no length": POST + b"Transfer-Encoding: ,\r\n\r\n" + HIDDEN,
+    "chunks twice": POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "chunks and a comma": POST + b"Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "chunks in two lines": POST + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n" + HIDDEN,
+    "chunks, continued in the next line": POST + b"Transfer-Encoding: chunked\r\n , chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "chunks in HTTP/1.2": POST.replace(b"1.1", b"1.2") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "a length of 5,000 digits": POST + b"Content-Length: " + b"1" * 5000 + b"\r\n\r\n" + HIDDEN,
+    "a target that is none": b"GET http://[/x HTTP/1.1\r\nHost: localhost\r\n\r\n" + HIDDEN,
+    "no host": b"GET /health/live HTTP/1.1\r\n\r\n" + HIDDEN,
+    "a forwarded host that is none": b"GET /products HTTP/1.1\r\nHost: localhost\r\n"
+    + b"X-Forwarded-Host: a.example, b/@evil.example\r\n\r\n"
+    + HIDDEN,
     "a name with a space": POST + b"Transfer-Encoding : chunked\r\nContent-Length: 0\r\n\r\n" + HIDDEN,
     "two hosts": b"GET /products HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n" + HIDDEN,
     "a host that is none": b'GET /products HTTP/1.1\r\nHost: a"><script>\r\n\r\n' + HIDDEN,
@@ -150,6 +164,18 @@ def test_what_can_be_read_in_two_ways_is_refused_and_nothing_after_it_is_read(se
     lines = server.log()[before:].splitlines()
     assert len(lines) == 1
     assert "smuggled" not in lines[0]
+
+
+@pytest.mark.parametrize(("path", "status"), [(b"/products/batch", 401), (b"/x/products/batch", 413)])
+def test_only_the_path_of_batches_may_send_more_than_others(server, path, status):
+    body = b" " * (1024 * 1024 + 1)
+    head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\nContent-Length: %d\r\n\r\n"
+
+    with connect(server) as connection:
+        connection.sendall(head % (path, len(body)) + (body if status == 401 else b""))
+        answer = connection.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.") and answer[8:13] == b" %d " % status
 
 
 def test_what_has_one_meaning_is_served_one_after_another(server):

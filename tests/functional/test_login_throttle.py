@@ -208,6 +208,29 @@ def test_the_owners_logins_make_no_room_for_those_who_guess_elsewhere(log_in):
     assert_problem(log_in(address=OTHER), "too-many-logins")
 
 
+def test_who_has_many_networks_of_ipv6_cannot_use_up_an_accounts_limit(log_in):
+    fail(log_in, 3, address="2001:db8:1::1")
+    for number in range(1, 3):
+        fail(log_in, 1, address=f"2001:db8:1:{number}::1")
+
+    answers = statuses(log_in(address=f"2001:db8:1:{number:x}::1") for number in range(3, 50))
+
+    assert set(answers) == {429}
+    # The account's own limit is 8, and 5 are counted: its owner is let in, though he has never been there.
+    assert log_in(password=PASSWORD, address="2001:db8:2::1").status_int == 200
+    fail(log_in, 3, address=OTHER)
+    assert_problem(log_in(address=MINE), "too-many-logins")
+
+
+def test_neighbours_in_ipv6_are_refused_only_when_their_site_has_failed_as_often_as_one_address_may(log_in):
+    fail(log_in, 3, address="2001:db8:1::1")
+
+    assert log_in(password=PASSWORD, address="2001:db8:1:1::1").status_int == 200
+    # What succeeds is given back to the wider network, too.
+    fail(log_in, 2, address="2001:db8:1:1::1")
+    assert_problem(log_in(address="2001:db8:1:2::1"), "too-many-logins")
+
+
 def test_accounts_that_do_not_exist_behave_as_those_that_do(log_in, database, verifier):
     with database.sessions.begin() as session:
         session.execute(update(User).where(User.username == "reader").values(disabled=True))

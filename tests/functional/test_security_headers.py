@@ -28,7 +28,7 @@ def assert_secure(answer, policy=API_POLICY, *, https=False):
     assert answer.headers.getall("Cross-Origin-Resource-Policy") == ["same-origin"]
     [found] = answer.headers.getall("Content-Security-Policy")
     assert dict(each.strip().split(" ", 1) for each in found.split(";")) == policy
-    assert re.fullmatch(r"(no-store|private|public)\b.*", answer.headers["Cache-Control"])
+    assert re.fullmatch(r"(no-store|no-cache|private|public)\b.*", answer.headers["Cache-Control"])
     assert ("Strict-Transport-Security" in answer.headers) == https
     for name in ("Server", "X-Powered-By", "Via"):
         assert name not in answer.headers

@@ -126,7 +126,7 @@ def test_the_server_ends_in_good_order_when_told_to(database, tmp_path, how):
         # A client that has sent half of its request does not keep it from ending.
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
             connection.sendall(POST + b"Content-Length: 100\r\n\r\n{")
-            server.send(b"GET /health/live HTTP/1.1\r\n\r\n")
+            server.send(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
             assert server.stop(how) == 0
         assert "Traceback" not in server.log()
