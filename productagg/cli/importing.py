@@ -181,13 +181,13 @@ class _Import:
             bad[number] = f"line {first} has this name, too"
         with self._sessions.begin() as session:
             outcomes = bring_in(session, [*products.values()], now, update=self._update)
-        created = self._position.created
+        there = self._position.there
         for (number, new), outcome in zip(products.items(), outcomes, strict=True):
             if isinstance(outcome, Bad):
                 bad[number] = outcome
             else:
                 self.counts[outcome] += 1
-                created = new.name if outcome == "created" else created
+                there = new.name
         for number, reason in sorted(bad.items()):
             self._complain(number, reason)
         self.counts["bad"] += len(bad)
@@ -200,7 +200,7 @@ class _Import:
                 line=self._lines.number,
                 offset=self._lines.offset,
                 digest=self._lines.digest(),
-                created=created,
+                there=there,
                 counts=dict(self.counts),
             )
 
@@ -253,10 +253,10 @@ def _objection(found: Position, content: IO[bytes], sessions: sessionmaker[Sessi
     content.seek(0)
     if before.digest() != found.digest:
         return "the file has changed before that"
-    if found.created is not None:
+    if found.there is not None:
         with sessions.begin() as session:
-            if catalog.standings(session, [NewProduct(found.created, "")])[0].id is None:
-                return f"there is no product {shown(found.created)} any more"
+            if catalog.standings(session, [NewProduct(found.there, "")])[0].id is None:
+                return f"there is no product {shown(found.there)} any more"
     return None
 
 

@@ -201,6 +201,19 @@ def test_if_what_it_created_last_is_gone_it_begins_again(database, run, path, in
     assert is_whole(database)
 
 
+def test_if_what_it_found_there_last_is_gone_it_begins_again(database, run, path, few_at_once):
+    for number in range(COUNT):
+        make_product(database, str(number), "x")
+    with in_batch(4, is_terminated):
+        assert run("import", str(write(path))).exit_code == 2
+    database.empty()
+
+    done, _ = batches(run, path)
+
+    assert done.stderr == "import: from the beginning, not after line 8: there is no product '5' any more\n"
+    assert is_whole(database)
+
+
 def test_with_other_options_it_begins_again(database, run, path, interrupted):
     done, inserts = batches(run, path, "--update")
 
