@@ -80,8 +80,8 @@ def import_(config_uri: str, file: Path, update: bool, rejects: Path | None, for
     target = f"{form or format_of(file)}{' --update' if update else ''}"
     with writing(config_uri) as (settings, sessions), opened(file) as content, Remembered(file) as remembered:
         begin = _beginning(content, remembered, sessions, f"{_name(settings.database_url)} {target}")
-        with _Complaints(file, rejects, again=begin.line > 0) as complaints:
-            run = _Import(content, form or format_of(file), begin, remembered, sessions, update, complaints.add)
+        with _Complaints(file, rejects, begin) as complaints:
+            run = _Import(content, form or format_of(file), begin, remembered, sessions, update, complaints)
             try:
                 with progress_bar(" lines") as progress:
                     run.run(progress)
@@ -115,7 +115,7 @@ class _Import:
         remembered: Remembered,
         sessions: sessionmaker[Session],
         update: bool,
-        complain: Callable[[int, object], None],
+        complaints: "_Complaints",
     ) -> None:
         self.counts = Counter(begin.counts)
         self.broken_from: int | None = None
@@ -125,7 +125,7 @@ class _Import:
         self._remembered = remembered
         self._sessions = sessions
         self._update = update
-        self._complain = complain
+        self._complaints = complaints
         self._lines = records.Lines(content, _LONGEST)
         after = (begin.line, begin.offset)
         self._records = records.read(self._lines, form, FIELDS, OPTIONAL, over_lines=True, after=after)
@@ -142,6 +142,7 @@ class _Import:
     def keep(self) -> None:
         """Remember where to go on."""
         if self._position.line:
+            self._complaints.keep()
             self._remembered.keep(self._position)
         else:
             self._remembered.remove()
@@ -189,7 +190,7 @@ class _Import:
                 self.counts[outcome] += 1
                 there = new.name
         for number, reason in sorted(bad.items()):
-            self._complain(number, reason)
+            self._complaints.add(number, reason)
         self.counts["bad"] += len(bad)
         last, values = batch[-1]
         if isinstance(values, Broken):
@@ -201,6 +202,8 @@ class _Import:
                 offset=self._lines.offset,
                 digest=self._lines.digest(),
                 there=there,
+                rejects=self._complaints.path,
+                rejected=self._complaints.length,
                 counts=dict(self.counts),
             )
 
@@ -208,21 +211,36 @@ class _Import:
 class _Complaints(AbstractContextManager["_Complaints"]):
     """What is wrong with which line: all of it in a file, or the first ones on standard error."""
 
-    def __init__(self, file: Path, rejects: Path | None, *, again: bool) -> None:
+    def __init__(self, file: Path, rejects: Path | None, begin: Position) -> None:
+        self.path = str(rejects.absolute()) if rejects else None
+        self.length = 0
         self._file = file
         self._left = _MOST_SHOWN
+        again = begin.line > 0 and begin.rejects == self.path
         try:
-            self._rejects = rejects.open("a" if again else "w", encoding="utf-8") if rejects else None
+            self._rejects = rejects.open("ab" if again else "wb") if rejects else None
+            self._regular = rejects is not None and rejects.is_file()
+            if self._rejects and self._regular and again:
+                # What was written after the position was kept is told again.
+                self.length = min(begin.rejected, self._rejects.tell())
+                self._rejects.truncate(self.length)
         except OSError as error:
             raise CannotRun(f"{rejects}: {error.strerror}") from None
 
     def add(self, number: int, reason: object) -> None:
         if self._rejects:
-            self._rejects.write(f"{self._file}:{number}: {reason}\n")
+            self.length += self._rejects.write(f"{self._file}:{number}: {reason}\n".encode(errors="replace"))
             return
         if self._left > 0:
             sys.stderr.write(f"{self._file}:{number}: {reason}\n")
         self._left -= 1
+
+    def keep(self) -> None:
+        """Have the file on disk: the position that is kept next is after all that it tells."""
+        if self._rejects:
+            self._rejects.flush()
+            if self._regular:
+                os.fsync(self._rejects.fileno())
 
     def __exit__(self, *_: object) -> None:
         if self._rejects:

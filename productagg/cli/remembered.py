@@ -22,7 +22,7 @@ class Position:
     """How far an import came: the lines and bytes before, a digest of these, and what became of them.
 
     It is one in `target` only: a database, and what is done there. `there` is the last name that was
-    added to it, changed or found there.
+    added to it, changed or found there. `rejected` bytes about bad lines are in the file `rejects`.
     """
 
     target: str
@@ -30,6 +30,8 @@ class Position:
     offset: int = 0
     digest: str = ""
     there: str | None = None
+    rejects: str | None = None
+    rejected: int = 0
     counts: dict[str, int] = field(default_factory=dict)
 
 

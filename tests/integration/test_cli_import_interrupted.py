@@ -163,6 +163,26 @@ def test_bad_lines_before_the_interruption_count_and_are_told_once(database, run
     ]
 
 
+def test_bad_lines_are_in_their_file_once_though_it_is_killed(database, run, path, tmp_path):
+    rejects = tmp_path / "rejects.txt"
+    bad = "?\n" * 1000
+    good = "".join(f"{number},x\n" for number in range(60_000))
+    path.write_text(f"name,description\n{bad}{good}?\n")
+    with import_process(database, str(path), "--rejects", str(rejects)) as process:
+        wait_until(lambda: count(database) >= 50_000, 60)
+        process.kill()
+    assert rejects.read_text().count("\n") == 1000
+    with rejects.open("a") as file:
+        file.write("written after the position was kept\n")
+
+    done = run("import", str(path), "--rejects", str(rejects))
+
+    assert "going on after line" in done.stderr
+    numbers = [*range(2, 1002), 61_002]
+    expected = [f"{path}:{number}: it has 1 fields, not 2" for number in numbers]
+    assert rejects.read_text().splitlines() == expected
+
+
 def test_what_comes_later_may_be_mended_before_it_goes_on(database, run, path, interrupted):
     text = path.read_text()
     path.write_text(text.replace("\n6,x", "\nmore,x\n6,x").replace("19,", "twenty,"))
