@@ -38,6 +38,7 @@ _BYTES_AT_ONCE = 1 << 20
 _BATCHES_UNREMEMBERED = 50
 _LONGEST = 200_000  # of a record, in bytes: those of the longest description, each character as \uXXXX
 _MOST_SHOWN = 50
+_AGAIN = "run it again, and it passes over what is there"
 
 
 class _Interrupted(BaseException):
@@ -46,6 +47,12 @@ class _Interrupted(BaseException):
 
 def _interrupted(*_: object) -> NoReturn:
     raise _Interrupted
+
+
+def _see_it_through() -> None:
+    """It is ending already: from now on, nothing interrupts it."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @click.command(name="import", short_help="Add products from a file.")
@@ -75,6 +82,14 @@ def import_(config_uri: str, file: Path, update: bool, rejects: Path | None, for
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupted)
+    try:
+        _import(config_uri, file, update, rejects, form)
+    except _Interrupted:
+        _see_it_through()
+        raise CannotRun(f"interrupted; {_AGAIN}") from None
+
+
+def _import(config_uri: str, file: Path, update: bool, rejects: Path | None, form: Format | None) -> None:
     if rejects and rejects.exists() and file.exists() and rejects.samefile(file):
         raise click.UsageError("--rejects is the file itself")
     target = f"{form or format_of(file)}{' --update' if update else ''}"
@@ -86,9 +101,11 @@ def import_(config_uri: str, file: Path, update: bool, rejects: Path | None, for
                 with progress_bar(" lines") as progress:
                     run.run(progress)
             except _Interrupted:
+                _see_it_through()
                 run.keep()
                 raise CannotRun(f"interrupted; {run.advice}") from None
             except Exception as error:
+                _see_it_through()
                 run.keep()
                 click.echo(f"import: {run.advice}", err=True)
                 if isinstance(error, click.ClickException) or is_out_of_reach(error):
@@ -97,7 +114,7 @@ def import_(config_uri: str, file: Path, update: bool, rejects: Path | None, for
                 raise SystemExit(2) from None
         if run.broken_from:
             run.keep()
-            raise CannotRun(f"nothing from line {run.broken_from} on is imported: mend that line, then {run.advice}")
+            raise CannotRun(f"nothing from line {run.broken_from} on is imported: mend the file, then {run.advice}")
         remembered.remove()
     click.echo(f"import: {_summary(run.counts)}")
     if run.counts["bad"]:
@@ -152,7 +169,7 @@ class _Import:
         """What to do after the import ended early."""
         if self._remembered.path and self._position.line:
             return f"run it again, and it goes on after line {self._position.line}"
-        return "run it again, and it passes over what is there"
+        return _AGAIN
 
     def _batches(self) -> Iterator[list[tuple[int, dict[str, Any] | Bad]]]:
         batch: list[tuple[int, dict[str, Any] | Bad]] = []

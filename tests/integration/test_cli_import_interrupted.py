@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from productagg import catalog
 from productagg.cli import importing
+from productagg.cli.remembered import Remembered
 from productagg.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, environment, make_product, rows
 from tests.integration.conftest import before_statement, wait_until
@@ -133,6 +134,31 @@ def test_an_import_that_is_interrupted_before_its_first_batch_leaves_nothing(dat
     assert done.stderr == "Error: interrupted; run it again, and it passes over what is there\n"
     assert names(database) == []
     assert [*path.parent.glob("products*")] == [path]
+
+
+def test_a_second_interruption_changes_nothing(database, run, path, few_at_once, monkeypatch):
+    keep = Remembered.keep
+
+    def twice(*arguments):
+        is_terminated()
+        presses_ctrl_c()
+        keep(*arguments)
+
+    monkeypatch.setattr(Remembered, "keep", twice)
+    with in_batch(4, is_terminated):
+        done = run("import", str(write(path)))
+
+    assert (done.exit_code, done.stderr) == (2, "Error: interrupted; run it again, and it goes on after line 8\n")
+    assert "going on after line 8" in run("import", str(path)).stderr
+
+
+def test_an_import_may_be_interrupted_before_it_begins(database, run, path, monkeypatch):
+    monkeypatch.setattr(importing, "_beginning", lambda *_: is_terminated())
+
+    done = run("import", str(write(path)))
+
+    assert done.exit_code == 2
+    assert done.stderr == "Error: interrupted; run it again, and it passes over what is there\n"
 
 
 def test_it_may_be_interrupted_again_and_again(database, run, path, few_at_once):
