@@ -1,7 +1,9 @@
 """`productagg export`: the catalogue as CSV or NDJSON, to take along."""
 
+import signal
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -13,6 +15,10 @@ from productagg.db import snapshot
 from productagg.records import Format
 
 _PRODUCTS_AT_ONCE = 1000
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise SystemExit(2)
 
 
 @click.command(short_help="Write all products to a file.")
@@ -29,6 +35,7 @@ def export(config_uri: str, file: Path, form: Format | None) -> None:
 
     Exit codes: 0 all is written, 2 it could not run, or not to its end.
     """
+    signal.signal(signal.SIGTERM, _terminated)  # or what is written so far would stay
     form = form or format_of(file)
     with reading(config_uri) as (_, connection), snapshot(connection), written(file) as output:
         found = catalog.everything(connection)

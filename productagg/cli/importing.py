@@ -38,6 +38,7 @@ _BYTES_AT_ONCE = 1 << 20
 _BATCHES_UNREMEMBERED = 50
 _LONGEST = 200_000  # of a record, in bytes: those of the longest description, each character as \uXXXX
 _MOST_SHOWN = 50
+_AGAIN = "run it again, and it passes over what is there"
 
 
 class _Interrupted(BaseException):
@@ -46,6 +47,12 @@ class _Interrupted(BaseException):
 
 def _interrupted(*_: object) -> NoReturn:
     raise _Interrupted
+
+
+def _see_it_through() -> None:
+    """It is ending already: from now on, nothing interrupts it."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @click.command(name="import", short_help="Add products from a file.")
@@ -75,20 +82,30 @@ def import_(config_uri: str, file: Path, update: bool, rejects: Path | None, for
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupted)
+    try:
+        _import(config_uri, file, update, rejects, form)
+    except _Interrupted:
+        _see_it_through()
+        raise CannotRun(f"interrupted; {_AGAIN}") from None
+
+
+def _import(config_uri: str, file: Path, update: bool, rejects: Path | None, form: Format | None) -> None:
     if rejects and rejects.exists() and file.exists() and rejects.samefile(file):
         raise click.UsageError("--rejects is the file itself")
     target = f"{form or format_of(file)}{' --update' if update else ''}"
     with writing(config_uri) as (settings, sessions), opened(file) as content, Remembered(file) as remembered:
         begin = _beginning(content, remembered, sessions, f"{_name(settings.database_url)} {target}")
-        with _Complaints(file, rejects, again=begin.line > 0) as complaints:
-            run = _Import(content, form or format_of(file), begin, remembered, sessions, update, complaints.add)
+        with _Complaints(file, rejects, begin) as complaints:
+            run = _Import(content, form or format_of(file), begin, remembered, sessions, update, complaints)
             try:
                 with progress_bar(" lines") as progress:
                     run.run(progress)
             except _Interrupted:
+                _see_it_through()
                 run.keep()
                 raise CannotRun(f"interrupted; {run.advice}") from None
             except Exception as error:
+                _see_it_through()
                 run.keep()
                 click.echo(f"import: {run.advice}", err=True)
                 if isinstance(error, click.ClickException) or is_out_of_reach(error):
@@ -97,7 +114,7 @@ def import_(config_uri: str, file: Path, update: bool, rejects: Path | None, for
                 raise SystemExit(2) from None
         if run.broken_from:
             run.keep()
-            raise CannotRun(f"nothing from line {run.broken_from} on is imported: mend that line, then {run.advice}")
+            raise CannotRun(f"nothing from line {run.broken_from} on is imported: mend the file, then {run.advice}")
         remembered.remove()
     click.echo(f"import: {_summary(run.counts)}")
     if run.counts["bad"]:
@@ -115,7 +132,7 @@ class _Import:
         remembered: Remembered,
         sessions: sessionmaker[Session],
         update: bool,
-        complain: Callable[[int, object], None],
+        complaints: "_Complaints",
     ) -> None:
         self.counts = Counter(begin.counts)
         self.broken_from: int | None = None
@@ -125,7 +142,7 @@ class _Import:
         self._remembered = remembered
         self._sessions = sessions
         self._update = update
-        self._complain = complain
+        self._complaints = complaints
         self._lines = records.Lines(content, _LONGEST)
         after = (begin.line, begin.offset)
         self._records = records.read(self._lines, form, FIELDS, OPTIONAL, over_lines=True, after=after)
@@ -142,6 +159,7 @@ class _Import:
     def keep(self) -> None:
         """Remember where to go on."""
         if self._position.line:
+            self._complaints.keep()
             self._remembered.keep(self._position)
         else:
             self._remembered.remove()
@@ -151,7 +169,7 @@ class _Import:
         """What to do after the import ended early."""
         if self._remembered.path and self._position.line:
             return f"run it again, and it goes on after line {self._position.line}"
-        return "run it again, and it passes over what is there"
+        return _AGAIN
 
     def _batches(self) -> Iterator[list[tuple[int, dict[str, Any] | Bad]]]:
         batch: list[tuple[int, dict[str, Any] | Bad]] = []
@@ -181,15 +199,15 @@ class _Import:
             bad[number] = f"line {first} has this name, too"
         with self._sessions.begin() as session:
             outcomes = bring_in(session, [*products.values()], now, update=self._update)
-        created = self._position.created
+        there = self._position.there
         for (number, new), outcome in zip(products.items(), outcomes, strict=True):
             if isinstance(outcome, Bad):
                 bad[number] = outcome
             else:
                 self.counts[outcome] += 1
-                created = new.name if outcome == "created" else created
+                there = new.name
         for number, reason in sorted(bad.items()):
-            self._complain(number, reason)
+            self._complaints.add(number, reason)
         self.counts["bad"] += len(bad)
         last, values = batch[-1]
         if isinstance(values, Broken):
@@ -200,7 +218,9 @@ class _Import:
                 line=self._lines.number,
                 offset=self._lines.offset,
                 digest=self._lines.digest(),
-                created=created,
+                there=there,
+                rejects=self._complaints.path,
+                rejected=self._complaints.length,
                 counts=dict(self.counts),
             )
 
@@ -208,21 +228,36 @@ class _Import:
 class _Complaints(AbstractContextManager["_Complaints"]):
     """What is wrong with which line: all of it in a file, or the first ones on standard error."""
 
-    def __init__(self, file: Path, rejects: Path | None, *, again: bool) -> None:
+    def __init__(self, file: Path, rejects: Path | None, begin: Position) -> None:
+        self.path = str(rejects.absolute()) if rejects else None
+        self.length = 0
         self._file = file
         self._left = _MOST_SHOWN
+        again = begin.line > 0 and begin.rejects == self.path
         try:
-            self._rejects = rejects.open("a" if again else "w", encoding="utf-8") if rejects else None
+            self._rejects = rejects.open("ab" if again else "wb") if rejects else None
+            self._regular = rejects is not None and rejects.is_file()
+            if self._rejects and self._regular and again:
+                # What was written after the position was kept is told again.
+                self.length = min(begin.rejected, self._rejects.tell())
+                self._rejects.truncate(self.length)
         except OSError as error:
             raise CannotRun(f"{rejects}: {error.strerror}") from None
 
     def add(self, number: int, reason: object) -> None:
         if self._rejects:
-            self._rejects.write(f"{self._file}:{number}: {reason}\n")
+            self.length += self._rejects.write(f"{self._file}:{number}: {reason}\n".encode(errors="replace"))
             return
         if self._left > 0:
             sys.stderr.write(f"{self._file}:{number}: {reason}\n")
         self._left -= 1
+
+    def keep(self) -> None:
+        """Have the file on disk: the position that is kept next is after all that it tells."""
+        if self._rejects:
+            self._rejects.flush()
+            if self._regular:
+                os.fsync(self._rejects.fileno())
 
     def __exit__(self, *_: object) -> None:
         if self._rejects:
@@ -253,10 +288,10 @@ def _objection(found: Position, content: IO[bytes], sessions: sessionmaker[Sessi
     content.seek(0)
     if before.digest() != found.digest:
         return "the file has changed before that"
-    if found.created is not None:
+    if found.there is not None:
         with sessions.begin() as session:
-            if catalog.standings(session, [NewProduct(found.created, "")])[0].id is None:
-                return f"there is no product {shown(found.created)} any more"
+            if catalog.standings(session, [NewProduct(found.there, "")])[0].id is None:
+                return f"there is no product {shown(found.there)} any more"
     return None
 
 

@@ -21,14 +21,17 @@ from productagg.cli.configured import CannotRun
 class Position:
     """How far an import came: the lines and bytes before, a digest of these, and what became of them.
 
-    It is one in `target` only: a database, and what is done there. `created` is the last name that was added to it.
+    It is one in `target` only: a database, and what is done there. `there` is the last name that was
+    added to it, changed or found there. `rejected` bytes about bad lines are in the file `rejects`.
     """
 
     target: str
     line: int = 0
     offset: int = 0
     digest: str = ""
-    created: str | None = None
+    there: str | None = None
+    rejects: str | None = None
+    rejected: int = 0
     counts: dict[str, int] = field(default_factory=dict)
 
 

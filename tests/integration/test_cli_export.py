@@ -1,6 +1,8 @@
 """`productagg export`: what it writes, where to, and when there is a file."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -69,6 +71,26 @@ def test_an_export_that_breaks_off_leaves_the_file_as_it_was(database, run, tmp_
     assert isinstance(done.exception, ZeroDivisionError)
     assert path.read_text() == "what was there"
     assert [each for each in tmp_path.iterdir() if each.name.endswith(".part")] == []
+
+
+def test_an_export_that_is_terminated_leaves_nothing(database, run, tmp_path, monkeypatch):
+    make_product(database)
+    monkeypatch.setattr(transfer, "write", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+
+    assert run("export", str(tmp_path / "products.csv")).exit_code == 2
+    assert [each for each in tmp_path.iterdir() if "products" in each.name] == []
+
+
+def test_standard_output_that_is_full_is_one_line(database):
+    make_product(database)
+    command = [str(Path(sys.executable).with_name("productagg")), "export", "development.ini"]
+
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, env=environment(database), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert (done.returncode, done.stderr) == (2, "Error: standard output: No space left on device\n")
 
 
 def test_nothing_takes_the_place_of_a_device(database, run, tmp_path):

@@ -181,7 +181,14 @@ def test_with_a_wrong_header_nothing_is_imported(database, run, write):
     assert (done.exit_code, done.stdout) == (2, "")
     told, ended = done.stderr.splitlines()
     assert told == f"{path}:1: there is no column 'price': id, name, description, created_at, updated_at"
-    assert ended.startswith("Error: nothing from line 1 on is imported: mend that line, then run it again")
+    assert ended.startswith("Error: nothing from line 1 on is imported: mend the file, then run it again")
+
+
+def test_an_empty_file_is_not_told_to_have_a_line_to_mend(database, run):
+    done = run("import", "-", typed="")
+
+    assert done.exit_code == 2
+    assert "mend the file, then run it again, and it passes over what is there" in done.stderr
 
 
 def test_what_comes_after_an_open_quote_is_not_imported_until_it_is_mended(database, run, write):

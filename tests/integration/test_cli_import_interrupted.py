@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from productagg import catalog
 from productagg.cli import importing
+from productagg.cli.remembered import Remembered
 from productagg.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, environment, make_product, rows
 from tests.integration.conftest import before_statement, wait_until
@@ -135,6 +136,31 @@ def test_an_import_that_is_interrupted_before_its_first_batch_leaves_nothing(dat
     assert [*path.parent.glob("products*")] == [path]
 
 
+def test_a_second_interruption_changes_nothing(database, run, path, few_at_once, monkeypatch):
+    keep = Remembered.keep
+
+    def twice(*arguments):
+        is_terminated()
+        presses_ctrl_c()
+        keep(*arguments)
+
+    monkeypatch.setattr(Remembered, "keep", twice)
+    with in_batch(4, is_terminated):
+        done = run("import", str(write(path)))
+
+    assert (done.exit_code, done.stderr) == (2, "Error: interrupted; run it again, and it goes on after line 8\n")
+    assert "going on after line 8" in run("import", str(path)).stderr
+
+
+def test_an_import_may_be_interrupted_before_it_begins(database, run, path, monkeypatch):
+    monkeypatch.setattr(importing, "_beginning", lambda *_: is_terminated())
+
+    done = run("import", str(write(path)))
+
+    assert done.exit_code == 2
+    assert done.stderr == "Error: interrupted; run it again, and it passes over what is there\n"
+
+
 def test_it_may_be_interrupted_again_and_again(database, run, path, few_at_once):
     write(path)
     for _ in range(COUNT):
@@ -161,6 +187,26 @@ def test_bad_lines_before_the_interruption_count_and_are_told_once(database, run
         f"{path}:3: it has 1 fields, not 2",
         f"{path}:15: line 2 has this name, too",
     ]
+
+
+def test_bad_lines_are_in_their_file_once_though_it_is_killed(database, run, path, tmp_path):
+    rejects = tmp_path / "rejects.txt"
+    bad = "?\n" * 1000
+    good = "".join(f"{number},x\n" for number in range(60_000))
+    path.write_text(f"name,description\n{bad}{good}?\n")
+    with import_process(database, str(path), "--rejects", str(rejects)) as process:
+        wait_until(lambda: count(database) >= 50_000, 60)
+        process.kill()
+    assert rejects.read_text().count("\n") == 1000
+    with rejects.open("a") as file:
+        file.write("written after the position was kept\n")
+
+    done = run("import", str(path), "--rejects", str(rejects))
+
+    assert "going on after line" in done.stderr
+    numbers = [*range(2, 1002), 61_002]
+    expected = [f"{path}:{number}: it has 1 fields, not 2" for number in numbers]
+    assert rejects.read_text().splitlines() == expected
 
 
 def test_what_comes_later_may_be_mended_before_it_goes_on(database, run, path, interrupted):
@@ -194,6 +240,19 @@ def test_if_the_file_is_shorter_now_it_begins_again(database, run, path, interru
 def test_if_what_it_created_last_is_gone_it_begins_again(database, run, path, interrupted):
     with database.sessions.begin() as session:
         catalog.remove(session, rows(database, Product, name="5")[0].id, LONG_AGO)
+
+    done, _ = batches(run, path)
+
+    assert done.stderr == "import: from the beginning, not after line 8: there is no product '5' any more\n"
+    assert is_whole(database)
+
+
+def test_if_what_it_found_there_last_is_gone_it_begins_again(database, run, path, few_at_once):
+    for number in range(COUNT):
+        make_product(database, str(number), "x")
+    with in_batch(4, is_terminated):
+        assert run("import", str(write(path))).exit_code == 2
+    database.empty()
 
     done, _ = batches(run, path)
 
