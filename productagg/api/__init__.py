@@ -1,5 +1,6 @@
 """The JSON API. Views are thin: validated values in, one call to a domain room, plain values out."""
 
+from functools import cache
 from typing import Any
 
 from productagg.api import (
@@ -56,7 +57,13 @@ def includeme(config: Any) -> None:
     for service in SERVICES:
         config.add_cornice_service(service)
     config.registry["cursors"] = Cursors(config.registry["settings"].jwt_secret)
-    config.registry["openapi"] = dumps(document(SERVICES))
+    config.registry["openapi"] = _contract()
+
+
+@cache
+def _contract() -> bytes:
+    """The document, the same for all applications of a process."""
+    return dumps(document(SERVICES))
 
 
 def _render(value: object, system: Any) -> bytes:

@@ -27,3 +27,7 @@ def there(create, sync, upstream, database):
         return where + QUERIES.get(("GET", path), "")
 
     return there
+
+
+# For what is done to an answer whatever the database that it comes from.
+once = pytest.mark.parametrize("migrated_database", ["sqlite"], indirect=True)

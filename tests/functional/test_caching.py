@@ -10,8 +10,10 @@ import time_machine
 from productagg.models import ProductSync
 from tests.conftest import PASSWORD
 from tests.functional.cache import SharedCache
-from tests.functional.everywhere import KEPT, MOMENTARY
+from tests.functional.everywhere import KEPT, MOMENTARY, once
 from tests.functional.test_authorization import BODIES, MATRIX
+
+pytestmark = once
 
 GUARDED = {path for (method, path), (nobody, _, _) in MATRIX.items() if method == "GET" and nobody == 401}
 PUBLIC = [path for path in KEPT if path not in GUARDED]

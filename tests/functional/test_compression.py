@@ -8,8 +8,11 @@ import pytest
 from webob import Request
 
 from productagg.api import encoding
+from tests.functional.everywhere import once
 from tests.functional.problems import assert_problem
 from tests.timelines import ProductRow
+
+pytestmark = once
 
 LARGE = "Bright. " * 200 + "Very."
 GZIP = {"Accept-Encoding": "gzip"}

@@ -2,9 +2,11 @@
 
 import pytest
 
-from tests.functional.everywhere import READ
+from tests.functional.everywhere import READ, once
 from tests.functional.pserve import serving
 from tests.functional.test_authorization import MATRIX
+
+pytestmark = once
 
 SHOP = "https://shop.example"
 OTHER = "https://other.example"

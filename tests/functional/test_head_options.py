@@ -6,9 +6,11 @@ import pytest
 import time_machine
 from webob import Request
 
-from tests.functional.everywhere import READ
+from tests.functional.everywhere import READ, once
 from tests.functional.problems import assert_problem
 from tests.functional.test_authorization import MATRIX
+
+pytestmark = once
 
 METHODS: dict[str, set[str]] = {}
 for method, path in MATRIX:

@@ -5,10 +5,12 @@ from importlib.metadata import version
 
 import pytest
 
-from tests.functional.everywhere import READ
+from tests.functional.everywhere import READ, once
 from tests.functional.pserve import serving
 from tests.functional.test_authorization import BODIES, MATRIX
 from tests.functional.test_server import REFUSED
+
+pytestmark = once
 
 API_POLICY = {"default-src": "'none'", "frame-ancestors": "'none'"}
 PAGE_POLICY = {
