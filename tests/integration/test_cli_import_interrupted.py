@@ -189,6 +189,8 @@ def test_bad_lines_before_the_interruption_count_and_are_told_once(database, run
     ]
 
 
+# So many products take PostgreSQL a minute to remove afterwards.
+@pytest.mark.parametrize("migrated_database", ["sqlite"], indirect=True)
 def test_bad_lines_are_in_their_file_once_though_it_is_killed(database, run, path, tmp_path):
     rejects = tmp_path / "rejects.txt"
     bad = "?\n" * 1000
