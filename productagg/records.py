@@ -9,7 +9,7 @@ from hashlib import blake2b
 from itertools import chain
 from typing import IO, Any, Literal
 
-import orjson
+from productagg import strict_json
 
 Format = Literal["csv", "ndjson"]
 
@@ -192,8 +192,8 @@ def _read_json(
 
 def _object(raw: bytes, fields: Sequence[str], optional: Sequence[str]) -> dict[str, Any]:
     try:
-        values = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
+        values = strict_json.loads(raw)
+    except ValueError as error:
         raise Bad(f"it is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise Bad("it is not a JSON object")

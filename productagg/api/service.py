@@ -20,8 +20,8 @@ from cornice import Service
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
-from productagg import catalog
-from productagg.api import bodies, idempotency, strict_json
+from productagg import catalog, strict_json
+from productagg.api import bodies, idempotency
 from productagg.api.conditions import demands
 from productagg.api.contract import Answer
 from productagg.api.encoding import Unchanging

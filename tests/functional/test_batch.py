@@ -8,8 +8,7 @@ import pytest
 from sqlalchemy import event
 from webtest import TestApp
 
-from productagg import catalog
-from productagg.api import strict_json
+from productagg import catalog, strict_json
 from productagg.models import ProductSummary, ProductSync
 from tests.factories import rows
 from tests.functional.problems import assert_problem

@@ -144,6 +144,13 @@ def test_bad_lines_are_told_by_number_and_all_else_is_imported(database, run, wr
     assert names(database) == ["A", "C"]
 
 
+def test_a_field_that_stands_twice_is_bad_as_it_is_for_a_client(run):
+    done = run("import", "-", "--format", "ndjson", typed='{"name": "A", "name": "B", "description": ""}\n')
+
+    assert done.exit_code == 1
+    assert "the member 'name' is there more than once" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [

@@ -1,4 +1,4 @@
-"""JSON as clients send it, where a member that stands twice in one object is an error and not the last one's victory.
+"""JSON from elsewhere, where a member that stands twice in one object is an error and not the last one's victory.
 
 orjson reads, and says what is no JSON, fast and to the letter of RFC 8259. It keeps no trace of duplicates, which that
 RFC leaves to each reader: a check before us (a proxy's, say) might have looked at the other one. So whatever holds an
