@@ -29,7 +29,7 @@ def list_changes(request: Any) -> Response:
         page = changes.since(request.reader, since, limit)
     except changes.Unknown as unknown:
         raise Problem("sequence-unknown", f"The newest number is {unknown.last}, so nobody was told {since}.") from None
-    response = tagged_json(request, page.changes, page.last)
+    response = tagged_json(page.changes, page.last)
     response.cache_control = "no-cache"
     response.headers["Last-Sequence"] = str(page.last)
     if page.more:

@@ -111,7 +111,7 @@ def read_product(request: Any) -> Response:
         found["sync"] = runs.product(request.reader, wanted, settings.sync_interval_seconds, account)
         if found["sync"] is None:  # deleted a moment ago
             raise catalog.NotFound(wanted)
-    response = tagged_json(request, found, known["version"])
+    response = tagged_json(found, known["version"])
     response.headers["Vary"] = "Authorization"
     if for_admin:
         response.headers["Cache-Control"] = PRIVATE
@@ -179,7 +179,7 @@ def sync_after_commit(request: Any, wanted: Sequence[UUID]) -> None:
 
 def _one(request: Any, wanted: UUID) -> Response:
     found, known = _read(request.dbsession, wanted)
-    return tagged_json(request, found, known["version"])
+    return tagged_json(found, known["version"])
 
 
 def _read(connection: Connection | Session, wanted: UUID) -> tuple[dict[str, Any], Mapping[str, Any]]:

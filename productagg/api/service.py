@@ -245,7 +245,7 @@ def known_product(request: Any, wanted: UUID, now: datetime, bring: Part | None 
     return found
 
 
-def tagged_json(request: Any, value: object, version: int) -> Response:
+def tagged_json(value: object, version: int) -> Response:
     """A JSON answer with a strong ETag, `"<version>-<digest of the body>"`.
 
     The digest makes the tag change with anything that the body says; `if_match` reads the version back.

@@ -36,7 +36,7 @@ _RECORDS_AT_ONCE = 1000
 _UPDATES_AT_ONCE = 100  # each takes statements of its own
 _BYTES_AT_ONCE = 1 << 20
 _BATCHES_UNREMEMBERED = 50
-_LONGEST = 200_000  # of a record, in bytes: those of the longest description, each character as \uXXXX
+_LONGEST = 200_000  # of a record, in bytes: those of the longest description, each character escaped
 _MOST_SHOWN = 50
 _AGAIN = "run it again, and it passes over what is there"
 

@@ -136,6 +136,18 @@ def run(database, upstream):
         signal.signal(number, handler)
 
 
+@pytest.fixture
+def write(tmp_path):
+    """Write a file of lines: `write("products.csv", line, …)`."""
+
+    def write(name, *lines):
+        path = tmp_path / name
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return str(path)
+
+    return write
+
+
 @contextmanager
 def before_statement(engine, beginning, act):
     """Call `act(statement)` before each statement that begins like this is sent to the database."""

@@ -22,18 +22,6 @@ def product(database):
 
 
 @pytest.fixture
-def write(tmp_path):
-    """Write a file of lines: `write("prices.csv", line, …)`."""
-
-    def write(name, *lines):
-        path = tmp_path / name
-        path.write_text("".join(f"{line}\n" for line in lines))
-        return str(path)
-
-    return write
-
-
-@pytest.fixture
 def history(database, product, run, write):
     """Two steps of one offer, imported; in between, the product was not observed."""
     path = write(

@@ -19,18 +19,6 @@ HEADER = "id,name,description,created_at,updated_at"
 ID = UUID("019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10")
 
 
-@pytest.fixture
-def write(tmp_path):
-    """Write a file of lines: `write("products.csv", line, …)`."""
-
-    def write(name, *lines):
-        path = tmp_path / name
-        path.write_text("".join(f"{line}\n" for line in lines))
-        return str(path)
-
-    return write
-
-
 def catalogue(database):
     """All that an export takes along."""
     return [(row.id, row.name, row.description, row.created_at, row.updated_at) for row in rows(database, Product)]
