@@ -45,8 +45,22 @@ class _Interrupted(BaseException):
     """SIGTERM or Ctrl-C, wherever it finds us."""
 
 
-def _interrupted(*_: object) -> NoReturn:
-    raise _Interrupted
+class _Signals:
+    """They interrupt the import wherever they find it. Python drops what is raised in a finalizer: hence `check`."""
+
+    def __init__(self) -> None:
+        self._told = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, *_: object) -> NoReturn:
+        self._told = True
+        raise _Interrupted
+
+    def check(self) -> None:
+        """Raises _Interrupted if a signal came."""
+        if self._told:
+            raise _Interrupted
 
 
 def _see_it_through() -> None:
@@ -80,23 +94,24 @@ def import_(config_uri: str, file: Path, update: bool, rejects: Path | None, for
 
     Exit codes: 0 all lines are good, 1 some are bad, 2 it could not run, or not to its end.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _interrupted)
+    signals = _Signals()
     try:
-        _import(config_uri, file, update, rejects, form)
+        _import(config_uri, file, update, rejects, form, signals)
     except _Interrupted:
         _see_it_through()
         raise CannotRun(f"interrupted; {_AGAIN}") from None
 
 
-def _import(config_uri: str, file: Path, update: bool, rejects: Path | None, form: Format | None) -> None:
+def _import(
+    config_uri: str, file: Path, update: bool, rejects: Path | None, form: Format | None, signals: _Signals
+) -> None:
     if rejects and rejects.exists() and file.exists() and rejects.samefile(file):
         raise click.UsageError("--rejects is the file itself")
     target = f"{form or format_of(file)}{' --update' if update else ''}"
     with writing(config_uri) as (settings, sessions), opened(file) as content, Remembered(file) as remembered:
         begin = _beginning(content, remembered, sessions, f"{_name(settings.database_url)} {target}")
         with _Complaints(file, rejects, begin) as complaints:
-            run = _Import(content, form or format_of(file), begin, remembered, sessions, update, complaints)
+            run = _Import(content, form or format_of(file), begin, remembered, sessions, update, complaints, signals)
             try:
                 with progress_bar(" lines") as progress:
                     run.run(progress)
@@ -133,6 +148,7 @@ class _Import:
         sessions: sessionmaker[Session],
         update: bool,
         complaints: "_Complaints",
+        signals: _Signals,
     ) -> None:
         self.counts = Counter(begin.counts)
         self.broken_from: int | None = None
@@ -143,6 +159,7 @@ class _Import:
         self._sessions = sessions
         self._update = update
         self._complaints = complaints
+        self._signals = signals
         self._lines = records.Lines(content, _LONGEST)
         after = (begin.line, begin.offset)
         self._records = records.read(self._lines, form, FIELDS, OPTIONAL, over_lines=True, after=after)
@@ -179,6 +196,7 @@ class _Import:
             if len(batch) == self._most or self._lines.offset - begin >= _BYTES_AT_ONCE:
                 yield batch
                 batch, begin = [], self._lines.offset
+            self._signals.check()  # the next line may not come for hours
         if batch:
             yield batch
 
