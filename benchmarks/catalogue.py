@@ -32,7 +32,14 @@ SELECT
 FROM products CROSS JOIN unnest(%(prices)s::bigint[]) WITH ORDINALITY AS prices (price, number);
 
 INSERT INTO offer_prices (product_id, offer_id, observed_at, price, items_in_stock)
-SELECT product_id, id, first_seen_at, price, items_in_stock FROM offers
+SELECT product_id, id, first_seen_at, price, items_in_stock FROM offers;
+
+INSERT INTO product_prices (product_id, observed_at, observed, lowest, average, offers, items_in_stock)
+SELECT product_id, min(first_seen_at), true, min(price), round(avg(price)), count(*), sum(items_in_stock)
+FROM offers GROUP BY product_id;
+
+INSERT INTO product_summaries (product_id, observed_at, lowest, average, offers, items_in_stock)
+SELECT product_id, observed_at, lowest, average, offers, items_in_stock FROM product_prices
 """
 _MAKE_DUE = """
 UPDATE product_sync SET leased_until = NULL, next_sync_at = now() - random() * interval '1 minute'
