@@ -1,6 +1,7 @@
 """Imports that do not come to their end, and how they go on: nothing is missing, or there twice."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -366,10 +367,11 @@ def test_an_import_from_a_pipe_that_is_ended_can_be_run_again(database, run, pat
         wait_until(lambda: count(database) == 2000, 60)  # for the next thousand it waits
         process.send_signal(number)
         process.wait(30)
-        said = process.stderr.read()
+        # Before that, Python tells what a finalizer dropped, if the signal found one.
+        said = re.sub(r"\AException ignored in: .*?\n\S+_Interrupted: \n", "", process.stderr.read(), flags=re.DOTALL)
 
     assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 2)
-    assert said.endswith(
+    assert said == (
         "" if number == signal.SIGKILL else "Error: interrupted; run it again, and it passes over what is there\n"
     )
 
