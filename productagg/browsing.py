@@ -19,7 +19,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
-    Row,
     Select,
     Subquery,
     Text,
@@ -29,12 +28,15 @@ from sqlalchemy import (
     desc,
     func,
     literal_column,
+    null,
     select,
     tuple_,
     union_all,
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
+from productagg import prepared
+from productagg.bulk import plain
 from productagg.models import Product, ProductChange, ProductSummary, ProductSync, UtcDateTime
 
 # Counting stops here unless the exact number is asked for.
@@ -133,11 +135,15 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """`products` in the order wanted, and the places of the pages before and after; None where there is none."""
+    """`products` in the order wanted, the places of the pages before and after, and how many there are in all.
+
+    None: there is no such page; they are not counted.
+    """
 
     products: Sequence[dict[str, Any]]
     previous: Place | None
     following: Place | None
+    total: int | None = None
 
 
 class _Reach(NamedTuple):
@@ -149,32 +155,49 @@ class _Reach(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """What makes one statement another one, rather than only its parameters."""
+    """What makes one statement another one, rather than only its parameters.
 
+    `limit` is part of it, or PostgreSQL would not plan for so few rows.
+    """
+
+    dialect: str
     sort: str
     filters: frozenset[str]
     fields: tuple[str, ...]
     reach: _Reach | None
+    limit: int
+    counted: bool
 
 
-def page(connection: Connection, wanted: Wanted, limit: int, place: Place | None = None) -> Page:
+def page(
+    connection: Connection, wanted: Wanted, limit: int, place: Place | None = None, *, counted: bool = False
+) -> Page:
     """Up to `limit` products from a place on, or from the beginning. Raises Outdated.
 
-    One statement; for later pages by what changes with edits, one more before it that counts those.
+    One statement; for later pages by what changes with edits, one more before it that counts those. If `counted`, how
+    many are wanted in all is told, too, unless they are more than COUNTED.
     """
     filters = _filters(wanted)
-    shape = _Shape(wanted.sort, frozenset(filters), tuple(wanted.fields), place and _reach(place))
-    parameters = {**filters, "limit": limit + 1, **(_position(wanted, place) if place else {})}
+    reach = place and _reach(place)
+    dialect = connection.dialect.name
+    shape = _Shape(dialect, wanted.sort, frozenset(filters), tuple(wanted.fields), reach, limit + 1, counted)
+    parameters = {**filters, **(_position(wanted, place) if place else {})}
     moved_by = _SORTS[_name(wanted.sort)].kind if place is not None else ""
     if place is not None and moved_by == "changed":
-        edits = connection.execute(_EDITS, {"as_of": place.as_of, "limit": MOST_EDITS + 1}).scalar_one()
+        edits = connection.execute(_EDITS, {"as_of": place.as_of}).scalar_one()
         if edits > MOST_EDITS:
             raise Outdated
-    rows = connection.execute(_statement(shape), parameters).all()
+    if filters or moved_by:  # the best plan depends on the values
+        rows: Sequence[Sequence[Any]] = connection.execute(_statement(shape), parameters).all()
+    else:
+        rows = prepared.rows(connection, _statement(shape), parameters)
     if moved_by == "offers":
-        newest = rows[0].newest if rows else connection.execute(_NEWEST).scalar_one()
+        newest = rows[0][_NUMBER] if rows else connection.execute(_NEWEST).scalar_one()
         if newest > parameters["until"]:
             raise Outdated
+    in_all = None
+    if counted:
+        in_all = rows[0][_IN_ALL] if rows else total(connection, wanted)
     more, rows = len(rows) > limit, rows[:limit]
     back = place is not None and place.back
     if back:
@@ -183,38 +206,43 @@ def page(connection: Connection, wanted: Wanted, limit: int, place: Place | None
         [shown(row, wanted.fields) for row in rows],
         _beyond(rows[:1], place, back=True) if place is not None and (more or not back) else None,
         _beyond(rows[-1:], place, back=False) if more or back else None,
+        in_all if in_all is None or in_all <= COUNTED else None,
     )
 
 
 def total(connection: Connection, wanted: Wanted, *, exact: bool = False) -> int | None:
     """How many products are wanted in all; None if there are more than COUNTED, unless it has to be exact."""
     filters = _filters(wanted)
-    counted: int = connection.execute(_count(frozenset(filters), exact), {**filters, "limit": COUNTED + 1}).scalar_one()
+    counted: int = connection.execute(_count(frozenset(filters), exact), filters).scalar_one()
     return counted if exact or counted <= COUNTED else None
 
 
-def columns(fields: Sequence[str]) -> list[ColumnElement[Any]]:
+def columns(dialect: str, fields: Sequence[str]) -> list[ColumnElement[Any]]:
     """What to select of products, their `product_sync` and `product_summaries`, for `shown`."""
     now = [ProductSummary.lowest.label("price_now")] if _DERIVED.keys() & set(fields) else []
-    return [*(_MEMBERS[name].label(name) for name in fields), *now]
+    return [*(plain(dialect, _MEMBERS[name]).label(name) for name in fields), *now]
 
 
-def shown(row: Row[*tuple[Any, ...]], fields: Sequence[str]) -> dict[str, Any]:
-    """What a product says, from a row that begins with those `columns`."""
+def shown(row: Sequence[Any], fields: Sequence[str]) -> dict[str, Any]:
+    """What a product says, from a row that begins with those `columns`: ids and times are as JSON has them."""
     found = dict(zip(fields, row, strict=False))
     for name, derive in _DERIVED.items():
         if name in found:
-            before, now = found[name], row.price_now
+            before, now = found[name], row[len(fields)]
             found[name] = None if before is None or now is None else derive(before, now)
     return found
 
 
-def _beyond(rows: Sequence[Row[*tuple[Any, ...]]], place: Place | None, *, back: bool) -> Place:
+# Where a row has what its page is made of, after what its product says.
+_KEY, _ID, _NUMBER, _IN_ALL = -4, -3, -2, -1
+
+
+def _beyond(rows: Sequence[Sequence[Any]], place: Place | None, *, back: bool) -> Place:
     """The place beyond a row. Without a row, all that was there is gone, and the way leads where one came from."""
     if rows:
-        key = rows[0].place_key
-        as_of = rows[0].newest if place is None else place.as_of
-        return Place(key.isoformat() if isinstance(key, datetime) else key, rows[0].place_id, as_of, back, False)
+        key, id_, newest = rows[0][_KEY], rows[0][_ID], rows[0][_NUMBER]
+        as_of = newest if place is None else place.as_of
+        return Place(key.isoformat() if isinstance(key, datetime) else key, UUID(id_), as_of, back, False)
     assert place is not None
     return place._replace(back=back, including=True)
 
@@ -253,7 +281,13 @@ _IDS: dict[Any, InstrumentedAttribute[UUID]] = {
     ProductSync: ProductSync.product_id,
     ProductSummary: ProductSummary.product_id,
 }
-_LIMIT = bindparam("limit", type_=Integer)
+
+
+def _number(value: int) -> ColumnElement[int]:
+    """A number as part of a statement's text: the planner is to see how few rows are wanted."""
+    return literal_column(str(value), Integer)
+
+
 _EDITED = (
     select(literal_column("1"))
     .select_from(ProductChange)
@@ -261,7 +295,7 @@ _EDITED = (
     .where(
         ProductChange.sequence > bindparam("as_of", type_=BigInteger), ProductChange.kind == literal_column("'changed'")
     )
-    .limit(_LIMIT)
+    .limit(_number(MOST_EDITS + 1))
     .subquery()
 )
 _EDITS = select(func.count()).select_from(_EDITED)
@@ -297,10 +331,11 @@ def _statement(shape: _Shape) -> Select[Any]:
     def in_order(some: Subquery) -> list[ColumnElement[Any]]:
         return [some.c.keyless.desc() if back else some.c.keyless.asc(), turned(some.c.key), turned(some.c.id)]
 
-    picked = select(both).order_by(*in_order(both)).limit(_LIMIT).subquery("picked")
-    query = select(*columns(shape.fields), picked.c.key.label("place_key"), picked.c.id.label("place_id"))
+    picked = select(both).order_by(*in_order(both)).limit(_number(shape.limit)).subquery("picked")
+    in_all = _count(shape.filters, exact=False).scalar_subquery() if shape.counted else null()
     # In the same statement: neither older nor newer than the page.
-    query = query.add_columns(_NEWEST.label("newest")).select_from(picked)
+    page = (picked.c.key, plain(shape.dialect, picked.c.id), _NEWEST.scalar_subquery(), in_all)
+    query = select(*columns(shape.dialect, shape.fields), *page).select_from(picked)
     for model in sorted({_MEMBERS[name].class_ for name in shape.fields}, key=lambda model: model.__tablename__):
         query = query.join(model, _IDS[model] == picked.c.id)
     return query.order_by(*in_order(picked))
@@ -335,7 +370,7 @@ def _parts(shape: _Shape, descending: bool) -> Iterator[Select[Any]]:
                 query = query.where(
                     compare(id_, place_id) if keyless else compare(tuple_(key, id_), tuple_(place_key, place_id))
                 )
-            yield query.order_by(turned(key), turned(id_)).limit(_LIMIT)
+            yield query.order_by(turned(key), turned(id_)).limit(_number(shape.limit))
 
 
 def _moves(sort: _Sort) -> CTE:
@@ -377,4 +412,4 @@ def _meeting(filters: frozenset[str], model: _Model, *selected: ColumnElement[An
 def _count(filters: frozenset[str], exact: bool) -> Select[Any]:
     model = next((_CONDITIONS[name][0] for name in sorted(filters) if name in _CONDITIONS), Product)
     counted = _meeting(filters, model, literal_column("1"))
-    return select(func.count()).select_from((counted if exact else counted.limit(_LIMIT)).subquery())
+    return select(func.count()).select_from((counted if exact else counted.limit(_number(COUNTED + 1))).subquery())

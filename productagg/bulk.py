@@ -6,12 +6,29 @@ neither SQLAlchemy nor the driver handles each value of each row by itself.
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
 import orjson
-from sqlalchemy import JSON, ColumnElement, FromClause, Text, Uuid, bindparam, cast, column, func, select
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    FromClause,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.types import TypeEngine
+
+from productagg.models import UtcDateTime
+
+_UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 
 
 class Rows:
@@ -58,6 +75,38 @@ def columns(dialect: str, *wanted: ColumnElement[Any] | InstrumentedAttribute[An
     if dialect == "sqlite":
         return [func.json_group_array(each) for each in wanted]
     return [cast(func.json_agg(each), Text) for each in wanted]
+
+
+def objects(dialect: str, rows: FromClause) -> ColumnElement[str]:
+    """All `rows`, which say what JSON has words for (see `plain`), as one JSON text, a list of objects in any order.
+
+    Without any rows, PostgreSQL has NULL for a list.
+    """
+    named = [part for each in rows.c for part in (literal_column(f"'{each.key}'"), each)]
+    if dialect == "sqlite":
+        return func.json_group_array(func.json_object(*named))
+    return cast(func.json_agg(func.json_build_object(*named)), Text)
+
+
+def plain(
+    dialect: str, wanted: ColumnElement[Any] | InstrumentedAttribute[Any]
+) -> ColumnElement[Any] | InstrumentedAttribute[Any]:
+    """A column as JSON says it: UUIDs and times (RFC 3339, UTC, just as orjson writes them) are text.
+
+    For answers: nobody makes an object of what is written down again at once.
+    """
+    if isinstance(wanted.type, Uuid):
+        if dialect == "sqlite":
+            parts: list[ColumnElement[str]] = [func.substr(wanted, *each, type_=Text) for each in _UUID_PARTS]
+            return reduce(lambda text, part: text + "-" + part, parts)
+        return cast(wanted, Text)
+    if isinstance(wanted.type, UtcDateTime):
+        if dialect == "sqlite":
+            written = func.replace(wanted, " ", "T", type_=Text) + "Z"
+        else:
+            written = func.to_char(wanted, literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""), type_=Text)
+        return func.replace(written, literal_column("'.000000Z'"), literal_column("'Z'"), type_=Text)
+    return wanted
 
 
 def rows_of(lists: Sequence[str | None]) -> Iterator[tuple[Any, ...]]:

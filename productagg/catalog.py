@@ -16,6 +16,7 @@ from sqlalchemy import (
     Executable,
     Integer,
     Row,
+    Select,
     Text,
     Uuid,
     bindparam,
@@ -29,11 +30,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from productagg import words
+from productagg import prepared, words
 from productagg.browsing import MEMBERS, columns, shown
 from productagg.bulk import Rows
 from productagg.changes import Event, record
+from productagg.db import dialect_name
 from productagg.models import Base, Product, ProductSummary, ProductSync, UtcDateTime
+from productagg.offers import in_order, listed
 
 
 class NotFound(Exception):
@@ -70,18 +73,16 @@ class Standing(NamedTuple):
     same_description: bool | None
 
 
-_BESIDES = (
-    Product.version,
-    ProductSync.next_sync_at,
-    ProductSync.registered_at,
-    ProductSync.last_asked_at,
-    ProductSummary.compared_at,
-)
-_ONE = (
-    select(*columns(MEMBERS), *_BESIDES)
-    .join_from(Product, ProductSync, ProductSync.product_id == Product.id)
-    .join(ProductSummary, ProductSummary.product_id == Product.id)
-)
+class Found(NamedTuple):
+    """A product: what it says, times and ids as JSON has them; its version, when it is asked for next, when it changed.
+
+    Of a registration that failed it is known when it was asked for.
+    """
+
+    says: dict[str, Any]
+    version: int
+    next_sync_at: datetime
+    modified_at: datetime
 
 
 def create(session: Session, name: str, description: str, now: datetime) -> UUID:
@@ -176,12 +177,16 @@ def remove(
     record(session, [Event(product_id, "deleted", now)])
 
 
-def get(connection: Connection | Session, product_id: UUID) -> dict[str, Any]:
-    """What one product says (browsing.MEMBERS), its `version`, and what says when it changes. Raises NotFound."""
-    row = connection.execute(_ONE.where(Product.id == product_id)).one_or_none()
+def get(connection: Connection | Session, product_id: UUID, *, closed: bool = False) -> Found:
+    """One product: browsing.MEMBERS and its `offers`, cheapest first, all as of one moment. Raises NotFound.
+
+    With `closed`, the sold-out offers after the others as well.
+    """
+    row = prepared.row(connection, _ONE[dialect_name(connection)][closed], {"product_id": product_id})
     if row is None:
         raise NotFound(product_id)
-    return {**shown(row, MEMBERS), **{column.key: getattr(row, column.key) for column in _BESIDES}}
+    *says, offers, version, next_sync_at, modified_at = row
+    return Found({**shown(says, MEMBERS), "offers": in_order(offers)}, version, next_sync_at, modified_at)
 
 
 def everything(connection: Connection) -> Iterator[Row[Any]]:
@@ -277,6 +282,34 @@ _INSERT_PRODUCTS = {
 }
 _INSERT_COMPANIONS = {dialect: _insert_companions(dialect) for dialect in _INSERT_PRODUCTS}
 _STANDINGS = {dialect: _find_standings(dialect) for dialect in _INSERT_PRODUCTS}
+_WHEN = (
+    ProductSync.last_synced_at,
+    ProductSync.last_changed_at,
+    ProductSync.registered_at,
+    ProductSync.last_asked_at,
+    ProductSummary.compared_at,
+)
+
+
+def _find_one(dialect: str, closed: bool) -> Select[Any]:
+    newest = func.max if dialect == "sqlite" else func.greatest
+    return (
+        select(
+            *columns(dialect, MEMBERS),
+            listed(dialect, bindparam("product_id", type_=Uuid), closed),
+            Product.version,
+            ProductSync.next_sync_at,
+            newest(
+                Product.updated_at, *(func.coalesce(each, Product.updated_at) for each in _WHEN), type_=UtcDateTime()
+            ),
+        )
+        .join_from(Product, ProductSync, ProductSync.product_id == Product.id)
+        .join(ProductSummary, ProductSummary.product_id == Product.id)
+        .where(Product.id == bindparam("product_id", type_=Uuid))
+    )
+
+
+_ONE = {dialect: (_find_one(dialect, False), _find_one(dialect, True)) for dialect in _INSERT_PRODUCTS}
 _EVERYTHING = select(Product.id, Product.name, Product.description, Product.created_at, Product.updated_at).order_by(
     Product.id
 )

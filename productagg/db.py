@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
 
 from productagg.models import SCHEMA_REVISION
 
@@ -72,9 +73,30 @@ def _engine(url: URL, **options: Any) -> Engine:
     return engine
 
 
+def translated(connection: Connection, error: Exception, statement: str) -> DBAPIError:
+    """A driver's error that came past SQLAlchemy, as that would have raised it.
+
+    A connection that broke is given up, and with it those that wait in the pool: they are most likely broken, too.
+    """
+    dialect, driver = connection.dialect, connection.connection.dbapi_connection
+    lost = dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]  # it asks no cursor
+    _without_values(error, None)
+    if lost:
+        connection.invalidate(error)
+        connection.engine.dispose()
+    found = DBAPIError.instance(
+        statement, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, connection_invalidated=lost
+    )
+    assert isinstance(found, DBAPIError)
+    return found
+
+
 def _leave_values_out(context: ExceptionContext) -> None:
+    _without_values(context.original_exception, context.sqlalchemy_exception)
+
+
+def _without_values(original: BaseException, ours: BaseException | None) -> None:
     """PostgreSQL's error messages go on with the row that failed (DETAIL, CONTEXT): keep their first part."""
-    original, ours = context.original_exception, context.sqlalchemy_exception
     primary = getattr(getattr(original, "diag", None), "message_primary", None)
     if primary is not None:
         if ours is not None:
@@ -112,6 +134,11 @@ def snapshot(connection: Connection) -> Iterator[None]:
     connection.execution_options(isolation_level="REPEATABLE READ")
     with connection.begin():
         yield
+
+
+def dialect_name(connection: Connection | Session) -> str:
+    """`postgresql` or `sqlite`."""
+    return (connection.get_bind() if isinstance(connection, Session) else connection).dialect.name
 
 
 def is_out_of_reach(error: BaseException) -> bool:

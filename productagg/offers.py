@@ -14,12 +14,12 @@ import orjson
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    Connection,
+    ColumnElement,
     DateTime,
     Executable,
     FromClause,
     Integer,
-    RowMapping,
+    ScalarSelect,
     Uuid,
     case,
     func,
@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from productagg.bulk import Rows, aggregate
+from productagg.bulk import Rows, aggregate, objects, plain
 from productagg.changes import Event, record
 from productagg.history.late import mark, may_be_rolled_up
 from productagg.models import Base, Offer, OfferPrice, ProductPrice, ProductSummary
@@ -144,16 +144,24 @@ def apply(session: Session, changes: Iterable[Change]) -> None:
     record(session, events)
 
 
-def listing(connection: Connection | Session, product_id: UUID, *, closed: bool = False) -> Sequence[RowMapping]:
-    """A product's offers, cheapest first: the current ones, with `closed` the sold-out ones after them as well."""
-    query = (
-        select(Offer.id, Offer.price, Offer.items_in_stock, Offer.first_seen_at, Offer.changed_at, Offer.closed_at)
-        .where(Offer.product_id == product_id)
-        .order_by(Offer.closed_at.is_not(None), Offer.price, Offer.id)
-    )
+def listed(dialect: str, product_id: ColumnElement[UUID], closed: bool) -> ScalarSelect[str]:
+    """A product's current offers, for a statement, as `in_order` takes them; with `closed`, the sold-out ones, too."""
+    says = (Offer.id, Offer.price, Offer.items_in_stock, Offer.first_seen_at, Offer.changed_at, Offer.closed_at)
+    query = select(*(plain(dialect, column).label(column.key) for column in says)).where(Offer.product_id == product_id)
     if not closed:
         query = query.where(Offer.closed_at.is_(None))
-    return connection.execute(query).mappings().all()
+    return select(objects(dialect, query.subquery())).scalar_subquery()
+
+
+def in_order(offers: str | None) -> list[dict[str, Any]]:
+    """Offers that were `listed`, cheapest first, the sold-out ones after the others. Ids and times are as in JSON."""
+    found: list[dict[str, Any]] = orjson.loads(offers or "[]")
+    found.sort(key=_place)
+    return found
+
+
+def _place(offer: Mapping[str, Any]) -> tuple[bool, int, str]:
+    return offer["closed_at"] is not None, offer["price"], offer["id"]
 
 
 @dataclass(frozen=True)
@@ -180,23 +188,15 @@ class Cost:
     lines: Sequence[Purchase]
 
 
-def cost(connection: Connection, product_id: UUID, quantity: int) -> Cost:
-    """What so many units of a product cost now: from the cheapest offer all it has, then from the next one.
-
-    Of equally dear offers, the one with the smaller id comes first.
-    """
-    query = (
-        select(Offer.id, Offer.price, Offer.items_in_stock)
-        .where(Offer.product_id == product_id, Offer.closed_at.is_(None), Offer.items_in_stock > 0)
-        .order_by(Offer.price, Offer.id)
-    )
+def cost(product_id: UUID, current: Iterable[Mapping[str, Any]], quantity: int) -> Cost:
+    """What so many units cost of the `current` offers, cheapest first: of each all it has, until there are enough."""
     lines = []
     wanted = quantity
-    for id_, price, items in connection.execute(query):
-        lines.append(Purchase(id_, price, min(items, wanted)))
-        wanted -= lines[-1].quantity
-        if not wanted:
-            break
+    for offer in current:
+        units = min(offer["items_in_stock"], wanted)
+        if units:
+            lines.append(Purchase(UUID(offer["id"]), offer["price"], units))
+            wanted -= units
     total = sum(line.price * line.quantity for line in lines) if lines else None
     return Cost(product_id, quantity, quantity - wanted, not wanted, total, lines)
 

@@ -38,9 +38,8 @@ def list_offers(request: Any) -> Response:
         if closed is not None:
             raise invalid_query({"closed": "must not be given together with 'at'"})
         return _offers_then(request, wanted, at)
-    seconds = _until_next_list(request, wanted)
-    found = [dict(row) for row in offers.listing(request.reader, wanted, closed=bool(closed))]
-    return public_json(request, found, seconds=seconds)
+    found = catalog.get(request.reader, wanted, closed=bool(closed))
+    return public_json(request, found.says["offers"], seconds=_until_next_list(found))
 
 
 @offers_cost.get(
@@ -49,16 +48,16 @@ def list_offers(request: Any) -> Response:
 def read_cost(request: Any) -> Response:
     """What so many units cost now, taken from the cheapest offers first, as far as stock reaches."""
     wanted = request.validated["product_id"]
-    seconds = _until_next_list(request, wanted)
-    found = offers.cost(request.reader, wanted, request.validated["quantity"])
+    found = catalog.get(request.reader, wanted)
+    cost = offers.cost(wanted, found.says["offers"], request.validated["quantity"])
     # A price may have 63 bits; orjson writes no integer of more than 64.
-    exact = None if found.cost is None else orjson.Fragment(str(found.cost))
-    return public_json(request, {**vars(found), "cost": exact}, seconds=seconds)
+    exact = None if cost.cost is None else orjson.Fragment(str(cost.cost))
+    return public_json(request, {**vars(cost), "cost": exact}, seconds=_until_next_list(found))
 
 
-def _until_next_list(request: Any, wanted: UUID) -> int:
+def _until_next_list(found: catalog.Found) -> int:
     """In how many seconds the product is to be asked for again, which may change its offers."""
-    return seconds_until(catalog.get(request.reader, wanted)["next_sync_at"], datetime.now(UTC))
+    return seconds_until(found.next_sync_at, datetime.now(UTC))
 
 
 def _offers_then(request: Any, wanted: UUID, at: datetime) -> Response:

@@ -7,10 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from pyramid.response import Response
-from sqlalchemy import Connection
-from sqlalchemy.orm import Session
 
-from productagg import browsing, catalog, offers, runs
+from productagg import browsing, catalog, runs
 from productagg.api.contract import LISTED_PRODUCT, PRODUCT, Answer, public
 from productagg.api.schemas import BROWSING, NEW_PRODUCT, PRODUCT_CHANGE, PRODUCT_ID
 from productagg.api.service import (
@@ -35,8 +33,6 @@ from productagg.credentials import account_key
 from productagg.security import Permission
 
 products = service("products", "/products", "Catalogue")
-# Times that are not shown, of what is.
-_CHANGE_TOO = ("registered_at", "last_asked_at", "compared_at")
 
 product = service("product", "/products/{id}", "Catalogue", PRODUCT_ID)
 
@@ -55,16 +51,14 @@ def list_products(request: Any) -> Response:
     if cursor is not None:
         place, began = request.registry["cursors"].read(cursor, question)
     wanted, limit, counting = _wanted(question)
-    page = browsing.page(request.reader, wanted, limit, place)
+    page = browsing.page(request.reader, wanted, limit, place, counted=counting is None)
     headers = {"Link": ", ".join(_links(request, page, question, began))}
     # Not the cursors: they say when the first page was read.
     tagged_by = [f"{page.previous is not None} {page.following is not None}"]
-    if counting is not False:
-        whole = place is None and page.following is None
-        total = len(page.products) if whole else browsing.total(request.reader, wanted, exact=bool(counting))
-        if total is not None:
-            headers["Total-Count"] = str(total)
-            tagged_by.append(str(total))
+    total = browsing.total(request.reader, wanted, exact=True) if counting else page.total
+    if total is not None:
+        headers["Total-Count"] = str(total)
+        tagged_by.append(str(total))
     return public_json(request, page.products, headers, tagged_by=tagged_by)
 
 
@@ -102,22 +96,22 @@ def read_product(request: Any) -> Response:
     """One product with its current offers, cheapest first; for an admin, also how it stands with the sync."""
     wanted = request.validated["product_id"]
     now = datetime.now(UTC)
-    found, known = _read(request.reader, wanted)
+    found = catalog.get(request.reader, wanted)
     # Without a token this looks nobody up; a bad one is nobody's.
     for_admin = request.has_permission(Permission.SEE_SYNC)
     if for_admin:
         settings = request.registry["settings"]
         account = account_key(settings.offers_base_url, settings.offers_refresh_token.reveal())
-        found["sync"] = runs.product(request.reader, wanted, settings.sync_interval_seconds, account)
-        if found["sync"] is None:  # deleted a moment ago
+        found.says["sync"] = runs.product(request.reader, wanted, settings.sync_interval_seconds, account)
+        if found.says["sync"] is None:  # deleted a moment ago
             raise catalog.NotFound(wanted)
-    response = tagged_json(found, known["version"])
+    response = tagged_json(found.says, found.version)
     response.headers["Vary"] = "Authorization"
     if for_admin:
         response.headers["Cache-Control"] = PRIVATE
     else:
-        keep(request, response, seconds_until(known["next_sync_at"], now))
-        say_when_modified(response, max(time for time in _changes(found, known) if time is not None), now)
+        keep(request, response, seconds_until(found.next_sync_at, now))
+        say_when_modified(response, found.modified_at, now)
     response.headers["Accept-Patch"] = f"{JSON}, {MERGE_PATCH}"
     return response
 
@@ -178,19 +172,5 @@ def sync_after_commit(request: Any, wanted: Sequence[UUID]) -> None:
 
 
 def _one(request: Any, wanted: UUID) -> Response:
-    found, known = _read(request.dbsession, wanted)
-    return tagged_json(found, known["version"])
-
-
-def _read(connection: Connection | Session, wanted: UUID) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    """The product as it is shown, and what else is known of it."""
-    found = catalog.get(connection, wanted)
-    known = {name: found.pop(name) for name in ("version", "next_sync_at", *_CHANGE_TOO)}
-    found["offers"] = [dict(row) for row in offers.listing(connection, wanted)]
-    return found, known
-
-
-def _changes(found: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[datetime | None]:
-    """When something of the answer changed. Of a registration that failed it is known when it was asked for."""
-    yield from (found[name] for name in ("updated_at", "last_synced_at", "last_changed_at"))
-    yield from (known[name] for name in _CHANGE_TOO)
+    found = catalog.get(request.dbsession, wanted)
+    return tagged_json(found.says, found.version)

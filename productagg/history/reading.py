@@ -15,7 +15,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    Dialect,
     FromClause,
     Integer,
     Select,
@@ -31,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
+from productagg import prepared
 from productagg.bulk import columns as in_columns
 from productagg.bulk import rows_of
 from productagg.history.steps import SECOND, moment
@@ -70,23 +70,9 @@ class Part:
 def read(connection: Connection, product_id: UUID, parts: Sequence[Part]) -> list[list[Row]]:
     """The rows of each part in order; each begins with its time in microseconds since the epoch."""
     statement = _statement(connection.dialect.name, tuple(part.shape for part in parts))
-    row = one_row(connection, statement, parameters(product_id, parts))
+    row = prepared.row(connection, statement, parameters(product_id, parts))
     assert row is not None
     return unpack(row, parts)
-
-
-def one_row(
-    connection: Connection, statement: Select[*tuple[Any, ...]], values: dict[str, Any]
-) -> Sequence[Any] | None:
-    """The row of a statement that is always the same; None: there is none.
-
-    On PostgreSQL its text is made once, and what the driver understands by itself goes past SQLAlchemy's types.
-    """
-    if connection.dialect.name != "postgresql":
-        return connection.execute(statement, values).one_or_none()
-    text, constants = _driver_sql(statement, connection.dialect)
-    ids = {name: str(value) for name, value in values.items() if isinstance(value, UUID)}
-    return connection.exec_driver_sql(text, {**constants, **values, **ids}).one_or_none()
 
 
 def parameters(product_id: UUID, parts: Iterable[Part]) -> dict[str, Any]:
@@ -117,12 +103,6 @@ def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribu
         seconds = cast(func.strftime("%s", func.substr(time, 1, 19)), Integer)
         return seconds * SECOND + cast(func.substr(time, 21, 6), Integer)
     return cast(extract("epoch", time) * SECOND, BigInteger)
-
-
-@cache
-def _driver_sql(statement: Select[*tuple[Any, ...]], dialect: Dialect) -> tuple[str, dict[str, Any]]:
-    compiled = statement.compile(dialect=dialect)
-    return str(compiled), {name: value for name, value in compiled.params.items() if value is not None}
 
 
 @cache

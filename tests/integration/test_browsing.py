@@ -179,7 +179,7 @@ def test_what_changed_at_that_very_time_has_changed_since(shelf):
     (found,) = shelf.find(ids=at).products
     shelf.offer(before[0], (1, 1))
 
-    assert shelf.names(updated_since=found["updated_at"]) == ["at", "after"]
+    assert shelf.names(updated_since=datetime.fromisoformat(found["updated_at"])) == ["at", "after"]
     assert shelf.names(updated_since=found["updated_at"] + MINUTE) == ["after"]
 
 

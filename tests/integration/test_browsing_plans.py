@@ -3,10 +3,10 @@
 import random
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
+import psycopg2.extensions
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from productagg import browsing, catalog
 from productagg.browsing import SORTS, Wanted
@@ -45,17 +45,26 @@ def catalogue(migrated_database):
 
 def plan(connection, wanted, place=None):
     """The lines of the page's plan."""
-    sent: list[tuple[str, Any]] = []
+    driver = connection.connection.dbapi_connection
+    sent: list[str] = []
+    if connection.dialect.name == "sqlite":
+        driver.set_trace_callback(sent.append)
+        browsing.page(connection, wanted, 20, place)
+        driver.set_trace_callback(None)
+        return [str(row[-1]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sent[-1]}")]
 
-    def look(_connection, _cursor, statement, parameters, *_):
-        sent.append((statement, parameters))
+    class Cursor(psycopg2.extensions.cursor):
+        def execute(self, query, parameters=None):
+            sent.append(self.mogrify(query, parameters).decode())
+            super().execute(query, parameters)
 
-    event.listen(connection, "before_cursor_execute", look)
-    browsing.page(connection, wanted, 20, place)
-    event.remove(connection, "before_cursor_execute", look)
-    statement, parameters = sent[-1]
-    explain = "EXPLAIN" if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
-    return [str(row[-1]) for row in connection.exec_driver_sql(f"{explain} {statement}", parameters)]
+    driver.cursor_factory = Cursor
+    for _ in range(6):  # after five times PostgreSQL may plan for all values at once
+        browsing.page(connection, wanted, 20, place)
+    driver.cursor_factory = None
+    with driver.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {sent[-1]}")
+        return [str(row[0]) for row in cursor]
 
 
 @pytest.mark.parametrize("sort", SORTS)

@@ -1,12 +1,14 @@
 """Reconciling stored offers with what was observed, and reading them."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from productagg import catalog
 from productagg.models import Offer, OfferPrice, ProductPrice
-from productagg.offers import Observation, State, apply, compare, listing
+from productagg.offers import Observation, State, apply, compare
 from tests.factories import make_product, make_products, rows, states
 from tests.integration.conftest import before_statement
 
@@ -178,8 +180,8 @@ def test_offers_are_listed_cheapest_first_and_the_closed_ones_after_them(databas
     observe(database, product_id, {dear: (300, 1), tied_too: (200, 1), tied: (200, 0), cheap: (100, 1)}, LATER)
 
     with database.reader.connect() as connection:
-        current = [row["id"] for row in listing(connection, product_id)]
-        everything = [row["id"] for row in listing(connection, product_id, closed=True)]
+        current = [UUID(offer["id"]) for offer in catalog.get(connection, product_id).says["offers"]]
+        everything = [UUID(offer["id"]) for offer in catalog.get(connection, product_id, closed=True).says["offers"]]
 
     assert current == [cheap, tied, tied_too, dear]
     assert everything == [*current, gone_cheap, gone]
@@ -190,4 +192,4 @@ def test_only_the_products_own_offers_are_listed(database):
     observe(database, one, states((100, 1)), NOON)
 
     with database.reader.connect() as connection:
-        assert listing(connection, other, closed=True) == []
+        assert catalog.get(connection, other, closed=True).says["offers"] == []
