@@ -7,7 +7,10 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-annotate --no-header setup.cfg
+	--no-annotate --no-header
+# The benchmarks' peer is another program, with other libraries.
+PEER := .venv-peer
+PEER_STAMP := $(PEER)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test check format lint types imports drift openapi bench-sync bench-history lock clean
@@ -23,6 +26,11 @@ $(STAMP): requirements-dev.txt setup.cfg
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(PEER_STAMP): benchmarks/requirements-peer.txt
+	@$(PYTHON) -m venv --clear $(PEER)
+	@$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
 	@touch $@
 
 serve: $(STAMP) ## run everything: web, sandbox Offers service, one sync pass a minute
@@ -64,9 +72,10 @@ bench-sync: $(STAMP) ## measure the sync against its targets, about six minutes;
 bench-history: $(STAMP) ## measure the price history against its targets, about 15 minutes and 16 GB of disk; STRICT=1 as above
 	@$(BIN)/python -m benchmarks.history --plans benchmarks/history-plans.txt $(if $(STRICT),--strict)
 
-lock: $(STAMP) ## choose the exact versions anew, from the ranges in setup.cfg
-	$(LOCK) --upgrade --output-file requirements.txt
-	$(LOCK) --upgrade --extra test --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+lock: $(STAMP) ## choose the exact versions anew, from the ranges in setup.cfg, and for the benchmarks' peer
+	$(LOCK) --upgrade setup.cfg --output-file requirements.txt
+	$(LOCK) --upgrade setup.cfg --extra test --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(LOCK) --upgrade benchmarks/requirements-peer.in --output-file benchmarks/requirements-peer.txt
 
-clean: ## remove .venv (var/, with the data, stays)
-	rm -rf $(VENV) build *.egg-info
+clean: ## remove the virtual environments (var/, with the data, stays)
+	rm -rf $(VENV) $(PEER) build *.egg-info
