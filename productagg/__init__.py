@@ -14,6 +14,7 @@ def main(_global_config: object, **ini: str) -> Any:
     from sqlalchemy.exc import DBAPIError
 
     from productagg import accounts, logs
+    from productagg.api.request import use_one_class
     from productagg.background import Background
     from productagg.db import SchemaError
     from productagg.settings import Settings, SettingsError
@@ -39,4 +40,5 @@ def main(_global_config: object, **ini: str) -> Any:
         raise SystemExit("\n".join(f"productagg: {line}" for line in str(error).splitlines())) from None
     except DBAPIError as error:
         raise SystemExit(f"productagg: the database cannot be used: {' '.join(str(error.orig).split())}") from None
+    use_one_class(config)
     return config.make_wsgi_app()

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import orjson
 from sqlalchemy import (
     BigInteger,
     Connection,
@@ -36,7 +37,7 @@ from productagg.bulk import Rows
 from productagg.changes import Event, record
 from productagg.db import dialect_name
 from productagg.models import Base, Product, ProductSummary, ProductSync, UtcDateTime
-from productagg.offers import in_order, listed
+from productagg.offers import listed
 
 
 class NotFound(Exception):
@@ -74,12 +75,13 @@ class Standing(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A product: what it says, times and ids as JSON has them; its version, when it is asked for next, when it changed.
+    """A product: what it says, times and ids as in JSON; its version, when it is asked for next, when it changed.
 
-    Of a registration that failed it is known when it was asked for.
+    Its `offers` are JSON already. Of a registration that failed it is known when it was asked for.
     """
 
     says: dict[str, Any]
+    offers: str
     version: int
     next_sync_at: datetime
     modified_at: datetime
@@ -186,7 +188,9 @@ def get(connection: Connection | Session, product_id: UUID, *, closed: bool = Fa
     if row is None:
         raise NotFound(product_id)
     *says, offers, version, next_sync_at, modified_at = row
-    return Found({**shown(says, MEMBERS), "offers": in_order(offers)}, version, next_sync_at, modified_at)
+    return Found(
+        {**shown(says, MEMBERS), "offers": orjson.Fragment(offers)}, offers, version, next_sync_at, modified_at
+    )
 
 
 def everything(connection: Connection) -> Iterator[Row[Any]]:

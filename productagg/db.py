@@ -29,7 +29,7 @@ class SchemaError(Exception):
 def writer_engine(url: URL) -> Engine:
     """The engine for transactions. On SQLite each begins with BEGIN IMMEDIATE: two writers wait for each other at the
     start instead of failing with 'database is locked' at the upgrade."""
-    engine = _engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
+    engine = _engine(url, pool_size=5, pool_pre_ping=url.get_backend_name() != "sqlite")
     if engine.dialect.name == "sqlite":
         event.listen(engine, "begin", _begin_immediate)
         event.listen(engine, "checkin", _leave_no_transaction)
@@ -38,7 +38,8 @@ def writer_engine(url: URL) -> Engine:
 
 def reader_engine(url: URL) -> Engine:
     """The engine for reads: no transaction, nothing to roll back."""
-    return _engine(url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
+    # A connection for each of waitress's threads (8): to open one costs more than a hundred answers.
+    return _engine(url, pool_size=8, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, pool_use_lifo=True)
 
 
 def _engine(url: URL, **options: Any) -> Engine:
@@ -63,9 +64,8 @@ def _engine(url: URL, **options: Any) -> Engine:
             "tcp_user_timeout": 60_000,
             "options": f"-c timezone=UTC -c lock_timeout={_LOCK_TIMEOUT_SECONDS}s -c statement_timeout=60s",
         },
-        # Enough for each of waitress's threads and the background's; small database plans allow 20 connections in all.
-        pool_size=5,
-        max_overflow=10,
+        # In all enough for each of waitress's threads and the background's; small database plans allow 20 connections.
+        max_overflow=15 - options["pool_size"],
         pool_timeout=_LOCK_TIMEOUT_SECONDS,
         **options,
     )

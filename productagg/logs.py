@@ -6,11 +6,14 @@ standard library's loggers.
 
 import logging
 import re
+import threading
 import time
+from collections import deque
 from contextvars import ContextVar
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, TextIO
 
-from pythonjsonlogger.json import JsonFormatter
+from pythonjsonlogger.json import JsonEncoder, JsonFormatter
 
 # The request being answered in this thread; "-" outside of any.
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
@@ -21,13 +24,37 @@ _JSON = "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s"
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
+# Made once; the formatter would make one for each line.
+_encoder = JsonEncoder()
+
+
+def _dumps(record: object, **_options: object) -> str:
+    return _encoder.encode(record)
+
+
 class _RequestId(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
         return True
 
 
-class _Text(logging.Formatter):
+class _UtcTimes(logging.Formatter):
+    """Times in UTC, RFC 3339."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - the standard library's name
+        return f"{_written(int(record.created))}.{int(record.msecs):03}Z"
+
+
+@lru_cache(maxsize=4)
+def _written(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+class _Json(_UtcTimes, JsonFormatter):
+    """JSON, in ASCII."""
+
+
+class _Text(_UtcTimes):
     """Text lines in which neither a message nor an exception can start a line that looks like one of ours."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -48,14 +75,66 @@ def configure(log_format: Literal["text", "json"]) -> None:
     if not root.handlers:
         root.addHandler(logging.StreamHandler())
         root.setLevel(logging.INFO)
+    # What our lines do not say need not be found out for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     formatter: logging.Formatter
     if log_format == "json":
-        formatter = JsonFormatter(_JSON, rename_fields={"asctime": "time", "levelname": "level", "name": "logger"})
+        names = {"asctime": "time", "levelname": "level", "name": "logger"}
+        formatter = _Json(_JSON, rename_fields=names, json_serializer=_dumps)
     else:
         formatter = _Text(_TEXT)
-    formatter.converter = time.gmtime
-    formatter.default_time_format, formatter.default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
     for handler in root.handlers:
         handler.setFormatter(formatter)
         if not any(isinstance(each, _RequestId) for each in handler.filters):
             handler.addFilter(_RequestId())
+
+
+# How long a line may wait for others to be written with it.
+_BATCH_SECONDS = 0.1
+
+
+class _Batches(logging.StreamHandler[TextIO]):
+    """Writes lines some at a time, from a thread of its own; warnings and worse at once, with all that came before.
+
+    A thread that writes lets others run meanwhile, and then has to wait for them: with many answering at the same time,
+    a line would take half as long as an answer.
+    """
+
+    def __init__(self, handler: logging.StreamHandler[TextIO]) -> None:
+        super().__init__(handler.stream)
+        self.setFormatter(handler.formatter)
+        self.setLevel(handler.level)
+        self.filters = handler.filters
+        self._waiting: deque[logging.LogRecord] = deque()
+        self._writing = threading.Lock()
+        threading.Thread(target=self._go_on, name="log", daemon=True).start()
+
+    def createLock(self) -> None:  # noqa: N802 - the standard library's name
+        self.lock = None  # to append needs none
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._waiting.append(record)
+        if record.levelno >= logging.WARNING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits. The standard library does it at the end of the process."""
+        with self._writing:
+            records = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            try:
+                if records:
+                    self.stream.write("".join(self.format(record) + self.terminator for record in records))
+                    self.stream.flush()
+            except Exception:
+                self.handleError(records[-1])
+
+    def _go_on(self) -> None:
+        while True:
+            time.sleep(_BATCH_SECONDS)
+            self.flush()
+
+
+def write_in_batches() -> None:
+    """For a process that answers many requests: whatever is logged from now on is written some lines at a time."""
+    root = logging.getLogger()
+    root.handlers = [_Batches(each) if type(each) is logging.StreamHandler else each for each in root.handlers]

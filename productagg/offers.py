@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from productagg.bulk import Rows, aggregate, objects, plain
+from productagg.bulk import Rows, aggregate, objects
 from productagg.changes import Event, record
 from productagg.history.late import mark, may_be_rolled_up
 from productagg.models import Base, Offer, OfferPrice, ProductPrice, ProductSummary
@@ -145,23 +145,16 @@ def apply(session: Session, changes: Iterable[Change]) -> None:
 
 
 def listed(dialect: str, product_id: ColumnElement[UUID], closed: bool) -> ScalarSelect[str]:
-    """A product's current offers, for a statement, as `in_order` takes them; with `closed`, the sold-out ones, too."""
+    """A product's current offers, cheapest first, for a statement: as JSON.
+
+    With `closed`, the sold-out ones after them as well.
+    """
     says = (Offer.id, Offer.price, Offer.items_in_stock, Offer.first_seen_at, Offer.changed_at, Offer.closed_at)
-    query = select(*(plain(dialect, column).label(column.key) for column in says)).where(Offer.product_id == product_id)
+    query = select(*says, Offer.closed_at.is_not(None).label("is_closed")).where(Offer.product_id == product_id)
     if not closed:
         query = query.where(Offer.closed_at.is_(None))
-    return select(objects(dialect, query.subquery())).scalar_subquery()
-
-
-def in_order(offers: str | None) -> list[dict[str, Any]]:
-    """Offers that were `listed`, cheapest first, the sold-out ones after the others. Ids and times are as in JSON."""
-    found: list[dict[str, Any]] = orjson.loads(offers or "[]")
-    found.sort(key=_place)
-    return found
-
-
-def _place(offer: Mapping[str, Any]) -> tuple[bool, int, str]:
-    return offer["closed_at"] is not None, offer["price"], offer["id"]
+    found = query.subquery()
+    return objects(dialect, [found.c[column.key] for column in says], [found.c.is_closed, found.c.price, found.c.id])
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,15 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, NoReturn
 
+from pyramid.settings import asbool
+from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, get_header_lines
 from waitress.server import BaseWSGIServer, create_server
@@ -24,7 +27,8 @@ from waitress.utilities import Error
 from productagg.api.errors import Problem
 from productagg.api.headers import add_cors, add_security
 from productagg.api.tweens import sane_request_id
-from productagg.logs import request_id
+from productagg.logs import request_id, write_in_batches
+from productagg.processes import keep_to_one_processor, serve_with
 
 log = logging.getLogger(__name__)
 
@@ -125,12 +129,21 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
 
 
 def serve(
-    app: Any, variables: Mapping[str, str], *, host: str, port: str, request_timeout: str = "30", **options: Any
+    app: Any,
+    variables: Mapping[str, str],
+    *,
+    host: str,
+    port: str,
+    request_timeout: str = "30",
+    processes: str = "1",
+    own_processor: str = "false",
+    **options: Any,
 ) -> int:
     """Serve until SIGTERM or SIGINT; requests under way are finished.
 
-    `variables` may hold http_host, http_port, request_timeout (in how many seconds a request must have arrived), and
-    trusted_proxy: the address of a proxy in front (`*`: any), whose X-Forwarded-For, -Proto and -Host are believed.
+    `variables` may hold http_host, http_port, request_timeout (in how many seconds a request must have arrived),
+    processes (how many serve at the port), own_processor (whether each keeps to one processor), and trusted_proxy: the
+    address of a proxy in front (`*`: any), whose X-Forwarded-For, -Proto and -Host are believed.
     """
     host, port = variables.get("http_host", host), variables.get("http_port", port)
     if "trusted_proxy" in variables:
@@ -139,26 +152,49 @@ def serve(
             "trusted_proxy_headers": "x-forwarded-for x-forwarded-proto x-forwarded-host",
             "clear_untrusted_proxy_headers": "true",
         }
-    listeners: dict[int, Any] = {}
     try:
-        # ident: not who we are made with, which helps nobody but an attacker.
-        server = create_server(app, map=listeners, host=host, port=port, ident=None, **options)
-        server.adj.request_timeout = float(variables.get("request_timeout", request_timeout))
-        server.adj.usual = copy(server.adj)
-        server.adj.usual.max_request_body_size = min(server.adj.max_request_body_size, _USUAL_BODY_BYTES)
+        count = int(variables.get("processes", processes))
+        seconds = float(variables.get("request_timeout", request_timeout))
+        pinned = asbool(variables.get("own_processor", own_processor))
+        wanted = Adjustments(host=host, port=port, **options)
+        sockets = [
+            socket.create_server(address, family=family, backlog=wanted.backlog)
+            for family, _, _, address in wanted.listen
+        ]
     except (OSError, ValueError) as error:
         sys.stderr.write(f"productagg: cannot listen on {host}:{port}: {error}\n")
         # pserve turns a SystemExit into exit code 0, and anything else into a traceback.
         os._exit(1)
+    # What has been made until now stays: looking for garbage in it again and again costs each answer up to a tenth.
+    gc.collect()
+    gc.freeze()
+
+    def run(number: int | None) -> int:
+        if pinned:
+            keep_to_one_processor(number)
+        return _run(app, sockets, seconds, options)
+
+    if count == 1:
+        return run(None)
+    for engine in app.registry["engines"]:
+        engine.dispose()  # no two processes may use a connection
+    return serve_with(count, run)
+
+
+def _run(app: Any, sockets: Sequence[socket.socket], request_timeout: float, options: Mapping[str, Any]) -> int:
+    listeners: dict[int, Any] = {}
+    # ident: not who we are made with, which helps nobody but an attacker.
+    server = create_server(app, map=listeners, sockets=sockets, ident=None, **options)
+    server.adj.request_timeout = request_timeout
+    server.adj.usual = copy(server.adj)
+    server.adj.usual.max_request_body_size = min(server.adj.max_request_body_size, _USUAL_BODY_BYTES)
     for listener in listeners.values():
         if isinstance(listener, BaseWSGIServer):
             listener.channel_class = _Channel
             listener.cors_origins = app.registry["settings"].cors_origins
     # Python ends at once on SIGTERM; as a container's first process it would even ignore it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # What has been made until now stays: looking for garbage in it again and again costs each answer up to a tenth.
-    gc.collect()
-    gc.freeze()
+    write_in_batches()
     server.print_listen("productagg serves on http://{}:{}")
     server.run()
     return 0

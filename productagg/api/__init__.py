@@ -3,6 +3,9 @@
 from functools import cache
 from typing import Any
 
+from cornice.pyramidhook import register_service_views
+from cornice.util import ContentTypePredicate
+
 from productagg.api import (
     batch,
     changes,
@@ -47,9 +50,11 @@ SERVICES: tuple[ContractService, ...] = (
 
 
 def includeme(config: Any) -> None:
-    # Cornice's own exception views would answer in Cornice's own format.
-    config.add_settings({"handle_exceptions": "false"})
-    config.include("cornice")
+    # Not `config.include("cornice")`: that would also look after each request and answer, for what there is none of here,
+    # such as filters, and answer exceptions in a format of its own.
+    config.registry.cornice_services = {}
+    config.add_directive("add_cornice_service", register_service_views)
+    config.add_view_predicate("content_type", ContentTypePredicate)
     config.include("productagg.api.tweens")
     config.include("productagg.api.idempotency")
     config.include("productagg.api.errors")

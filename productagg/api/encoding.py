@@ -23,10 +23,10 @@ class Unchanging(Response):
 
 def is_wanted(request: Any, response: Any) -> bool:
     """Whether the answer is to be compressed. If it might be, for another client, this says so (Vary)."""
-    length = response.content_length
-    if length is None or length < SMALLEST or not _is_text(response.headers.get("Content-Type", "")):
+    headers = {name.lower(): value for name, value in response.headerlist}
+    if int(headers.get("content-length", 0)) < SMALLEST or not _is_text(headers.get("content-type", "")):
         return False
-    if "Content-Encoding" in response.headers or "no-store" in response.headers.get("Cache-Control", ""):
+    if "content-encoding" in headers or "no-store" in headers.get("cache-control", ""):
         return False
     vary(response, "Accept-Encoding")
     return _takes_gzip(request.environ.get("HTTP_ACCEPT_ENCODING"))
@@ -46,8 +46,12 @@ def compress(response: Any) -> None:
 
 def vary(response: Any, name: str) -> None:
     """Add to Vary."""
-    given = response.headers.get("Vary")
-    response.headers["Vary"] = f"{given}, {name}" if given else name
+    headers = response.headerlist
+    for place, (given, value) in enumerate(headers):
+        if given == "Vary":
+            headers[place] = (given, f"{value}, {name}")
+            return
+    headers.append(("Vary", name))
 
 
 def _is_text(content_type: str) -> bool:

@@ -17,6 +17,14 @@ PAGE_POLICY = (
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 _YEAR_SECONDS = 365 * 24 * 3600
+_ALWAYS = [
+    (name.lower(), (name, value))
+    for name, value in (
+        ("Content-Security-Policy", _POLICY),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+    )
+]
 
 _EXPOSED = (
     "ETag, Location, Link, Total-Count, Retry-After, X-Request-ID, Last-Modified, Last-Sequence, Idempotency-Replayed, "
@@ -32,15 +40,14 @@ ANY_ORIGIN = "*"
 
 
 def add_security(response: Any, origins: Collection[str] | None, *, https: bool = False) -> None:
-    """`https`: the client came by it, and is to come by nothing else for a year."""
-    headers = response.headers
-    headers.setdefault("Content-Security-Policy", _POLICY)
-    headers.setdefault("X-Content-Type-Options", "nosniff")
-    headers["Referrer-Policy"] = "no-referrer"
+    """`https`: the client came by it, and is to come by nothing else for a year. What a view has set itself stays."""
+    given = {name.lower() for name, _ in response.headerlist}
+    response.headerlist.extend(header for name, header in _ALWAYS if name not in given)
     # Who may read it by CORS reads it with CORS; this one is about embedding it without.
-    headers["Cross-Origin-Resource-Policy"] = "cross-origin" if origins and ANY_ORIGIN in origins else "same-origin"
+    embedding = "cross-origin" if origins and ANY_ORIGIN in origins else "same-origin"
+    response.headerlist.append(("Cross-Origin-Resource-Policy", embedding))
     if https:
-        headers["Strict-Transport-Security"] = f"max-age={_YEAR_SECONDS}"
+        response.headerlist.append(("Strict-Transport-Security", f"max-age={_YEAR_SECONDS}"))
 
 
 def add_cors(response: Any, origins: Collection[str] | None, environ: Mapping[str, Any]) -> None:

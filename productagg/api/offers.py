@@ -39,7 +39,7 @@ def list_offers(request: Any) -> Response:
             raise invalid_query({"closed": "must not be given together with 'at'"})
         return _offers_then(request, wanted, at)
     found = catalog.get(request.reader, wanted, closed=bool(closed))
-    return public_json(request, found.says["offers"], seconds=_until_next_list(found))
+    return public_json(request, orjson.Fragment(found.offers), seconds=_until_next_list(found))
 
 
 @offers_cost.get(
@@ -49,7 +49,7 @@ def read_cost(request: Any) -> Response:
     """What so many units cost now, taken from the cheapest offers first, as far as stock reaches."""
     wanted = request.validated["product_id"]
     found = catalog.get(request.reader, wanted)
-    cost = offers.cost(wanted, found.says["offers"], request.validated["quantity"])
+    cost = offers.cost(wanted, orjson.loads(found.offers), request.validated["quantity"])
     # A price may have 63 bits; orjson writes no integer of more than 64.
     exact = None if cost.cost is None else orjson.Fragment(str(cost.cost))
     return public_json(request, {**vars(cost), "cost": exact}, seconds=_until_next_list(found))

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
+from wsgiref.handlers import format_date_time
 
 import colander
 import orjson
@@ -117,6 +118,8 @@ class ContractService(Service):
             idempotent,
         )
         super().add_view(method, view, **options)
+        # Pyramid tries views in the order in which they were added: what nearly nobody asks for comes last.
+        self.definitions.sort(key=lambda definition: definition[0] == "OPTIONS")
 
     def _say_what_is_allowed(self, _request: Any) -> Response:
         response = Response(status=204, allow=self.defined_methods)
@@ -196,6 +199,8 @@ def query(schema: colander.SchemaNode) -> Validator:
     """A validator: the query string has the schema's parameters, each at most once, and no others."""
 
     def check(request: Any) -> None:
+        if schema is NO_PARAMETERS and not request.environ["QUERY_STRING"]:
+            return
         try:
             parameters = request.GET
         except UnicodeDecodeError:
@@ -303,7 +308,7 @@ def keep(request: Any, response: Response, seconds: int | None = None) -> None:
     """
     longest: int = min(request.registry["settings"].sync_interval_seconds, _LONGEST_SECONDS)
     seconds = longest if seconds is None else max(_SHORTEST_SECONDS, min(seconds, longest))
-    response.headers["Cache-Control"] = f"public, max-age={seconds}"
+    response.headerlist.append(("Cache-Control", f"public, max-age={seconds}"))
 
 
 def seconds_until(time: datetime, now: datetime) -> int:
@@ -319,7 +324,7 @@ def say_when_modified(response: Response, newest: datetime, now: datetime) -> No
     second = newest.replace(microsecond=0)
     second += timedelta(seconds=1) if second < newest else timedelta(0)
     if now - second >= _SETTLED:
-        response.last_modified = second
+        response.headerlist.append(("Last-Modified", format_date_time(second.timestamp())))
 
 
 def dumps(value: object) -> bytes:
@@ -347,9 +352,9 @@ _digest_once = lru_cache(maxsize=16)(_digest)
 
 
 def _tagged(body: bytes, content_type: str, tag: str) -> Response:
-    response = Response(body, content_type=content_type, charset=None)
-    response.etag = tag
-    return response
+    # Given as they are, WebOb does not look through them for each.
+    headers = [("Content-Type", content_type), ("Content-Length", str(len(body))), ("ETag", f'"{tag}"')]
+    return Response(app_iter=[body], headerlist=headers)
 
 
 def _invalid(errors: list[dict[str, str]]) -> Problem:

@@ -4,9 +4,9 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from random import getrandbits
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
 
 from pyramid.tweens import INGRESS
 
@@ -23,18 +23,18 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 def sane_request_id(given: str) -> str:
     """The client's X-Request-ID if it is fit for a log line and a header, else a new one."""
-    return given if _SANE_ID.fullmatch(given) else uuid4().hex
+    return given if given and _SANE_ID.fullmatch(given) else f"{getrandbits(128):032x}"
 
 
 def request_id_tween_factory(handler: Callable[[Any], Any], _registry: Any) -> Callable[[Any], Any]:
     """Take the client's X-Request-ID if it is sane, else make one; return it and put it on every log line."""
 
     def tween(request: Any) -> Any:
-        token = request_id.set(sane_request_id(request.headers.get("X-Request-ID", "")))
+        token = request_id.set(sane_request_id(request.environ.get("HTTP_X_REQUEST_ID", "")))
         started = time.perf_counter()
         try:
             response = handler(request)
-            response.headers["X-Request-ID"] = request_id.get()
+            response.headerlist.append(("X-Request-ID", request_id.get()))
             milliseconds = (time.perf_counter() - started) * 1000
             # As it was sent: decoded, it could hold a terminal's escape sequences or not be UTF-8.
             path = quote(request.environ.get("PATH_INFO", ""), safe="/:@!$&'()*+,;=~", encoding="latin-1")
@@ -52,8 +52,8 @@ def http_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable
 
     def tween(request: Any) -> Any:
         response = _represented(request, handler(request))
-        if "Cache-Control" not in response.headers:
-            response.headers["Cache-Control"] = "no-store"
+        if not any(name == "Cache-Control" for name, _ in response.headerlist):
+            response.headerlist.append(("Cache-Control", "no-store"))
         add_security(response, origins, https=request.environ["wsgi.url_scheme"] == "https")
         add_cors(response, origins, request.environ)
         return response

@@ -11,7 +11,7 @@ from productagg.browsing import Page
 def test_a_member_that_the_contract_does_not_name_fails(client, create, monkeypatch):
     product = create()
     del product["offers"]
-    monkeypatch.setattr(browsing, "page", lambda *_: Page([{**product, "surprise": 1}], None, None))
+    monkeypatch.setattr(browsing, "page", lambda *_, **__: Page([{**product, "surprise": 1}], None, None))
 
     with pytest.raises(AssertionError, match="surprise"):
         client.get("/products")
@@ -20,7 +20,7 @@ def test_a_member_that_the_contract_does_not_name_fails(client, create, monkeypa
 def test_a_member_that_is_missing_without_having_been_left_out_fails(client, create, monkeypatch):
     product = create()
     del product["offers"], product["change_24h"]
-    monkeypatch.setattr(browsing, "page", lambda *_: Page([product], None, None))
+    monkeypatch.setattr(browsing, "page", lambda *_, **__: Page([product], None, None))
 
     client.get(f"/products?fields={','.join(product)}")
     with pytest.raises(AssertionError, match="change_24h"):
@@ -32,7 +32,7 @@ def test_a_member_that_is_missing_without_having_been_left_out_fails(client, cre
 def test_a_member_of_another_type_fails(client, create, monkeypatch):
     product = create()
     del product["offers"]
-    monkeypatch.setattr(browsing, "page", lambda *_: Page([{**product, "name": 1}], None, None))
+    monkeypatch.setattr(browsing, "page", lambda *_, **__: Page([{**product, "name": 1}], None, None))
 
     with pytest.raises(AssertionError, match="1 is not of type 'string'"):
         client.get("/products")
