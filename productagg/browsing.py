@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import orjson
 from sqlalchemy import (
     CTE,
     BigInteger,
@@ -36,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute
 
 from productagg import prepared
-from productagg.bulk import plain
+from productagg.bulk import members, plain
 from productagg.models import Product, ProductChange, ProductSummary, ProductSync, UtcDateTime
 
 # Counting stops here unless the exact number is asked for.
@@ -69,7 +70,8 @@ _MEMBERS: dict[str, InstrumentedAttribute[Any]] = {
     "change_24h": ProductSummary.lowest_24h,
     "change_24h_percent": ProductSummary.lowest_24h,
 }
-_DERIVED: dict[str, Callable[[int, int], int | float | None]] = {
+_Derive = Callable[[int, int], int | float | None]
+_DERIVED: dict[str, _Derive] = {
     "change_24h": lambda before, now: now - before,
     "change_24h_percent": lambda before, now: round(100 * (now - before) / before, 2) if before else None,
 }
@@ -116,7 +118,7 @@ class Wanted:
     registration: str | None = None
     updated_since: datetime | None = None
     ids: Sequence[UUID] | None = None
-    fields: Sequence[str] = MEMBERS
+    fields: tuple[str, ...] = MEMBERS
 
 
 class Place(NamedTuple):
@@ -135,12 +137,12 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """`products` in the order wanted, the places of the pages before and after, and how many there are in all.
+    """`products` in the order wanted, as JSON objects, the places of the pages before and after, and how many in all.
 
     None: there is no such page; they are not counted.
     """
 
-    products: Sequence[dict[str, Any]]
+    products: Sequence[str]
     previous: Place | None
     following: Place | None
     total: int | None = None
@@ -180,7 +182,7 @@ def page(
     filters = _filters(wanted)
     reach = place and _reach(place)
     dialect = connection.dialect.name
-    shape = _Shape(dialect, wanted.sort, frozenset(filters), tuple(wanted.fields), reach, limit + 1, counted)
+    shape = _Shape(dialect, wanted.sort, frozenset(filters), wanted.fields, reach, limit + 1, counted)
     parameters = {**filters, **(_position(wanted, place) if place else {})}
     moved_by = _SORTS[_name(wanted.sort)].kind if place is not None else ""
     if place is not None and moved_by == "changed":
@@ -203,7 +205,7 @@ def page(
     if back:
         rows = rows[::-1]
     return Page(
-        [shown(row, wanted.fields) for row in rows],
+        ["{" + shown(row, wanted.fields) + "}" for row in rows],
         _beyond(rows[:1], place, back=True) if place is not None and (more or not back) else None,
         _beyond(rows[-1:], place, back=False) if more or back else None,
         in_all if in_all is None or in_all <= COUNTED else None,
@@ -217,20 +219,38 @@ def total(connection: Connection, wanted: Wanted, *, exact: bool = False) -> int
     return counted if exact or counted <= COUNTED else None
 
 
-def columns(dialect: str, fields: Sequence[str]) -> list[ColumnElement[Any]]:
+def columns(dialect: str, fields: tuple[str, ...]) -> list[ColumnElement[Any]]:
     """What to select of products, their `product_sync` and `product_summaries`, for `shown`."""
-    now = [ProductSummary.lowest.label("price_now")] if _DERIVED.keys() & set(fields) else []
-    return [*(plain(dialect, _MEMBERS[name]).label(name) for name in fields), *now]
+    runs = _runs(fields)
+    stored = [members(dialect, {name: _MEMBERS[name] for name in run}) for derive, run in runs if derive is None]
+    known: list[ColumnElement[Any]] = []
+    if len(stored) < len(runs):
+        known = [ProductSummary.lowest_24h.label("before"), ProductSummary.lowest.label("now")]
+    return [*known, *stored]
 
 
-def shown(row: Sequence[Any], fields: Sequence[str]) -> dict[str, Any]:
-    """What a product says, from a row that begins with those `columns`: ids and times are as JSON has them."""
-    found = dict(zip(fields, row, strict=False))
-    for name, derive in _DERIVED.items():
-        if name in found:
-            before, now = found[name], row[len(fields)]
-            found[name] = None if before is None or now is None else derive(before, now)
-    return found
+def shown(row: Sequence[Any], fields: tuple[str, ...]) -> str:
+    """What a product says, from a row that begins with those `columns`: the inside of a JSON object."""
+    runs = _runs(fields)
+    if len(runs) == 1 and runs[0][0] is None:
+        only: str = row[0]
+        return only
+    before, now, *stored = row
+    parts = []
+    for derive, run in runs:
+        if derive is None:
+            parts.append(stored.pop(0))
+        elif before is None or now is None:
+            parts.append(f'"{run[0]}":null')
+        else:
+            parts.append(f'"{run[0]}":{orjson.dumps(derive(before, now)).decode()}')
+    return ",".join(parts)
+
+
+@lru_cache(maxsize=256)
+def _runs(fields: tuple[str, ...]) -> list[tuple[_Derive | None, tuple[str, ...]]]:
+    """The fields: those that are stored together, as far as none is between them that is derived, and each of these."""
+    return [(derive, tuple(run)) for derive, run in groupby(fields, _DERIVED.get)]
 
 
 # Where a row has what its page is made of, after what its product says.

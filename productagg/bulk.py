@@ -80,49 +80,54 @@ def columns(dialect: str, *wanted: ColumnElement[Any] | InstrumentedAttribute[An
     return [cast(func.json_agg(each), Text) for each in wanted]
 
 
-def objects(dialect: str, says: Iterable[ColumnElement[Any]], order: Iterable[ColumnElement[Any]]) -> ScalarSelect[str]:
-    """The columns of all rows, in order, as one JSON text: a list of objects, just as orjson writes it.
-
-    For whole numbers, UUIDs and times: nothing is escaped.
-    """
-    parts: list[ColumnElement[str]] = []
-    for each in says:
-        parts.append(literal_column(f"""'{"," if parts else "{"}"{each.key}":'""", Text))
-        written: ColumnElement[str] = cast(plain(dialect, each), Text)
-        if isinstance(each.type, Uuid | UtcDateTime):
-            quote = literal_column("""'"'""", Text)
-            written = quote + written + quote
-        parts.append(func.coalesce(written, literal_column("'null'"), type_=Text))
-    one = reduce(operator.add, [*parts, literal_column("'}'", Text)])
+def objects(dialect: str, says: Sequence[ColumnElement[Any]], order: Iterable[ColumnElement[Any]]) -> ScalarSelect[str]:
+    """The columns of all rows, in order, as one JSON text: a list of objects, just as orjson writes it."""
+    one = _literal("{") + members(dialect, {str(each.key): each for each in says}) + _literal("}")
     if dialect == "sqlite":
         # It puts together what comes in the order in which it comes.
-        sorted_ = select(one.label("one")).order_by(*order).subquery()
-        found = func.group_concat(sorted_.c.one, ",", type_=Text)
+        in_order = select(one.label("one")).order_by(*order).subquery()
+        found = func.group_concat(in_order.c.one, ",", type_=Text)
     else:
-        found = func.string_agg(one, postgresql.aggregate_order_by(literal_column("','", Text), *order), type_=Text)
-    nothing = literal_column("''", Text)
-    return select(literal_column("'['", Text) + func.coalesce(found, nothing) + "]").scalar_subquery()
+        found = func.string_agg(one, postgresql.aggregate_order_by(_literal(","), *order), type_=Text)
+    return select(_literal("[") + func.coalesce(found, _literal("")) + _literal("]")).scalar_subquery()
 
 
-def plain(
-    dialect: str, wanted: ColumnElement[Any] | InstrumentedAttribute[Any]
-) -> ColumnElement[Any] | InstrumentedAttribute[Any]:
-    """A column as JSON says it: UUIDs and times (RFC 3339, UTC, just as orjson writes them) are text.
+def members(dialect: str, says: Mapping[str, ColumnElement[Any] | InstrumentedAttribute[Any]]) -> ColumnElement[str]:
+    """The named columns as the inside of a JSON object, just as orjson writes it.
 
-    For answers: nobody makes an object of what is written down again at once.
+    They are texts, whole numbers, UUIDs and times.
     """
+    parts: list[ColumnElement[str]] = []
+    for name, each in says.items():
+        parts.append(_literal(f'{"," if parts else ""}"{name}":'))
+        parts.append(func.coalesce(_as_json(dialect, each), _literal("null"), type_=Text))
+    return reduce(operator.add, parts)
+
+
+def _as_json(dialect: str, wanted: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[str]:
+    if isinstance(wanted.type, Text):
+        return func.json_quote(wanted, type_=Text) if dialect == "sqlite" else cast(func.to_json(wanted), Text)
+    if isinstance(wanted.type, Uuid | UtcDateTime):
+        return _literal('"') + plain(dialect, wanted) + _literal('"')
+    return cast(wanted, Text)
+
+
+def _literal(text: str) -> ColumnElement[str]:
+    return literal_column(f"'{text}'", Text)
+
+
+def plain(dialect: str, wanted: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[str]:
+    """A UUID or a time (RFC 3339, UTC) as text, just as orjson writes it."""
     if isinstance(wanted.type, Uuid):
         if dialect == "sqlite":
             parts: list[ColumnElement[str]] = [func.substr(wanted, *each, type_=Text) for each in _UUID_PARTS]
             return reduce(lambda text, part: text + "-" + part, parts)
         return cast(wanted, Text)
-    if isinstance(wanted.type, UtcDateTime):
-        if dialect == "sqlite":
-            written = func.replace(wanted, " ", "T", type_=Text) + "Z"
-        else:
-            written = func.to_char(wanted, literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""), type_=Text)
-        return func.replace(written, literal_column("'.000000Z'"), literal_column("'Z'"), type_=Text)
-    return wanted
+    if dialect == "sqlite":
+        written = func.replace(wanted, " ", "T", type_=Text) + "Z"
+    else:
+        written = func.to_char(wanted, _literal('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), type_=Text)
+    return func.replace(written, _literal(".000000Z"), _literal("Z"), type_=Text)
 
 
 def rows_of(lists: Sequence[str | None]) -> Iterator[tuple[Any, ...]]:

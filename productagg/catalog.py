@@ -10,7 +10,6 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import orjson
 from sqlalchemy import (
     BigInteger,
     Connection,
@@ -75,12 +74,12 @@ class Standing(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A product: what it says, times and ids as in JSON; its version, when it is asked for next, when it changed.
+    """A product: what it says, its version, when it is asked for next, and when anything that it says changed.
 
-    Its `offers` are JSON already. Of a registration that failed it is known when it was asked for.
+    What it `says` is the inside of a JSON object, its `offers`, which are part of that, are JSON.
     """
 
-    says: dict[str, Any]
+    says: str
     offers: str
     version: int
     next_sync_at: datetime
@@ -188,9 +187,7 @@ def get(connection: Connection | Session, product_id: UUID, *, closed: bool = Fa
     if row is None:
         raise NotFound(product_id)
     *says, offers, version, next_sync_at, modified_at = row
-    return Found(
-        {**shown(says, MEMBERS), "offers": orjson.Fragment(offers)}, offers, version, next_sync_at, modified_at
-    )
+    return Found(f'{shown(says, MEMBERS)},"offers":{offers}', offers, version, next_sync_at, modified_at)
 
 
 def everything(connection: Connection) -> Iterator[Row[Any]]:
@@ -286,6 +283,7 @@ _INSERT_PRODUCTS = {
 }
 _INSERT_COMPANIONS = {dialect: _insert_companions(dialect) for dialect in _INSERT_PRODUCTS}
 _STANDINGS = {dialect: _find_standings(dialect) for dialect in _INSERT_PRODUCTS}
+# Of a registration that failed it is known when it was asked for.
 _WHEN = (
     ProductSync.last_synced_at,
     ProductSync.last_changed_at,

@@ -50,8 +50,8 @@ SERVICES: tuple[ContractService, ...] = (
 
 
 def includeme(config: Any) -> None:
-    # Not `config.include("cornice")`: that would also look after each request and answer, for what there is none of here,
-    # such as filters, and answer exceptions in a format of its own.
+    # Not `config.include("cornice")`: it looks after each request and answer for what there is none of, as filters, and
+    # answers exceptions in a format of its own.
     config.registry.cornice_services = {}
     config.add_directive("add_cornice_service", register_service_views)
     config.add_view_predicate("content_type", ContentTypePredicate)

@@ -324,7 +324,7 @@ def say_when_modified(response: Response, newest: datetime, now: datetime) -> No
     second = newest.replace(microsecond=0)
     second += timedelta(seconds=1) if second < newest else timedelta(0)
     if now - second >= _SETTLED:
-        response.headerlist.append(("Last-Modified", format_date_time(second.timestamp())))
+        response.headerlist.append(("Last-Modified", _http_date(second.timestamp())))
 
 
 def dumps(value: object) -> bytes:
@@ -349,6 +349,8 @@ def _digest(body: bytes, *others: str) -> str:
 
 
 _digest_once = lru_cache(maxsize=16)(_digest)
+# Many products change in the same pass.
+_http_date = lru_cache(maxsize=256)(format_date_time)
 
 
 def _tagged(body: bytes, content_type: str, tag: str) -> Response:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from unittest.mock import patch
 from uuid import UUID
 
 import pytest
@@ -14,6 +15,7 @@ import time_machine
 from click.testing import CliRunner
 from sqlalchemy import event
 
+from productagg import prepared
 from productagg.cli import main
 from productagg.settings import Settings
 from productagg.sync import Synchronizer
@@ -156,9 +158,16 @@ def before_statement(engine, beginning, act):
         if statement.startswith(beginning):
             act(statement)
 
+    def executed(statement):
+        sent = prepared_text(statement)
+        look(None, None, sent.prepare.partition(" AS ")[2])
+        return sent
+
+    prepared_text = prepared._sent
     event.listen(engine, "before_cursor_execute", look)
     try:
-        yield
+        with patch.object(prepared, "_sent", executed):  # which goes past SQLAlchemy
+            yield
     finally:
         event.remove(engine, "before_cursor_execute", look)
 

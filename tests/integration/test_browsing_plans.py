@@ -13,7 +13,7 @@ from productagg.browsing import SORTS, Wanted
 from tests.integration.conftest import only_postgresql
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-PRODUCTS = 4000
+PRODUCTS = 10_000
 INDEXES = {
     "name": "ix_products_sort_name_id",
     "created_at": "ix_products_created_at_id",
