@@ -5,6 +5,7 @@ The benchmarks make some of the products due and let passes run, here or in proc
 
 import io
 import random
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import sessionmaker
 from uuid_utils.compat import uuid7
 
-from benchmarks.harness import Recorder, peak_memory, run_command, timed
+from benchmarks.harness import Recorder, peak_memory, run_command, start_command, timed
 from benchmarks.upstream import ITEMS_IN_STOCK, Upstream, prices
 from productagg.db import writer_engine
 from productagg.settings import Settings, database_url
@@ -100,6 +101,10 @@ class Catalogue:
     def run_command(self) -> None:
         """A pass as cron starts it."""
         run_command("productagg", "sync", "development.ini", environ=_environment(self.url, self.base_url))
+
+    def start_command(self) -> "subprocess.Popen[bytes]":
+        """The same, without waiting for its end."""
+        return start_command("productagg", "sync", "development.ini", environ=_environment(self.url, self.base_url))
 
     @contextmanager
     def synchronizer(self) -> Iterator[Synchronizer]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -170,22 +170,30 @@ def database(server: str, name: str) -> Iterator[str]:
         admin.dispose()
 
 
-def run_command(program: str, *arguments: str, environ: dict[str, str]) -> None:
-    """Run one of the environment's commands in the project's directory; it must succeed."""
-    ours = {option.variable for option in OPTIONS}
-    environ = {name: value for name, value in os.environ.items() if name not in ours} | environ
-    done = subprocess.run(
+def start_command(program: str, *arguments: str, environ: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """Start one of the environment's commands in the project's directory, with no options but these."""
+    return subprocess.Popen(
         [Path(sys.executable).with_name(program), *arguments],
-        env=environ,
+        env=without_options(environ),
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
     )
-    if done.returncode:
-        raise RuntimeError(f"{program} {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}")
+
+
+def run_command(program: str, *arguments: str, environ: dict[str, str]) -> None:
+    """The same, and wait for its end; it must succeed."""
+    process = start_command(program, *arguments, environ=environ)
+    output, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{program} {' '.join(arguments)} ended with {process.returncode}:\n{output.decode()}")
+
+
+def without_options(environ: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment, with no options of ours but these."""
+    ours = {option.variable for option in OPTIONS}
+    return {name: value for name, value in os.environ.items() if name not in ours} | dict(environ)
 
 
 def fresh_process() -> ProcessPoolExecutor:

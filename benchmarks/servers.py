@@ -1,20 +1,18 @@
 """Web servers in processes of their own, as somebody would start them, and what they use."""
 
-import os
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import psutil
 import requests
 
-from productagg.settings import OPTIONS
+from benchmarks.harness import ROOT, without_options
 
-_ROOT = Path(__file__).resolve().parents[1]
 _START_SECONDS = 60
 
 
@@ -24,12 +22,11 @@ class WebServer:
     What it writes goes into a file, as a log does.
     """
 
-    def __init__(self, command: Sequence[str | Path], environ: Mapping[str, str], path: str = "/health/live") -> None:
+    def __init__(self, command: Iterable[str | Path], environ: Mapping[str, str], path: str = "/health/live") -> None:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = [str(part).format(port=self.port) for part in command]
-        ours = {option.variable for option in OPTIONS}
-        self._environ = {name: value for name, value in os.environ.items() if name not in ours} | dict(environ)
+        self._environ = without_options(environ)
         self._path = path
 
     def __enter__(self) -> Self:
@@ -38,7 +35,7 @@ class WebServer:
         self._process = subprocess.Popen(
             self._command,
             env=self._environ,
-            cwd=_ROOT,
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,

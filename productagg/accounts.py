@@ -12,15 +12,21 @@ from uuid import UUID
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Integer, Uuid, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
+from productagg import prepared
 from productagg.models import User
 
 Role = Literal["admin", "reader"]
 
+_ACTIVE = select(User.username, User.role).where(
+    User.id == bindparam("user_id", type_=Uuid),
+    User.token_generation == bindparam("token_generation", type_=Integer),
+    User.disabled.is_(False),
+)
 _hasher = PasswordHasher()
 # What an unknown user's password is compared with, so that the answer takes as long as for a known one. Made with the
 # same parameters as a real one (a test checks it); written down so that start-up need not compute it.
@@ -74,11 +80,8 @@ def renew_hash(session: Session, account: Account, password: str) -> None:
 
 def active(connection: Connection | Session, user_id: UUID, token_generation: int) -> Account | None:
     """The account that a token speaks for; None if it is gone or disabled, or its tokens were ended."""
-    query = select(User.id, User.username, User.role).where(
-        User.id == user_id, User.token_generation == token_generation, User.disabled.is_(False)
-    )
-    found = connection.execute(query).one_or_none()
-    return None if found is None else Account(found.id, found.username, _role(found.role), token_generation)
+    found = prepared.row(connection, _ACTIVE, {"user_id": user_id, "token_generation": token_generation})
+    return None if found is None else Account(user_id, found[0], _role(found[1]), token_generation)
 
 
 def add(session: Session, username: str, password: str, role: Role) -> UUID:

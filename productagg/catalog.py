@@ -12,8 +12,10 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Executable,
+    Insert,
     Integer,
     Row,
     Select,
@@ -32,7 +34,7 @@ from uuid_utils.compat import uuid7
 
 from productagg import prepared, words
 from productagg.browsing import MEMBERS, columns, shown
-from productagg.bulk import Rows
+from productagg.bulk import Rows, plain
 from productagg.changes import Event, record
 from productagg.db import dialect_name
 from productagg.models import Base, Product, ProductSummary, ProductSync, UtcDateTime
@@ -99,20 +101,22 @@ def create_many(session: Session, products: Sequence[NewProduct], now: datetime)
 
     As many statements for many as for one.
     """
-    dialect = session.get_bind().dialect.name
+    dialect = dialect_name(session)
     rows = [{**new._asdict(), "id": new.id or uuid7(), **_made_of(new.name, new.description)} for new in products]
     # In the order of names, or two that add the same ones might wait for each other.
     by_name = Rows.parameter(dialect, sorted(rows, key=itemgetter("name")))
-    created = {tuple(row) for row in session.execute(_INSERT_PRODUCTS[dialect], {**by_name, "now": now})}
+    found = prepared.rows(session, _INSERT_PRODUCTS[dialect], {**by_name, "now": now})
+    created = {(UUID(id_), name) for id_, name in found}
     ids: list[UUID | None] = []
     for row in rows:
         key = (row["id"], row["name"])
         ids.append(row["id"] if key in created else None)
         created.discard(key)
     added = [id_ for id_ in ids if id_ is not None]
-    parameters = {**Rows.parameter(dialect, [{"id": id_} for id_ in added]), "now": now}
-    for statement in _INSERT_COMPANIONS[dialect]:
-        session.execute(statement, parameters)
+    if dialect == "sqlite":  # where the products' own statement cannot
+        parameters = {**Rows.parameter(dialect, [{"id": id_} for id_ in added]), "now": now}
+        for statement in _INSERT_COMPANIONS:
+            session.execute(statement, parameters)
     record(session, [Event(id_, "created", now) for id_ in added])
     return ids
 
@@ -242,7 +246,7 @@ _NOW = bindparam("now", type_=UtcDateTime)
 
 
 def _insert_products(make_insert: Any, dialect: str) -> Executable:
-    """Insert the rows whose names and ids are free; their ids and names."""
+    """Insert the rows whose names and ids are free; their ids and names. On PostgreSQL, their companions with them."""
     new = _NEW.table(dialect).c
     values: dict[str, Any] = {"id": new.id, **{name: new[name] for name in _TEXTS}, "version": literal(1, Integer)}
     values |= {
@@ -251,16 +255,20 @@ def _insert_products(make_insert: Any, dialect: str) -> Executable:
     }
     # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
     rows = select(*values.values()).where(new.id.is_not(None))
-    statement = make_insert(_PRODUCTS).from_select(list(values), rows)
-    return statement.on_conflict_do_nothing().returning(_PRODUCTS.c.id, _PRODUCTS.c.name)  # type: ignore[no-any-return]
+    statement = make_insert(_PRODUCTS).from_select(list(values), rows).on_conflict_do_nothing()
+    if dialect == "sqlite":
+        returned: Executable = statement.returning(plain(dialect, _PRODUCTS.c.id), _PRODUCTS.c.name)
+        return returned
+    created = statement.returning(_PRODUCTS.c.id, _PRODUCTS.c.name).cte("created")
+    companions = (each.cte(f"companions_{number}") for number, each in enumerate(_insert_companions(created.c.id)))
+    return select(plain(dialect, created.c.id), created.c.name).add_cte(*companions)
 
 
-def _insert_companions(dialect: str) -> tuple[Executable, ...]:
+def _insert_companions(added: ColumnElement[Any]) -> tuple[Insert, ...]:
     """What each product has a row of from the beginning."""
-    added = _ADDED.table(dialect).c
     none = literal(0, BigInteger)
-    sync = {"product_id": added.id, "registration": literal("pending"), "next_sync_at": _NOW, "failures": none}
-    summary = {"product_id": added.id, "offers": none, "items_in_stock": none}
+    sync = {"product_id": added, "registration": literal("pending"), "next_sync_at": _NOW, "failures": none}
+    summary = {"product_id": added, "offers": none, "items_in_stock": none}
     return tuple(
         insert(Base.metadata.tables[model.__tablename__]).from_select(list(values), select(*values.values()))
         for model, values in ((ProductSync, sync), (ProductSummary, summary))
@@ -281,7 +289,7 @@ _INSERT_PRODUCTS = {
     "postgresql": _insert_products(postgresql.insert, "postgresql"),
     "sqlite": _insert_products(sqlite.insert, "sqlite"),
 }
-_INSERT_COMPANIONS = {dialect: _insert_companions(dialect) for dialect in _INSERT_PRODUCTS}
+_INSERT_COMPANIONS = _insert_companions(_ADDED.table("sqlite").c.id)
 _STANDINGS = {dialect: _find_standings(dialect) for dialect in _INSERT_PRODUCTS}
 # Of a registration that failed it is known when it was asked for.
 _WHEN = (

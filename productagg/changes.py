@@ -31,7 +31,9 @@ from sqlalchemy import (
 from sqlalchemy.event import listens_for
 from sqlalchemy.orm import Session, SessionTransaction
 
+from productagg import prepared
 from productagg.bulk import Rows
+from productagg.db import dialect_name
 from productagg.models import Base, ProductChange, UtcDateTime
 
 Kind = Literal["created", "changed", "deleted", "offers"]
@@ -96,9 +98,8 @@ def _write(session: Session) -> None:
     if session.in_nested_transaction():  # what a savepoint holds is not committed yet
         return
     if events := session.info.pop(_PENDING, None):
-        session.flush()
-        dialect = session.get_bind().dialect.name
-        session.execute(_RECORD[dialect], Rows.parameter(dialect, [event._asdict() for event in events]))
+        dialect = dialect_name(session)
+        prepared.rows(session, _RECORD[dialect], Rows.parameter(dialect, [event._asdict() for event in events]))
 
 
 @listens_for(Session, "after_transaction_end")

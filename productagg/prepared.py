@@ -1,6 +1,6 @@
-"""SELECTs that are the same but for their parameters: PostgreSQL plans each once per connection, not once per answer.
+"""Statements that are the same but for their parameters: PostgreSQL plans each once per connection, not each time.
 
-For what the API reads. See docs/decisions/0013-prepared-statements.md.
+For what the API does. See docs/decisions/0013-prepared-statements.md.
 """
 
 from collections import OrderedDict
@@ -32,13 +32,17 @@ class _Sent(NamedTuple):
 
 
 def rows(connection: Connection | Session, statement: Executable, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-    """The rows of a statement that the caller has made once and keeps.
+    """The rows of a statement that the caller has made once and keeps; none if it returns nothing.
 
-    Its columns are what the driver gives, past SQLAlchemy's types, unless it is a session or SQLite: numbers, texts,
-    booleans and times. Let the database write anything else as text.
+    On PostgreSQL its columns are what the driver gives, past SQLAlchemy's types: numbers, texts, booleans and times.
+    Let the database write anything else as text.
     """
-    if isinstance(connection, Session) or connection.dialect.name != "postgresql":
-        return connection.execute(statement, values).all()
+    if isinstance(connection, Session):
+        connection.flush()
+        connection = connection.connection()
+    if connection.dialect.name != "postgresql":
+        result = connection.execute(statement, values)
+        return result.all() if result.returns_rows else []
     sent = _sent(statement)
     pooled = connection.connection
     driver = pooled.dbapi_connection
@@ -55,7 +59,7 @@ def rows(connection: Connection | Session, statement: Executable, values: Mappin
                 cursor.execute(f"DEALLOCATE {known.popitem(last=False)[0]}")
         given = {name: str(value) if isinstance(value, UUID) else value for name, value in values.items()}
         cursor.execute(sent.execute, {**sent.constants, **given})
-        return cursor.fetchall()
+        return cursor.fetchall() if cursor.description else []
     except psycopg2.Error as error:
         raise translated(connection, error, sent.prepare) from error
 
