@@ -20,6 +20,14 @@ from productagg.models import SCHEMA_REVISION
 # How long a statement waits for a lock, and the most a connection attempt may take.
 _LOCK_TIMEOUT_SECONDS = 10
 _CONNECT_TIMEOUT_SECONDS = 5
+_OPTIONS = {
+    "timezone": "UTC",
+    "lock_timeout": f"{_LOCK_TIMEOUT_SECONDS}s",
+    "statement_timeout": "60s",
+    # What is prepared (see prepared.py) is planned once, and not each time because a plan for just these values looks
+    # better: over partitions it always does.
+    "plan_cache_mode": "force_generic_plan",
+}
 
 
 class SchemaError(Exception):
@@ -62,7 +70,7 @@ def _engine(url: URL, **options: Any) -> Engine:
             "keepalives_interval": 10,
             "keepalives_count": 3,
             "tcp_user_timeout": 60_000,
-            "options": f"-c timezone=UTC -c lock_timeout={_LOCK_TIMEOUT_SECONDS}s -c statement_timeout=60s",
+            "options": " ".join(f"-c {name}={value}" for name, value in _OPTIONS.items()),
         },
         # In all enough for each of waitress's threads and the background's; small database plans allow 20 connections.
         max_overflow=15 - options["pool_size"],
