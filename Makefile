@@ -13,7 +13,7 @@ PEER := .venv-peer
 PEER_STAMP := $(PEER)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lint types imports drift openapi bench-sync bench-history lock clean
+.PHONY: help serve test check format lint types imports drift openapi bench-sync bench-history bench-scaling lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench-sync: $(STAMP) ## measure the sync against its targets, about six minutes;
 
 bench-history: $(STAMP) ## measure the price history against its targets, about 15 minutes and 16 GB of disk; STRICT=1 as above
 	@$(BIN)/python -m benchmarks.history --plans benchmarks/history-plans.txt $(if $(STRICT),--strict)
+
+bench-scaling: $(STAMP) ## measure what operations cost as the catalogue grows to a million products; STRICT=1 as above
+	@$(BIN)/python -m benchmarks.scaling --picture docs/scaling.svg $(if $(STRICT),--strict)
 
 lock: $(STAMP) ## choose the exact versions anew, from the ranges in setup.cfg, and for the benchmarks' peer
 	$(LOCK) --upgrade setup.cfg --output-file requirements.txt

@@ -6,9 +6,10 @@ The benchmarks make some of the products due and let passes run, here or in proc
 import io
 import random
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import psycopg2.extensions
 from sqlalchemy import Engine
@@ -23,7 +24,12 @@ from productagg.sync import Synchronizer
 
 WORKERS = 8
 
+_COPIED_AT_ONCE = 50_000
+# Every row is made of a product's, so that nobody need look for that product once more.
 _FILL = """
+SET LOCAL session_replication_role = replica;
+SET LOCAL work_mem = '128MB';
+
 INSERT INTO product_sync (product_id, registration, registered_at, next_sync_at, last_synced_at, failures)
 SELECT id, 'registered', created_at, now() + interval '1 day', created_at, 0 FROM products;
 
@@ -60,13 +66,14 @@ class Catalogue:
         self.connection = psycopg2.connect(url)
         self.connection.autocommit = True
         self.product_ids = [uuid7() for _ in range(size)]
-        rows = "".join(
-            f"{id_}\tProduct {id_}\tA product.\t1\tnow\tnow\tproduct {id_}\\na product.\tproduct {id_}\n"
-            for id_ in self.product_ids
-        )
         with self.connection.cursor() as cursor:
             columns = "id, name, description, version, created_at, updated_at, search_text, sort_name"
-            cursor.copy_expert(f"COPY products ({columns}) FROM STDIN", io.StringIO(rows))
+            for start in range(0, size, _COPIED_AT_ONCE):
+                rows = "".join(
+                    f"{id_}\tProduct {id_}\tA product.\t1\tnow\tnow\tproduct {id_}\\na product.\tproduct {id_}\n"
+                    for id_ in self.product_ids[start : start + _COPIED_AT_ONCE]
+                )
+                cursor.copy_expert(f"COPY products ({columns}) FROM STDIN", io.StringIO(rows))
             cursor.execute(_FILL, {"stock": ITEMS_IN_STOCK, "prices": prices(upstream.round)})
         self.vacuum()
 
@@ -88,7 +95,10 @@ class Catalogue:
 
     def make_due(self, count: int | None = None) -> None:
         """Make all products due, or some that lie anywhere in the tables, and leave no traces of doing so."""
-        chosen = self.product_ids if count is None else random.sample(self.product_ids, count)
+        self.make_these_due(self.product_ids if count is None else random.sample(self.product_ids, count))
+
+    def make_these_due(self, chosen: Sequence[UUID]) -> None:
+        """Make these products due, and leave no traces of doing so."""
         self.execute(_MAKE_DUE, [str(each) for each in chosen])
         self.vacuum("product_sync", "offers")
 

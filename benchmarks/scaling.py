@@ -1,0 +1,292 @@
+"""What a read, a write and a sync cost as the catalogue grows: `python -m benchmarks.scaling`, or `make bench-scaling`.
+
+Results: docs/scaling.md. Each larger catalogue is measured beside the smallest one, in turn, in the same run, so that
+what else the machine does falls on both. `--strict` ends with exit code 1 if a target is missed; `--quick` only shows
+that the benchmark works.
+"""
+
+import argparse
+import gc
+import math
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psutil
+from sqlalchemy.orm import sessionmaker
+
+from benchmarks import harness
+from benchmarks.catalogue import Catalogue
+from benchmarks.harness import Spread, Targets, in_turn, say, timed
+from benchmarks.upstream import Upstream
+from productagg import catalog
+from productagg.browsing import Page, Place, Wanted, page
+from productagg.db import reader_engine, writer_engine
+from productagg.settings import database_url
+from productagg.sync import Synchronizer
+
+_PAGE = 50
+_TABLES = ("products", "product_sync", "product_summaries", "offers", "offer_prices", "product_prices", "changes")
+# Of a table or of all of its partitions, with indexes, and how many rows that is for.
+_SIZE = """
+SELECT pg_total_relation_size('{0}') + coalesce(sum(pg_total_relation_size(relid)) FILTER (WHERE level > 0), 0),
+    (SELECT count(*) FROM {0})
+FROM pg_partition_tree('{0}')
+"""
+# What each operation at the largest size may cost, by that at the smallest.
+_LIMITS = {"read": 1.5, "page": 1.5, "page in the middle": 1.5, "create": 2.0, "change": 2.0, "sync": 2.0}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The catalogues, how many rounds and calls a round takes the median of, and how many products a pass is about."""
+
+    sizes: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)
+    rounds: int = 9
+    passes: int = 5
+    calls: int = 100
+    writes: int = 30
+    due: int = 1_000
+
+
+_QUICK = Scale(sizes=(50, 100, 200), rounds=1, passes=1, calls=5, writes=3, due=50)
+
+
+class Operations:
+    """What is measured, on a catalogue. Each gives milliseconds per product, or per page."""
+
+    def __init__(self, catalogue: Catalogue, upstream: Upstream, synchronizer: Synchronizer, scale: Scale) -> None:
+        self.catalogue = catalogue
+        self._upstream = upstream
+        self._synchronizer = synchronizer
+        self._scale = scale
+        url = database_url(catalogue.url)
+        self._engines = reader_engine(url), writer_engine(url)
+        self._reader = self._engines[0].connect()
+        self._sessions = sessionmaker(self._engines[1])
+        ((self._backend,),) = catalogue.query("SELECT pg_backend_pid()")
+        self._round, self._left = upstream.round - 1, list[UUID]()
+        self.cpu: list[tuple[float, float]] = []
+        self.wal: list[float] = []
+
+    def close(self) -> None:
+        self._reader.close()
+        for engine in self._engines:
+            engine.dispose()
+
+    def by_name(self) -> dict[str, Callable[[], float]]:
+        return {
+            "read": lambda: self._median(self._scale.calls, lambda id_: catalog.get(self._reader, id_)),
+            "page": lambda: self._median(self._scale.calls, lambda _: self._page(None)),
+            "page in the middle": self._pages_in_the_middle,
+            "sync": self.sync,
+            "create": self.create,
+            "change": lambda: self._median(self._scale.writes, self._change),
+        }
+
+    def _median(self, calls: int, call: Callable[[UUID], object]) -> float:
+        chosen = random.choices(self.catalogue.product_ids, k=calls)
+        gc.collect()
+        return statistics.median(timed(lambda id_=id_: call(id_), collect=False) for id_ in chosen) * 1000  # type: ignore[misc]
+
+    def _page(self, place: Place | None) -> Page:
+        found = page(self._reader, Wanted(), _PAGE, place)
+        assert found.products
+        return found
+
+    def _pages_in_the_middle(self) -> float:
+        ids = self.catalogue.product_ids
+        middle = [str(each) for each in random.choices(ids[len(ids) // 4 : 3 * len(ids) // 4], k=self._scale.calls)]
+        rows = self.catalogue.query("SELECT id::text, created_at FROM products WHERE id = ANY(%s::uuid[])", middle)
+        ((newest,),) = self.catalogue.query("SELECT coalesce(max(sequence), 0) FROM changes")
+        places = [Place(at.isoformat(), UUID(id_), newest, back=False, including=False) for id_, at in rows]
+        return self._median(self._scale.calls, lambda _: self._page(random.choice(places)))
+
+    def create(self) -> float:
+        added: list[UUID | None] = []
+
+        def create(_: UUID) -> None:
+            name = f"Product {uuid4()}"
+            with self._sessions.begin() as session:
+                added.extend(catalog.create_many(session, [catalog.NewProduct(name, "New.")], datetime.now(UTC)))
+
+        milliseconds = self._median(self._scale.writes, create)
+        # Or they would be due.
+        self.catalogue.execute("DELETE FROM products WHERE id = ANY(%s::uuid[])", [str(each) for each in added])
+        return milliseconds
+
+    def _change(self, product_id: UUID) -> None:
+        with self._sessions.begin() as session:
+            catalog.change(session, product_id, datetime.now(UTC), description=f"Changed: {uuid4()}")
+
+    def sync(self) -> float:
+        """A pass. Each product is asked for once per round of the upstream: 3 of its 10 offers have changed."""
+        if len(self._left) < self._scale.due:
+            self._left = random.sample(self.catalogue.product_ids, len(self.catalogue.product_ids))
+            self._round += 1
+        due, self._left = self._left[: self._scale.due], self._left[self._scale.due :]
+        self._upstream.round = self._round
+        self._upstream.advance()
+        self.catalogue.make_these_due(due)
+        lsn = "SELECT pg_current_wal_insert_lsn() - '0/0'"
+        ((wal,),), ours, theirs = self.catalogue.query(lsn), time.process_time(), self._postgresql_seconds()
+        seconds = timed(self._synchronizer.run)
+        cpu = time.process_time() - ours, self._postgresql_seconds() - theirs
+        self.cpu.append((cpu[0] / len(due) * 1000, cpu[1] / len(due) * 1000))
+        self.wal.append(float(self.catalogue.query(lsn)[0][0] - wal) / len(due))
+        self.catalogue.check()
+        return seconds / len(due) * 1000
+
+    def _postgresql_seconds(self) -> float:
+        """The CPU time of the server, which is on this machine, with all of its processes so far."""
+        server = psutil.Process(self._backend).parent()
+        assert server is not None
+        return sum(server.cpu_times()[:4]) + sum(sum(each.cpu_times()[:2]) for each in server.children())
+
+
+class Benchmark:
+    def __init__(self, server: str, upstream: Upstream, scale: Scale, targets: Targets) -> None:
+        self._server = server
+        self._upstream = upstream
+        self._scale = scale
+        self._targets = targets
+        self._costs: dict[str, dict[int, Spread]] = {name: {} for name in _LIMITS}
+        self._ratios: dict[str, Spread] = {}
+
+    def run(self) -> dict[str, dict[int, Spread]]:
+        smallest, *others = self._scale.sizes
+        with self._operations(smallest) as small:
+            for size in others:
+                with self._operations(size) as large:
+                    self._beside(small, large)
+                    self._print(large)
+            self._print(small)
+        for name, limit in _LIMITS.items():
+            costs = ", ".join(f"{size:,}: {self._costs[name][size]}" for size in self._scale.sizes)
+            print(f"{name}, ms by products: {costs}; largest by smallest {self._ratios[name]}")
+            self._targets.at_most(f"scaling-{name.replace(' ', '-')}", self._ratios[name].median, limit)
+        return self._costs
+
+    @contextmanager
+    def _operations(self, size: int) -> Iterator[Operations]:
+        say(f"a catalogue of {size} products")
+        with harness.database(self._server, f"scaling_{size}") as url:
+            start = time.perf_counter()
+            catalogue = Catalogue(url, self._upstream, size)
+            say(f"  loaded in {time.perf_counter() - start:.0f} s")
+            # What the load has left to write would be written while something else is measured.
+            catalogue.execute("CHECKPOINT")
+            self._bytes(catalogue, size)
+            with catalogue.synchronizer() as synchronizer:
+                operations = Operations(catalogue, self._upstream, synchronizer, self._scale)
+                yield operations
+                operations.close()
+            catalogue.close()
+
+    def _beside(self, small: Operations, large: Operations) -> None:
+        smallest, size = self._scale.sizes[0], len(large.catalogue.product_ids)
+        theirs = small.by_name()
+        for name, ours in large.by_name().items():
+            say(f"{name}, {size} products, beside {smallest}")
+            pairs = in_turn(self._scale.passes if name == "sync" else self._scale.rounds, ours, theirs[name])
+            # The smallest one is measured beside each of the others: all of that counts.
+            before = self._costs[name].get(smallest, Spread([])).values
+            self._costs[name][smallest] = Spread([*before, *pairs.second.values])
+            self._costs[name][size] = pairs.first
+            self._ratios[name] = pairs.ratio()
+
+    def _bytes(self, catalogue: Catalogue, size: int) -> None:
+        parts = []
+        for table in _TABLES:
+            ((size_, rows),) = catalogue.query(_SIZE.format(table))
+            if rows:
+                parts.append(f"{table} {size_ / rows:.0f}")
+        ((whole,),) = catalogue.query("SELECT pg_database_size(current_database())")
+        print(
+            f"{size:,} products, bytes per row with indexes: {', '.join(parts)}; database {whole / size:.0f} by product"
+        )
+
+    def _print(self, operations: Operations) -> None:
+        ours, theirs = (Spread(each) for each in zip(*operations.cpu, strict=True))
+        operations.catalogue.execute("VACUUM ANALYZE changes")
+        ((bytes_, rows),) = operations.catalogue.query(_SIZE.format("changes"))
+        print(
+            f"{len(operations.catalogue.product_ids):,} products, sync per product: CPU {ours} ms, PostgreSQL's "
+            f"{theirs} ms, WAL {Spread(operations.wal)} bytes; changes {bytes_ / rows:.0f} bytes per row of {rows}"
+        )
+
+
+def as_svg(costs: Mapping[str, Mapping[int, Spread]]) -> str:
+    """Medians over the number of products, which is drawn by its logarithm."""
+    left, top, width, height, beside = 50, 40, 520, 300, 160
+    sizes = sorted(next(iter(costs.values())))
+    most = max(spread.median for each in costs.values() for spread in each.values())
+    step = 10 ** math.floor(math.log10(most)) / 2
+    ceiling = math.ceil(most / step) * step
+
+    def at(size: int, milliseconds: float) -> tuple[float, float]:
+        share = math.log(size / sizes[0]) / math.log(sizes[-1] / sizes[0])
+        return left + share * width, top + height - milliseconds / ceiling * height
+
+    lines = [
+        '<text x="0" y="16" font-weight="bold">What an operation costs, in ms, by products in the catalogue</text>'
+    ]
+    for number in range(round(ceiling / step) + 1):
+        y = at(sizes[0], number * step)[1]
+        lines += [
+            f'<path d="M{left} {y:.1f}h{width}" stroke="#ddd"/>',
+            f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{number * step:g}</text>',
+        ]
+    for size in sizes:
+        x = at(size, 0)[0]
+        lines.append(f'<text x="{x:.1f}" y="{top + height + 20}" text-anchor="middle">{size:,}</text>')
+    colours = ("#4878a8", "#d07030", "#50a060", "#b04860", "#8060a8", "#808030")
+    # From the lowest to the highest, and no label upon another.
+    last, low, right = sizes[-1], math.inf, left + width + 10
+    for (name, each), colour in zip(sorted(costs.items(), key=lambda item: item[1][last].median), colours, strict=True):
+        points = [at(size, each[size].median) for size in sizes]
+        drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        low = min(points[-1][1] + 4, low - 16)
+        lines += [
+            f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="2"/>',
+            *(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points),
+            f'<text x="{right}" y="{low:.1f}" fill="{colour}">{escape(name)} {each[last].median:.3g}</text>',
+        ]
+    size_ = f'width="{left + width + beside}" height="{top + height + 30}"'
+    background = '<rect width="100%" height="100%" fill="white"/>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size_} font-family="sans-serif" font-size="13">\n{background}\n'
+        + "\n".join(lines)
+        + "\n</svg>\n"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a target is missed")
+    parser.add_argument("--quick", action="store_true", help="few products, to see that it works")
+    parser.add_argument("--picture", type=Path, help="where to draw the costs by the number of products (SVG)")
+    parser.add_argument("--sizes", type=int, nargs="+", help="other numbers of products, the smallest first")
+    options = parser.parse_args()
+    targets = Targets()
+    chosen: dict[str, Any] = {"sizes": options.sizes} if options.sizes else {}
+    scale = _QUICK if options.quick else Scale(**chosen)
+    with harness.postgresql() as server, Upstream() as upstream:
+        print(harness.machine(server))
+        costs = Benchmark(server, upstream, scale, targets).run()
+    if options.picture:
+        options.picture.write_text(as_svg(costs), "utf-8")
+    return targets.end(options.strict)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
