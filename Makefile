@@ -13,7 +13,7 @@ PEER := .venv-peer
 PEER_STAMP := $(PEER)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lint types imports drift openapi bench-sync bench-history bench-scaling lock clean
+.PHONY: help serve test check format lint types imports drift openapi bench bench-web bench-sync bench-history bench-scaling lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,12 @@ drift: $(STAMP) ## check that the migrations make the tables that the models des
 
 openapi: $(STAMP) ## write docs/openapi.json, the contract as the code has it now
 	@$(BIN)/python -c 'from productagg.api.openapi import write; write("docs/openapi.json")'
+
+bench: ## measure everything, about an hour and 16 GB of disk; STRICT=1 makes a missed target an error
+	@$(MAKE) --no-print-directory --keep-going bench-web bench-sync bench-history bench-scaling
+
+bench-web: $(STAMP) $(PEER_STAMP) ## measure the web service beside its floor and a peer, about 40 minutes; wants wrk
+	@$(BIN)/python -m benchmarks.web $(if $(STRICT),--strict)
 
 bench-sync: $(STAMP) ## measure the sync against its targets, about six minutes; STRICT=1 makes a missed one an error
 	@$(BIN)/python -m benchmarks.sync $(if $(STRICT),--strict)
