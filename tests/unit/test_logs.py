@@ -242,13 +242,12 @@ class TestBatches:
         return read, handler
 
     def test_a_line_is_written_within_a_moment(self, batched, log):
-        read, _ = batched
+        read, handler = batched
 
         log.info("hello")
 
-        lines = []
-        wait_until(lambda: lines.extend(read().splitlines()) or lines)
-        assert [parts(line)[3] for line in lines] == ["hello"]
+        wait_until(handler.stream.getvalue)
+        assert parts(read())[3] == "hello"
 
     def test_a_warning_is_written_at_once_with_all_that_came_before(self, batched, log):
         read, _ = batched
