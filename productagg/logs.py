@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Literal, TextIO
@@ -109,8 +110,12 @@ class _Batches(logging.StreamHandler[TextIO]):
         self._writing = threading.Lock()
         threading.Thread(target=self._go_on, name="log", daemon=True).start()
 
-    def createLock(self) -> None:  # noqa: N802 - the standard library's name
-        self.lock = None  # to append needs none
+    def handle(self, record: logging.LogRecord) -> bool:
+        """As the standard library's, without its lock: to append needs none."""
+        passed = self.filter(record)
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return bool(passed)
 
     def emit(self, record: logging.LogRecord) -> None:
         self._waiting.append(record)
@@ -121,12 +126,23 @@ class _Batches(logging.StreamHandler[TextIO]):
         """Write what waits. The standard library does it at the end of the process."""
         with self._writing:
             records = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            lines = []
+            for record in records:
+                try:
+                    lines.append(self.format(record) + self.terminator)
+                except Exception:  # the others are written all the same
+                    self.handleError(record)
             try:
-                if records:
-                    self.stream.write("".join(self.format(record) + self.terminator for record in records))
+                if lines:
+                    self.stream.write("".join(lines))
                     self.stream.flush()
             except Exception:
                 self.handleError(records[-1])
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        """Say so on stderr, as the standard library does; that may be what cannot be written to."""
+        with suppress(Exception):
+            super().handleError(record)
 
     def _go_on(self) -> None:
         while True:

@@ -7,15 +7,16 @@ import logging
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 log = logging.getLogger(__name__)
 
 # Between the end of a process and the start of another, so that one that cannot live does not take up all processors.
 _RESTART_SECONDS = 1
+_TO_END = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve_with(count: int, serve: Callable[[int], int]) -> int:
@@ -23,35 +24,49 @@ def serve_with(count: int, serve: Callable[[int], int]) -> int:
 
     Nothing may run in other threads yet, or be connected to anything. Returns the exit code, in the children as well.
     """
+    first = os.getpid()
     children: dict[int, int] = {}
+    ending = False
+
+    def end(*_: object) -> None:
+        nonlocal ending
+        ending = True
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    for told in _TO_END:
+        signal.signal(told, end)
     to_start = list(range(count))
-    while to_start:
-        number = to_start.pop()
-        pid = os.fork()
-        if pid == 0:
-            return _child(number, serve)
-        children[pid] = number
-        if not to_start:
-            to_start = _ended(children)
-    return 0
-
-
-def _ended(children: dict[int, int]) -> list[int]:
-    """Wait until a process has ended; its number. Told to end, this one ends the others, and there is none."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
+    while True:
+        while to_start and not ending:
+            number = to_start.pop()
+            # Not until it is known which process this is, and which other ones there are.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _TO_END)
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    for told in _TO_END:
+                        signal.signal(told, signal.SIG_DFL)
+                else:
+                    children[pid] = number
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_END)
+            if pid == 0:
+                threading.Thread(target=_end_with, args=(first,), name="parent", daemon=True).start()
+                return serve(number)
+            if ending:  # told just before this one was there
+                end()
+        if not children:
+            return 0
         pid, status = os.wait()
-        log.error("process %d ended with %d; another one starts", pid, os.waitstatus_to_exitcode(status))
-        time.sleep(_RESTART_SECONDS)
-    except (SystemExit, KeyboardInterrupt):
-        for ignored in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(ignored, signal.SIG_IGN)
-        for pid in children:
-            os.kill(pid, signal.SIGTERM)
-        for pid in children:
-            os.waitpid(pid, 0)
-        return []
-    return [children.pop(pid)]
+        if pid not in children:  # a container's first process is left with what others have started
+            continue
+        number = children.pop(pid)
+        if not ending:
+            log.error("process %d ended with %d; another one starts", pid, os.waitstatus_to_exitcode(status))
+            time.sleep(_RESTART_SECONDS)
+            to_start.append(number)
 
 
 def keep_to_one_processor(number: int | None) -> None:
@@ -63,12 +78,6 @@ def keep_to_one_processor(number: int | None) -> None:
         return
     usable = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {random.choice(usable) if number is None else usable[number % len(usable)]})  # noqa: S311
-
-
-def _child(number: int, serve: Callable[[int], int]) -> int:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
-    return serve(number)
 
 
 def _end_with(parent: int) -> None:

@@ -41,6 +41,7 @@ _PROBLEMS = {
 }
 # What is received of any body but a batch's; the application takes 256 KiB of it.
 _USUAL_BODY_BYTES = 1024 * 1024
+_MOST_PROCESSES = 256
 # What may stand in Host and X-Forwarded-Host: it goes into Location and Link.
 _HOST = re.compile(r"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 
@@ -153,7 +154,7 @@ def serve(
             "clear_untrusted_proxy_headers": "true",
         }
     try:
-        count = int(variables.get("processes", processes))
+        count = _count(variables.get("processes", processes))
         seconds = float(variables.get("request_timeout", request_timeout))
         pinned = asbool(variables.get("own_processor", own_processor))
         wanted = Adjustments(host=host, port=port, **options)
@@ -181,6 +182,19 @@ def serve(
     return serve_with(count, run)
 
 
+def _count(processes: str) -> int:
+    if not re.fullmatch("[0-9]{1,3}", processes) or not 1 <= int(processes) <= _MOST_PROCESSES:
+        raise ValueError(f"processes is {processes!r}, not a whole number from 1 to {_MOST_PROCESSES}")
+    return int(processes)
+
+
+def _end(*_: object) -> NoReturn:
+    # Told again, by a terminal and then by the first process, it would not finish the requests under way.
+    for told in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(told, lambda *_: None)
+    sys.exit(0)
+
+
 def _run(app: Any, sockets: Sequence[socket.socket], request_timeout: float, options: Mapping[str, Any]) -> int:
     listeners: dict[int, Any] = {}
     # ident: not who we are made with, which helps nobody but an attacker.
@@ -193,7 +207,8 @@ def _run(app: Any, sockets: Sequence[socket.socket], request_timeout: float, opt
             listener.channel_class = _Channel
             listener.cors_origins = app.registry["settings"].cors_origins
     # Python ends at once on SIGTERM; as a container's first process it would even ignore it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for told in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(told, _end)
     write_in_batches()
     server.print_listen("productagg serves on http://{}:{}")
     server.run()

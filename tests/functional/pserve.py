@@ -10,9 +10,11 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from webob import Response
 
+from tests.integration.conftest import wait_until
 from tests.leaks import watch
 
 PSERVE = Path(sys.executable).with_name("pserve")
@@ -25,13 +27,22 @@ class Server:
         self.process = process
         self._log = log
         deadline = time.monotonic() + 60
-        while (match := re.search(r"productagg serves on http://127\.0\.0\.1:(\d+)", self.log())) is None:
-            assert process.poll() is None and time.monotonic() < deadline, self.log()
+        while (match := re.search(r"productagg serves on http://127\.0\.0\.1:(\d+)", log.read_text())) is None:
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
         self.port = int(match[1])
 
     def log(self):
-        return self._log.read_text()
+        """What has been logged until now. A line may take a moment, but none is written before an earlier one."""
+        if self.process.poll() is None:
+            mark = f"look-{uuid4()}"
+            self.send(f"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: {mark}\r\n\r\n".encode())
+            wait_until(lambda: mark in self._log.read_text())
+        return re.sub(r".*\[look-.*\n", "", self._log.read_text())
+
+    def logged(self, text):
+        """Wait until there is such a line; from whichever process."""
+        wait_until(lambda: text in self._log.read_text())
 
     def send(self, *parts):
         """Send bytes as they are; returns the first answer."""

@@ -130,6 +130,7 @@ def test_the_server_ends_in_good_order_when_told_to(database, tmp_path, how):
 
             assert server.stop(how) == 0
         assert "Traceback" not in server.log()
+        assert "GET /health/live 200 " in server.log()
 
 
 @pytest.mark.parametrize(("variables", "scheme"), [((), b"http"), (("trusted_proxy=127.0.0.1",), b"https")])

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from productagg import logs
+from tests.integration.conftest import wait_until
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (\w+) +\[([^]]+)\] \[([^]]+)\] (.*)")
 # What starts a line somewhere: in a terminal, in an editor, in Python.
@@ -228,6 +230,123 @@ class TestEitherFormat:
 
         assert len(stderr.getvalue().splitlines()) == 1
         assert request_id(stderr.getvalue()) == "-"
+
+
+class TestBatches:
+    @pytest.fixture
+    def batched(self, written):
+        """As in the web service: what is written, and the handler."""
+        read = written("text")
+        logs.write_in_batches()
+        (handler,) = logging.getLogger().handlers
+        return read, handler
+
+    def test_a_line_is_written_within_a_moment(self, batched, log):
+        read, handler = batched
+
+        log.info("hello")
+
+        wait_until(handler.stream.getvalue)
+        assert parts(read())[3] == "hello"
+
+    def test_a_warning_is_written_at_once_with_all_that_came_before(self, batched, log):
+        read, _ = batched
+
+        for number in range(50):
+            log.info("%d", number)
+        log.warning("now")
+
+        assert [parts(line)[3] for line in read().splitlines()] == [*map(str, range(50)), "now"]
+
+    def test_a_line_has_the_id_of_the_request_that_caused_it(self, batched, log):
+        read, _ = batched
+
+        def answer(request_id):
+            logs.request_id.set(request_id)
+            log.info("asked")
+
+        contextvars.copy_context().run(answer, "first-request")
+        contextvars.copy_context().run(answer, "second-request")
+        log.warning("now")
+
+        assert [request_id(line) for line in read().splitlines()] == ["first-request", "second-request", "-"]
+
+    def test_lines_of_many_threads_are_all_there_and_each_threads_in_its_order(self, batched, log):
+        read, handler = batched
+
+        def work(who):
+            for number in range(200):
+                log.log(logging.WARNING if number % 50 == 7 else logging.INFO, "%d %d", who, number)
+
+        threads = [threading.Thread(target=work, args=[who]) for who in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        handler.flush()
+
+        said = [tuple(map(int, parts(line)[3].split())) for line in read().splitlines()]
+        for who in range(4):
+            assert [number for whose, number in said if whose == who] == list(range(200))
+
+    def test_to_log_waits_for_nobody_who_writes(self, batched, log):
+        _, handler = batched
+        thread = threading.Thread(target=log.info, args=["hello"])
+
+        with handler._writing, handler.lock:
+            thread.start()
+            thread.join(10)
+
+            assert not thread.is_alive()
+
+    def test_a_stream_that_cannot_be_written_to_is_nobodys_trouble(self, batched, log, monkeypatch):
+        read, handler = batched
+        gone = io.StringIO()
+        gone.close()
+        monkeypatch.setattr(sys, "stderr", gone)
+        stream = handler.setStream(gone)
+
+        log.warning("lost")
+        log.info("lost as well")
+        handler.flush()
+        handler.setStream(stream)
+        log.warning("hello")
+
+        assert parts(read())[3] == "hello"
+
+    def test_a_line_that_cannot_be_made_does_not_take_others_with_it(self, batched, log, capsys):
+        read, handler = batched
+
+        log.info("before")
+        # Not by the logger: pytest would object.
+        handler.handle(log.makeRecord(log.name, logging.INFO, __file__, 1, "%d", ("no number",), None))
+        log.warning("after")
+
+        assert [parts(line)[3] for line in read().splitlines()] == ["before", "after"]
+        assert "no number" in capsys.readouterr().err
+
+    def test_what_waits_is_written_at_the_end_of_the_process(self):
+        program = (
+            "import logging, time; from productagg import logs; logs.configure('text'); logs._BATCH_SECONDS = 1000;"
+            "logs.write_in_batches(); logging.info('hello')"
+        )
+
+        done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, check=True)
+
+        assert done.stderr.endswith(" hello\n")
+
+    def test_other_handlers_and_the_level_stay(self, root, log):
+        stream, other = io.StringIO(), logging.NullHandler()
+        root.handlers[:] = [logging.StreamHandler(stream), other]
+        root.handlers[0].setLevel(logging.WARNING)
+        logs.configure("text")
+
+        logs.write_in_batches()
+        log.info("not this")
+        log.warning("hello")
+
+        assert root.handlers[1] is other
+        assert [parts(line)[3] for line in stream.getvalue().splitlines()] == ["hello"]
 
 
 def log_an_exception(log, message):
