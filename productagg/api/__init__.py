@@ -62,12 +62,12 @@ def includeme(config: Any) -> None:
     for service in SERVICES:
         config.add_cornice_service(service)
     config.registry["cursors"] = Cursors(config.registry["settings"].jwt_secret)
-    config.registry["openapi"] = _contract()
+    config.registry["openapi"] = _contract
 
 
 @cache
 def _contract() -> bytes:
-    """The document, the same for all applications of a process."""
+    """The document, the same for all applications of a process. Not at start-up: it takes longer than most of that."""
     return dumps(document(SERVICES))
 
 

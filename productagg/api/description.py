@@ -1,4 +1,4 @@
-"""/openapi.json: the contract, for programs. What it says is put together in `openapi`, once, at start-up."""
+"""/openapi.json: the contract, for programs. `openapi` puts together what it says, when it is first asked for."""
 
 from typing import Any
 
@@ -15,4 +15,4 @@ description = service("openapi", "/openapi.json", "About")
 )
 def read_openapi(request: Any) -> Response:
     """This document."""
-    return unchanging(request, request.registry["openapi"], "application/json")
+    return unchanging(request, request.registry["openapi"](), "application/json")
