@@ -18,6 +18,7 @@ from sqlalchemy import (
     Insert,
     Integer,
     Row,
+    ScalarSelect,
     Select,
     Text,
     Uuid,
@@ -34,11 +35,10 @@ from uuid_utils.compat import uuid7
 
 from productagg import prepared, words
 from productagg.browsing import MEMBERS, columns, shown
-from productagg.bulk import Rows, plain
+from productagg.bulk import Rows, objects, plain
 from productagg.changes import Event, record
 from productagg.db import dialect_name
-from productagg.models import Base, Product, ProductSummary, ProductSync, UtcDateTime
-from productagg.offers import listed
+from productagg.models import Base, Offer, Product, ProductSummary, ProductSync, UtcDateTime
 
 
 class NotFound(Exception):
@@ -242,7 +242,7 @@ _TIME = UtcDateTime().impl
 _NEW = Rows(id=Uuid, **dict.fromkeys(_TEXTS, Text), created_at=_TIME, updated_at=_TIME)
 _ADDED = Rows(id=Uuid)
 _KNOWN = Rows(number=Integer, id=Uuid, name=Text, description=Text)
-_NOW = bindparam("now", type_=UtcDateTime)
+_NOW, _ID = bindparam("now", type_=UtcDateTime), bindparam("product_id", type_=Uuid)
 
 
 def _insert_products(make_insert: Any, dialect: str) -> Executable:
@@ -301,12 +301,22 @@ _WHEN = (
 )
 
 
+def _offers(dialect: str, closed: bool) -> ScalarSelect[str]:
+    """A product's current offers as JSON, cheapest first; with `closed`, the sold-out ones after them as well."""
+    says = (Offer.id, Offer.price, Offer.items_in_stock, Offer.first_seen_at, Offer.changed_at, Offer.closed_at)
+    query = select(*says, Offer.closed_at.is_not(None).label("is_closed")).where(Offer.product_id == _ID)
+    if not closed:
+        query = query.where(Offer.closed_at.is_(None))
+    found = query.subquery().c
+    return objects(dialect, [found[column.key] for column in says], [found.is_closed, found.price, found.id])
+
+
 def _find_one(dialect: str, closed: bool) -> Select[Any]:
     newest = func.max if dialect == "sqlite" else func.greatest
     return (
         select(
             *columns(dialect, MEMBERS),
-            listed(dialect, bindparam("product_id", type_=Uuid), closed),
+            _offers(dialect, closed),
             Product.version,
             ProductSync.next_sync_at,
             newest(
@@ -315,7 +325,7 @@ def _find_one(dialect: str, closed: bool) -> Select[Any]:
         )
         .join_from(Product, ProductSync, ProductSync.product_id == Product.id)
         .join(ProductSummary, ProductSummary.product_id == Product.id)
-        .where(Product.id == bindparam("product_id", type_=Uuid))
+        .where(Product.id == _ID)
     )
 
 

@@ -14,12 +14,10 @@ import orjson
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    ColumnElement,
     DateTime,
     Executable,
     FromClause,
     Integer,
-    ScalarSelect,
     Uuid,
     case,
     func,
@@ -29,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from productagg.bulk import Rows, aggregate, objects
+from productagg.bulk import Rows, aggregate
 from productagg.changes import Event, record
 from productagg.history.late import mark, may_be_rolled_up
 from productagg.models import Base, Offer, OfferPrice, ProductPrice, ProductSummary
@@ -142,19 +140,6 @@ def apply(session: Session, changes: Iterable[Change]) -> None:
             session.execute(statement, rows)
     mark(session, late)
     record(session, events)
-
-
-def listed(dialect: str, product_id: ColumnElement[UUID], closed: bool) -> ScalarSelect[str]:
-    """A product's current offers, cheapest first, for a statement: as JSON.
-
-    With `closed`, the sold-out ones after them as well.
-    """
-    says = (Offer.id, Offer.price, Offer.items_in_stock, Offer.first_seen_at, Offer.changed_at, Offer.closed_at)
-    query = select(*says, Offer.closed_at.is_not(None).label("is_closed")).where(Offer.product_id == product_id)
-    if not closed:
-        query = query.where(Offer.closed_at.is_(None))
-    found = query.subquery()
-    return objects(dialect, [found.c[column.key] for column in says], [found.c.is_closed, found.c.price, found.c.id])
 
 
 @dataclass(frozen=True)

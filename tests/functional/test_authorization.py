@@ -13,13 +13,14 @@ import time_machine
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.response import Response
-from sqlalchemy import event, update
+from sqlalchemy import update
 
 from productagg import accounts
 from productagg.api import SERVICES
 from productagg.api.openapi import document
 from productagg.models import User
 from tests.functional.problems import assert_problem
+from tests.integration.conftest import before_statement
 
 SECRET = "a secret of the tests, long enough for HS256"
 CHALLENGE = 'Bearer realm="productagg"'
@@ -272,14 +273,13 @@ def test_what_is_public_looks_no_account_up(client, send, create, admin, method,
     where = path.format(id=product_id, offer_id=product_id, code="not-found", name="start.js") + QUERIES.get(
         (method, path), ""
     )
-    statements = []
-    for engine in client.app.registry["engines"]:
-        event.listen(engine, "before_cursor_execute", lambda *seen: statements.append(seen[2]))
-
-    send(method, where)
-    without_token = [each for each in statements if "users" in each]
-    send(method, where, None, admin)
-    send(method, where, None, {"Authorization": "Bearer nonsense"})
+    statements: list[str] = []
+    _, reader = client.app.registry["engines"]
+    with before_statement(reader, "", statements.append):
+        send(method, where)
+        without_token = [each for each in statements if "users" in each]
+        send(method, where, None, admin)
+        send(method, where, None, {"Authorization": "Bearer nonsense"})
 
     assert without_token == []
     looked_up = [each for each in statements if "users" in each]

@@ -17,7 +17,7 @@ from productagg.cli import importing
 from productagg.cli.remembered import Remembered
 from productagg.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, environment, make_product, rows
-from tests.integration.conftest import before_statement, wait_until
+from tests.integration.conftest import WRITING_PRODUCTS, before_statement, wait_until
 
 COUNT = 20
 
@@ -60,7 +60,7 @@ def in_batch(number, act):
         if len(seen) == number:
             act()
 
-    return before_statement(Engine, "INSERT INTO products", look)
+    return before_statement(Engine, WRITING_PRODUCTS, look)
 
 
 def is_terminated():
@@ -91,7 +91,7 @@ def interrupted(run, path, few_at_once):
 def batches(run, path, *options):
     """Run the import again: what it says, and how often it inserts products."""
     inserts: list[str] = []
-    with before_statement(Engine, "INSERT INTO products", inserts.append):
+    with before_statement(Engine, WRITING_PRODUCTS, inserts.append):
         done = run("import", str(path), *options)
     return done, len(inserts)
 

@@ -42,10 +42,13 @@ def test_the_rows_are_those_that_the_statement_finds(database, reader):
 @only_postgresql
 def test_a_connection_prepares_a_statement_once_and_executes_it_each_time(database, reader):
     product_id = make_product(database)
+    catalog.get(reader, product_id)
+    (before,) = [times for statement, times in kept(reader) if "string_agg" in statement]
+
     for _ in range(7):
         catalog.get(reader, product_id)
 
-    assert [times for statement, times in kept(reader) if "string_agg" in statement] == [7]
+    assert [times for statement, times in kept(reader) if "string_agg" in statement] == [before + 7]
 
 
 @only_postgresql
