@@ -199,7 +199,7 @@ def query(schema: colander.SchemaNode) -> Validator:
     """A validator: the query string has the schema's parameters, each at most once, and no others."""
 
     def check(request: Any) -> None:
-        if schema is NO_PARAMETERS and not request.environ["QUERY_STRING"]:
+        if schema is NO_PARAMETERS and not request.environ.get("QUERY_STRING"):
             return
         try:
             parameters = request.GET
