@@ -20,6 +20,21 @@ from tests.leaks import watch
 PSERVE = Path(sys.executable).with_name("pserve")
 
 
+def refusal(database, *variables):
+    """What `pserve` says, in its last line, when it does not start: it ends with 1, and without a traceback."""
+    done = subprocess.run(
+        [PSERVE, "development.ini", "http_host=127.0.0.1", *variables],
+        env={**os.environ, "DATABASE_URL": database.url},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
 class Server:
     """A running `pserve`. Its log goes to a file; `port` is the one that it got."""
 
