@@ -262,7 +262,7 @@ def _beyond(rows: Sequence[Sequence[Any]], place: Place | None, *, back: bool) -
     if rows:
         key, id_, newest = rows[0][_KEY], rows[0][_ID], rows[0][_NUMBER]
         as_of = newest if place is None else place.as_of
-        return Place(key.isoformat() if isinstance(key, datetime) else key, UUID(id_), as_of, back, False)
+        return Place(key, UUID(id_), as_of, back, False)
     assert place is not None
     return place._replace(back=back, including=True)
 
@@ -354,7 +354,8 @@ def _statement(shape: _Shape) -> Select[Any]:
     picked = select(both).order_by(*in_order(both)).limit(_number(shape.limit)).subquery("picked")
     in_all = _count(shape.filters, exact=False).scalar_subquery() if shape.counted else null()
     # In the same statement: neither older nor newer than the page.
-    page = (picked.c.key, plain(shape.dialect, picked.c.id), _NEWEST.scalar_subquery(), in_all)
+    key = plain(shape.dialect, picked.c.key) if isinstance(picked.c.key.type, UtcDateTime) else picked.c.key
+    page = (key, plain(shape.dialect, picked.c.id), _NEWEST.scalar_subquery(), in_all)
     query = select(*columns(shape.dialect, shape.fields), *page).select_from(picked)
     for model in sorted({_MEMBERS[name].class_ for name in shape.fields}, key=lambda model: model.__tablename__):
         query = query.join(model, _IDS[model] == picked.c.id)

@@ -17,6 +17,8 @@ from sqlalchemy.orm import Session
 
 from productagg.models import SCHEMA_REVISION
 
+# Connections that only read, one for each of waitress's threads: to open one costs more than a hundred answers.
+READERS = 8
 # How long a statement waits for a lock, and the most a connection attempt may take.
 _LOCK_TIMEOUT_SECONDS = 10
 _CONNECT_TIMEOUT_SECONDS = 5
@@ -46,8 +48,7 @@ def writer_engine(url: URL) -> Engine:
 
 def reader_engine(url: URL) -> Engine:
     """The engine for reads: no transaction, nothing to roll back."""
-    # A connection for each of waitress's threads (8): to open one costs more than a hundred answers.
-    return _engine(url, pool_size=8, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, pool_use_lifo=True)
+    return _engine(url, pool_size=READERS, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, pool_use_lifo=True)
 
 
 def _engine(url: URL, **options: Any) -> Engine:

@@ -101,7 +101,7 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
         why = error.body.partition(' "')[0]
         response = Problem(_PROBLEMS.get(error.code, "internal-error"), f"{error.reason}: {why}.").response()
         token = request_id.set(sane_request_id(self.request.headers.get("X_REQUEST_ID", "")))
-        response.headers.update({"X-Request-ID": request_id.get(), "Cache-Control": "no-store"})
+        response.headers["X-Request-ID"] = request_id.get()
         origins = self.channel.server.cors_origins
         add_security(response, origins)
         add_cors(response, origins, {"REQUEST_METHOD": "", "HTTP_ORIGIN": self.request.headers.get("ORIGIN")})

@@ -17,11 +17,17 @@ EVERY_VERSION = range(1 << 63)
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 # The one that is sent, and the two that old clients send (RFC 9110, 5.6.7).
 _DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y")
-_HEADERS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE")
+_DATED = frozenset({"HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"})
+_HEADERS = _DATED | {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"}
 
 
 def are_in(environ: Mapping[str, Any]) -> bool:
-    return any(name in environ for name in _HEADERS)
+    return not environ.keys().isdisjoint(_HEADERS)
+
+
+def name_a_time(environ: Mapping[str, Any]) -> bool:
+    """Whether Last-Modified matters to them."""
+    return not environ.keys().isdisjoint(_DATED)
 
 
 def outcome(environ: Mapping[str, Any], tag: str | None, modified: datetime | None) -> int | None:

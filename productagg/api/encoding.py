@@ -23,10 +23,10 @@ class Unchanging(Response):
 
 def is_wanted(request: Any, response: Any) -> bool:
     """Whether the answer is to be compressed. If it might be, for another client, this says so (Vary)."""
-    headers = {name.lower(): value for name, value in response.headerlist}
-    if int(headers.get("content-length", 0)) < SMALLEST or not _is_text(headers.get("content-type", "")):
+    headers = dict(response.headerlist)
+    if int(headers.get("Content-Length", 0)) < SMALLEST or not _is_text(headers.get("Content-Type", "")):
         return False
-    if "content-encoding" in headers or "no-store" in headers.get("cache-control", ""):
+    if "Content-Encoding" in headers or "no-store" in headers.get("Cache-Control", ""):
         return False
     vary(response, "Accept-Encoding")
     return _takes_gzip(request.environ.get("HTTP_ACCEPT_ENCODING"))

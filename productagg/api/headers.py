@@ -17,14 +17,13 @@ PAGE_POLICY = (
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 _YEAR_SECONDS = 365 * 24 * 3600
-_ALWAYS = [
-    (name.lower(), (name, value))
-    for name, value in (
-        ("Content-Security-Policy", _POLICY),
-        ("X-Content-Type-Options", "nosniff"),
-        ("Referrer-Policy", "no-referrer"),
-    )
-]
+_ALWAYS = (
+    # What does not say otherwise is not to be kept.
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", _POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+)
 
 _EXPOSED = (
     "ETag, Location, Link, Total-Count, Retry-After, X-Request-ID, Last-Modified, Last-Sequence, Idempotency-Replayed, "
@@ -41,8 +40,8 @@ ANY_ORIGIN = "*"
 
 def add_security(response: Any, origins: Collection[str] | None, *, https: bool = False) -> None:
     """`https`: the client came by it, and is to come by nothing else for a year. What a view has set itself stays."""
-    given = {name.lower() for name, _ in response.headerlist}
-    response.headerlist.extend(header for name, header in _ALWAYS if name not in given)
+    given = dict(response.headerlist)
+    response.headerlist.extend(header for header in _ALWAYS if header[0] not in given)
     # Who may read it by CORS reads it with CORS; this one is about embedding it without.
     embedding = "cross-origin" if origins and ANY_ORIGIN in origins else "same-origin"
     response.headerlist.append(("Cross-Origin-Resource-Policy", embedding))

@@ -18,6 +18,7 @@ from wsgiref.handlers import format_date_time
 import colander
 import orjson
 from cornice import Service
+from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
@@ -37,6 +38,8 @@ MAX_BODY_BYTES = 256 * 1024
 _MOST_ERRORS, _MOST_NAMED = 50, 10
 # The same of an item of an array, and how many commas an item may have on average.
 _MOST_ERRORS_OF_ITEM, _MOST_PARTS = 5, 20
+# How many query strings of each kind are remembered with what they say, and of how many characters.
+_KEPT_QUERIES, _LONGEST_KEPT = 256, 200
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -198,18 +201,23 @@ def _json(request: Any, media_types: Sequence[str], most_bytes: int, most_parts:
 def query(schema: colander.SchemaNode) -> Validator:
     """A validator: the query string has the schema's parameters, each at most once, and no others."""
 
-    def check(request: Any) -> None:
-        if schema is NO_PARAMETERS and not request.environ.get("QUERY_STRING"):
-            return
+    @lru_cache(maxsize=_KEPT_QUERIES)
+    def read(text: str) -> Mapping[str, Any]:
         try:
-            parameters = request.GET
+            parameters = Request({"QUERY_STRING": text}).GET
         except UnicodeDecodeError:
             raise Problem("malformed-request", "The query string is not UTF-8.") from None
         values, faults = validate(schema, parameters)
         faults.update((key, "is given more than once") for key, times in Counter(iter(parameters)).items() if times > 1)
         if faults:
             raise invalid_query(faults)
-        request.validated.update(values)
+        return values
+
+    def check(request: Any) -> None:
+        text = request.environ.get("QUERY_STRING", "")
+        if text or schema is not NO_PARAMETERS:
+            # The same few are asked again and again, of different products.
+            request.validated.update((read if len(text) <= _LONGEST_KEPT else read.__wrapped__)(text))
 
     return Validator(check, ("malformed-request", "invalid-data"), query=schema)
 

@@ -47,13 +47,11 @@ def request_id_tween_factory(handler: Callable[[Any], Any], _registry: Any) -> C
 
 
 def http_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
-    """Conditional requests, compression, security headers and CORS. What does not say otherwise is not to be kept."""
+    """Conditional requests, compression, security headers and CORS."""
     origins = registry["settings"].cors_origins
 
     def tween(request: Any) -> Any:
         response = _represented(request, handler(request))
-        if not any(name == "Cache-Control" for name, _ in response.headerlist):
-            response.headerlist.append(("Cache-Control", "no-store"))
         add_security(response, origins, https=request.environ["wsgi.url_scheme"] == "https")
         add_cors(response, origins, request.environ)
         return response
@@ -67,8 +65,10 @@ def _represented(request: Any, response: Any) -> Any:
     if compressed:
         encoding.mark(response)
     if request.method in ("GET", "HEAD") and response.status_int == 200 and conditions.are_in(request.environ):
-        tag = response.headers.get("ETag")
-        found = conditions.outcome(request.environ, tag and tag[1:-1], response.last_modified)
+        tag = dict(response.headerlist).get("ETag")
+        # To read it takes as long as all the rest.
+        modified = response.last_modified if conditions.name_a_time(request.environ) else None
+        found = conditions.outcome(request.environ, tag and tag[1:-1], modified)
         if found == 412:
             return Problem("precondition-failed", "What is there is not what the request's conditions name.").response()
         if found == 304:
@@ -82,9 +82,11 @@ def _not_modified(response: Any) -> Any:
     """Without what describes a body, and the weaker validator (RFC 9110, 15.4.5)."""
     response.status_int = 304
     response.app_iter = ()
-    for name in [each for each in response.headers if each.startswith("Content-") and each != _POLICY]:
-        del response.headers[name]
-    response.headers.pop("Last-Modified", None)
+    response.headerlist = [
+        (name, value)
+        for name, value in response.headerlist
+        if name != "Last-Modified" and (name == _POLICY or not name.startswith("Content-"))
+    ]
     return response
 
 

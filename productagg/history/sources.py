@@ -147,9 +147,9 @@ class ProductSource:
     def points(self, begin: int, end: int, limit: int) -> list[Point]:
         """A point for each step; the first one, which was in force before, is as of `begin`."""
         rows = product_rows(self._connection, self._known, begin, end, limit)
-        return [
+        found: list[Point] = [
             {
-                "at": moment(max(at, begin)),
+                "at": moment(at),
                 "state": ("sold_out" if lowest is None else "in_stock") if observed else "not_observed",
                 "lowest": lowest,
                 "average": average,
@@ -158,6 +158,9 @@ class ProductSource:
             }
             for at, lowest, average, offers, items_in_stock, observed in rows
         ]
+        if rows and rows[0][0] < begin:
+            found[0]["at"] = moment(begin)
+        return found
 
     def bucket_point(self, row: Row) -> Point:
         at, state, us, observed_us, first, last, lowest, highest, *sums, _, average, part, offers, items = row
