@@ -5,7 +5,7 @@ Only the composition root comes here, with `config.include`. The sync has sessio
 
 from typing import Any
 
-import zope.sqlalchemy
+import zope.sqlalchemy.datamanager
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -59,8 +59,9 @@ def includeme(config: Any) -> None:
 
     def dbsession(request: Any) -> Session:
         session = sessions()
-        # 'changed' from the start: the transaction manager must commit Core statements too, which it cannot see.
-        zope.sqlalchemy.register(session, initial_state="changed", transaction_manager=request.tm)
+        # 'changed' from the start: the transaction manager must commit Core statements too, which it cannot see. So
+        # there is nothing to listen for, as `register` would: that takes a fifth of what it takes to add a product.
+        zope.sqlalchemy.datamanager.join_transaction(session, "changed", request.tm)
         return session
 
     readers = _Readers(reader)

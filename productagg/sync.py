@@ -166,16 +166,38 @@ class Synchronizer:
 
     def sync_product(self, product_id: UUID) -> Report:
         """Register one product and fetch its offers, if that is due, nobody is at it, and anything may be asked."""
+        return self.sync_products([product_id])[0]
+
+    def sync_products(
+        self, product_ids: Sequence[UUID], beginning: Callable[[UUID], object] = lambda _product_id: None
+    ) -> tuple[Report, float]:
+        """The same of some, at the same time, and how many seconds of processor it took.
+
+        `beginning` is told of each, in the thread that asks for it.
+        """
         now = datetime.now(UTC)
         report = Report(started_at=now, finished_at=now)
         fetcher = self._fetcher()
-        due = and_(ProductSync.product_id == product_id, claims.due(now))
-        outcomes = [fetcher.fetch(claim) for claim in self._claim(due, 1, fetcher, report)]
-        if outcomes:
-            self._settle(outcomes, report)
+        spent = [-time.thread_time()]
+
+        def fetch(claim: Claim) -> Outcome:
+            began = time.thread_time()
+            beginning(claim.product_id)
+            outcome = fetcher.fetch(claim)
+            spent.append(time.thread_time() - began)
+            return outcome
+
+        due = and_(ProductSync.product_id.in_(product_ids), claims.due(now))
+        found = self._claim(due, len(product_ids), fetcher, report)
+        if found:
+            with Crew(fetch, min(len(found), self._workers)) as crew:
+                crew.add(found)
+                while not crew.wait(len(found), _LOOK_SECONDS):
+                    pass
+                self._settle(crew.collect(), report)
         report.ended_by = fetcher.stopped_by or report.ended_by
         report.finished_at = datetime.now(UTC)
-        return report
+        return report, sum(spent) + time.thread_time()
 
     def _pass(self, which: ColumnElement[bool], report: Report, progress: Callable[[int, int], None] | None) -> None:
         times = _Times(self._budget)

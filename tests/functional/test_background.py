@@ -16,13 +16,13 @@ NEW = {"name": "Lamp", "description": ""}
 def held_back(monkeypatch):
     """An Offers service so slow that nothing comes back before the test says so, by setting this event."""
     release = threading.Event()
-    real = Synchronizer.sync_product
+    real = Synchronizer.sync_products
 
-    def wait(self, product_id):
+    def wait(self, product_ids, beginning):
         assert release.wait(timeout=30)
-        return real(self, product_id)
+        return real(self, product_ids, beginning)
 
-    monkeypatch.setattr(Synchronizer, "sync_product", wait)
+    monkeypatch.setattr(Synchronizer, "sync_products", wait)
     yield release
     release.set()
 

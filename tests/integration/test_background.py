@@ -1,13 +1,17 @@
 """The threads that sync a new product without waiting for the next pass."""
 
+import queue
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
+from productagg import background as background_module
 from productagg.background import Background
+from productagg.logs import request_id
 from productagg.models import Offer
 from productagg.sandbox import Fault
-from productagg.sync import Synchronizer
+from productagg.sync import Report, Synchronizer
 from tests.factories import make_product, make_products, rows, states, sync_row
 
 
@@ -51,11 +55,11 @@ def test_a_product_that_is_gone_is_no_matter(database, upstream, background):
 def test_an_exception_ends_no_thread_and_is_logged(database, background, monkeypatch, caplog):
     synced = []
 
-    def fail(_synchronizer, product_id):
-        synced.append(product_id)
+    def fail(_synchronizer, product_ids, _beginning):
+        synced.extend(product_ids)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Synchronizer, "sync_product", fail)
+    monkeypatch.setattr(Synchronizer, "sync_products", fail)
     product_ids = [uuid4() for _ in range(10)]
 
     for product_id in product_ids:
@@ -64,6 +68,69 @@ def test_an_exception_ends_no_thread_and_is_logged(database, background, monkeyp
 
     assert sorted(synced) == sorted(product_ids)
     assert caplog.text.count("waits for the next pass") == 10
+
+
+def test_what_has_piled_up_is_claimed_together(database, upstream, background, gate, monkeypatch):
+    product_ids = make_products(database, 12)
+    taken = []
+    real = Synchronizer.sync_products
+
+    def watched(synchronizer, product_ids, beginning):
+        taken.append(len(product_ids))
+        return real(synchronizer, product_ids, beginning)
+
+    monkeypatch.setattr(Synchronizer, "sync_products", watched)
+    background.submit(product_ids[0])
+    assert gate.entered.wait(10)
+    for product_id in product_ids[1:]:
+        background.submit(product_id)
+    gate.open.set()
+    background.wait()
+
+    # One thread was held up by the first, and the other one by what it took next.
+    assert sum(taken) == 12
+    assert len(taken) <= 4
+    assert upstream.asked == dict.fromkeys(product_ids, 1)
+
+
+def test_each_of_some_is_synced_under_the_id_of_its_own_request():
+    came_from = {uuid4(): f"request-{number}" for number in range(50)}
+    seen = {}
+
+    class Watching(Synchronizer):
+        def __init__(self):
+            pass
+
+        def sync_products(self, product_ids, beginning=lambda _product_id: None):
+            for product_id in product_ids:
+                beginning(product_id)
+                seen[product_id] = request_id.get()
+            return Report(datetime.now(UTC), datetime.now(UTC)), 0.0
+
+    background = Background(Watching())
+    for product_id, name in came_from.items():
+        token = request_id.set(name)
+        background.submit(product_id)
+        request_id.reset(token)
+    background.wait()
+
+    assert seen == came_from
+
+
+def test_a_thread_rests_in_proportion_to_the_processor_that_it_took(monkeypatch):
+    rests: queue.Queue[float] = queue.Queue()
+    monkeypatch.setattr("productagg.background.time.sleep", rests.put)
+
+    class Busy(Synchronizer):
+        def __init__(self):
+            pass
+
+        def sync_products(self, product_ids, beginning=lambda _product_id: None):
+            return Report(datetime.now(UTC), datetime.now(UTC)), 0.5
+
+    Background(Busy()).submit(uuid4())
+
+    assert rests.get(timeout=10) == pytest.approx(0.5 * background_module._REST)
 
 
 def test_why_a_product_has_to_wait_is_logged(database, upstream, background, caplog):
