@@ -198,10 +198,9 @@ def _time(name: str, description: str) -> colander.SchemaNode:
 
 def uuid(text: str) -> UUID:
     """Read a UUID in its usual form only: UUID() also takes braces, 'urn:uuid:' and misplaced hyphens."""
-    found = UUID(text)
-    if str(found) != text.lower():
+    if not re.fullmatch(_UUID, text):
         raise ValueError
-    return found
+    return UUID(text)
 
 
 def _boolean(text: str) -> bool:

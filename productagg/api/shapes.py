@@ -46,9 +46,12 @@ class Either:
     shapes: Sequence[Any]
 
 
+_SHOWN_AS = {"begin": "from", "end": "to"}
+
+
 def shown_as(name: str) -> str:
     """What a dataclass's member is called in an answer: where a window begins and ends as in the question."""
-    return {"begin": "from", "end": "to"}.get(name, name)
+    return _SHOWN_AS.get(name, name)
 
 
 def of(kind: type, **first: Any) -> Shape:

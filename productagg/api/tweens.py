@@ -8,6 +8,7 @@ from random import getrandbits
 from typing import Any
 from urllib.parse import quote
 
+from pyramid.response import Response
 from pyramid.tweens import INGRESS
 
 from productagg.api import conditions, encoding
@@ -80,14 +81,12 @@ def _represented(request: Any, response: Any) -> Any:
 
 def _not_modified(response: Any) -> Any:
     """Without what describes a body, and the weaker validator (RFC 9110, 15.4.5)."""
-    response.status_int = 304
-    response.app_iter = ()
-    response.headerlist = [
+    headers = [
         (name, value)
         for name, value in response.headerlist
         if name != "Last-Modified" and (name == _POLICY or not name.startswith("Content-"))
     ]
-    return response
+    return Response(status="304 Not Modified", headerlist=headers, app_iter=())
 
 
 def includeme(config: Any) -> None:

@@ -5,6 +5,7 @@ end.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import mul
 from typing import Any
 
 from productagg.history.steps import Bucket, Step
@@ -41,18 +42,21 @@ class Tally:
         """
         held: dict[int, int] = {}
         since: dict[int, int] = {}
+        rows = [*steps, (end, None, None)]
+        if rows[0][0] < begin:
+            rows[0] = (begin, *rows[0][1:])
+        changes = sold_out_us = 0
         at, price, observed = begin, None, None
-        for next_at, next_price, next_observed in (*steps, (end, None, None)):
-            if next_at < begin:
-                next_at = begin
+        for next_at, next_price, next_observed in rows:
             us = next_at - at
             if observed:
                 if next_observed and next_price != price:
-                    self.changes += 1
+                    changes += 1
                 if us:
-                    self._gap_us = 0
+                    if self._gap_us:
+                        self._gap_us = 0
                     if price is None:
-                        self.sold_out_us += us
+                        sold_out_us += us
                     elif price in held:
                         held[price] += us
                     else:
@@ -61,12 +65,15 @@ class Tally:
             elif observed is not None:
                 self.gap(us)
             at, price, observed = next_at, next_price, next_observed
-        for price, us in held.items():
-            self.in_stock_us += us
-            self.weighted += price * us
-            self._held[price] = self._held.get(price, 0) + us
-        if held:
-            lowest, highest = min(held), max(held)
+        self.changes += changes
+        self.sold_out_us += sold_out_us
+        self.in_stock_us += sum(held.values())
+        self.weighted += sum(map(mul, held.keys(), held.values()))
+        for price, us in self._held.items():
+            held[price] = held.get(price, 0) + us
+        self._held = held
+        if since:
+            lowest, highest = min(since), max(since)
             self._extremes((lowest, since[lowest]), (highest, since[highest]))
 
     def gap(self, us: int) -> None:
