@@ -31,6 +31,7 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    true,
     tuple_,
     union_all,
 )
@@ -356,9 +357,16 @@ def _statement(shape: _Shape) -> Select[Any]:
     # In the same statement: neither older nor newer than the page.
     key = plain(shape.dialect, picked.c.key) if isinstance(picked.c.key.type, UtcDateTime) else picked.c.key
     page = (key, plain(shape.dialect, picked.c.id), _NEWEST.scalar_subquery(), in_all)
-    query = select(*columns(shape.dialect, shape.fields), *page).select_from(picked)
-    for model in sorted({_MEMBERS[name].class_ for name in shape.fields}, key=lambda model: model.__tablename__):
-        query = query.join(model, _IDS[model] == picked.c.id)
+    first, *others = sorted({_MEMBERS[name].class_ for name in shape.fields}, key=lambda model: model.__tablename__)
+    said = select(*columns(shape.dialect, shape.fields)).select_from(first)
+    for model in others:
+        said = said.join(model, _IDS[model] == _IDS[first])
+    if shape.dialect == "sqlite":
+        query = said.add_columns(*page).join(picked, _IDS[first] == picked.c.id)
+    else:
+        # One by one: of some thousand products, PostgreSQL would rather read all than look up those of a page.
+        each = said.where(_IDS[first] == picked.c.id).limit(_number(1)).lateral("said")
+        query = select(each, *page).select_from(picked).join(each, true())
     return query.order_by(*in_order(picked))
 
 

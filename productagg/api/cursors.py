@@ -11,7 +11,8 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from itsdangerous import BadData, URLSafeSerializer
+from itsdangerous import BadData, Signer
+from itsdangerous.encoding import base64_decode, base64_encode
 
 from productagg.api.errors import Problem
 from productagg.browsing import Place
@@ -24,23 +25,22 @@ class Cursors:
     """Writes and reads cursors, with a key of their own that comes from the `secret`."""
 
     def __init__(self, secret: Secret) -> None:
-        options = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        self._signed = URLSafeSerializer(
-            secret.reveal(), salt="productagg.cursor", serializer=orjson, signer_kwargs=options
-        )
+        # Once: the signer would derive its key for each.
+        key = Signer(secret.reveal(), b"productagg.cursor", key_derivation="hmac", digest_method=hashlib.sha256)
+        self._signer = Signer(key.derive_key(), key_derivation="none", digest_method=hashlib.sha256)
 
     def write(self, place: Place, question: Mapping[str, Any], began: int) -> str:
         """A cursor for a place among the answers to a question, which is all parameters but the cursor.
 
         `began` is when the first page was read, in seconds since 1970.
         """
-        cursor: str | bytes = self._signed.dumps([began, _digest(question), *place])
-        return cursor if isinstance(cursor, str) else cursor.decode()
+        said = orjson.dumps([began, _digest(question), *place])
+        return self._signer.sign(base64_encode(said)).decode()
 
     def read(self, cursor: str, question: Mapping[str, Any]) -> tuple[Place, int]:
         """The place, and when it all began. Raises Problem if it is none of ours, too old, or of another question."""
         try:
-            began, digest, key, id_, *rest = self._signed.loads(cursor)
+            began, digest, key, id_, *rest = orjson.loads(base64_decode(self._signer.unsign(cursor)))
         except BadData:
             raise Problem("invalid-cursor", "The cursor is none that a Link has.") from None
         # Not itsdangerous' own time stamp: it refuses those of a machine whose clock is a second ahead.
