@@ -3,6 +3,7 @@
 Only the composition root comes here, with `config.include`. The sync has sessions of its own.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import zope.sqlalchemy.datamanager
@@ -29,19 +30,20 @@ class _Readers:
             return self._engine.connect()
 
     def give_back(self, connection: Connection) -> None:
-        if connection.in_transaction():  # SQLAlchemy's; the database has none
-            connection.rollback()
         # Who waits for one waits for the pool.
         if connection.invalidated or connection.get_execution_options() or len(self._idle) >= READERS:
             connection.close()
-        else:
-            self._idle.append(connection)
+            return
+        if connection.in_transaction():  # SQLAlchemy's; the database has none
+            connection.rollback()
+        self._idle.append(connection)
 
     def _close_all(self, *_: object) -> None:
-        while self._idle:
-            connection = self._idle.pop()
-            connection.detach()  # or the pool that was disposed of would keep it open
-            connection.close()
+        with suppress(IndexError):  # other threads take and give back meanwhile
+            while True:
+                connection = self._idle.pop()
+                connection.detach()  # or the pool that was disposed of would keep it open
+                connection.close()
 
 
 def needs_transaction(request: Any) -> bool:
