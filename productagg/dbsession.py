@@ -3,6 +3,7 @@
 Only the composition root comes here, with `config.include`. The sync has sessions of its own.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,25 +14,30 @@ from sqlalchemy.orm import Session, sessionmaker
 from productagg.db import READERS, check_schema, reader_engine, writer_engine
 
 
-class _Readers:
+class Readers:
     """Connections of the reader, open from one request to another: the pool's own way takes a tenth of an answer."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._idle: list[Connection] = []
+        self._closed = 0
         # One has broken, and with it the others most likely.
         event.listen(engine, "invalidate", self._close_all)
         event.listen(engine, "engine_disposed", self._close_all)
 
-    def take(self) -> Connection:
+    def take(self) -> tuple[Connection, Callable[[], None]]:
+        """A connection, and what gives it back."""
+        closed = self._closed
         try:
-            return self._idle.pop()
+            connection = self._idle.pop()
         except IndexError:
-            return self._engine.connect()
+            connection = self._engine.connect()
+        return connection, lambda: self._give_back(connection, closed)
 
-    def give_back(self, connection: Connection) -> None:
-        # Who waits for one waits for the pool.
-        if connection.invalidated or connection.get_execution_options() or len(self._idle) >= READERS:
+    def _give_back(self, connection: Connection, closed: int) -> None:
+        # With more than that, somebody may wait, and waits for the pool.
+        are_many = self._engine.pool.checkedout() > READERS  # type: ignore[attr-defined]  # it is a QueuePool
+        if closed != self._closed or are_many or connection.invalidated or connection.get_execution_options():
             connection.close()
             return
         if connection.in_transaction():  # SQLAlchemy's; the database has none
@@ -39,6 +45,7 @@ class _Readers:
         self._idle.append(connection)
 
     def _close_all(self, *_: object) -> None:
+        self._closed += 1
         with suppress(IndexError):  # other threads take and give back meanwhile
             while True:
                 connection = self._idle.pop()
@@ -66,11 +73,11 @@ def includeme(config: Any) -> None:
         zope.sqlalchemy.datamanager.join_transaction(session, "changed", request.tm)
         return session
 
-    readers = _Readers(reader)
+    readers = Readers(reader)
 
     def reading(request: Any) -> Connection:
-        connection = readers.take()
-        request.add_finished_callback(lambda _request: readers.give_back(connection))
+        connection, give_back = readers.take()
+        request.add_finished_callback(lambda _request: give_back())
         return connection
 
     config.registry["sessions"] = sessions

@@ -189,12 +189,17 @@ class Synchronizer:
 
         due = and_(ProductSync.product_id.in_(product_ids), claims.due(now))
         found = self._claim(due, len(product_ids), fetcher, report)
-        if found:
+        if len(found) == 1:  # in this thread, which has a connection to the Offers service
+            beginning(found[0].product_id)
+            self._settle([fetcher.fetch(found[0])], report)
+        elif found:
             with Crew(fetch, min(len(found), self._workers)) as crew:
                 crew.add(found)
-                while not crew.wait(len(found), _LOOK_SECONDS):
-                    pass
-                self._settle(crew.collect(), report)
+                while crew.outstanding:
+                    # None waits for one that takes its time.
+                    crew.wait(len(crew.outstanding), _SETTLE_SECONDS)
+                    if outcomes := crew.collect():
+                        self._settle(outcomes, report)
         report.ended_by = fetcher.stopped_by or report.ended_by
         report.finished_at = datetime.now(UTC)
         return report, sum(spent) + time.thread_time()

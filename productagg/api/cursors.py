@@ -41,7 +41,7 @@ class Cursors:
         """The place, and when it all began. Raises Problem if it is none of ours, too old, or of another question."""
         try:
             began, digest, key, id_, *rest = orjson.loads(base64_decode(self._signer.unsign(cursor)))
-        except BadData:
+        except (BadData, ValueError):
             raise Problem("invalid-cursor", "The cursor is none that a Link has.") from None
         # Not itsdangerous' own time stamp: it refuses those of a machine whose clock is a second ahead.
         if time.time() - began > _GOOD_FOR_SECONDS:

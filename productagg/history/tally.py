@@ -69,9 +69,11 @@ class Tally:
         self.sold_out_us += sold_out_us
         self.in_stock_us += sum(held.values())
         self.weighted += sum(map(mul, held.keys(), held.values()))
-        for price, us in self._held.items():
-            held[price] = held.get(price, 0) + us
-        self._held = held
+        if self._held:
+            for price, us in held.items():
+                self._held[price] = self._held.get(price, 0) + us
+        else:
+            self._held = held
         if since:
             lowest, highest = min(since), max(since)
             self._extremes((lowest, since[lowest]), (highest, since[highest]))

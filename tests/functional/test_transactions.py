@@ -166,10 +166,12 @@ def test_a_read_takes_no_connection_for_writing_and_gives_its_own_back(client, c
     begun = []
     event.listen(writer, "checkout", lambda *_: begun.append(path))
 
+    # The first may take one that was kept; if it did not give it back, the second takes another one.
+    client.get(path, status=200)
     client.get(path, status=200)
 
     assert begun == []
-    assert reader.pool.checkedout() == 0
+    assert reader.pool.checkedout() == 1
 
 
 @pytest.mark.parametrize("status", [201, 401, 409, 415, 422, 500])
@@ -189,7 +191,8 @@ def test_a_write_gives_its_connections_back_whatever_comes_of_it(client, send, a
     client.background.wait()
 
     assert answer.status_int == status
-    assert [engine.pool.checkedout() for engine in client.app.registry["engines"]] == [0, 0]
+    client.get("/products")  # with the one connection for reads that is kept
+    assert [engine.pool.checkedout() for engine in client.app.registry["engines"]] == [0, 1]
 
 
 @pytest.fixture

@@ -1,0 +1,67 @@
+"""The connections that requests read with, which stay open from one to the next."""
+
+import pytest
+from sqlalchemy import select
+
+from productagg.db import READERS
+from productagg.dbsession import Readers
+
+
+@pytest.fixture
+def readers(database):
+    return Readers(database.reader)
+
+
+def test_a_connection_is_kept_for_the_next_request(readers):
+    first, give_back = readers.take()
+    first.execute(select(1))
+    give_back()
+
+    again, give_back = readers.take()
+
+    assert again is first
+    assert not again.in_transaction()
+    give_back()
+
+
+def test_if_one_breaks_none_is_kept_that_was_open_then(database, readers):
+    idle, at_work, broken = (readers.take() for _ in range(3))
+    idle[1]()
+
+    broken[0].invalidate()
+    broken[1]()
+    at_work[1]()
+
+    assert [connection.closed for connection, _ in (idle, at_work, broken)] == [True, True, True]
+    assert database.reader.pool.checkedout() == 0
+
+
+def test_one_with_options_of_its_own_is_not_kept(database, readers):
+    connection, give_back = readers.take()
+    connection.execution_options(yield_per=10)
+
+    give_back()
+
+    assert connection.closed
+    assert database.reader.pool.checkedout() == 0
+
+
+def test_when_the_engine_is_disposed_of_nothing_stays_open(database, readers):
+    connection, give_back = readers.take()
+    driver = connection.connection.dbapi_connection
+    give_back()
+
+    database.reader.dispose()
+
+    with pytest.raises(Exception, match="closed"):
+        driver.cursor()
+
+
+def test_no_more_are_kept_than_leave_room_for_those_that_wait(database, readers):
+    taken = [readers.take() for _ in range(READERS + 4)]
+
+    for _, give_back in taken:
+        give_back()
+
+    assert database.reader.pool.checkedout() == READERS
+    database.reader.dispose()
