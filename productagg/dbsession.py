@@ -69,7 +69,7 @@ def includeme(config: Any) -> None:
     def dbsession(request: Any) -> Session:
         session = sessions()
         # 'changed' from the start: the transaction manager must commit Core statements too, which it cannot see. So
-        # there is nothing to listen for, as `register` would: that takes a fifth of what it takes to add a product.
+        # there is nothing to listen for, as `register` would: that takes a sixth of what it takes to add a product.
         zope.sqlalchemy.datamanager.join_transaction(session, "changed", request.tm)
         return session
 
