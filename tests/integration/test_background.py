@@ -2,6 +2,7 @@
 
 import queue
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -19,6 +20,16 @@ from tests.factories import make_product, make_products, rows, states, sync_row
 def background(synchronizer):
     background = Background(synchronizer)
     yield background
+    background.wait()
+
+
+def pile_up(background, gate, product_ids):
+    """Submit them while both threads are held up, by the first and by what is taken next; then have them dealt with."""
+    background.submit(product_ids[0])
+    assert gate.entered.wait(10)
+    for product_id in product_ids[1:]:
+        background.submit(product_id)
+    gate.open.set()
     background.wait()
 
 
@@ -80,12 +91,7 @@ def test_what_has_piled_up_is_claimed_together(database, upstream, background, g
         return real(synchronizer, product_ids, beginning)
 
     monkeypatch.setattr(Synchronizer, "sync_products", watched)
-    background.submit(product_ids[0])
-    assert gate.entered.wait(10)
-    for product_id in product_ids[1:]:
-        background.submit(product_id)
-    gate.open.set()
-    background.wait()
+    pile_up(background, gate, product_ids)
 
     # One thread was held up by the first, and the other one by what it took next.
     assert sum(taken) == 12
@@ -119,7 +125,8 @@ def test_each_of_some_is_synced_under_the_id_of_its_own_request():
 
 def test_a_thread_rests_in_proportion_to_the_processor_that_it_took(monkeypatch):
     rests: queue.Queue[float] = queue.Queue()
-    monkeypatch.setattr("productagg.background.time.sleep", rests.put)
+    # Not the module's own function: other threads sleep, too.
+    monkeypatch.setattr(background_module, "time", SimpleNamespace(sleep=rests.put))
 
     class Busy(Synchronizer):
         def __init__(self):
@@ -147,13 +154,7 @@ def test_a_full_backlog_blocks_nobody_and_what_it_drops_is_due_in_the_next_pass(
     database, upstream, background, synchronizer, gate
 ):
     product_ids = make_products(database, 150)
-    # Both threads are held up, so that what is submitted piles up
-    background.submit(product_ids[0])
-    assert gate.entered.wait(10)
-    for product_id in product_ids[1:]:
-        background.submit(product_id)
-    gate.open.set()
-    background.wait()
+    pile_up(background, gate, product_ids)
     assert 100 <= len(upstream.asked) < 150
 
     synchronizer.run()
