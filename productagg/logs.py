@@ -78,7 +78,6 @@ def configure(log_format: Literal["text", "json"]) -> None:
         root.setLevel(logging.INFO)
     # What our lines do not say need not be found out for each.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None  # the standard library's documented way to leave out where it was called
     formatter: logging.Formatter
     if log_format == "json":
         names = {"asctime": "time", "levelname": "level", "name": "logger"}

@@ -3,13 +3,21 @@
 import pytest
 from sqlalchemy import select
 
-from productagg.db import READERS
+from productagg.db import READERS, reader_engine
 from productagg.dbsession import Readers
 
 
 @pytest.fixture
-def readers(database):
-    return Readers(database.reader)
+def engine(database):
+    """An engine that nobody else has connections of."""
+    engine = reader_engine(database.reader.url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def readers(engine):
+    return Readers(engine)
 
 
 def test_a_connection_is_kept_for_the_next_request(readers):
@@ -24,7 +32,7 @@ def test_a_connection_is_kept_for_the_next_request(readers):
     give_back()
 
 
-def test_if_one_breaks_none_is_kept_that_was_open_then(database, readers):
+def test_if_one_breaks_none_is_kept_that_was_open_then(engine, readers):
     idle, at_work, broken = (readers.take() for _ in range(3))
     idle[1]()
 
@@ -33,35 +41,34 @@ def test_if_one_breaks_none_is_kept_that_was_open_then(database, readers):
     at_work[1]()
 
     assert [connection.closed for connection, _ in (idle, at_work, broken)] == [True, True, True]
-    assert database.reader.pool.checkedout() == 0
+    assert engine.pool.checkedout() == 0
 
 
-def test_one_with_options_of_its_own_is_not_kept(database, readers):
+def test_one_with_options_of_its_own_is_not_kept(engine, readers):
     connection, give_back = readers.take()
     connection.execution_options(yield_per=10)
 
     give_back()
 
     assert connection.closed
-    assert database.reader.pool.checkedout() == 0
+    assert engine.pool.checkedout() == 0
 
 
-def test_when_the_engine_is_disposed_of_nothing_stays_open(database, readers):
+def test_when_the_engine_is_disposed_of_nothing_stays_open(engine, readers):
     connection, give_back = readers.take()
     driver = connection.connection.dbapi_connection
     give_back()
 
-    database.reader.dispose()
+    engine.dispose()
 
     with pytest.raises(Exception, match="closed"):
         driver.cursor()
 
 
-def test_no_more_are_kept_than_leave_room_for_those_that_wait(database, readers):
+def test_no_more_are_kept_than_leave_room_for_those_that_wait(engine, readers):
     taken = [readers.take() for _ in range(READERS + 4)]
 
     for _, give_back in taken:
         give_back()
 
-    assert database.reader.pool.checkedout() == READERS
-    database.reader.dispose()
+    assert engine.pool.checkedout() == READERS
