@@ -12,7 +12,11 @@ _SORTED_BY = 200
 def fold(text: str) -> str:
     """The text without case, accents and other differences of presentation: 'Čaj' and 'ČAJ' are 'caj'."""
     decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
+    # Each character is looked up once, however long the text is.
+    for char in set(decomposed):
+        if unicodedata.combining(char):
+            decomposed = decomposed.replace(char, "")
+    return decomposed.casefold()
 
 
 def search_text(name: str, description: str) -> str:
