@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, insert, text
 from sqlalchemy.orm import sessionmaker
 
 from alembic import command
-from productagg import accounts, main
+from productagg import accounts, background, main
 from productagg.db import reader_engine, writer_engine
 from productagg.models import Base, HistoryProgress, User
 from productagg.sandbox import Offer, SandboxServer
@@ -42,6 +42,14 @@ def _clean_environment():
         for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"):
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _tireless_background():
+    """The background leaves the processor to nobody: in the tests nobody else wants it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(background, "_REST", 0)
         yield
 
 

@@ -124,6 +124,7 @@ def test_each_of_some_is_synced_under_the_id_of_its_own_request():
 
 
 def test_a_thread_rests_in_proportion_to_the_processor_that_it_took(monkeypatch):
+    monkeypatch.setattr(background_module, "_REST", 3)
     rests: queue.Queue[float] = queue.Queue()
     # Not the module's own function: other threads sleep, too.
     monkeypatch.setattr(background_module, "time", SimpleNamespace(sleep=rests.put))
@@ -137,7 +138,7 @@ def test_a_thread_rests_in_proportion_to_the_processor_that_it_took(monkeypatch)
 
     Background(Busy()).submit(uuid4())
 
-    assert rests.get(timeout=10) == pytest.approx(0.5 * background_module._REST)
+    assert rests.get(timeout=10) == pytest.approx(0.5 * 3)
 
 
 def test_why_a_product_has_to_wait_is_logged(database, upstream, background, caplog):
