@@ -30,8 +30,8 @@ class Background:
 
     def __init__(self, synchronizer: Synchronizer) -> None:
         self._synchronizer = synchronizer
-        # Each with the id of the request that it came from, for the log.
-        self._waiting: queue.Queue[tuple[UUID, str]] = queue.Queue(_BACKLOG)
+        # Each with the id of the request that it came from, for the log; None tells a thread to end.
+        self._waiting: queue.Queue[tuple[UUID, str] | None] = queue.Queue(_BACKLOG)
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
@@ -53,18 +53,30 @@ class Background:
         """Return when everything submitted has been dealt with."""
         self._waiting.join()
 
+    def close(self) -> None:
+        """Deal with everything submitted, and end the threads."""
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+
     def _run(self) -> None:
         while True:
-            came_from = dict([self._waiting.get()])
-            taken = 1
-            with suppress(queue.Empty):
-                while taken < _AT_ONCE:
-                    came_from.update([self._waiting.get_nowait()])
-                    taken += 1
-            worked = self._sync(came_from)
-            for _ in range(taken):
+            taken = self._take()
+            came_from = dict(each for each in taken if each is not None)
+            worked = self._sync(came_from) if came_from else 0.0
+            for _ in taken:
                 self._waiting.task_done()
+            if None in taken:
+                return
             time.sleep(_REST * worked)
+
+    def _take(self) -> list[tuple[UUID, str] | None]:
+        taken = [self._waiting.get()]
+        with suppress(queue.Empty):
+            while taken[-1] is not None and len(taken) < _AT_ONCE:
+                taken.append(self._waiting.get_nowait())
+        return taken
 
     def _sync(self, came_from: Mapping[UUID, str]) -> float:
         """Sync products, each with the id of the request that it came from. How many seconds of processor it took."""

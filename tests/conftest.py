@@ -249,7 +249,7 @@ class Client:
         return getattr(self.web, name)
 
     def close(self):
-        self.background.wait()
+        self.background.close()
         with self.app.registry["synchronizer"]:
             for engine in self.app.registry["engines"]:
                 engine.dispose()

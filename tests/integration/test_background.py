@@ -1,6 +1,7 @@
 """The threads that sync a new product without waiting for the next pass."""
 
 import queue
+import threading
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from uuid import uuid4
@@ -20,7 +21,7 @@ from tests.factories import make_product, make_products, rows, states, sync_row
 def background(synchronizer):
     background = Background(synchronizer)
     yield background
-    background.wait()
+    background.close()
 
 
 def pile_up(background, gate, product_ids):
@@ -149,6 +150,21 @@ def test_why_a_product_has_to_wait_is_logged(database, upstream, background, cap
     background.wait()
 
     assert f"product {product_id} waits for the next pass: the Offers service answered 429" in caplog.text
+
+
+def test_its_threads_end_when_what_was_submitted_is_done(database, upstream, synchronizer):
+    product_ids = make_products(database, 30)
+    background = Background(synchronizer)
+    before = set(threading.enumerate())
+    for product_id in product_ids:
+        background.submit(product_id)
+    begun = {thread for thread in threading.enumerate() if thread.name.startswith("background")} - before
+
+    background.close()
+
+    assert begun
+    assert not any(thread.is_alive() for thread in begun)
+    assert upstream.asked == dict.fromkeys(product_ids, 1)
 
 
 def test_a_full_backlog_blocks_nobody_and_what_it_drops_is_due_in_the_next_pass(
