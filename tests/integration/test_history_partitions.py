@@ -1,6 +1,7 @@
 """PostgreSQL: the monthly partitions are made ahead, where the default one has nothing, and go as a whole."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -22,7 +23,8 @@ LONG_AGO, MAY = datetime(2020, 1, 1, tzinfo=UTC), datetime(2026, 5, 11, tzinfo=U
 def no_waiting(monkeypatch):
     monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
     monkeypatch.setattr(partitions, "_LOCK_TIMEOUT", "50ms")
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    # Not the module's own function: threads of other tests sleep, too.
+    monkeypatch.setattr(partitions, "time", SimpleNamespace(sleep=lambda _seconds: None))
 
 
 def partitions_of(database, table):
