@@ -99,6 +99,7 @@ _SORTS = {
     "lowest_price": _Sort(ProductSummary, ProductSummary.lowest, "lowest", "offers", optional=True),
     "items_in_stock": _Sort(ProductSummary, ProductSummary.items_in_stock, "items_in_stock", "offers"),
 }
+_BY_TIME = frozenset(name for name, sort in _SORTS.items() if isinstance(sort.key.type, UtcDateTime))
 # Each also the other way round.
 SORTS = tuple(chain.from_iterable((name, f"-{name}") for name in _SORTS))
 
@@ -273,8 +274,7 @@ def _reach(place: Place) -> _Reach:
 
 
 def _position(wanted: Wanted, place: Place) -> dict[str, Any]:
-    is_time = isinstance(_SORTS[_name(wanted.sort)].key.type, UtcDateTime)
-    key = datetime.fromisoformat(str(place.key)) if is_time else place.key
+    key = datetime.fromisoformat(str(place.key)) if _name(wanted.sort) in _BY_TIME else place.key
     return {"place_key": key, "place_id": place.id, "as_of": place.as_of, "until": place.as_of + MOST_CHANGES}
 
 

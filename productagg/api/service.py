@@ -40,6 +40,8 @@ _MOST_ERRORS, _MOST_NAMED = 50, 10
 _MOST_ERRORS_OF_ITEM, _MOST_PARTS = 5, 20
 # How many query strings of each kind are remembered with what they say, and of how many characters.
 _KEPT_QUERIES, _LONGEST_KEPT = 256, 200
+# What our links to further pages look like: nothing that has to be decoded, and the only cursor last.
+_WALK = re.compile(r"((?:(?!cursor)[\w=&.:,-])+)&cursor=([\w.-]+)", re.ASCII)
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -213,11 +215,18 @@ def query(schema: colander.SchemaNode) -> Validator:
             raise invalid_query(faults)
         return values
 
+    may_walk = "cursor" in schema
+
     def check(request: Any) -> None:
         text = request.environ.get("QUERY_STRING", "")
         if text or schema is not NO_PARAMETERS:
-            # The same few are asked again and again, of different products.
+            # The same few are asked again and again, of different products, or but for the cursor.
+            walk = _WALK.fullmatch(text) if may_walk else None
+            if walk:
+                text = walk[1]
             request.validated.update((read if len(text) <= _LONGEST_KEPT else read.__wrapped__)(text))
+            if walk:
+                request.validated["cursor"] = walk[2]
 
     return Validator(check, ("malformed-request", "invalid-data"), query=schema)
 

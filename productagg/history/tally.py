@@ -106,13 +106,15 @@ class Tally:
         A bucket's price is its mean.
         """
         half, passed = self.in_stock_us, 0
-        means = ((weighted / us, us) for _, _, weighted, us in self._buckets)
-        held = sorted([*self._held.items(), *means])
-        for number, (price, us) in enumerate(held):
-            passed += 2 * us
+        held: dict[float, int] = {**self._held}
+        for _, _, weighted, us in self._buckets:
+            mean = weighted / us
+            held[mean] = held.get(mean, 0) + us
+        prices = sorted(held)
+        for number, price in enumerate(prices):
+            passed += 2 * held[price]
             if passed == half:
-                following = held[number + 1][0]
-                return (price + following) / 2
+                return (price + prices[number + 1]) / 2
             if passed > half:
                 return float(price)
         return None

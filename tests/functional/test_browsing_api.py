@@ -142,6 +142,26 @@ def test_a_cursor_goes_with_its_question_only(client, send, shop):
         assert "other parameters" in answer.json["detail"]
 
 
+@pytest.mark.parametrize(
+    ("question", "errors"),
+    [
+        ("limit=1&cursor={0}&cursor={0}", {"cursor": "is given more than once"}),
+        ("cursor={0}&limit=1&cursor={0}", {"cursor": "is given more than once"}),
+        ("c%75rsor={0}&limit=1&cursor={0}", {"cursor": "is given more than once"}),
+        ("limit=1&limit=1&cursor={0}", {"limit": "is given more than once"}),
+        ("limit=0&cursor={0}", {"limit": "must be a whole number from 1 to 200"}),
+        ("limit=1&limits=1&cursor={0}", {"limits": "is not known"}),
+    ],
+)
+def test_what_is_wrong_before_a_cursor_is_told_as_without_one(client, send, shop, question, errors):
+    cursor = link(client.get("/products?limit=1")).partition("cursor=")[2]
+
+    answer = send("GET", f"/products?{question.format(cursor)}")
+
+    assert_problem(answer, "invalid-data")
+    assert {each["parameter"]: each["detail"] for each in answer.json["errors"]} == errors
+
+
 def test_a_cursor_that_is_none_is_refused(client, send, shop, make_client, subtests):
     cursor = link(client.get("/products?limit=1")).partition("cursor=")[2]
     stranger = make_client(None, **{"jwt.secret": "another secret, just as long as the others"})
