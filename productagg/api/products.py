@@ -158,13 +158,14 @@ def _wanted(question: Mapping[str, Any]) -> tuple[browsing.Wanted, int, bool | N
 
 def _links(request: Any, page: browsing.Page, question: Mapping[str, Any], began: int) -> Iterator[str]:
     """Web links (RFC 8288) to the pages around this one."""
-    given = [(name, value) for name, value in request.GET.items() if name != "cursor"]
-    url = request.route_url("products")
+    given = urlencode([(name, value) for name, value in request.GET.items() if name != "cursor"])
+    first = f"{request.route_url('products')}{given and '?'}{given}"
     for name, place in (("next", page.following), ("prev", page.previous)):
         if place is not None:
+            # Nothing in a cursor has to be encoded.
             cursor = request.registry["cursors"].write(place, question, began)
-            yield f'<{url}?{urlencode([*given, ("cursor", cursor)])}>; rel="{name}"'
-    yield f'<{url}{"?" if given else ""}{urlencode(given)}>; rel="first"'
+            yield f'<{first}{"&" if given else "?"}cursor={cursor}>; rel="{name}"'
+    yield f'<{first}>; rel="first"'
 
 
 def sync_after_commit(request: Any, wanted: Sequence[UUID]) -> None:

@@ -106,7 +106,7 @@ class Tally:
         A bucket's price is its mean.
         """
         half, passed = self.in_stock_us, 0
-        held: dict[float, int] = {**self._held}
+        held: dict[float, int] = {**self._held}  # type: ignore[dict-item]  # whole numbers are numbers
         for _, _, weighted, us in self._buckets:
             mean = weighted / us
             held[mean] = held.get(mean, 0) + us
