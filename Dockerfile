@@ -40,5 +40,5 @@ EXPOSE 6543
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; port = os.environ.get('PORT') or '6543'; \
           u.urlopen(f'http://127.0.0.1:{port}/health/live', timeout=4)"]
-# A shell only to read $PORT and $WEB_CONCURRENCY, which Heroku and others set; exec then makes the server process number 1.
-CMD ["sh", "-c", "exec pserve production.ini http_port=${PORT:-6543} processes=${WEB_CONCURRENCY:-1}"]
+# A shell only to read $OWN_PROCESSOR, and $PORT and $WEB_CONCURRENCY, which Heroku and others set; exec then makes the server process number 1.
+CMD ["sh", "-c", "exec pserve production.ini http_port=${PORT:-6543} processes=${WEB_CONCURRENCY:-1} own_processor=${OWN_PROCESSOR:-true}"]

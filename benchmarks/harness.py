@@ -232,6 +232,7 @@ class Recorder:
     def __init__(self, engine: Engine, *, explain: str = "") -> None:
         self.transactions: list[Transaction] = []
         self.plans: dict[str, str] = {}
+        self._prepared: dict[str, str] = {}
         self._explain = explain
         self._open: dict[int, Transaction] = {}
         self._ended: dict[int, Transaction] = {}
@@ -290,7 +291,13 @@ class Recorder:
                 transaction.seconds += committing
 
     def _plan(self, connection: Any, query: str, sent: str) -> None:
-        if not self._explain or query in self.plans or not re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", sent):
+        if found := re.match(r"PREPARE (\w+) AS (.*)", sent, re.DOTALL):
+            self._prepared[found[1]] = found[2]
+        if found := re.match(r"EXECUTE (\w+)", sent):
+            query = self._prepared[found[1]]
+        elif not re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", sent):
+            return
+        if not self._explain or query in self.plans:
             return
         cursor = psycopg2.extensions.cursor(connection)
         cursor.execute(f"EXPLAIN ({self._explain}) {sent}")

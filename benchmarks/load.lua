@@ -1,7 +1,8 @@
 -- What wrk sends: GETs of random targets of a file, a line each ("path" or "path<TAB>If-None-Match"), or POSTs of new
 -- products. In the end it prints one line of JSON.
 --   wrk -s load.lua URL -- get FILE
---   wrk -s load.lua URL -- post TOKEN PREFIX
+--   wrk -s load.lua URL -- post TOKEN PREFIX CREATED
+-- CREATED is where the ids of the products that were answered with 201 go, a line each.
 
 local threads = {}
 
@@ -15,6 +16,13 @@ function init(arguments)
   if mode == "post" then
     local headers = { ["Authorization"] = "Bearer " .. arguments[2], ["Content-Type"] = "application/json" }
     local count = 0
+    local created = io.open(arguments[4], "w")
+    created:setvbuf("line")
+    response = function(status, _, body)
+      if status == 201 then
+        created:write(body:match('"id":%s*"([^"]+)"'), "\n")
+      end
+    end
     request = function()
       count = count + 1
       local name = arguments[3] .. " " .. number .. " " .. count

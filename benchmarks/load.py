@@ -43,9 +43,11 @@ def get(url: str, file: str, connections: int, seconds: int) -> Load:
     return _run(url, connections, seconds, "get", file)
 
 
-def post(url: str, token: str, prefix: str, connections: int, seconds: int) -> Load:
-    """Post new products, whose names begin with the prefix, for so long."""
-    return _run(url, connections, seconds, "post", token, prefix)
+def post(url: str, token: str, prefix: str, connections: int, seconds: int) -> tuple[Load, list[str]]:
+    """Post new products, whose names begin with the prefix, for so long. Which ids were answered with 201."""
+    with tempfile.NamedTemporaryFile("r", suffix=".txt") as file:
+        found = _run(url, connections, seconds, "post", token, prefix, file.name)
+        return found, file.read().split()
 
 
 def _run(url: str, connections: int, seconds: int, *arguments: str) -> Load:

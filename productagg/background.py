@@ -54,7 +54,7 @@ class Background:
         self._waiting.join()
 
     def close(self) -> None:
-        """Deal with everything submitted, and end the threads."""
+        """Deal with everything submitted, and end the threads; for a process that goes on without them, as tests do."""
         for _ in self._threads:
             self._waiting.put(None)
         for thread in self._threads:
@@ -88,15 +88,17 @@ class Background:
         # What is logged of several at once bears the id of the first.
         beginning(ids[0])
         report = fault = None
+        fetched: set[UUID] = set()
         worked = 0.0
         try:
-            report, worked = self._synchronizer.sync_products(ids, beginning)
+            report, fetched, worked = self._synchronizer.sync_products(ids, beginning)
         except Exception as error:
             fault = error
         for product_id in ids:
             beginning(product_id)
             if report is None:
                 log.error("product %s waits for the next pass", product_id, exc_info=fault)
-            elif report.ended_by != "done":
+                fault = None  # it is told once
+            elif report.ended_by != "done" and product_id not in fetched:
                 log.warning("product %s waits for the next pass: %s", product_id, report.ended_by)
         return worked

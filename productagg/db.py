@@ -85,14 +85,16 @@ def _engine(url: URL, **options: Any) -> Engine:
 def translated(connection: Connection, error: Exception, statement: str) -> DBAPIError:
     """A driver's error that came past SQLAlchemy, as that would have raised it.
 
-    A connection that broke is given up, and with it those that wait in the pool: they are most likely broken, too.
+    A connection that broke is given up, and with it the pool's others: they are most likely broken, too.
     """
     dialect, driver = connection.dialect, connection.connection.dbapi_connection
     lost = dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]  # it asks no cursor
     _without_values(error, None)
     if lost:
+        # SQLAlchemy is to see it for itself: then it gives up all of them, also those that are in use.
+        with suppress(DBAPIError):
+            connection.exec_driver_sql("SELECT 1")
         connection.invalidate(error)
-        connection.engine.dispose()
     found = DBAPIError.instance(
         statement, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, connection_invalidated=lost
     )

@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache
@@ -90,8 +91,11 @@ def configure(log_format: Literal["text", "json"]) -> None:
             handler.addFilter(_RequestId())
 
 
-# How long a line may wait for others to be written with it.
+# How long a line may wait for others to be written with it, and how many may wait.
 _BATCH_SECONDS = 0.1
+_MOST_WAITING = 10_000
+# What is written at once to a pipe stays together (PIPE_BUF), whoever else writes to it.
+_PIECE_BYTES = 4096
 
 
 class _Batches(logging.StreamHandler[TextIO]):
@@ -119,7 +123,8 @@ class _Batches(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._waiting.append(record)
-        if record.levelno >= logging.WARNING:
+        # If nobody reads the lines, whoever logs waits, rather than that memory fills.
+        if record.levelno >= logging.WARNING or len(self._waiting) >= _MOST_WAITING:
             self.flush()
 
     def flush(self) -> None:
@@ -133,8 +138,8 @@ class _Batches(logging.StreamHandler[TextIO]):
                 except Exception:  # the others are written all the same
                     self.handleError(record)
             try:
-                if lines:
-                    self.stream.write("".join(lines))
+                for piece in _pieces(lines):
+                    self.stream.write(piece)
                     self.stream.flush()
             except Exception:
                 self.handleError(records[-1])
@@ -148,6 +153,21 @@ class _Batches(logging.StreamHandler[TextIO]):
         while True:
             time.sleep(_BATCH_SECONDS)
             self.flush()
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, as many together as may be."""
+    piece: list[str] = []
+    size = 0
+    for line in lines:
+        length = len(line.encode(errors="replace"))
+        if piece and size + length > _PIECE_BYTES:
+            yield "".join(piece)
+            piece, size = [], 0
+        piece.append(line)
+        size += length
+    if piece:
+        yield "".join(piece)
 
 
 def write_in_batches() -> None:

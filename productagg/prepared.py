@@ -1,6 +1,6 @@
 """Statements that are the same but for their parameters: PostgreSQL plans each once per connection, not each time.
 
-For what the API does. See docs/decisions/0013-prepared-statements.md.
+For what is done again and again with few rows. See docs/decisions/0013-prepared-statements.md.
 """
 
 from collections import OrderedDict

@@ -164,16 +164,13 @@ class Synchronizer:
             self._transaction(lambda session: _finish(session, run_id, report), patience)
         return report
 
-    def sync_product(self, product_id: UUID) -> Report:
-        """Register one product and fetch its offers, if that is due, nobody is at it, and anything may be asked."""
-        return self.sync_products([product_id])[0]
-
     def sync_products(
         self, product_ids: Sequence[UUID], beginning: Callable[[UUID], object] = lambda _product_id: None
-    ) -> tuple[Report, float]:
-        """The same of some, at the same time, and how many seconds of processor it took.
+    ) -> tuple[Report, set[UUID], float]:
+        """Register products and fetch their offers: those that are due and nobody is at, if anything may be asked.
 
-        `beginning` is told of each, in the thread that asks for it.
+        Returns what became of it, which were fetched, and how many seconds of processor it took. `beginning` is told of
+        each, in the thread that asks for it.
         """
         now = datetime.now(UTC)
         report = Report(started_at=now, finished_at=now)
@@ -189,20 +186,24 @@ class Synchronizer:
 
         due = and_(ProductSync.product_id.in_(product_ids), claims.due(now))
         found = self._claim(due, len(product_ids), fetcher, report)
+        outcomes: list[Outcome] = []
         if len(found) == 1:  # in this thread, which has a connection to the Offers service
             beginning(found[0].product_id)
-            self._settle([fetcher.fetch(found[0])], report)
+            outcomes = [fetcher.fetch(found[0])]
+            self._settle(outcomes, report)
         elif found:
             with Crew(fetch, min(len(found), self._workers)) as crew:
                 crew.add(found)
                 while crew.outstanding:
                     # None waits for one that takes its time.
                     crew.wait(len(crew.outstanding), _SETTLE_SECONDS)
-                    if outcomes := crew.collect():
-                        self._settle(outcomes, report)
+                    if landed := crew.collect():
+                        self._settle(landed, report)
+                        outcomes += landed
         report.ended_by = fetcher.stopped_by or report.ended_by
         report.finished_at = datetime.now(UTC)
-        return report, sum(spent) + time.thread_time()
+        fetched = {each.claim.product_id for each in outcomes if each.offers is not None}
+        return report, fetched, sum(spent) + time.thread_time()
 
     def _pass(self, which: ColumnElement[bool], report: Report, progress: Callable[[int, int], None] | None) -> None:
         times = _Times(self._budget)

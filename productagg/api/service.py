@@ -97,6 +97,9 @@ class ContractService(Service):
 
     def __init__(self, name: str, path: str, tag: str | None, path_parameters: Sequence[colander.SchemaNode]) -> None:
         super().__init__(name=name, path=path, renderer="json")
+        declared = [node.name for node in path_parameters]
+        if tag is not None and declared != re.findall(r"{(\w+)}", path):
+            raise ValueError(f"{path} declares the path parameters {declared}")
         self.tag = tag
         self.path_parameters = path_parameters
         self.operations: dict[str, Operation] = {}
@@ -107,6 +110,8 @@ class ContractService(Service):
         """`answers`: each success; `errors`: the codes that the view raises; `optional_token`: it shows some more."""
         answers, errors = options.pop("answers", ()), options.pop("errors", ())
         optional_token = options.pop("optional_token", False)
+        if self.tag is not None and not answers:
+            raise ValueError(f"{view.__name__} declares no answers")
         # Of a public one (POST /login) nobody knows whose key it is, and its answer is not to be kept.
         idempotent = method.lower() == "post" and options["permission"] != PUBLIC
         if idempotent:

@@ -50,7 +50,7 @@ def sync(client):
     def sync(product_id):
         with client.app.registry["sessions"].begin() as session:
             session.get_one(ProductSync, UUID(product_id)).next_sync_at = datetime.now(UTC)
-        client.app.registry["synchronizer"].sync_product(UUID(product_id))
+        client.app.registry["synchronizer"].sync_products([UUID(product_id)])
 
     return sync
 

@@ -3,6 +3,7 @@
 import queue
 import threading
 from datetime import UTC, datetime
+from itertools import count
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -112,7 +113,7 @@ def test_each_of_some_is_synced_under_the_id_of_its_own_request():
             for product_id in product_ids:
                 beginning(product_id)
                 seen[product_id] = request_id.get()
-            return Report(datetime.now(UTC), datetime.now(UTC)), 0.0
+            return Report(datetime.now(UTC), datetime.now(UTC)), set(product_ids), 0.0
 
     background = Background(Watching())
     for product_id, name in came_from.items():
@@ -135,7 +136,7 @@ def test_a_thread_rests_in_proportion_to_the_processor_that_it_took(monkeypatch)
             pass
 
         def sync_products(self, product_ids, beginning=lambda _product_id: None):
-            return Report(datetime.now(UTC), datetime.now(UTC)), 0.5
+            return Report(datetime.now(UTC), datetime.now(UTC)), set(product_ids), 0.5
 
     Background(Busy()).submit(uuid4())
 
@@ -165,6 +166,23 @@ def test_its_threads_end_when_what_was_submitted_is_done(database, upstream, syn
     assert begun
     assert not any(thread.is_alive() for thread in begun)
     assert upstream.asked == dict.fromkeys(product_ids, 1)
+
+
+def test_only_what_was_not_fetched_is_said_to_wait(database, upstream, background, gate, caplog):
+    first, *others = make_products(database, 12)
+    asked = count(1)
+
+    def before_offers(*_):
+        gate()
+        if next(asked) == 5:
+            upstream.faults.replace([Fault("rate_limit", {"retry_after": 60})])
+
+    upstream.before_offers = before_offers
+    pile_up(background, gate, [first, *others])
+
+    waiting = [product_id for product_id in (first, *others) if f"product {product_id} waits" in caplog.text]
+    assert waiting == [each for each in (first, *others) if sync_row(database, each).last_synced_at is None]
+    assert 0 < len(waiting) < 12
 
 
 def test_a_full_backlog_blocks_nobody_and_what_it_drops_is_due_in_the_next_pass(

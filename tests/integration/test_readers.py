@@ -1,8 +1,10 @@
 """The connections that requests read with, which stay open from one to the next."""
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
+from productagg import prepared
 from productagg.db import READERS, reader_engine
 from productagg.dbsession import Readers
 
@@ -42,6 +44,29 @@ def test_if_one_breaks_none_is_kept_that_was_open_then(engine, readers):
 
     assert [connection.closed for connection, _ in (idle, at_work, broken)] == [True, True, True]
     assert engine.pool.checkedout() == 0
+
+
+def test_when_the_server_ends_one_those_at_work_are_replaced_as_well(postgresql):
+    engine = reader_engine(postgresql.reader.url)
+    readers = Readers(engine)
+    at_work, broken = readers.take(), readers.take()
+    pid = broken[0].scalar(text("SELECT pg_backend_pid()"))
+    drivers = [connection.connection.dbapi_connection for connection, _ in (at_work, broken)]
+    with postgresql.writer.begin() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+
+    with pytest.raises(DBAPIError) as caught:
+        prepared.rows(broken[0], select(1), {})
+    for _, give_back in (at_work, broken):
+        give_back()
+    again = [readers.take() for _ in range(2)]
+
+    assert caught.value.connection_invalidated
+    assert [connection.scalar(select(1)) for connection, _ in again] == [1, 1]
+    assert all(driver is not None and driver.closed for driver in drivers)
+    for _, give_back in again:
+        give_back()
+    engine.dispose()
 
 
 def test_one_with_options_of_its_own_is_not_kept(engine, readers):

@@ -101,7 +101,7 @@ def test_one_product_whose_history_is_ahead_does_not_take_the_others_along(
         upstream.offer(product_id, {OFFER_ID: (100, 5)})
     # Given one that was asked on a host whose clock is wrong
     clock.shift(HOUR)
-    synchronizer.sync_product(product_ids[0])
+    synchronizer.sync_products(product_ids[:1])
     clock.shift(-HOUR)
     make_due(database)
 

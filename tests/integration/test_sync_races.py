@@ -124,7 +124,7 @@ def test_a_lease_outlasts_the_work_and_no_more(database, upstream, make_synchron
     upstream.before_offers = lambda _product_id: leases.append(sync_row(database, product_id).leased_until)
     asked_at = datetime.now(UTC)
 
-    synchronizer.sync_product(product_id)
+    synchronizer.sync_products([product_id])
 
     # Authenticate, register, fetch, register again, fetch again: each may take the whole time-out
     assert timedelta(seconds=50) <= leases[0] - asked_at <= timedelta(seconds=120)
@@ -167,21 +167,21 @@ def test_a_pass_does_not_wait_for_products_that_another_one_is_just_claiming(dat
 def test_a_pass_and_the_background_ask_for_a_new_product_once(database, upstream, make_synchronizer, gate, pool):
     product_id = make_product(database)
     background, cron = make_synchronizer(), make_synchronizer()
-    under_way = pool.submit(background.sync_product, product_id)
+    under_way = pool.submit(background.sync_products, [product_id])
     assert gate.entered.wait(10)
 
     assert cron.run().asked == 0
     gate.open.set()
 
-    assert under_way.result(10).exit_code == 0
+    assert under_way.result(10)[0].exit_code == 0
     assert upstream.asked == {product_id: 1}
 
 
 def test_a_single_product_that_is_not_due_is_not_asked_for(database, upstream, synchronizer):
     product_id = make_product(database)
-    synchronizer.sync_product(product_id)
+    synchronizer.sync_products([product_id])
 
-    assert synchronizer.sync_product(product_id).asked == 0
+    assert synchronizer.sync_products([product_id])[0].asked == 0
 
     assert upstream.asked == {product_id: 1}
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -298,6 +299,38 @@ class TestBatches:
             thread.join(10)
 
             assert not thread.is_alive()
+
+    def test_whoever_logs_waits_if_nobody_reads(self, batched, log, monkeypatch):
+        read, handler = batched
+        monkeypatch.setattr(logs, "_MOST_WAITING", 10)
+        threads = [threading.Thread(target=log.info, args=["%d", number]) for number in range(20)]
+
+        with handler._writing:
+            for thread in threads:
+                thread.start()
+            wait_until(lambda: len(handler._waiting) == 20)
+            assert sum(thread.is_alive() for thread in threads) >= 10
+        for thread in threads:
+            thread.join(10)
+        handler.flush()
+
+        assert sorted(int(parts(line)[3]) for line in read().splitlines()) == list(range(20))
+
+    def test_what_is_written_at_once_is_whole_lines_that_stay_together(self, batched, log, monkeypatch):
+        _, handler = batched
+        pieces: list[str] = []
+        monkeypatch.setattr(handler, "stream", SimpleNamespace(write=pieces.append, flush=lambda: None))
+
+        with handler._writing:
+            for number in range(300):
+                log.info("%d %s", number, "ž" * (number % 200))
+            log.info("x" * 10_000)
+        handler.flush()
+
+        assert all(piece.endswith("\n") for piece in pieces)
+        assert [len(piece.encode()) > 4096 for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+        assert 10 < len(pieces) < 50
+        assert "".join(pieces).count("\n") == 301
 
     def test_a_stream_that_cannot_be_written_to_is_nobodys_trouble(self, batched, log, monkeypatch):
         read, handler = batched
