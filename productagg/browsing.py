@@ -161,7 +161,7 @@ class _Reach(NamedTuple):
 class _Shape(NamedTuple):
     """What makes one statement another one, rather than only its parameters.
 
-    `limit` is part of it, or PostgreSQL would not plan for so few rows.
+    `limit` is part of it, or PostgreSQL would not plan for so few rows; it is one of _SIZES, if any is enough.
     """
 
     dialect: str
@@ -184,7 +184,9 @@ def page(
     filters = _filters(wanted)
     reach = place and _reach(place)
     dialect = connection.dialect.name
-    shape = _Shape(dialect, wanted.sort, frozenset(filters), wanted.fields, reach, limit + 1, counted)
+    # One more than wanted tells whether there are more.
+    size = next((each for each in _SIZES if each > limit), limit + 1)
+    shape = _Shape(dialect, wanted.sort, frozenset(filters), wanted.fields, reach, size, counted)
     parameters = {**filters, **(_position(wanted, place) if place else {})}
     moved_by = _SORTS[_name(wanted.sort)].kind if place is not None else ""
     if place is not None and moved_by == "changed":
@@ -254,6 +256,10 @@ def _runs(fields: tuple[str, ...]) -> list[tuple[_Derive | None, tuple[str, ...]
     """The fields: those that are stored together, as far as none is between them that is derived, and each of these."""
     return [(derive, tuple(run)) for derive, run in groupby(fields, _DERIVED.get)]
 
+
+# How many rows a page's statement reads. For each number that is asked for, there would be another one to be compiled
+# and planned.
+_SIZES = (11, 51, 101, 201)
 
 # Where a row has what its page is made of, after what its product says.
 _KEY, _ID, _NUMBER, _IN_ALL = -4, -3, -2, -1
