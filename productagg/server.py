@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, NoReturn
 
-from pyramid.settings import asbool
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, get_header_lines
@@ -155,17 +154,18 @@ def serve(
         }
     try:
         count = _count(variables.get("processes", processes))
-        seconds = float(variables.get("request_timeout", request_timeout))
-        pinned = asbool(variables.get("own_processor", own_processor))
+        seconds = _seconds(variables.get("request_timeout", request_timeout))
+        pinned = _flag(variables.get("own_processor", own_processor))
+    except ValueError as error:
+        _end_with(str(error))
+    try:
         wanted = Adjustments(host=host, port=port, **options)
         sockets = [
             socket.create_server(address, family=family, backlog=wanted.backlog)
             for family, _, _, address in wanted.listen
         ]
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"productagg: cannot listen on {host}:{port}: {error}\n")
-        # pserve turns a SystemExit into exit code 0, and anything else into a traceback.
-        os._exit(1)
+        _end_with(f"cannot listen on {host}:{port}: {error}")
     # What has been made until now stays: looking for garbage in it again and again costs each answer up to a tenth.
     gc.collect()
     gc.freeze()
@@ -186,6 +186,24 @@ def _count(processes: str) -> int:
     if not re.fullmatch("[0-9]{1,3}", processes) or not 1 <= int(processes) <= _MOST_PROCESSES:
         raise ValueError(f"processes is {processes!r}, not a whole number from 1 to {_MOST_PROCESSES}")
     return int(processes)
+
+
+def _seconds(request_timeout: str) -> float:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", request_timeout) or not float(request_timeout):
+        raise ValueError(f"request_timeout is {request_timeout!r}, not a number of seconds")
+    return float(request_timeout)
+
+
+def _flag(own_processor: str) -> bool:
+    if own_processor.lower() not in ("true", "false"):
+        raise ValueError(f"own_processor is {own_processor!r}, not 'true' or 'false'")
+    return own_processor.lower() == "true"
+
+
+def _end_with(why: str) -> NoReturn:
+    sys.stderr.write(f"productagg: {why}\n")
+    # pserve turns a SystemExit into exit code 0, and anything else into a traceback.
+    os._exit(1)
 
 
 def _end(*_: object) -> NoReturn:

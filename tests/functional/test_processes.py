@@ -201,9 +201,16 @@ def test_without_the_first_the_others_end(two):
     wait_until(lambda: all(_has_ended(child) for child in found))
 
 
-@pytest.mark.parametrize("processes", ["0", "-1", "many", "1.5", "1000", ""])
+@pytest.mark.parametrize(
+    ("name", "wrong", "allowed"),
+    [
+        *(("processes", each, "a whole number from 1 to 256") for each in ("0", "-1", "many", "1.5", "1000", "")),
+        *(("own_processor", each, "'true' or 'false'") for each in ("maybe", "ture", "1", "")),
+        *(("request_timeout", each, "a number of seconds") for each in ("0", "-1", "nan", "soon", "")),
+    ],
+)
 @only_sqlite
-def test_another_number_of_processes_is_one_line(database, processes):
-    said = refusal(database, "http_port=0", f"processes={processes}")
+def test_a_wrong_value_is_one_line(database, name, wrong, allowed):
+    said = refusal(database, "http_port=0", f"{name}={wrong}")
 
-    assert said.endswith(f"processes is {processes!r}, not a whole number from 1 to 256")
+    assert said == f"productagg: {name} is {wrong!r}, not {allowed}"
