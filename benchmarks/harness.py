@@ -291,13 +291,15 @@ class Recorder:
                 transaction.seconds += committing
 
     def _plan(self, connection: Any, query: str, sent: str) -> None:
+        if not self._explain:
+            return
         if found := re.match(r"PREPARE (\w+) AS (.*)", sent, re.DOTALL):
             self._prepared[found[1]] = found[2]
         if found := re.match(r"EXECUTE (\w+)", sent):
             query = self._prepared[found[1]]
         elif not re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", sent):
             return
-        if not self._explain or query in self.plans:
+        if query in self.plans:
             return
         cursor = psycopg2.extensions.cursor(connection)
         cursor.execute(f"EXPLAIN ({self._explain}) {sent}")

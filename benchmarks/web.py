@@ -237,7 +237,6 @@ def histories(laboratory: Laboratory, scale: Scale, targets: Targets) -> None:
 def posts(laboratory: Laboratory, upstream: Upstream, scale: Scale, targets: Targets) -> None:
     """New products from 8 connections; then the same with an upstream that takes its time."""
     say("new products")
-    counted = "SELECT count(*) FROM products WHERE id = ANY(%s::uuid[])"
     rates: dict[str, list[float]] = {"ours": [], "peer": []}
     waits: dict[str, list[float]] = {"fast": [], "slow": []}
     answered = errors = 0
@@ -268,6 +267,7 @@ def posts(laboratory: Laboratory, upstream: Upstream, scale: Scale, targets: Tar
                 if round_:
                     waits[latency].append(found.p99)
         upstream.latency = 0.0
+        counted = "SELECT count(*) FROM products WHERE id = ANY(%s::uuid[])"
         ((stored,),) = laboratory.catalogue.query(counted, created)
         # What is measured next is of the size that it is said to be.
         laboratory.catalogue.execute("DELETE FROM products WHERE name LIKE 'new %'")

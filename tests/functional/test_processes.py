@@ -204,7 +204,7 @@ def test_without_the_first_the_others_end(two):
 @pytest.mark.parametrize(
     ("name", "wrong", "allowed"),
     [
-        *(("processes", each, "a whole number from 1 to 256") for each in ("0", "1000", "many", "")),
+        *(("processes", each, "a whole number from 1 to 256") for each in ("0", "-1", "many", "1.5", "1000", "")),
         *(("own_processor", each, "'true' or 'false'") for each in ("ture", "")),
         *(("request_timeout", each, "a number of seconds") for each in ("0", "nan")),
     ],
