@@ -21,6 +21,8 @@ from productagg.models import UpstreamToken
 
 log = logging.getLogger(__name__)
 
+# The documented life of an access token, for one that does not say its own.
+TOKEN_LIFETIME = timedelta(minutes=5)
 # How long a 400 ('one is still valid') keeps everybody from asking for a token again.
 _RETRY_REFUSED_TOKEN = timedelta(seconds=15)
 # How much longer a token is used that we hold for expired and the Offers service does not: its clock is behind ours.
@@ -99,8 +101,9 @@ class TokenKeeper:
             if self._known is not None and self._known.value == value:
                 self._known = None
 
-    def block(self, until: datetime, reason: str) -> None:
-        """Keep everybody from asking the Offers service for anything before `until`, or longer if that is known."""
+    def block(self, retry_after: timedelta, reason: str) -> None:
+        """Keep everybody from asking the Offers service for anything for so long, or longer if that is known."""
+        until = _now() + retry_after
         with self._sessions.begin() as session:
             _ensure_row(session, self._account)
             session.execute(

@@ -147,8 +147,14 @@ class Fetcher:
         self._stopping.wait(turn - time.monotonic())
 
     def _stop_for(self, error: Busy) -> None:
+        """End this pass, and keep the other processes from asking if the database can be told."""
         self.stop(str(error))
-        self._tokens.block(error.retry_at, str(error))
+        try:
+            self._tokens.block(error.retry_after, str(error))
+        except SQLAlchemyError as failure:
+            if not is_out_of_reach(failure):
+                raise
+            log.warning("%s; the database is out of reach, so other processes do not know it", error)
 
 
 class Crew:
