@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from productagg import claims
 from productagg.claims import Claim, Outcome
-from productagg.credentials import TOKEN_LIFETIME, Issued, NoToken, TokenKeeper, account_key
+from productagg.credentials import Issued, NoToken, TokenKeeper, account_key
 from productagg.db import is_out_of_reach
 from productagg.fetching import EXCHANGES_PER_PRODUCT, Crew, Fetcher
 from productagg.history import movers
@@ -305,7 +305,6 @@ class Synchronizer:
         return Fetcher(self._client, self._tokens, self._longest_fetch, self._per_second, lambda: self._interrupted)
 
     def _ask_for_token(self) -> Issued | None:
-        asked_at = datetime.now(UTC)
         try:
             token = self._client.authenticate()
         except StillValid:
@@ -315,7 +314,7 @@ class Synchronizer:
         except UpstreamError as error:
             # Not one product's failure: without a token nobody can ask for anything.
             raise NoToken(f"no access token: {error}") from error
-        return Issued(token.value, token.expires_at or asked_at + TOKEN_LIFETIME)
+        return Issued(token.value, token.expires_at)
 
 
 class _Times:

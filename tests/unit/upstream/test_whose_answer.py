@@ -275,7 +275,7 @@ class TestAKeptConnectionThatIsJustBeingClosed:
         assert client.traffic.requests == 3
 
     def test_it_is_sent_no_third_time(self, serve, connect, end):
-        server = serve(lambda request: [priced(1)] if len(server.requests) == 1 else [end])
+        server = serve(lambda request: [priced(1)] if request.position + request.connection == 2 else [end])
         client = connect(server.base_url)
         ask(client)
 
@@ -326,7 +326,8 @@ class TestAKeptConnectionThatIsJustBeingClosed:
         assert len(server.requests) == 2
 
     def test_both_attempts_share_one_deadline(self, serve, connect):
-        server = serve(lambda request: [[priced(1)], [0.4, None], [9.0]][len(server.requests) - 1])
+        answers = iter([[priced(1)], [0.4, None], [9.0]])
+        server = serve(lambda _: next(answers))
         client = connect(server.base_url, 0.5)
         ask(client)
         began = time.monotonic()
