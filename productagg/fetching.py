@@ -36,7 +36,8 @@ class Fetcher:
     """What one pass's threads share: it fetches one product at a time, and knows when to stop asking altogether.
 
     `longest` is how long one product can take at worst: whoever has less left of the lease does not begin.
-    `per_second` is the most requests to be sent in a second, evenly spaced, apart from those for an access token.
+    `per_second` is the most requests to be sent in a second, evenly spaced, apart from those for an access token
+    and those that `transport` sends once more.
     """
 
     def __init__(

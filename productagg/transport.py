@@ -234,15 +234,18 @@ class Exchanges:
         """Send a request and return the answer's head; its body is still to be read. Redirects are not followed.
 
         All of it, the body included, has to be over at `ends_at`, by time.monotonic(). A `repeatable` request is sent
-        once more, on a new connection, if a kept connection turns out to be closed before any byte of the answer came;
-        any other request is sent on a new connection at once.
+        once more, on a new connection, if a kept connection turns out to be closed before any byte of the answer came,
+        or if the answer there is 408: no request came in time. Any other request is sent on a new connection at once.
 
         Raises urllib3's HTTPError, requests' RequestException, OSError.
         """
         _exchange.ends_at, _exchange.repeatable = ends_at, repeatable
         _exchange.connected = _exchange.heard = False
         try:
-            return self._send(method, path, headers, body)
+            response = self._send(method, path, headers, body)
+            if _exchange.connected or response.status != http.HTTPStatus.REQUEST_TIMEOUT:
+                return response
+            response.close()
         except (HTTPError, OSError):
             if _exchange.connected or _exchange.heard or time.monotonic() >= ends_at:
                 raise

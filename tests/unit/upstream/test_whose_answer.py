@@ -274,6 +274,28 @@ class TestAKeptConnectionThatIsJustBeingClosed:
         assert lost[:4] == repeated[:4]
         assert client.traffic.requests == 3
 
+    def test_an_answer_that_no_request_came_in_time_was_none_to_this_one(self, serve, connect):
+        late = answer(b"", "408 Request Timeout", "Connection: close")
+        server = serve(lambda request: [late, None] if request.position == 2 else [priced(request.connection)])
+        client = connect(server.base_url)
+
+        assert [ask(client) for _ in range(3)] == [1, 2, 3]
+        assert [(each.connection, each.position) for each in server.requests] == [
+            (1, 1),
+            (1, 2),
+            (2, 1),
+            (2, 2),
+            (3, 1),
+        ]
+
+    def test_that_answer_on_a_new_connection_is_an_invalid_one(self, serve, connect):
+        server = serve(always(answer(b"", "408 Request Timeout")))
+
+        with pytest.raises(InvalidAnswer, match="answered 408"):
+            ask(connect(server.base_url))
+
+        assert len(server.requests) == 1
+
     def test_it_is_sent_no_third_time(self, serve, connect, end):
         server = serve(lambda request: [priced(1)] if request.position + request.connection == 2 else [end])
         client = connect(server.base_url)
