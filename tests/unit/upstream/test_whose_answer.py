@@ -98,8 +98,9 @@ class TestInterimAnswers:
             ask(connect(server.base_url))
 
     @pytest.mark.parametrize("before", [b"", INTERIM["early hints"]], ids=["at once", "after another one"])
-    def test_switching_protocols_is_the_end_since_nobody_asked_for_that(self, serve, connect, before):
-        switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n" + priced(666)
+    @pytest.mark.parametrize("after", [b"", priced(666)], ids=["nothing", "something"])
+    def test_switching_protocols_is_the_end_since_nobody_asked_for_that(self, serve, connect, before, after):
+        switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n" + after
         server = serve(lambda request: [before + switching] if request.connection == 1 else [priced(2)])
         client = connect(server.base_url)
 
