@@ -21,6 +21,8 @@ from productagg.models import UpstreamToken
 
 log = logging.getLogger(__name__)
 
+# The documented life of an access token, for one that does not say its own.
+_TOKEN_LIFETIME = timedelta(minutes=5)
 # How long a 400 ('one is still valid') keeps everybody from asking for a token again.
 _RETRY_REFUSED_TOKEN = timedelta(seconds=15)
 # How much longer a token is used that we hold for expired and the Offers service does not: its clock is behind ours.
@@ -44,7 +46,14 @@ class NoToken(Exception):
 
 
 class Issued(NamedTuple):
-    """An access token as the Offers service gave it out."""
+    """An access token as the Offers service gave it out; `expires_at` None: it does not say when it ends."""
+
+    value: str
+    expires_at: datetime | None
+
+
+class _Known(NamedTuple):
+    """An access token, and until when it is used."""
 
     value: str
     expires_at: datetime
@@ -74,7 +83,7 @@ class TokenKeeper:
         self._ask = ask
         self._patience = timedelta(seconds=patience_seconds)
         self._lock = threading.Lock()
-        self._known: Issued | None = None
+        self._known: _Known | None = None
 
     def get(self) -> str:
         """A token that is valid as far as anybody knows. Raises NoToken, and what `ask` raises."""
@@ -99,8 +108,9 @@ class TokenKeeper:
             if self._known is not None and self._known.value == value:
                 self._known = None
 
-    def block(self, until: datetime, reason: str) -> None:
-        """Keep everybody from asking the Offers service for anything before `until`, or longer if that is known."""
+    def block(self, retry_after: timedelta, reason: str) -> None:
+        """Keep everybody from asking the Offers service for anything for so long, or longer if that is known."""
+        until = _now() + retry_after
         with self._sessions.begin() as session:
             _ensure_row(session, self._account)
             session.execute(
@@ -125,7 +135,7 @@ class TokenKeeper:
         ).first()
         return None if row is None else _block(*row, _now())
 
-    def _shared_token(self) -> Issued:
+    def _shared_token(self) -> _Known:
         """The stored token, or a new one if it falls to us to ask for it, else the one that somebody else gets."""
         give_up_at = _now() + self._patience
         while True:
@@ -138,7 +148,7 @@ class TokenKeeper:
                 raise NoToken("somebody else is fetching an access token and does not finish")
             time.sleep(_POLL_SECONDS)
 
-    def _read_or_claim(self) -> tuple[Issued | None, bool]:
+    def _read_or_claim(self) -> tuple[_Known | None, bool]:
         """The stored token if it is good; else whether the lease to refresh it is ours now. Raises NoToken."""
         now = _now()
         with self._sessions.begin() as session:
@@ -152,7 +162,7 @@ class TokenKeeper:
                 ).where(UpstreamToken.account == self._account)
             ).one()
             if row.access_token is not None and row.expires_at is not None and row.expires_at > now:
-                return Issued(row.access_token, row.expires_at), False
+                return _Known(row.access_token, row.expires_at), False
             block = _block(row.blocked_until, row.blocked_reason, now)
             if block is not None:
                 raise block
@@ -173,7 +183,8 @@ class TokenKeeper:
             ).first()
             return None, claimed is not None
 
-    def _refresh(self) -> Issued:
+    def _refresh(self) -> _Known:
+        asked_at = _now()
         try:
             issued = self._ask()
         except BaseException:
@@ -183,12 +194,15 @@ class TokenKeeper:
         with self._sessions.begin() as session:
             row = self._row(session)
             row.refreshing_until = None
-            if issued is None and row.access_token is not None:
-                # It says that one is valid, and nobody has refused ours: the two clocks differ.
-                issued = Issued(row.access_token, _now() + _CLOCK_SKEW_GRACE)
+            known = None
             if issued is not None:
-                row.access_token, row.expires_at = issued
-                return issued
+                known = _Known(issued.value, issued.expires_at or asked_at + _TOKEN_LIFETIME)
+            elif row.access_token is not None:
+                # It says that one is valid, and nobody has refused ours: the two clocks differ.
+                known = _Known(row.access_token, _now() + _CLOCK_SKEW_GRACE)
+            if known is not None:
+                row.access_token, row.expires_at = known
+                return known
             row.blocked_until, row.blocked_reason = _now() + _RETRY_REFUSED_TOKEN, _LOST
             refused = NoToken(_LOST, row.blocked_until)
         log.warning("%s", refused)

@@ -36,7 +36,8 @@ class Fetcher:
     """What one pass's threads share: it fetches one product at a time, and knows when to stop asking altogether.
 
     `longest` is how long one product can take at worst: whoever has less left of the lease does not begin.
-    `per_second` is the most requests to be sent in a second, evenly spaced, apart from those for an access token.
+    `per_second` is the most requests to be sent in a second, evenly spaced, apart from those for an access token
+    and those that `transport` sends once more.
     """
 
     def __init__(
@@ -147,8 +148,14 @@ class Fetcher:
         self._stopping.wait(turn - time.monotonic())
 
     def _stop_for(self, error: Busy) -> None:
+        """End this pass, and keep the other processes from asking if the database can be told."""
         self.stop(str(error))
-        self._tokens.block(error.retry_at, str(error))
+        try:
+            self._tokens.block(error.retry_after, str(error))
+        except SQLAlchemyError as failure:
+            if not is_out_of_reach(failure):
+                raise
+            log.warning("%s; the database is out of reach, so other processes do not know it", error)
 
 
 class Crew:
