@@ -8,12 +8,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from productagg import clock
 from productagg.claims import Claim, Outcome
 from productagg.credentials import NoToken, TokenKeeper
 from productagg.db import is_out_of_reach
@@ -66,7 +67,7 @@ class Fetcher:
     def fetch(self, claim: Claim) -> Outcome:
         """Ask for a claimed product's offers, registering it first where needed. Raises only faults of ours."""
         registered = claim.registered
-        if claim.leased_until - datetime.now(UTC) < self._longest:
+        if clock.left(claim.deadline) < self._longest.total_seconds():
             return Outcome(claim, registered)
         try:
             if not registered:
@@ -148,7 +149,7 @@ class Fetcher:
 
     def _stop_for(self, error: Busy) -> None:
         self.stop(str(error))
-        self._tokens.block(error.retry_at, str(error))
+        self._tokens.block(error.retry_after, str(error))
 
 
 class Crew:
@@ -163,6 +164,7 @@ class Crew:
         self._wanted = 1
         self._enough = threading.Event()
         self.outstanding: set[Claim] = set()
+        self._abandoned = False
         self._threads = [
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True) for number in range(workers)
         ]
@@ -175,7 +177,7 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         for _thread in self._threads:
             self._todo.put(None)
-        if not self.outstanding:
+        if not self.outstanding and not self._abandoned:
             for thread in self._threads:
                 thread.join()
 
@@ -206,9 +208,14 @@ class Crew:
         return landed
 
     def abandon(self) -> list[Outcome]:
-        """What has come in, and the rest as not asked; the threads that are still at it end when they can."""
+        """What has come in, and the rest as not asked: nothing is outstanding then.
+
+        The threads that are still at it end when they can; nobody hears of what they get.
+        """
         landed = self.collect()
-        return [*landed, *(Outcome(claim, claim.registered) for claim in self.outstanding)]
+        given_up, self.outstanding = self.outstanding, set()
+        self._abandoned = self._abandoned or bool(given_up)
+        return [*landed, *(Outcome(claim, claim.registered) for claim in given_up)]
 
     def _work(self) -> None:
         while (claim := self._todo.get()) is not None:

@@ -25,8 +25,6 @@ from urllib3.exceptions import HTTPError
 
 from productagg.transport import Exchanges, deadline
 
-# The documented life of an access token, for one that does not say its own.
-TOKEN_LIFETIME = timedelta(minutes=5)
 # Far above any honest list (about 100 bytes an offer), far below what hurts.
 MAX_BODY_BYTES = 4 * 1024 * 1024
 # For an answer 429 or 503 that does not say how long to wait, and the longest wait that we believe.
@@ -92,13 +90,13 @@ class Refused(UpstreamError):
 
 
 class Busy(UpstreamError):
-    """429 or 503: nobody should ask this service for anything before `retry_at`."""
+    """429 or 503: nobody should ask this service for anything for as long as `retry_after`."""
 
     reason = "busy"
 
-    def __init__(self, message: str, retry_at: datetime) -> None:
+    def __init__(self, message: str, retry_after: timedelta) -> None:
         super().__init__(message)
-        self.retry_at = retry_at
+        self.retry_after = retry_after
 
 
 class Traffic(NamedTuple):
@@ -110,10 +108,10 @@ class Traffic(NamedTuple):
 
 @dataclass(frozen=True)
 class AccessToken:
-    """`expires_at` is the token's own `exp`, or the documented lifetime from when it was asked for."""
+    """`expires_at` is the token's own `exp`; None: it does not say."""
 
     value: str
-    expires_at: datetime
+    expires_at: datetime | None
 
     def __repr__(self) -> str:
         return f"AccessToken(…, expires_at={self.expires_at!r})"
@@ -154,7 +152,6 @@ class OffersClient:
 
     def authenticate(self) -> AccessToken:
         """Ask for an access token. Raises StillValid, BadRefreshToken and the general UpstreamErrors."""
-        asked_at = datetime.now(UTC)
         status, body = self._exchange("POST", "/auth", self._refresh_token)
         if status == 400:
             raise StillValid("the Offers service says that an earlier access token is still valid")
@@ -166,7 +163,7 @@ class OffersClient:
         # Spaces would make it a header that cannot be sent.
         if not (isinstance(value, str) and value and value.isascii() and value.isprintable() and " " not in value):
             raise InvalidAnswer("the answer holds no usable access_token")
-        return AccessToken(value, _expiry(value) or asked_at + TOKEN_LIFETIME)
+        return AccessToken(value, _expiry(value))
 
     def register(self, access_token: str, product_id: UUID, name: str, description: str) -> None:
         """Register a product. That it is registered already (409: an earlier answer was lost) is success.
@@ -204,7 +201,7 @@ class OffersClient:
             if response.status in (429, 503):
                 # The head says it all; a body that is broken as well must not hide it.
                 response.close()
-                raise Busy(f"the Offers service answered {response.status}", _retry_at(response.headers))
+                raise Busy(f"the Offers service answered {response.status}", _retry_after(response.headers))
             _receive(response, received)
             return response.status, bytes(received)
         except (requests.RequestException, HTTPError, OSError) as error:
@@ -304,19 +301,18 @@ def _expiry(token: str) -> datetime | None:
     return None
 
 
-def _retry_at(headers: Mapping[str, str]) -> datetime:
-    """The time that Retry-After names (RFC 9110, 10.2.3: seconds or an HTTP date), at most an hour ahead."""
-    now = datetime.now(UTC)
+def _retry_after(headers: Mapping[str, str]) -> timedelta:
+    """How long Retry-After says (RFC 9110, 10.2.3: seconds, or until an HTTP date), at most an hour."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         # Not int(), which refuses very long numbers.
-        return now + timedelta(seconds=min(float(text), _LONGEST_RETRY_AFTER.total_seconds()))
+        return timedelta(seconds=min(float(text), _LONGEST_RETRY_AFTER.total_seconds()))
     with suppress(ValueError, OverflowError):
         named = parsedate_to_datetime(text)
         if named.tzinfo is None:
             named = named.replace(tzinfo=UTC)  # one of the two old forms, which are in GMT without saying so
-        return max(now, min(named.astimezone(UTC), now + _LONGEST_RETRY_AFTER))
-    return now + _DEFAULT_RETRY_AFTER
+        return max(timedelta(0), min(named - datetime.now(UTC), _LONGEST_RETRY_AFTER))
+    return _DEFAULT_RETRY_AFTER
 
 
 def _root_cause(error: BaseException, handled: BaseException | None) -> str:

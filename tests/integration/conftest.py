@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
 from uuid import UUID
 
@@ -15,6 +15,7 @@ import time_machine
 from click.testing import CliRunner
 from sqlalchemy import event
 
+from productagg import clock as database_time
 from productagg import prepared
 from productagg.cli import main
 from productagg.settings import Settings
@@ -62,11 +63,55 @@ def upstream(monkeypatch):
         yield upstream
 
 
+class Clock:
+    """All clocks: the host's and the database's, and the monotonic one by which a process knows what is over."""
+
+    def __init__(self, traveller):
+        self._traveller = traveller
+        self._ahead = 0.0
+
+    def shift(self, seconds):
+        """Move on by so many seconds, or by a timedelta."""
+        if isinstance(seconds, timedelta):
+            seconds = seconds.total_seconds()
+        self._ahead += seconds
+        self._traveller.shift(seconds)
+
+    def move_to(self, when):
+        self.shift(when - datetime.now(UTC))
+
+    def monotonic(self):
+        return time.monotonic() + self._ahead
+
+
 @pytest.fixture
-def clock():
-    """The wall clock, which a test can move: `clock.shift(seconds)`. It also goes on by itself."""
-    with time_machine.travel(datetime.now(UTC)) as clock:
+def clock(monkeypatch):
+    """Clocks that a test can move: `clock.shift(seconds)`. They also go on by themselves."""
+    with time_machine.travel(datetime.now(UTC)) as traveller:
+        clock = Clock(traveller)
+        monkeypatch.setattr(database_time, "time", clock)
         yield clock
+
+
+class DatabaseClock:
+    """The database's clock, on both databases apart from the host's: it goes on with the monotonic one."""
+
+    def __init__(self):
+        self._ahead = time.time() - time.monotonic()
+
+    def now(self):
+        return datetime.fromtimestamp(time.monotonic() + self._ahead, UTC)
+
+    def shift(self, delta):
+        self._ahead += delta.total_seconds()
+
+
+@pytest.fixture
+def database_clock(monkeypatch):
+    """The database's clock, which a test can move: `database_clock.shift(timedelta)`; the host's stays as it is."""
+    clock = DatabaseClock()
+    monkeypatch.setattr(database_time, "given", lambda _dialect: clock.now())
+    return clock
 
 
 @pytest.fixture

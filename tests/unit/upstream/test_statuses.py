@@ -122,14 +122,12 @@ class TestTheAccessToken:
         ],
         ids=["opaque", "dots", "no exp", "null", "too late", "NaN", "array", "deep"],
     )
-    def test_one_that_does_not_say_when_is_good_for_five_minutes_from_now(self, connect, serve, value):
+    def test_one_that_does_not_say_when_it_ends_is_good_all_the_same(self, connect, serve, value):
         server = serve(always(answer(b'{"access_token": "%b"}' % value.encode(), "201 Created")))
-        before = datetime.now(UTC)
 
         token = connect(server.base_url).authenticate()
 
-        assert token.value == value
-        assert before <= token.expires_at - timedelta(minutes=5) <= datetime.now(UTC)
+        assert (token.value, token.expires_at) == (value, None)
 
     @pytest.mark.parametrize(
         "body",
@@ -155,16 +153,13 @@ class TestTheAccessToken:
 
 
 class TestABusyService:
-    """429 and 503 concern the whole service: `retry_at` is before when nobody should ask it for anything."""
+    """429 and 503 concern the whole service: for as long as `retry_after` nobody should ask it for anything."""
 
     def ask(self, base_url):
-        """The seconds that it wants to be left alone, at least and at most: the clock moves on meanwhile."""
-        with OffersClient(base_url, REFRESH_TOKEN, 5) as client:
-            before = datetime.now(UTC)
-            with pytest.raises(Busy) as raised:
-                client.offers("a-token", uuid4())
-            after = datetime.now(UTC)
-        return raised.value.retry_at - after, raised.value.retry_at - before
+        """How long it wants to be left alone."""
+        with OffersClient(base_url, REFRESH_TOKEN, 5) as client, pytest.raises(Busy) as raised:
+            client.offers("a-token", uuid4())
+        return raised.value.retry_after
 
     @pytest.mark.parametrize("status", [429, 503])
     @pytest.mark.parametrize(
@@ -180,41 +175,30 @@ class TestABusyService:
     def test_it_says_until_when(self, upstream, status, params, seconds):
         upstream.faults.replace([Fault("rate_limit", {"status": status, **params})])
 
-        least, most = self.ask(upstream.base_url)
-
-        assert least <= timedelta(seconds=seconds) <= most
+        assert self.ask(upstream.base_url) == pytest.approx(timedelta(seconds=seconds), abs=timedelta(seconds=1))
 
     def test_a_date_is_in_whole_seconds(self, upstream):
         upstream.faults.replace([Fault("rate_limit", {"form": "date", "retry_after": 120})])
 
-        least, most = self.ask(upstream.base_url)
-
-        assert least <= timedelta(seconds=120)
-        assert most > timedelta(seconds=118)
+        assert timedelta(seconds=118) < self.ask(upstream.base_url) <= timedelta(seconds=120)
 
     def test_one_that_does_not_say_is_left_alone_for_a_minute(self, serve):
         server = serve(always(answer(b"", "503 Service Unavailable")))
 
-        least, most = self.ask(server.base_url)
-
-        assert least <= timedelta(seconds=60) <= most
+        assert self.ask(server.base_url) == timedelta(seconds=60)
 
     @pytest.mark.parametrize("form", ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"], ids=["RFC 850", "asctime"])
     def test_the_two_old_forms_of_a_date_are_understood(self, serve, form):
         named = datetime.now(UTC) + timedelta(minutes=10)
         server = serve(always(answer(b"", "429 Too Many Requests", f"Retry-After: {named:{form}}")))
 
-        least, most = self.ask(server.base_url)
-
-        assert least <= timedelta(minutes=10) and most > timedelta(minutes=10, seconds=-2)
+        assert timedelta(minutes=10, seconds=-2) < self.ask(server.base_url) <= timedelta(minutes=10)
 
     def test_a_time_that_has_passed_is_now(self, serve):
         named = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
         server = serve(always(answer(b"", "429 Too Many Requests", f"Retry-After: {named}")))
 
-        least, most = self.ask(server.base_url)
-
-        assert least <= timedelta(0) <= most
+        assert self.ask(server.base_url) == timedelta(0)
 
     @pytest.mark.parametrize(
         "pieces",
@@ -226,9 +210,7 @@ class TestABusyService:
         ids=["cut off", "not gzip", "bad chunk"],
     )
     def test_it_is_heard_even_if_the_body_is_broken(self, serve, pieces):
-        least, most = self.ask(serve(always(*pieces)).base_url)
-
-        assert least <= timedelta(seconds=120) <= most
+        assert self.ask(serve(always(*pieces)).base_url) == timedelta(seconds=120)
 
     def test_whatever_it_says_it_is_left_alone_for_an_hour_at_most(self):
         text = ""
