@@ -380,6 +380,11 @@ class _Times:
             self._end_at = min(self._end_at, time.monotonic() + longest)
 
 
+def longest_lease(settings: Settings) -> timedelta:
+    """How long a lease of a product, or of the refresh of the token, lasts at most."""
+    return timedelta(seconds=EXCHANGES_PER_PRODUCT * settings.offers_timeout_seconds) + _LEASE_MARGIN
+
+
 def _wait(crew: Crew, wanted: int, fetcher: Fetcher, times: _Times) -> None:
     """Return when enough has come in to settle it, when that has been long enough, or when it is time to leave."""
     settle_at = time.monotonic() + _SETTLE_SECONDS

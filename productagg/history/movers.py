@@ -39,7 +39,7 @@ from productagg.models import (
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 
 # How old what a summary says about the past may get, while the product's price changes at all.
-_REFRESHED_EVERY = timedelta(minutes=15)
+REFRESHED_EVERY = timedelta(minutes=15)
 _DAY = timedelta(days=1)
 
 
@@ -97,7 +97,7 @@ def refresh(session: Session, now: datetime, limit: int) -> int:
     """
     starts = {f"at_{period}": now - length for period, length in PERIODS.items()}
     days = {f"day_{period}": now - length - _DAY for period, length in PERIODS.items()}
-    times = {**starts, **days, "now": now, "again_at": now + _REFRESHED_EVERY}
+    times = {**starts, **days, "now": now, "again_at": now + REFRESHED_EVERY}
     return len(session.execute(_REFRESH, {**times, "limit": limit}).all())
 
 
