@@ -17,6 +17,7 @@ from sqlalchemy import event
 
 from productagg import clock as database_time
 from productagg import prepared
+from productagg import sync as sync_module
 from productagg.cli import main
 from productagg.settings import Settings
 from productagg.sync import Synchronizer
@@ -112,6 +113,32 @@ def database_clock(monkeypatch):
     clock = DatabaseClock()
     monkeypatch.setattr(database_time, "given", lambda _dialect: clock.now())
     return clock
+
+
+class PassTime:
+    """The clock by which a pass keeps its time; some of it can `go_by`."""
+
+    thread_time = staticmethod(time.thread_time)
+
+    def __init__(self):
+        self._ahead = 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self._ahead
+
+    def go_by(self, seconds):
+        self._ahead += seconds
+
+    # Nobody waits for the database, or for anything else.
+    sleep = go_by
+
+
+@pytest.fixture
+def pass_time(monkeypatch):
+    """Lets a pass's time go by: `pass_time.go_by(seconds)`."""
+    made = PassTime()
+    monkeypatch.setattr(sync_module, "time", made)
+    return made
 
 
 @pytest.fixture
