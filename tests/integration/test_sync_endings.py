@@ -158,7 +158,7 @@ class TestInterrupted:
     def test_while_the_database_stays_away_it_gives_up_within_5_seconds(
         self, database, upstream, synchronizer, product_ids, pass_time
     ):
-        told_at = []
+        told_at: list[float] = []
 
         def look(statement):
             if told_at or "SET registration" in statement:
