@@ -6,6 +6,7 @@ was really committed; it is deleted afterwards (docs/decisions/0001-tests-commit
 
 import os
 import threading
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -63,6 +64,27 @@ def _database_travels_along():
         travelling = time_machine.escape_hatch.is_travelling
         patch.setattr(clock, "given", lambda dialect: datetime.now(UTC) if travelling() else real(dialect))
         yield
+
+
+class DatabaseClock:
+    """The database's clock, on both databases apart from the host's: it goes on with the monotonic one."""
+
+    def __init__(self):
+        self._ahead = time.time() - time.monotonic()
+
+    def now(self):
+        return datetime.fromtimestamp(time.monotonic() + self._ahead, UTC)
+
+    def shift(self, delta):
+        self._ahead += delta.total_seconds()
+
+
+@pytest.fixture
+def database_clock(monkeypatch):
+    """The database's clock, which a test can move: `database_clock.shift(timedelta)`; the host's stays as it is."""
+    made = DatabaseClock()
+    monkeypatch.setattr(clock, "given", lambda _dialect: made.now())
+    return made
 
 
 @dataclass

@@ -94,27 +94,6 @@ def clock(monkeypatch):
         yield clock
 
 
-class DatabaseClock:
-    """The database's clock, on both databases apart from the host's: it goes on with the monotonic one."""
-
-    def __init__(self):
-        self._ahead = time.time() - time.monotonic()
-
-    def now(self):
-        return datetime.fromtimestamp(time.monotonic() + self._ahead, UTC)
-
-    def shift(self, delta):
-        self._ahead += delta.total_seconds()
-
-
-@pytest.fixture
-def database_clock(monkeypatch):
-    """The database's clock, which a test can move: `database_clock.shift(timedelta)`; the host's stays as it is."""
-    clock = DatabaseClock()
-    monkeypatch.setattr(database_time, "given", lambda _dialect: clock.now())
-    return clock
-
-
 class PassTime:
     """The clock by which a pass keeps its time; some of it can `go_by`."""
 
