@@ -27,6 +27,9 @@ Answer = TypeVar("Answer")
 
 # The most exchanges that one product can need: authenticate, fetch, register, fetch again, each with a second try.
 EXCHANGES_PER_PRODUCT = 6
+# Before its time is up, a pass needs some for what is under way and for settling; half of it for each.
+_RESERVE_SECONDS = 2.0
+_GRACE_AFTER_INTERRUPT_SECONDS = 3.0
 
 
 class _Stopped(Exception):
@@ -230,3 +233,54 @@ class Crew:
                 self._failure = self._failure or failure
                 if self._failure is not None or len(self._landed) >= self._wanted:
                     self._enough.set()
+
+
+class Times:
+    """When a pass begins no further exchange, and when it leaves those that are under way: before its time is up.
+
+    All by the monotonic clock. Once it is `interrupted`, there are only a few seconds more for what is under way.
+    """
+
+    def __init__(self, seconds: float, interrupted: Callable[[], bool]) -> None:
+        self._interrupted = interrupted
+        self._seconds = seconds
+        self._began_at = time.monotonic()
+        self._end_at = self._began_at + seconds
+        self._reserve = min(_RESERVE_SECONDS, seconds / 5)
+        self._stop_at = self._end_at - self._reserve
+        self._hurries = False
+
+    @property
+    def leave_at(self) -> float:
+        return self._end_at - self._reserve / 2
+
+    def tell(self, fetcher: Fetcher) -> None:
+        """Stop the fetcher if it is time to."""
+        if self._interrupted():
+            self._hurry()
+            fetcher.stop("interrupted")
+        elif time.monotonic() >= self._stop_at:
+            fetcher.stop("budget")
+
+    def are_up(self) -> bool:
+        """Whether it is time to leave what is under way."""
+        return time.monotonic() >= self.leave_at
+
+    def left(self) -> float:
+        """Seconds to the end."""
+        if self._interrupted():
+            self._hurry()
+        return self._end_at - time.monotonic()
+
+    def elapsed(self) -> timedelta:
+        return timedelta(seconds=time.monotonic() - self._began_at)
+
+    def passed(self) -> float:
+        """How much of the time has passed, as a share of it."""
+        return (time.monotonic() - self._began_at) / self._seconds
+
+    def _hurry(self) -> None:
+        if not self._hurries:
+            self._hurries = True
+            longest = _GRACE_AFTER_INTERRUPT_SECONDS + self._reserve / 2
+            self._end_at = min(self._end_at, time.monotonic() + longest)

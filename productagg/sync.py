@@ -25,7 +25,7 @@ from productagg import claims, clock
 from productagg.claims import Claim, Outcome
 from productagg.credentials import Issued, NoToken, TokenKeeper, account_key
 from productagg.db import is_out_of_reach
-from productagg.fetching import EXCHANGES_PER_PRODUCT, Crew, Fetcher
+from productagg.fetching import EXCHANGES_PER_PRODUCT, Crew, Fetcher, Times
 from productagg.history import movers
 from productagg.models import ProductSync, SyncRun
 from productagg.schedule import Schedule
@@ -51,9 +51,6 @@ _SUMMARIES_AT_ONCE = 500
 _SUMMARIES_SHARE = 0.1
 # How long a claim may wait for a free worker, on top of what one product can take at worst.
 _LEASE_MARGIN = timedelta(seconds=30)
-# Before its time is up, a pass needs some for what is under way and for settling; half of it for each.
-_RESERVE_SECONDS = 2.0
-_GRACE_AFTER_INTERRUPT_SECONDS = 3.0
 _LONGEST_WAIT_FOR_DATABASE = 30.0
 _RUNS_KEPT = timedelta(days=90)
 
@@ -224,7 +221,7 @@ class Synchronizer:
         self,
         crew: Crew,
         fetcher: Fetcher,
-        times: "_Times",
+        times: Times,
         report: Report,
         wanted: _Wanted | None,
         settled: Callable[[Sequence[Outcome]], object],
@@ -258,7 +255,7 @@ class Synchronizer:
             rate = len(outcomes) / (time.monotonic() - began_at)
             room = min(max(int(rate * _CLAIM_AHEAD_SECONDS), 2 * self._workers), _MOST_CLAIMS)
 
-    def _refresh_summaries(self, now: datetime, times: "_Times") -> None:
+    def _refresh_summaries(self, now: datetime, times: Times) -> None:
         """Look up what prices were a while ago, where that is due: the longest due first, for a share of the time.
 
         Before all else, since a pass may have no time left at its end. At least some are looked up in each.
@@ -269,7 +266,7 @@ class Synchronizer:
                 return
 
     def _claim(
-        self, wanted: _Wanted, limit: int, fetcher: Fetcher, times: "_Times | None" = None
+        self, wanted: _Wanted, limit: int, fetcher: Fetcher, times: Times | None = None
     ) -> tuple[datetime, list[Claim]]:
         def work(session: Session) -> tuple[datetime, list[Claim]]:
             now, blocked = self._tokens.blocked(session)
@@ -280,7 +277,7 @@ class Synchronizer:
 
         return self._transaction(work, times)
 
-    def _settle(self, outcomes: Sequence[Outcome], report: Report, times: "_Times") -> None:
+    def _settle(self, outcomes: Sequence[Outcome], report: Report, times: Times) -> None:
         changes = self._transaction(
             lambda session: claims.settle(session, outcomes, self._schedule, report.started_at), times
         )
@@ -292,7 +289,7 @@ class Synchronizer:
                 report.failed += 1
                 report.failures[each.error.reason] += 1
 
-    def _transaction(self, work: Callable[[Session], Result], times: "_Times | None" = None) -> Result:
+    def _transaction(self, work: Callable[[Session], Result], times: Times | None = None) -> Result:
         """Do `work` in a transaction; again, while there is time, if the database is out of reach."""
         give_up_at = time.monotonic() + _LONGEST_WAIT_FOR_DATABASE
         warned = False
@@ -310,8 +307,8 @@ class Synchronizer:
                     log.warning("the database is out of reach, trying again: %s", " ".join(str(error.orig).split()))
             time.sleep(_LOOK_SECONDS)
 
-    def _times(self, seconds: float) -> "_Times":
-        return _Times(seconds, lambda: self._interrupted)
+    def _times(self, seconds: float) -> Times:
+        return Times(seconds, lambda: self._interrupted)
 
     def _fetcher(self) -> Fetcher:
         return Fetcher(self._client, self._tokens, self._longest_fetch, self._per_second, lambda: self._interrupted)
@@ -329,63 +326,12 @@ class Synchronizer:
         return Issued(token.value, token.expires_at)
 
 
-class _Times:
-    """When a pass begins no further exchange, and when it leaves those that are under way: before its time is up.
-
-    All by the monotonic clock. Once it is `interrupted`, there are only a few seconds more for what is under way.
-    """
-
-    def __init__(self, seconds: float, interrupted: Callable[[], bool]) -> None:
-        self._interrupted = interrupted
-        self._seconds = seconds
-        self._began_at = time.monotonic()
-        self._end_at = self._began_at + seconds
-        self._reserve = min(_RESERVE_SECONDS, seconds / 5)
-        self._stop_at = self._end_at - self._reserve
-        self._hurries = False
-
-    @property
-    def leave_at(self) -> float:
-        return self._end_at - self._reserve / 2
-
-    def tell(self, fetcher: Fetcher) -> None:
-        """Stop the fetcher if it is time to."""
-        if self._interrupted():
-            self._hurry()
-            fetcher.stop("interrupted")
-        elif time.monotonic() >= self._stop_at:
-            fetcher.stop("budget")
-
-    def are_up(self) -> bool:
-        """Whether it is time to leave what is under way."""
-        return time.monotonic() >= self.leave_at
-
-    def left(self) -> float:
-        """Seconds to the end."""
-        if self._interrupted():
-            self._hurry()
-        return self._end_at - time.monotonic()
-
-    def elapsed(self) -> timedelta:
-        return timedelta(seconds=time.monotonic() - self._began_at)
-
-    def passed(self) -> float:
-        """How much of the time has passed, as a share of it."""
-        return (time.monotonic() - self._began_at) / self._seconds
-
-    def _hurry(self) -> None:
-        if not self._hurries:
-            self._hurries = True
-            longest = _GRACE_AFTER_INTERRUPT_SECONDS + self._reserve / 2
-            self._end_at = min(self._end_at, time.monotonic() + longest)
-
-
 def longest_lease(settings: Settings) -> timedelta:
     """How long a lease of a product, or of the refresh of the token, lasts at most."""
     return timedelta(seconds=EXCHANGES_PER_PRODUCT * settings.offers_timeout_seconds) + _LEASE_MARGIN
 
 
-def _wait(crew: Crew, wanted: int, fetcher: Fetcher, times: _Times) -> None:
+def _wait(crew: Crew, wanted: int, fetcher: Fetcher, times: Times) -> None:
     """Return when enough has come in to settle it, when that has been long enough, or when it is time to leave."""
     settle_at = time.monotonic() + _SETTLE_SECONDS
     while not crew.wait(wanted, min(_LOOK_SECONDS, max(0.0, times.leave_at - time.monotonic()))):

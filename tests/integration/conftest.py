@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from sqlalchemy import event
 
 from productagg import clock as database_time
-from productagg import prepared
+from productagg import fetching, prepared
 from productagg import sync as sync_module
 from productagg.cli import main
 from productagg.settings import Settings
@@ -116,7 +116,8 @@ class PassTime:
 def pass_time(monkeypatch):
     """Lets a pass's time go by: `pass_time.go_by(seconds)`."""
     made = PassTime()
-    monkeypatch.setattr(sync_module, "time", made)
+    for module in (sync_module, fetching):
+        monkeypatch.setattr(module, "time", made)
     return made
 
 
