@@ -86,8 +86,8 @@ def repair(session: Session, settings: Settings) -> list[Repaired]:
 
 def _catalogue(session: Session, now: datetime) -> Iterator[Repaired]:
     # The products first, as everybody locks them.
-    yield Repaired(_back_to(session, _PRODUCTS, now, "created_at", "updated_at"), "products: created or changed now")
-    yield Repaired(_back_to(session, _CHANGES, now, "at"), "changes in the feed: of now")
+    yield Repaired(_back_to(session, _PRODUCTS, now, "created_at", "updated_at"), "products' times are set to now")
+    yield Repaired(_back_to(session, _CHANGES, now, "at"), "changes in the feed are set to now")
 
 
 def _histories(session: Session, now: datetime) -> Iterator[Repaired]:
@@ -95,7 +95,7 @@ def _histories(session: Session, now: datetime) -> Iterator[Repaired]:
     observed = select(_SYNC.c.product_id).where(_SYNC.c.last_synced_at > now)
     times = ("first_seen_at", "changed_at", "closed_at")
     mine = _OFFERS.c.product_id.in_(observed)
-    yield Repaired(_back_to(session, _OFFERS, now, *times, which=mine), "offers: seen, changed or closed now")
+    yield Repaired(_back_to(session, _OFFERS, now, *times, which=mine), "offers' times are set to now")
     for table, key in _HISTORIES.items():
         ahead = and_(table.c.observed_at > now, table.c.product_id.in_(observed))
         later = table.alias("later")
@@ -103,13 +103,13 @@ def _histories(session: Session, now: datetime) -> Iterator[Repaired]:
         superseded = exists().where(*same, later.c.observed_at > table.c.observed_at)
         removed = _count(session, delete(table).where(ahead, superseded))
         moved = _count(session, update(table).where(ahead).values(observed_at=now))
-        yield Repaired(removed, f"rows of {table.name} before the newest: removed")
-        yield Repaired(moved, f"newest rows of {table.name}: of now")
+        yield Repaired(removed, f"rows of {table.name} before the newest are removed")
+        yield Repaired(moved, f"newest rows of {table.name} are set to now")
     summary = _SUMMARIES.c
     ahead = or_(summary.observed_at > now, summary.compared_at > now, summary.compare_at > now + REFRESHED_EVERY)
     times_of_summary = {name: _not_after(summary[name], now) for name in ("observed_at", "compared_at")}
     repaired = update(_SUMMARIES).where(ahead).values(**times_of_summary, compare_at=now)
-    yield Repaired(_count(session, repaired), "summaries: due to be looked up again")
+    yield Repaired(_count(session, repaired), "summaries are due to be refreshed")
 
 
 def _sync(session: Session, now: datetime, settings: Settings) -> Iterator[Repaired]:
@@ -120,29 +120,29 @@ def _sync(session: Session, now: datetime, settings: Settings) -> Iterator[Repai
         and_(sync.last_asked_at.is_(None), sync.next_sync_at > now),
         sync.next_sync_at > now + longest,
     )
-    yield Repaired(_count(session, update(_SYNC).where(scheduled).values(next_sync_at=now)), "products: due now")
+    yield Repaired(_count(session, update(_SYNC).where(scheduled).values(next_sync_at=now)), "products are due now")
     # Also the lease of whoever works on a product whose history was moved just now: it would go on in the future.
     leased = and_(sync.leased_until.is_not(None), or_(sync.leased_until > now + lease, sync.last_synced_at > now))
-    yield Repaired(_count(session, update(_SYNC).where(leased).values(leased_until=None)), "leases: ended")
+    yield Repaired(_count(session, update(_SYNC).where(leased).values(leased_until=None)), "leases are ended")
     times = ("registered_at", "last_asked_at", "last_synced_at", "last_changed_at")
-    yield Repaired(_back_to(session, _SYNC, now, *times), "products: registered, asked or observed now")
+    yield Repaired(_back_to(session, _SYNC, now, *times), "products' sync times are set to now")
     token = _TOKENS.c
     freed = {
-        "blocked_until": (token.blocked_until > now + _LONGEST_BLOCK, "waits for the Offers service: ended"),
-        "refreshing_until": (token.refreshing_until > now + lease, "refreshes of the access token: given up"),
+        "blocked_until": (token.blocked_until > now + _LONGEST_BLOCK, "waits for the Offers service are ended"),
+        "refreshing_until": (token.refreshing_until > now + lease, "refreshes of the access token are given up"),
     }
     for name, (ahead, how) in freed.items():
         yield Repaired(_count(session, update(_TOKENS).where(ahead).values({name: None})), how)
-    yield Repaired(_count(session, delete(_RUNS).where(_RUNS.c.started_at > now)), "passes: forgotten")
+    yield Repaired(_count(session, delete(_RUNS).where(_RUNS.c.started_at > now)), "passes are removed")
 
 
 def _others(session: Session, now: datetime, settings: Settings) -> Iterator[Repaired]:
     leased = _KEYS.c.leased_until > now + idempotency.LEASE
-    yield Repaired(_count(session, delete(_KEYS).where(leased)), "idempotency keys without an answer: forgotten")
-    yield Repaired(_back_to(session, _KEYS, now, "created_at"), "idempotency keys: of now")
+    yield Repaired(_count(session, delete(_KEYS).where(leased)), "idempotency keys without an answer are removed")
+    yield Repaired(_back_to(session, _KEYS, now, "created_at"), "idempotency keys are set to now")
     window = timedelta(seconds=settings.login_window_seconds)
     counting = and_(_COUNTERS.c.expires_at > now + window, _COUNTERS.c.key.not_like("own/%"))
-    yield Repaired(_count(session, delete(_COUNTERS).where(counting)), "counters of failed logins: forgotten")
+    yield Repaired(_count(session, delete(_COUNTERS).where(counting)), "counters of failed logins are removed")
 
 
 def _rollups(session: Session, now: datetime) -> Iterator[Repaired]:
@@ -164,8 +164,8 @@ def _rollups(session: Session, now: datetime) -> Iterator[Repaired]:
     for model in _ROLLUPS:
         table = Base.metadata.tables[model.__tablename__]
         removed += _count(session, delete(table).where(table.c.at > now))
-    yield Repaired(1, f"mark up to where histories are rolled up: set back to {back:%Y-%m-%d}")
-    yield Repaired(removed, "roll-ups: removed")
+    yield Repaired(1, f"mark of what is rolled up is set back to {back:%Y-%m-%d}")
+    yield Repaired(removed, "roll-ups are removed")
 
 
 def _back_to(

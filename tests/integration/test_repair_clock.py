@@ -87,9 +87,9 @@ class TestAfterAClockWasTwoHoursAhead:
         result = run("repair-clock")
 
         assert result.exit_code == 1
-        assert "repair-clock: 3 products: registered, asked or observed now" in result.output
-        assert "repair-clock: 1 leases: ended" in result.output
-        assert "repair-clock: 3 rows of product_prices before the newest: removed" in result.output
+        assert "repair-clock: 3 products' sync times are set to now" in result.output
+        assert "repair-clock: 1 leases are ended" in result.output
+        assert "repair-clock: 3 rows of product_prices before the newest are removed" in result.output
         assert result.output.endswith("repair-clock: nothing is changed; --apply does it\n")
         assert everything(database) == before
 
