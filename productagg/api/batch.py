@@ -1,7 +1,6 @@
 """/products/batch: many products in one request, created with as many statements as one."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +35,7 @@ def create_products(request: Any) -> Response:
     """Add up to 1,000 products: an answer for each, in the same order. With `atomic=true`, all of them or none."""
     items = request.validated["items"]
     new = [NewProduct(**values) for values, faults in items if not faults]
-    created = catalog.create_many(request.dbsession, new, datetime.now(UTC))
+    created = catalog.create_many(request.dbsession, new)
     sync_after_commit(request, [each for each in created if each is not None])
     outcomes = iter(created)
     answers = [

@@ -148,7 +148,7 @@ MEMBERS: dict[str, Member] = {
     "Mover.end_at": Member("Since when the price is what it is.", _LATE),
     # Changes
     "sequence": Member("Its number. Numbers grow, and some are left out.", 4711, {"minimum": 1}),
-    "Change.at": Member("When, by the clock of whoever did it: not in the order of the numbers.", _LATE),
+    "Change.at": Member("When its transaction began, by the database's clock: not in the order of the numbers.", _LATE),
     "kind": Member("What happened; `changed` is its name or description, `offers` what is offered for it.", "offers"),
     # Products created together
     "BatchAnswer.status": Member("201 if it was created; else that of the problem.", 201, {"format": None}),

@@ -3,11 +3,12 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pyramid.response import Response
 
+from productagg import clock
 from productagg.api import contract
 from productagg.api.errors import Problem
 from productagg.api.schemas import OFFER_ID, PRICES, PRODUCT_ID, TREND, uuid
@@ -62,7 +63,7 @@ def _window(request: Any) -> None:
     """
     values = request.validated
     begin, end, period = values["from"], values["to"], values["period"]
-    now = datetime.now(UTC)
+    now = clock.now(request.reader)
     if period is not None and (begin or end):
         raise invalid_query({"period": "must not be given together with 'from' or 'to'"})
     if begin is not None and begin >= now:
@@ -132,7 +133,7 @@ def read_trend(request: Any) -> Response:
 def read_verdict(request: Any) -> Response:
     """Whether the price is a good one now, measured by the product's own past."""
     wanted = request.validated["product_id"]
-    found = verdict(request.reader, known_product(request, wanted, datetime.now(UTC)))
+    found = verdict(request.reader, known_product(request, wanted, clock.now(request.reader)))
     return public_json(request, {"product_id": wanted, **_shown(found)})
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -82,7 +81,7 @@ def list_products(request: Any) -> Response:
 )
 def create_product(request: Any) -> Response:
     """Add a product. After the commit, and outside the transaction, it is registered at the Offers service."""
-    created = catalog.create(request.dbsession, now=datetime.now(UTC), **request.validated)
+    created = catalog.create(request.dbsession, **request.validated)
     sync_after_commit(request, [created])
     response = _one(request, created)
     response.status_int = 201
@@ -99,7 +98,6 @@ def create_product(request: Any) -> Response:
 def read_product(request: Any) -> Response:
     """One product with its current offers, cheapest first; for an admin, also how it stands with the sync."""
     wanted = request.validated["product_id"]
-    now = datetime.now(UTC)
     found = catalog.get(request.reader, wanted)
     says = found.says
     # A bad token is nobody's.
@@ -116,8 +114,8 @@ def read_product(request: Any) -> Response:
     if for_admin:
         response.headers["Cache-Control"] = PRIVATE
     else:
-        keep(request, response, seconds_until(found.next_sync_at, now))
-        say_when_modified(response, found.modified_at, now)
+        keep(request, response, seconds_until(found.next_sync_at, found.now))
+        say_when_modified(response, found.modified_at, found.now)
     return response
 
 
@@ -130,7 +128,7 @@ def read_product(request: Any) -> Response:
 def change_product(request: Any) -> Response:
     """Change the name, the description or both (JSON Merge Patch, RFC 7396); with If-Match, only the version named."""
     changed = request.validated.pop("product_id")
-    catalog.change(request.dbsession, changed, datetime.now(UTC), **request.validated)
+    catalog.change(request.dbsession, changed, **request.validated)
     # One that the Offers service refused is due again.
     sync_after_commit(request, [changed])
     return _one(request, changed)
@@ -143,7 +141,7 @@ def change_product(request: Any) -> Response:
 )
 def delete_product(request: Any) -> Response:
     """Remove a product with its offers and history; with If-Match, only the version that it names."""
-    catalog.remove(request.dbsession, now=datetime.now(UTC), **request.validated)
+    catalog.remove(request.dbsession, **request.validated)
     return Response(status=204)
 
 

@@ -324,7 +324,7 @@ def test_a_token_that_cannot_be_read_is_used_for_at_most_five_minutes(upstream, 
 
 def blocked(keeper):
     with keeper._sessions.begin() as session:
-        return keeper.blocked(session)
+        return keeper.blocked(session)[1]
 
 
 @pytest.mark.parametrize("order", [(120, 5), (5, 120)])
