@@ -22,6 +22,9 @@ from productagg.api import SERVICES
 from productagg.api.contract import LISTED_PRODUCT
 from productagg.api.openapi import document
 
+# All headers of an answer together: less than what any proxy or client takes (nginx 4 KB, Node 16 KB).
+MOST_HEADER_BYTES = 4000
+
 # openapi-core copies it for each schema that it looks at, in case somebody adds to the copy.
 FormatChecker.__deepcopy__ = lambda checker, _memo: checker
 
@@ -34,6 +37,8 @@ class ContractApp(TestApp):  # type: ignore[misc]  # WebTest is untyped
     def do_request(self, req, status=None, expect_errors=None):
         answer = super().do_request(req, status, expect_errors)
         check(req, answer, self.app)
+        head = sum(len(name) + len(value) + len(": \r\n") for name, value in answer.headerlist)
+        assert head <= MOST_HEADER_BYTES, f"{head} bytes of headers: {answer.headers}"
         return answer
 
 

@@ -125,6 +125,10 @@ BATCH_ANSWER = Shape(
 )
 
 
+# What pagination.py puts on a page: there is a cursor if there is such a page, and a Link unless it would be too long.
+PAGE_HEADERS = ("Next-Cursor?", "Prev-Cursor?", "Link?")
+
+
 @dataclass(frozen=True)
 class Answer:
     """A success. `kind` is its shape, None for no body; `text` are other media types with an example of each.

@@ -190,6 +190,11 @@ def _id(name: str, whose: str, description: str, **options: Any) -> colander.Sch
     return _parameter(name, uuid, f"{whose} id, a UUID", {"type": "string", "format": "uuid"}, description, **options)
 
 
+def _cursor(lifetime: str) -> colander.SchemaNode:
+    description = f"`Next-Cursor` or `Prev-Cursor` of another page; all other parameters stay the same. {lifetime}"
+    return _parameter("cursor", str, "a cursor", {"type": "string"}, description, missing=None)
+
+
 def _time(name: str, description: str) -> colander.SchemaNode:
     # No `example`: Swagger UI would send it, and it does not go with everything.
     schema = {"type": "string", "format": "date-time"}
@@ -304,16 +309,9 @@ BROWSING = _mapping(
         "total",
         f"`Total-Count` is there up to {COUNTED}, unless told; `true`: however long that takes; `false`: never.",
     ),
-    _parameter(
-        "cursor",
-        str,
-        "a cursor",
-        {"type": "string"},
-        "From a `Link`, whose other parameters go with it; good until a day after the first page.",
-        missing=None,
-    ),
+    _cursor("It is good until a day after the first page."),
 )
-RUNS = _mapping(_limited(), _id("before", "a sync run's", "Continue with those before this one.", missing=None))
+RUNS = _mapping(_limited(), _cursor("It does not expire."))
 OFFERS = _mapping(
     _flag("closed", "Add the sold-out offers after the current ones. It does not go with `at`.", example=True),
     _time("at", "The offers as they stood at this time, which is not in the future."),
