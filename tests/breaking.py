@@ -7,7 +7,7 @@ parameters that may be left out, members of answers and error codes break nothin
 from collections.abc import Iterator
 from typing import Any
 
-_METHODS = ("get", "post", "put", "patch", "delete")
+_METHODS = ("get", "head", "post", "put", "patch", "delete")
 _AT_LEAST = ("minimum", "minLength", "minItems")
 _AT_MOST = ("maximum", "maxLength", "maxItems")
 _EXACT = ("pattern", "format")

@@ -17,8 +17,14 @@ feed = service("changes", "/changes", "Change feed")
 @feed.get(
     permission=PUBLIC,
     validators=(query(CHANGES),),
-    answers=tagged("The changes after that one, or none yet.", [CHANGE], "Cache-Control", "Last-Sequence", "Next-Cursor?", "Link?"),
+    answers=tagged(
+        "The changes after that one, or none yet.", [CHANGE], "Cache-Control", "Last-Sequence", "Next-Cursor?", "Link?"
+    ),
     errors=("sequence-unknown",),
+    head=(
+        "read_last_sequence",
+        "The number of the newest change, in `Last-Sequence`: note it before you read the catalogue.",
+    ),
 )
 def list_changes(request: Any) -> Response:
     """Products that were created, changed or deleted and whose offers changed, in the order in which that came to be.

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from productagg.api.shapes import Either, Shape, of
+from productagg.api.errors import PROBLEMS
+from productagg.api.shapes import Choice, Either, Shape, of
 from productagg.changes import Change
 from productagg.history.asof import OffersThen
 from productagg.history.movers import Mover
@@ -44,8 +45,8 @@ _PRODUCT = {
     "change_24h": int | None,
     "change_24h_percent": float | None,
 }
-# All members are there unless `fields` says which; the id always is.
-LISTED_PRODUCT = Shape("ListedProduct", _PRODUCT, picked=True)
+LISTED_PRODUCT = Shape("ListedProduct", _PRODUCT)
+PARTIAL_PRODUCT = Shape("PartialProduct", _PRODUCT, optional=frozenset(_PRODUCT) - {"id"})
 PRODUCT_SYNC = Shape(
     "ProductSync",
     {
@@ -103,7 +104,8 @@ OFFERS = Either(([OFFER], of(OffersThen)))
 TOKEN = Shape("Token", {"access_token": str, "token_type": Literal["Bearer"], "expires_in": int})
 LIVE = Shape("Live", {"status": Literal["live"]})
 READY = Shape("Ready", {"status": Literal["ready"], "database": Literal["ok"], "schema": Literal["ok"]})
-EXPLANATION = Shape("ProblemExplanation", {"code": str, "status": int, "title": str, "advice": str})
+_CODE = Choice("ProblemCode", tuple(PROBLEMS))
+EXPLANATION = Shape("ProblemExplanation", {"code": _CODE, "status": int, "title": str, "advice": str})
 _FAULT = Shape("Fault", {"pointer": str, "parameter": str, "detail": str}, frozenset({"pointer", "parameter"}))
 DOCUMENT = Shape(
     "OpenApi",
@@ -115,14 +117,11 @@ DOCUMENT = Shape(
 )
 PROBLEM = Shape(
     "Problem",
-    {"type": str, "title": str, "status": int, "detail": str, "code": str, "errors": [_FAULT]},
+    {"type": str, "title": str, "status": int, "detail": str, "code": _CODE, "errors": [_FAULT]},
     frozenset({"errors"}),
 )
-BATCH_ANSWER = Shape(
-    "BatchAnswer",
-    {"status": int, "id": UUID, "location": str, "problem": PROBLEM},
-    frozenset({"id", "location", "problem"}),
-)
+CREATED = Shape("BatchCreated", {"status": Literal[201], "id": UUID, "location": str})
+NOT_CREATED = Shape("BatchNotCreated", {"status": Literal[409, 422], "problem": PROBLEM})
 
 
 # What pagination.py puts on a page: there is a cursor if there is such a page, and a Link unless it would be too long.
@@ -131,7 +130,7 @@ PAGE_HEADERS = ("Next-Cursor?", "Prev-Cursor?", "Link?")
 
 @dataclass(frozen=True)
 class Answer:
-    """A success. `kind` is its shape, None for no body; `text` are other media types with an example of each.
+    """A success. `kind` is its shape, None for no JSON; `csv` is an example of the CSV that it is instead.
 
     `headers` that only some such answers have end in a question mark. `links` name the path parameters of other
     operations that the body holds, and where.
@@ -141,19 +140,15 @@ class Answer:
     kind: Any
     status: int = 200
     headers: tuple[str, ...] = ()
-    text: Mapping[str, str] = field(default_factory=dict)
+    csv: str = ""
     links: Mapping[Any, str] = field(default_factory=dict)
 
 
 def tagged(description: str, kind: Any, *headers: str, **options: Any) -> tuple[Answer, ...]:
     """A success with an ETag, which If-None-Match turns into a 304."""
-    return Answer(description, kind, headers=("ETag", *headers), **options), unchanged(*headers)
+    return (Answer(description, kind, headers=("ETag", *headers), **options),)
 
 
 def public(description: str, kind: Any, *headers: str, **options: Any) -> tuple[Answer, ...]:
     """The same of one that anyone may keep for a while."""
     return tagged(description, kind, "Cache-Control", *headers, **options)
-
-
-def unchanged(*headers: str) -> Answer:
-    return Answer("It still is what If-None-Match names.", None, 304, ("ETag", *headers))

@@ -151,8 +151,9 @@ MEMBERS: dict[str, Member] = {
     "Change.at": Member("When, by the clock of whoever did it: not in the order of the numbers.", _LATE),
     "kind": Member("What happened; `changed` is its name or description, `offers` what is offered for it.", "offers"),
     # Products created together
-    "BatchAnswer.status": Member("201 if it was created; else that of the problem.", 201, {"format": None}),
-    "BatchAnswer.id": Member("The id of the product that was created.", _PRODUCT),
+    "BatchCreated.status": Member("It was created.", 201),
+    "BatchCreated.id": Member("The id of the product that was created.", _PRODUCT),
+    "BatchNotCreated.status": Member("It was not created: the status of the problem.", 409),
     "location": Member("Where that is.", f"http://localhost:6543/products/{_PRODUCT}"),
     "problem": Member("Why it was not created. Its pointers are into the whole body."),
     # Offers at a time, and costs

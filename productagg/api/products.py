@@ -10,9 +10,9 @@ import orjson
 from pyramid.response import Response
 
 from productagg import browsing, catalog, runs
-from productagg.api.contract import LISTED_PRODUCT, PAGE_HEADERS, PRODUCT, Answer, public
+from productagg.api.contract import LISTED_PRODUCT, PAGE_HEADERS, PARTIAL_PRODUCT, PRODUCT, Answer, public
 from productagg.api.pagination import page_headers
-from productagg.api.schemas import BROWSING, NEW_PRODUCT, PRODUCT_CHANGE, PRODUCT_ID
+from productagg.api.schemas import BROWSING, NEW_PRODUCT, PARTIAL, PRODUCT_CHANGE, PRODUCT_ID
 from productagg.api.service import (
     JSON,
     MERGE_PATCH,
@@ -37,6 +37,8 @@ from productagg.security import Permission
 
 products = service("products", "/products", "Catalogue")
 
+partial_products = service("partial_products", "/products/partial", "Catalogue")
+
 product = service("product", "/products/{id}", "Catalogue", PRODUCT_ID)
 
 
@@ -48,6 +50,21 @@ product = service("product", "/products/{id}", "Catalogue", PRODUCT_ID)
 )
 def list_products(request: Any) -> Response:
     """The catalogue, a page at a time: searched, filtered and sorted. `Next-Cursor` leads to the next page."""
+    return _page(request)
+
+
+@partial_products.get(
+    permission=PUBLIC,
+    validators=(query(PARTIAL),),
+    answers=public("A page of products, with the chosen members.", [PARTIAL_PRODUCT], *PAGE_HEADERS, "Total-Count?"),
+    errors=("invalid-cursor",),
+)
+def list_partial_products(request: Any) -> Response:
+    """The same pages with some members only, those that `fields` names: less to transfer."""
+    return _page(request)
+
+
+def _page(request: Any) -> Response:
     question = request.validated
     cursor = question.pop("cursor")
     place, began = None, int(time.time())
@@ -96,10 +113,9 @@ def create_product(request: Any) -> Response:
     permission=PUBLIC,
     validators=(product_id, no_query),
     answers=public("The product.", PRODUCT, "Vary", "Accept-Patch", "Last-Modified?"),
-    optional_token=True,
 )
 def read_product(request: Any) -> Response:
-    """One product with its current offers, cheapest first; for an admin, also how it stands with the sync."""
+    """One product with its current offers, cheapest first. With an admin's token, also how it stands with the sync."""
     wanted = request.validated["product_id"]
     now = datetime.now(UTC)
     found = catalog.get(request.reader, wanted)
@@ -152,10 +168,10 @@ def delete_product(request: Any) -> Response:
 def _wanted(question: Mapping[str, Any]) -> tuple[browsing.Wanted, int, bool | None]:
     """What is looked for, how many at most, and whether to count them all."""
     values = dict(question)
-    limit, counting, words, fields = (values.pop(name) for name in ("limit", "total", "q", "fields"))
+    limit, counting, words = (values.pop(name) for name in ("limit", "total", "q"))
     if None not in (values["min_price"], values["max_price"]) and values["min_price"] > values["max_price"]:
         raise invalid_query({"max_price": "must not be below 'min_price'"})
-    return browsing.Wanted(words=words or (), fields=fields or browsing.MEMBERS, **values), limit, counting
+    return browsing.Wanted(words=words or (), **values), limit, counting
 
 
 def sync_after_commit(request: Any, wanted: Sequence[UUID]) -> None:

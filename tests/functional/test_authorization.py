@@ -31,6 +31,7 @@ NOBODY: dict[str, str] = {}  # the headers of somebody without a token
 MATRIX = {
     ("GET", "/products"): (200, 200, 200),
     ("POST", "/products"): (401, 403, 201),
+    ("GET", "/products/partial"): (200, 200, 200),
     ("POST", "/products/batch"): (401, 403, 201),
     ("GET", "/products/{id}"): (200, 200, 200),
     ("PATCH", "/products/{id}"): (401, 403, 200),
@@ -38,7 +39,9 @@ MATRIX = {
     ("GET", "/products/{id}/offers"): (200, 200, 200),
     ("GET", "/products/{id}/offers/cost"): (200, 200, 200),
     ("GET", "/products/{id}/offers/{offer_id}/prices"): (404, 404, 404),  # for its offer's id is a product's
+    ("GET", "/products/{id}/offers/{offer_id}/prices.csv"): (404, 404, 404),
     ("GET", "/products/{id}/prices"): (200, 200, 200),
+    ("GET", "/products/{id}/prices.csv"): (200, 200, 200),
     ("GET", "/products/{id}/trend"): (200, 200, 200),
     ("GET", "/products/{id}/verdict"): (200, 200, 200),
     ("GET", "/movers"): (200, 200, 200),
@@ -60,7 +63,10 @@ BODIES = {
     ("PATCH", "/products/{id}"): NEW,
     ("POST", "/login"): {"username": "x", "password": "x"},
 }
-QUERIES = {("GET", "/products/{id}/offers/cost"): "?quantity=1"}
+QUERIES = {
+    ("GET", "/products/partial"): "?fields=name",
+    ("GET", "/products/{id}/offers/cost"): "?quantity=1",
+}
 
 
 @pytest.fixture

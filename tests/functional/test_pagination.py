@@ -81,10 +81,14 @@ ROCKETS = "🚀" * 199
 def rockets(client, admin):
     """Five products whose names are as long as can be, to search for and to sort by."""
     names = [ROCKETS + letter for letter in "ABCDE"]
-    return [client.post_json("/products", {"name": each, "description": ""}, headers=admin).json["id"] for each in names]
+    return [
+        client.post_json("/products", {"name": each, "description": ""}, headers=admin).json["id"] for each in names
+    ]
 
 
-@pytest.mark.parametrize("question", [f"ids={{ids}},{IDS}", f"q={quote(ROCKETS)}", f"q={quote(ROCKETS)}&ids={IDS},{{ids}}"])
+@pytest.mark.parametrize(
+    "question", [f"ids={{ids}},{IDS}", f"q={quote(ROCKETS)}", f"q={quote(ROCKETS)}&ids={IDS},{{ids}}"]
+)
 def test_no_question_is_too_long_for_the_headers_of_its_answer(read, rockets, question):
     """The client that the fixtures use refuses every answer whose headers are too long."""
     pages = list(walk(read, "/products", f"{question.format(ids=','.join(rockets))}&sort=name"))
