@@ -89,10 +89,23 @@ _BUCKET = {
 _POINT = {"at": datetime, "state": str}
 _OF_PRODUCT = {"lowest": int | None, "average": int | None, "offers": int, "items_in_stock": int}
 _OF_OFFER = {"price": int | None, "items_in_stock": int}
-_PRODUCT_POINT = Shape("ProductPoint", {**_POINT, **_OF_PRODUCT, **_BUCKET}, frozenset(_BUCKET))
-_OFFER_POINT = Shape("OfferPoint", {**_POINT, **_OF_OFFER, **_BUCKET}, frozenset(_BUCKET))
-PRODUCT_SERIES = of(Series, product_id=UUID).and_("ProductSeries", points=[_PRODUCT_POINT])
-OFFER_SERIES = of(Series, product_id=UUID, offer_id=UUID).and_("OfferSeries", points=[_OFFER_POINT])
+
+
+def _series(name: str, members: Mapping[str, Any], **ids: Any) -> Either:
+    """A series of steps, or of hours, days or weeks: its `resolution` says which."""
+    step = Shape(f"{name}Step", {**_POINT, **members})
+    bucket = Shape(f"{name}Bucket", {**_POINT, **members, **_BUCKET})
+    series = of(Series, **ids)
+    return Either(
+        (
+            series.and_(f"{name}Steps", resolution=Literal["raw"], points=[step]),
+            series.and_(f"{name}Buckets", resolution=Literal["hour", "day", "week"], points=[bucket]),
+        )
+    )
+
+
+PRODUCT_SERIES = _series("Product", _OF_PRODUCT, product_id=UUID)
+OFFER_SERIES = _series("Offer", _OF_OFFER, product_id=UUID, offer_id=UUID)
 
 TREND = of(Trend, product_id=UUID)
 VERDICT = of(Verdict, product_id=UUID)

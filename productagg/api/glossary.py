@@ -23,6 +23,7 @@ class Member(NamedTuple):
 _PRODUCT = "019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10"
 _OFFER = "5f1c2b7a-3f0e-4d8e-9d2b-6a7f0c1e2d3b"
 _EARLY, _LATE, _NOW = "2026-11-16T08:30:00Z", "2026-11-23T09:41:07.250000Z", "2026-11-23T10:00:00Z"
+_HOUR = "2026-11-23T09:00:00Z"
 _MONTH_AGO = "2026-10-24T10:00:00Z"
 
 _RESOLUTION = {"enum": list(RESOLUTIONS)}
@@ -93,23 +94,29 @@ MEMBERS: dict[str, Member] = {
     "resolution": Member("What the answer was worked out from; `raw` is exact.", "raw", _RESOLUTION),
     "points": Member("The points in the order of time, 1,000 at most."),
     "at": Member("The time that this is about.", _NOW),
-    "ProductPoint.at": Member("Since when it was so; of an hour, day or week where that begins.", _LATE),
-    "OfferPoint.at": Member("Since when it was so; of an hour, day or week where that begins.", _LATE),
+    "ProductStep.at": Member("Since when it was so.", _LATE),
+    "OfferStep.at": Member("Since when it was so.", _LATE),
+    "ProductBucket.at": Member("Where the hour, day or week begins.", _HOUR),
+    "OfferBucket.at": Member("Where the hour, day or week begins.", _HOUR),
+    "ProductBuckets.resolution": Member("How long each point is.", "hour"),
+    "OfferBuckets.resolution": Member("How long each point is.", "hour"),
     "Extreme.at": Member("Since when, in the window, it was the price.", _LATE),
     "state": Member("Whether there was a price: in stock, sold out, or nobody knows.", "in_stock", _STATE),
     "lowest": Member("The lowest in-stock price; null unless in stock.", 4990),
     "average": Member("The mean of the in-stock offers' prices, rounded half up; null unless in stock.", 5240),
-    "ProductPoint.offers": Member("How many offers there were.", 3, _COUNT),
-    "OfferPoint.price": Member("The offer's price; null unless in stock.", 4990),
-    "open": Member("The first price in stock. Not in a `raw` point.", 5190),
-    "close": Member("The last price in stock. Not in a `raw` point.", 4990),
-    "highest": Member("The highest price in stock. Not in a `raw` point.", 5190),
-    "ProductPoint.mean": Member("The time-weighted mean of the price in stock. Not in a `raw` point.", 5062.5),
-    "OfferPoint.mean": Member("The time-weighted mean of the price in stock. Not in a `raw` point.", 5062.5),
-    "in_stock_seconds": Member("How long it was in stock. Not in a `raw` point.", 3600.0),
-    "observed_seconds": Member("How long it was observed. Not in a `raw` point.", 3600.0),
-    "ProductPoint.changes": Member("How often the price changed. Not in a `raw` point.", 2, _COUNT),
-    "OfferPoint.changes": Member("How often the price changed. Not in a `raw` point.", 2, _COUNT),
+    "ProductStep.offers": Member("How many offers there were.", 3, _COUNT),
+    "ProductBucket.offers": Member("How many offers there were at its end.", 3, _COUNT),
+    "OfferStep.price": Member("The offer's price; null unless in stock.", 4990),
+    "OfferBucket.price": Member("The offer's lowest price in stock; null if it was never in stock.", 4990),
+    "open": Member("The first price in stock.", 5190),
+    "close": Member("The last price in stock.", 4990),
+    "highest": Member("The highest price in stock.", 5190),
+    "ProductBucket.mean": Member("The time-weighted mean of the price in stock.", 5062.5),
+    "OfferBucket.mean": Member("The time-weighted mean of the price in stock.", 5062.5),
+    "in_stock_seconds": Member("How long it was in stock.", 3600.0),
+    "observed_seconds": Member("How long it was observed.", 3600.0),
+    "ProductBucket.changes": Member("How often the price changed.", 2, _COUNT),
+    "OfferBucket.changes": Member("How often the price changed.", 2, _COUNT),
     # Trend
     "metric": Member("Of which price.", "lowest", {"enum": ["lowest", "average"]}),
     "start_price": Member("The price where the window begins; null if sold out or not observed then.", 5490),

@@ -119,7 +119,7 @@ def named_schema(shape: Shape | Choice, found: dict[str, Shape | Choice]) -> dic
         if "format" in member.schema and member.schema["format"] is None:
             del one["format"]
         else:
-            one.update(member.schema)
+            one = {**member.schema, **one}
         properties[name] = {**one, "description": member.description}
     return {
         "type": "object",
