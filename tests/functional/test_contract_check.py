@@ -65,6 +65,13 @@ def without_tag(response):
     return response
 
 
+def test_headers_that_are_too_long_fail(client, monkeypatch):
+    monkeypatch.setattr(movers, "public_json", lambda *given: service.public_json(*given, headers={"Link": "x" * 4000}))
+
+    with pytest.raises(AssertionError, match="bytes of headers"):
+        client.get("/movers")
+
+
 def test_a_missing_header_fails(client, monkeypatch):
     tagged = service._tagged
     monkeypatch.setattr(service, "_tagged", lambda *given: without_tag(tagged(*given)))
