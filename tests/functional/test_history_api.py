@@ -208,12 +208,6 @@ def test_the_path_alone_says_whether_it_is_csv(ask, product, of, expected, accep
     assert "Accept" not in answer.headers.get("Vary", "").split(", ")
 
 
-def test_the_format_is_no_parameter(client, product):
-    answer = client.get(f"{product}/prices?format=csv", expect_errors=True)
-
-    assert_problem(answer, "invalid-data", {"format": "is not known"})
-
-
 def test_an_offers_prices_are_its_own(ask, past, product):
     answer = ask(f"{product}/offers/{OFFER}/prices", from_=T0, to=NOW)
 
