@@ -26,6 +26,8 @@ def page_headers(
     It consists of characters that a URL takes as they are. `first`: link to the first page as well. A Link that is
     longer than MAX_LINK_BYTES, as the request itself is long, is left out as a whole.
     """
+    if following is None and previous is None and not first:
+        return {}
     given = urlencode([(name, value) for name, value in request.GET.items() if name != parameter])
     url = f"{request.route_url(request.matched_route.name, **request.matchdict)}{given and '?'}{given}"
     cursors = {"next": following, "prev": previous}
@@ -38,6 +40,6 @@ def page_headers(
         links.append(f'<{url}>; rel="first"')
     link = ", ".join(links)
     headers = {f"{name.capitalize()}-Cursor": cursor for name, cursor in cursors.items() if cursor is not None}
-    if link and len(link) <= MAX_LINK_BYTES:
+    if len(link) <= MAX_LINK_BYTES:
         headers["Link"] = link
     return headers

@@ -66,7 +66,7 @@ def without_tag(response):
 
 
 def test_headers_that_are_too_long_fail(client, monkeypatch):
-    monkeypatch.setattr(movers, "public_json", lambda *given: service.public_json(*given, headers={"Link": "x" * 4000}))
+    monkeypatch.setattr(movers, "public_json", lambda *given: service.public_json(given[0], [], {"Link": "x" * 4000}))
 
     with pytest.raises(AssertionError, match="bytes of headers"):
         client.get("/movers")
