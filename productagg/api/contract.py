@@ -107,11 +107,12 @@ def _series(name: str, members: Mapping[str, Any], **ids: Any) -> Either:
 PRODUCT_SERIES = _series("Product", _OF_PRODUCT, product_id=UUID)
 OFFER_SERIES = _series("Offer", _OF_OFFER, product_id=UUID, offer_id=UUID)
 
+# A class with a member of its own name confuses generated Python: a verdict's `verdict`, a cost's `cost`.
 TREND = of(Trend, product_id=UUID)
-VERDICT = of(Verdict, product_id=UUID)
+VERDICT = of(Verdict, product_id=UUID).and_("PriceVerdict")
 MOVER = of(Mover)
 CHANGE = of(Change)
-COST = of(Cost)
+COST = of(Cost).and_("OffersCost")
 OFFERS = Either(([OFFER], of(OffersThen)))
 
 TOKEN = Shape("Token", {"access_token": str, "token_type": Literal["Bearer"], "expires_in": int})

@@ -134,7 +134,7 @@ MEMBERS: dict[str, Member] = {
     "changes": Member("How often the price changed, to and from sold out included.", 41, _COUNT),
     # Verdict
     "resolution_ever": Member("What the figures of all times were worked out from.", "raw", _RESOLUTION),
-    "Verdict.price": Member("The lowest price now; null unless in stock.", 4990),
+    "PriceVerdict.price": Member("The lowest price now; null unless in stock.", 4990),
     "verdict": Member("Whether the price is a good one; null without a price.", "good"),
     "confidence": Member("`low` if there are `reasons`.", "high"),
     "reasons": Member("Why not to rely on it.", []),
@@ -144,7 +144,7 @@ MEMBERS: dict[str, Member] = {
     "dearer_percent_ever": Member("100 × time in stock at a higher price / time in stock, ever.", 88.1, _PERCENT),
     "dearer_percent": Member("The same of the last 365 days.", 91.25, _PERCENT),
     "cheaper_percent": Member("The same, at a lower price.", 4.5, _PERCENT),
-    "Verdict.reduction": Member("That which the price comes from; null if it was raised last, or never changed."),
+    "PriceVerdict.reduction": Member("That which the price comes from; null if it was raised last, or never changed."),
     "since": Member("Since when it had stood so.", _LATE),
     "Reduction.since": Member("When the price, which has only fallen since, first fell.", _LATE),
     "reference_price": Member("The lowest price of the 30 days before.", 5190),

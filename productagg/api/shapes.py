@@ -100,12 +100,10 @@ def _generic(origin: Any, arguments: Sequence[Any], found: dict[str, Shape | Cho
 
 
 def _or_null(one: dict[str, Any]) -> dict[str, Any]:
-    if "type" not in one:
+    # Generators make three enumerations of one that has null among its values.
+    if "type" not in one or "enum" in one:
         return {"oneOf": [one, {"type": "null"}]}
-    one["type"] = [one["type"], "null"]
-    if "enum" in one:
-        one["enum"].append(None)
-    return one
+    return {**one, "type": [one["type"], "null"]}
 
 
 def named_schema(shape: Shape | Choice, found: dict[str, Shape | Choice]) -> dict[str, Any]:

@@ -177,6 +177,48 @@ def test_it_changes_a_product_only_if_nobody_else_has(generated, create, ask):
     assert (refused.status_code, refused.parsed.code) == (412, "stale-version")
 
 
+TYPED_USE = f"""
+from typing import assert_type
+from uuid import UUID
+from {PACKAGE}.api.catalogue import create_products, list_products, read_product
+from {PACKAGE}.api.price_history import download_prices, list_prices, read_trend
+from {PACKAGE}.client import Client, AuthenticatedClient
+from {PACKAGE}.models import BatchCreated, CreateProductsItem, Problem, ProblemCode, Product, ProductSteps
+
+def use(anyone: Client, admin: AuthenticatedClient, product_id: UUID) -> None:
+    page = list_products.sync(client=anyone, ids=[product_id])
+    if isinstance(page, list):
+        assert_type([(each.name, each.lowest_price) for each in page], list[tuple[str, int | None]])
+    elif page is not None:
+        assert_type(page.code, ProblemCode)
+    assert_type(read_product.sync(product_id, client=anyone), Problem | Product | None)
+    assert_type(download_prices.sync(product_id, client=anyone), Problem | str | None)
+    series = list_prices.sync(product_id, client=anyone)
+    if series is not None and not isinstance(series, Problem | ProductSteps):
+        assert_type([each.changes for each in series.points], list[int])
+    made = create_products.sync(client=admin, body=[CreateProductsItem(name="Lamp", description="")])
+    if isinstance(made, list):
+        for each in made:
+            assert_type(each.id if isinstance(each, BatchCreated) else each.problem.code, UUID | ProblemCode)
+"""
+
+
+def test_its_types_hold_together_and_need_no_casts(generated, tmp_path):
+    use = tmp_path / "use.py"
+    use.write_text(TYPED_USE)
+    package = Path(generated("client").__file__).parent
+
+    checked = subprocess.run(
+        [Path(sys.executable).with_name("mypy"), "--strict", "--config-file=", "--cache-dir", tmp_path, use, package],
+        cwd=package.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 # The generator takes the 204 of a deletion for anything, and HEAD has no body.
 UNTYPED = {"delete_product", "read_last_sequence"}
 
