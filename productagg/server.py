@@ -41,8 +41,8 @@ _PROBLEMS = {
 # What is received of any body but a batch's; the application takes 256 KiB of it.
 _USUAL_BODY_BYTES = 1024 * 1024
 _MOST_PROCESSES = 256
-# What may stand in Host and X-Forwarded-Host: it goes into Location and Link.
-_HOST = re.compile(r"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
+# What may stand in Host and X-Forwarded-Host: it goes into Location and Link, and is not longer than a name can be.
+_HOST = re.compile(r"([A-Za-z0-9._-]{0,255}|\[[0-9A-Fa-f:.]{1,45}\])(:[0-9]{0,5})?")
 
 
 class _TooSlow(Error):  # type: ignore[misc]  # waitress is untyped

@@ -84,8 +84,8 @@ class Operation:
     validators: Sequence[Validator]
     answers: Sequence[Answer]
     errors: Sequence[str]
-    optional_token: bool
     idempotent: bool
+    head: tuple[str, str] | None
 
 
 class ContractService(Service):
@@ -107,9 +107,11 @@ class ContractService(Service):
         super().add_view("OPTIONS", self._say_what_is_allowed, permission=PUBLIC)
 
     def add_view(self, method: str, view: Any, **options: Any) -> None:
-        """`answers`: each success; `errors`: the codes that the view raises; `optional_token`: it shows some more."""
-        answers, errors = options.pop("answers", ()), options.pop("errors", ())
-        optional_token = options.pop("optional_token", False)
+        """`answers`: each success; `errors`: the codes that the view raises.
+
+        `head`: HEAD is an operation of its own, with this name and text; elsewhere it goes without saying.
+        """
+        answers, errors, head = options.pop("answers", ()), options.pop("errors", ()), options.pop("head", None)
         if self.tag is not None and not answers:
             raise ValueError(f"{view.__name__} declares no answers")
         # Of a public one (POST /login) nobody knows whose key it is, and its answer is not to be kept.
@@ -124,8 +126,8 @@ class ContractService(Service):
             options["validators"],
             answers,
             errors,
-            optional_token,
             idempotent,
+            head,
         )
         super().add_view(method, view, **options)
         # Pyramid tries views in the order in which they were added: what nearly nobody asks for comes last.
@@ -206,7 +208,11 @@ def _json(request: Any, media_types: Sequence[str], most_bytes: int, most_parts:
 
 
 def query(schema: colander.SchemaNode) -> Validator:
-    """A validator: the query string has the schema's parameters, each at most once, and no others."""
+    """A validator: the query string has the schema's parameters and no others, each at most once.
+
+    An array may also be given as several parameters of the same name, as many clients write it.
+    """
+    arrays = {node.name for node in schema if node.typ.schema["type"] == "array"}
 
     @lru_cache(maxsize=_KEPT_QUERIES)
     def read(text: str) -> Mapping[str, Any]:
@@ -214,8 +220,10 @@ def query(schema: colander.SchemaNode) -> Validator:
             parameters = Request({"QUERY_STRING": text}).GET
         except UnicodeDecodeError:
             raise Problem("malformed-request", "The query string is not UTF-8.") from None
-        values, faults = validate(schema, parameters)
-        faults.update((key, "is given more than once") for key, times in Counter(iter(parameters)).items() if times > 1)
+        given = {name: ",".join(parameters.getall(name)) for name in arrays & set(parameters)}
+        values, faults = validate(schema, {**parameters, **given})
+        times = Counter(iter(parameters))
+        faults.update((name, "is given more than once") for name in times if times[name] > 1 and name not in arrays)
         if faults:
             raise invalid_query(faults)
         return values

@@ -144,6 +144,8 @@ TWO_MEANINGS = {
     "a name with a space": POST + b"Transfer-Encoding : chunked\r\nContent-Length: 0\r\n\r\n" + HIDDEN,
     "two hosts": b"GET /products HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n" + HIDDEN,
     "a host that is none": b'GET /products HTTP/1.1\r\nHost: a"><script>\r\n\r\n' + HIDDEN,
+    "a host that is too long": b"GET / HTTP/1.1\r\nHost: " + b"a" * 256 + b"\r\n\r\n" + HIDDEN,
+    "a port that is too long": b"GET / HTTP/1.1\r\nHost: localhost:" + b"0" * 4096 + b"\r\n\r\n" + HIDDEN,
     "a host with a path": b"GET /products HTTP/1.1\r\nHost: localhost/@evil.example\r\n\r\n" + HIDDEN,
     "a bare line feed": b"GET /products HTTP/1.1\r\nHost: localhost\nX-Request-ID: smuggled\r\n\r\n" + HIDDEN,
     "a bare carriage return": b"GET /products HTTP/1.1\r\nHost: localhost\rX-Request-ID: smuggled\r\n\r\n" + HIDDEN,
