@@ -51,6 +51,7 @@ class TestWhereAValueComesFrom:
             login_window_seconds=900,
             admin_username="admin",
             admin_password=None,
+            public_url=None,
             cors_origins=None,
             sync_interval_seconds=60,
             sync_max_interval_seconds=None,
@@ -59,6 +60,8 @@ class TestWhereAValueComesFrom:
             sync_workers=8,
             history_raw_days=90,
             changes_raw_days=7,
+            shutdown_seconds=15.0,
+            shutdown_delay_seconds=0.0,
             log_format="text",
         )
 
@@ -321,6 +324,7 @@ class TestTheIniFilesOfTheRepository:
             login_window_seconds=900,
             admin_username="admin",
             admin_password=Secret(DEVELOPMENT_ADMIN_PASSWORD),
+            public_url=None,
             cors_origins=None,
             sync_interval_seconds=60,
             sync_max_interval_seconds=None,
@@ -329,6 +333,8 @@ class TestTheIniFilesOfTheRepository:
             sync_workers=8,
             history_raw_days=90,
             changes_raw_days=7,
+            shutdown_seconds=15.0,
+            shutdown_delay_seconds=0.0,
             log_format="text",
         )
 
