@@ -283,7 +283,7 @@ OPTIONS = (
         "public.url",
         _http_url,
         "an http or https URL",
-        "what `Location` and `Link` begin with, e.g. `https://shop.example/catalogue`; without it the `Host` that was asked",
+        "what `Location` and `Link` begin with, e.g. `https://shop.example/catalogue`; without it as `Host` says",
     ),
     Option(
         "CORS_ORIGINS",
@@ -353,7 +353,7 @@ OPTIONS = (
         "shutdown.seconds",
         _number(float, 0, 300),
         "0 to 300",
-        "within how many seconds after SIGTERM the web service answers what it has accepted; nothing may kill it earlier",
+        "within how many seconds after SIGTERM the web service answers what it has accepted; kill it later, if at all",
         default="15",
     ),
     Option(
@@ -361,8 +361,8 @@ OPTIONS = (
         "shutdown.delay_seconds",
         _number(float, 0, 300),
         "0 to 300",
-        "for how many of these seconds it serves as before while `/health/ready` says 503, so that a load balancer that "
-        "asks now and then stops sending",
+        "for how many of these seconds it serves as before, but says 503 at `/health/ready`, so that a load balancer "
+        "that asks now and then stops sending",
         default="0",
     ),
     Option(

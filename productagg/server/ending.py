@@ -1,9 +1,9 @@
 """The server's loop over its sockets, and how it ends: what was accepted is answered, within SHUTDOWN_SECONDS.
 
 Told to end (SIGTERM, SIGINT), the service says at /health/ready that it is not ready any more. For
-SHUTDOWN_DELAY_SECONDS nothing else changes, so that a load balancer can find that out. Then it takes what the kernel
-has accepted, stops listening, answers with `Connection: close` and closes connections that are not used. When all are
-closed, or the time is up, the loop ends.
+SHUTDOWN_DELAY_SECONDS nothing else changes, so that a load balancer can find that out. Then it lets no connection
+begin, takes those that have begun, stops listening, answers with `Connection: close` and closes connections that are
+not used. When all are closed, or the time is up, the loop ends.
 """
 
 import logging
@@ -17,12 +17,15 @@ from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer
 
 from productagg.server.dispatcher import Dispatcher
+from productagg.server.listening import begin_no_connection
 
 log = logging.getLogger(__name__)
 
 # How long a connection may be silent before it counts as unused: clients send their next request meanwhile.
 _SILENT_SECONDS = 1
-# How long one of several processes goes on accepting until it hears that the first one, which listens too, ends as well.
+# How long a connection takes to come in that has begun: the packet that completes it is on its way.
+_BEGUN_SECONDS = 0.1
+# How long one of several processes goes on accepting, unless it hears that the first one ends, and with it the service.
 _FIRST_SECONDS = 1
 # How often the connections are looked through while it ends.
 _STEP_SECONDS = 0.05
@@ -36,15 +39,16 @@ class Loop:
     """
 
     def __init__(self, sockets: dict[int, Any], dispatcher: Dispatcher, registry: Any, first: int | None) -> None:
-        (self._listener, *_) = [each for each in sockets.values() if isinstance(each, BaseWSGIServer)]
-        self._adj = self._listener.adj
         self._sockets = sockets
         self._dispatcher = dispatcher
         self._registry = registry
+        (self._listener, *_) = self._listening()
+        self._adj = self._listener.adj
         settings = registry["settings"]
         self._seconds, self._delay = settings.shutdown_seconds, settings.shutdown_delay_seconds
         self._told_at: float | None = None
-        self._has_first = first is not None
+        self._no_more_since: float | None = None
+        self._others_go_on = first is not None
         if first is not None:
             _FirstProcess(first, sockets, self)
 
@@ -57,7 +61,7 @@ class Loop:
 
     def end_with_first(self) -> None:
         """The first process ends, or has ended, and listens no more."""
-        self._has_first = False
+        self._others_go_on = False
         self.end()
 
     def run(self) -> None:
@@ -74,9 +78,9 @@ class Loop:
             return False
         passed = time.monotonic() - self._told_at
         is_over = passed >= self._seconds
-        if not is_over and passed < self._delay:
+        if passed < self._delay and not is_over:
             return False
-        if is_over or passed >= _FIRST_SECONDS or not self._has_first:
+        if is_over or self._has_taken_all(passed):
             self._stop_listening()
         channels = [each for each in self._sockets.values() if isinstance(each, HTTPChannel)]
         for channel in channels:
@@ -88,11 +92,21 @@ class Loop:
             log.warning("ended after %g seconds, with requests that are not answered", self._seconds)
         return is_done or is_over
 
+    def _has_taken_all(self, passed: float) -> bool:
+        """Whether the other processes take what still comes in, or nothing does."""
+        if self._others_go_on:
+            return passed >= _FIRST_SECONDS
+        if self._no_more_since is None:
+            self._no_more_since = passed
+            for listener in self._listening():
+                begin_no_connection(listener.socket)
+        return passed >= self._no_more_since + _BEGUN_SECONDS
+
     def _listening(self) -> list[Any]:
         return [each for each in self._sockets.values() if isinstance(each, BaseWSGIServer)]
 
     def _stop_listening(self) -> None:
-        """Take all connections that the kernel has accepted, and close the sockets. What is too much waits for others."""
+        """Take all connections that the kernel has accepted, and close the sockets; if they are too many, not yet."""
         for listener in self._listening():
             while select([listener.socket], [], [], 0)[0]:
                 before = len(self._sockets)

@@ -19,12 +19,11 @@ _TO_END = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve_with(count: int, sockets: Sequence[socket.socket], serve: Callable[[int, int], int]) -> int:
-    """Run `serve(number, first)` in that many processes, starting another one whenever one ends, until SIGTERM or SIGINT.
+    """Run `serve(number, first)` in that many processes, and another one whenever one ends, until SIGTERM or SIGINT.
 
-    They serve at `sockets`, which this process closes when it is told to end. Then it closes a pipe, of which `first` is
-    the other end: there the others learn that they are to end, and that nobody but they listens; as they do if this
-    process is killed. Nothing may run in other threads yet, or be connected to anything. Returns the exit code, in the
-    children as well.
+    They serve at `sockets`. Told to end, this process closes these and then a pipe, of which `first` is the other end:
+    there the others learn that all end, and that nobody but they listens; they do as well if this process is killed.
+    Nothing may run in other threads yet, or be connected to anything. Returns the exit code, in the children as well.
     """
     first, open_end = os.pipe()
     children: dict[int, int] = {}

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 ANY_PROXY = "*"
 
-# As waitress writes the names. X-Forwarded-Host and Forwarded are believed of nobody: Host and PUBLIC_URL say what links
-# begin with.
+# As waitress writes the names. X-Forwarded-Host and Forwarded are believed of nobody: links begin with PUBLIC_URL, or
+# as Host says.
 _HEADERS = (
     "X_FORWARDED_FOR",
     "X_FORWARDED_PROTO",

@@ -1,7 +1,6 @@
 """`pserve` for real: what the server refuses before the application sees it, and how it ends."""
 
 import re
-import signal
 import socket
 
 import pytest
@@ -116,19 +115,6 @@ def test_a_body_that_passes_the_server_still_has_to_pass_the_application(server)
     for length in (b"Content-Length: %d\r\n\r\n%s" % (len(body), body), b"Transfer-Encoding: chunked\r\n\r\n"):
         chunk = b"" if b"Content-Length" in length else b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
         assert_problem(server.send(head + length + chunk), "body-too-large")
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_the_server_ends_in_good_order_when_told_to(database, tmp_path, how):
-    with serving(database, tmp_path) as server:
-        # A client that has sent half of its request does not keep it from ending.
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-            connection.sendall(POST + b"Content-Length: 100\r\n\r\n{")
-            server.send(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-
-            assert server.stop(how) == 0
-        assert "Traceback" not in server.log()
-        assert "GET /health/live 200 " in server.log()
 
 
 @pytest.mark.parametrize(("variables", "scheme"), [((), b"http"), (("trusted_proxy=127.0.0.1",), b"https")])

@@ -79,6 +79,7 @@ class TestWhereAValueComesFrom:
         ("LOGIN_WINDOW_SECONDS", "1", "86400"),
         ("ADMIN_USERNAME", "one", "two"),
         ("ADMIN_PASSWORD", "one", "two"),
+        ("PUBLIC_URL", "http://one.test", "https://two.test/shop"),
         ("CORS_ORIGINS", "*", "https://shop.example"),
         ("SYNC_INTERVAL_SECONDS", "1", "86400"),
         ("SYNC_MAX_INTERVAL_SECONDS", "60", "604800"),
@@ -87,6 +88,8 @@ class TestWhereAValueComesFrom:
         ("SYNC_WORKERS", "1", "64"),
         ("HISTORY_RAW_DAYS", "31", "3660"),
         ("CHANGES_RAW_DAYS", "2", "3660"),
+        ("SHUTDOWN_SECONDS", "0", "300"),
+        ("SHUTDOWN_DELAY_SECONDS", "1", "300"),
         ("LOG_FORMAT", "json", "text"),
     )
 
