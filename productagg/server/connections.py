@@ -19,7 +19,7 @@ from productagg.api.errors import Problem
 from productagg.api.headers import add_cors, add_security
 from productagg.api.tweens import sane_request_id
 from productagg.logs import request_id
-from productagg.server.dispatcher import LARGE_BYTES, WAIT_SECONDS, Kind
+from productagg.server.dispatcher import LARGE_BYTES, Kind
 from productagg.server.proxies import Client
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ _PROBLEMS = {
 }
 # What may stand in Host: it goes into Location and Link.
 _HOST = re.compile(r"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
+# For a request that waited for a thread in vain, in seconds.
+_RETRY_AFTER = "5"
 _READS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -99,7 +101,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
         error = self.request.error
         # What waitress quotes, a header line for example, can hold a secret.
         why = error.body.partition(' "')[0]
-        headers = {"Retry-After": str(WAIT_SECONDS)} if error.code == _Busy.code else {}
+        headers = {"Retry-After": _RETRY_AFTER} if error.code == _Busy.code else {}
         code = _PROBLEMS.get(error.code, "internal-error")
         response = Problem(code, f"{error.reason}: {why}.", headers=headers).response()
         token = request_id.set(sane_request_id(self.request.headers.get("X_REQUEST_ID", "")))

@@ -4,6 +4,7 @@ What writes may wait for a lock that somebody else holds, or for a slow commit. 
 be read. Requests beyond the limit wait outside the threads, for some seconds at most.
 """
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -11,12 +12,14 @@ from typing import Any, Literal
 
 from waitress.task import ThreadedTaskDispatcher
 
+from productagg.server import memory
+
 Kind = Literal["read", "write", "large"]
 
 # Requests with a body of more than so many bytes are large. They write, and need a multiple of that in memory.
 LARGE_BYTES = 1024 * 1024
-# How long a request that writes waits for a thread before it is refused.
-WAIT_SECONDS = 10
+# How long a request waits for a thread before it is refused. A large one takes some seconds itself.
+_LONGEST_SECONDS: dict[Kind, float] = {"read": math.inf, "write": 10, "large": 30}
 
 
 class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress is untyped
@@ -48,11 +51,15 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress is u
             self.queue.append(task)
             self.queue_cv.notify()
 
-    def refuse_late(self) -> None:
-        """Refuse what writes and has waited for too long; any thread may answer that. Call it about every second."""
-        too_late = time.monotonic() - WAIT_SECONDS
+    def refuse_late(self, *, all_that_write: bool = False) -> None:
+        """Refuse what has waited for too long; any thread may answer that. Call it about every second."""
+        now = time.monotonic()
         with self.lock:
-            late = [each for each in self.queue if each.waiting_since < too_late and each.kind != "read"]
+            late = [
+                each
+                for each in self.queue
+                if now - each.waiting_since > _LONGEST_SECONDS[each.kind] or (all_that_write and each.kind != "read")
+            ]
             for each in late:
                 each.refuse()
             if late:
@@ -70,6 +77,8 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress is u
             except BaseException:
                 self.logger.exception("Exception when servicing %r", task)
             finally:
+                if kind == "large":
+                    memory.give_back()
                 with self.lock:
                     self._running[kind] -= 1
 

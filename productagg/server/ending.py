@@ -7,6 +7,7 @@ not used. When all are closed, or the time is up, the loop ends.
 """
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from select import select
@@ -27,6 +28,8 @@ _SILENT_SECONDS = 1
 _BEGUN_SECONDS = 0.1
 # How long one of several processes goes on accepting, unless it hears that the first one ends, and with it the service.
 _FIRST_SECONDS = 1
+# So long before the time is up, requests that would wait longer for a thread are refused rather than left.
+_LAST_SECONDS = 1
 # How often the connections are looked through while it ends.
 _STEP_SECONDS = 0.05
 
@@ -71,12 +74,12 @@ class Loop:
             if self._told_at is not None:
                 step = _STEP_SECONDS
             wasyncore.loop(step, self._adj.asyncore_use_poll, self._sockets, count=1)
-            self._dispatcher.refuse_late()
+            self._dispatcher.refuse_late(all_that_write=self._passed() >= self._seconds - _LAST_SECONDS)
 
     def _has_ended(self) -> bool:
         if self._told_at is None:
             return False
-        passed = time.monotonic() - self._told_at
+        passed = self._passed()
         is_over = passed >= self._seconds
         if passed < self._delay and not is_over:
             return False
@@ -91,6 +94,10 @@ class Loop:
         if is_over and not is_done:
             log.warning("ended after %g seconds, with requests that are not answered", self._seconds)
         return is_done or is_over
+
+    def _passed(self) -> float:
+        """Seconds since it was told to end; minus infinity: it was not."""
+        return -math.inf if self._told_at is None else time.monotonic() - self._told_at
 
     def _has_taken_all(self, passed: float) -> bool:
         """Whether the other processes take what still comes in, or nothing does."""
