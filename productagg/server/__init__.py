@@ -22,7 +22,6 @@ from productagg.logs import write_in_batches
 from productagg.server.connections import Channel
 from productagg.server.dispatcher import Dispatcher
 from productagg.server.ending import Loop
-from productagg.server.memory import use_one_arena
 from productagg.server.processes import keep_to_one_processor, serve_with
 from productagg.server.proxies import TrustedProxy
 
@@ -143,7 +142,6 @@ def _end_with(why: str) -> NoReturn:
 def _run(
     app: Any, sockets: Sequence[socket.socket], first: int | None, options: Mapping[str, Any], **adjusted: Any
 ) -> int:
-    use_one_arena()
     watched: dict[int, Any] = {}
     dispatcher = Dispatcher(_adjustments(options).threads)
     # ident: not who we are made with, which helps nobody but an attacker.

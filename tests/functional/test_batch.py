@@ -54,7 +54,12 @@ def parsed(monkeypatch):
     """What is parsed."""
     seen = []
     honest = strict_json.loads
-    monkeypatch.setattr(strict_json, "loads", lambda text: seen.append(text) or honest(text))
+
+    def loads(text):
+        seen.append(text)
+        return honest(text)
+
+    monkeypatch.setattr(strict_json, "loads", loads)
     return seen
 
 
