@@ -3,10 +3,10 @@
 Called by the API and the command line. It never commits, never sees a request and never speaks HTTP.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -39,6 +39,9 @@ from productagg.bulk import Rows, objects, plain
 from productagg.changes import Event, record
 from productagg.db import dialect_name
 from productagg.models import Base, Offer, Product, ProductSummary, ProductSync, UtcDateTime
+
+# How long the names and descriptions are that one statement takes, in all.
+_CHARACTERS_AT_ONCE = 256 * 1024
 
 
 class NotFound(Exception):
@@ -103,19 +106,22 @@ def create(session: Session, name: str, description: str, now: datetime | None =
 def create_many(session: Session, products: Sequence[NewProduct], now: datetime | None = None) -> list[UUID | None]:
     """Add products, due for registration at once. None for each whose name or id exists, if only earlier among them.
 
-    As many statements for many as for one.
+    As many statements for many as for one, unless their texts are long: then a statement takes some of them.
     """
     dialect = dialect_name(session)
     now = now or clock.given(dialect)
-    rows = [{**new._asdict(), "id": new.id or uuid7(), **_made_of(new.name, new.description)} for new in products]
+    numbered = [new._replace(id=new.id or uuid7()) for new in products]
+    created: set[tuple[UUID, str]] = set()
     # In the order of names, or two that add the same ones might wait for each other.
-    by_name = Rows.parameter(dialect, sorted(rows, key=itemgetter("name")))
-    found = prepared.rows(session, _INSERT_PRODUCTS[dialect], {**by_name, "now": now})
-    created = {(UUID(id_), name) for id_, name in found}
+    for some in _slices(sorted(numbered, key=attrgetter("name"))):
+        rows = [{**new._asdict(), **_made_of(new.name, new.description)} for new in some]
+        found = prepared.rows(session, _INSERT_PRODUCTS[dialect], {**Rows.parameter(dialect, rows), "now": now})
+        created.update((UUID(id_), name) for id_, name in found)
     ids: list[UUID | None] = []
-    for row in rows:
-        key = (row["id"], row["name"])
-        ids.append(row["id"] if key in created else None)
+    for new in numbered:
+        assert new.id is not None
+        key = (new.id, new.name)
+        ids.append(new.id if key in created else None)
         created.discard(key)
     added = [id_ for id_ in ids if id_ is not None]
     if dialect == "sqlite":  # where the products' own statement cannot
@@ -124,6 +130,21 @@ def create_many(session: Session, products: Sequence[NewProduct], now: datetime 
             session.execute(statement, parameters)
     record(session, [Event(id_, "created", now) for id_ in added])
     return ids
+
+
+def _slices(products: Iterable[NewProduct]) -> Iterator[list[NewProduct]]:
+    """The products in their order, so many together that their texts are not long: a statement copies them often."""
+    some: list[NewProduct] = []
+    characters = 0
+    for new in products:
+        length = len(new.name) + len(new.description)
+        if some and characters + length > _CHARACTERS_AT_ONCE:
+            yield some
+            some, characters = [], 0
+        some.append(new)
+        characters += length
+    if some:
+        yield some
 
 
 def standings(session: Session, products: Sequence[NewProduct]) -> list[Standing]:

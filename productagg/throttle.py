@@ -199,9 +199,7 @@ class _Counters(Storage):
 def _network(address: str, bits: int = 64) -> str:
     """Whom an address stands for: itself, or with IPv6 its network of so many bits. One host has all of a /64."""
     try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:  # a Unix socket, or a proxy that does not say
+        ip = ip_address(address)
+    except ValueError:  # a Unix socket
         return address
-    if isinstance(ip, IPv6Address):
-        return str(ip.ipv4_mapped or ip_network((ip, bits), strict=False))
-    return str(ip)
+    return str(ip_network((ip, bits), strict=False) if isinstance(ip, IPv6Address) else ip)

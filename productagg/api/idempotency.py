@@ -115,7 +115,8 @@ def _fingerprint(request: Any) -> str:
     found = hashlib.blake2b(digest_size=32)
     for each in (request.method, request.path, request.query_string, request.content_type.lower()):
         found.update(each.encode() + b"\n")
-    found.update(bodies.read(request))
+    for piece in bodies.pieces(request):
+        found.update(piece)
     return found.hexdigest()
 
 

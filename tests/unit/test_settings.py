@@ -51,6 +51,7 @@ class TestWhereAValueComesFrom:
             login_window_seconds=900,
             admin_username="admin",
             admin_password=None,
+            public_url=None,
             cors_origins=None,
             sync_interval_seconds=60,
             sync_max_interval_seconds=None,
@@ -59,6 +60,8 @@ class TestWhereAValueComesFrom:
             sync_workers=8,
             history_raw_days=90,
             changes_raw_days=7,
+            shutdown_seconds=15.0,
+            shutdown_delay_seconds=0.0,
             log_format="text",
         )
 
@@ -76,6 +79,7 @@ class TestWhereAValueComesFrom:
         ("LOGIN_WINDOW_SECONDS", "1", "86400"),
         ("ADMIN_USERNAME", "one", "two"),
         ("ADMIN_PASSWORD", "one", "two"),
+        ("PUBLIC_URL", "http://one.test", "https://two.test/shop"),
         ("CORS_ORIGINS", "*", "https://shop.example"),
         ("SYNC_INTERVAL_SECONDS", "1", "86400"),
         ("SYNC_MAX_INTERVAL_SECONDS", "60", "604800"),
@@ -84,6 +88,8 @@ class TestWhereAValueComesFrom:
         ("SYNC_WORKERS", "1", "64"),
         ("HISTORY_RAW_DAYS", "31", "3660"),
         ("CHANGES_RAW_DAYS", "2", "3660"),
+        ("SHUTDOWN_SECONDS", "0", "300"),
+        ("SHUTDOWN_DELAY_SECONDS", "1", "300"),
         ("LOG_FORMAT", "json", "text"),
     )
 
@@ -321,6 +327,7 @@ class TestTheIniFilesOfTheRepository:
             login_window_seconds=900,
             admin_username="admin",
             admin_password=Secret(DEVELOPMENT_ADMIN_PASSWORD),
+            public_url=None,
             cors_origins=None,
             sync_interval_seconds=60,
             sync_max_interval_seconds=None,
@@ -329,6 +336,8 @@ class TestTheIniFilesOfTheRepository:
             sync_workers=8,
             history_raw_days=90,
             changes_raw_days=7,
+            shutdown_seconds=15.0,
+            shutdown_delay_seconds=0.0,
             log_format="text",
         )
 
