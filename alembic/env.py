@@ -6,10 +6,11 @@ from typing import Any, Literal
 from alembic.util import CommandError
 from plaster import get_settings
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from alembic import context
-from productagg.db import writer_engine
+from productagg.db import LOCK_TIMEOUT_SECONDS, SCHEMA, is_out_of_reach, reason, writer_engine
+from productagg.dbcheck import Unfit, check_encoding
 from productagg.models import Base, UtcDateTime
 from productagg.settings import Settings, SettingsError
 
@@ -44,14 +45,20 @@ def run() -> None:
         settings = Settings.load(get_settings(context.config.config_file_name, "app:main"))
     except SettingsError as error:
         raise CommandError(str(error)) from None
-    engine = writer_engine(settings.database_url)
+    if context.is_offline_mode():
+        raise CommandError("--sql does not work here: migrations read the rows that they change")
+    engine = writer_engine(settings.database_url, prepared=settings.database_prepared)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _keep_children)
     try:
         with engine.begin() as connection:
             _migrate(connection)
-    except OperationalError as error:
-        raise CommandError(f"the database cannot be used: {' '.join(str(error.orig).split())}") from None
+    except Unfit as error:
+        raise CommandError(str(error)) from None
+    except DBAPIError as error:
+        if not is_out_of_reach(error):
+            raise
+        raise CommandError(f"the database cannot be used: {reason(error)}") from None
     finally:
         engine.dispose()
 
@@ -63,7 +70,10 @@ def _migrate(connection: Connection) -> None:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"))
+        # For the names in statements that migrations write themselves, and for what they look up.
+        connection.execute(text(f"SET LOCAL search_path = {SCHEMA}"))
+        check_encoding(connection)
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,

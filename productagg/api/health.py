@@ -2,12 +2,17 @@
 
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from productagg.api.contract import LIVE, READY, Answer
-from productagg.api.errors import Problem
+from productagg.api.errors import RETRY_AFTER_SECONDS, Problem
 from productagg.api.service import PUBLIC, no_query, service
-from productagg.db import SchemaError, check_schema
+from productagg.dbcheck import SchemaError, Unfit, check_schema, check_writable, try_to_write
+
+
+def _unready(why: str) -> Problem:
+    return Problem("unavailable", why, headers={"Retry-After": RETRY_AFTER_SECONDS})
+
 
 live = service("live", "/health/live", "Health")
 ready = service("ready", "/health/ready", "Health")
@@ -21,11 +26,20 @@ def is_live(_request: Any) -> dict[str, str]:
 
 @ready.get(permission=PUBLIC, validators=(no_query,), answers=(Answer("They are.", READY),))
 def is_ready(request: Any) -> dict[str, str]:
-    """The database can be reached and has the tables that this version needs."""
+    """The database can be reached, has the tables that this version needs, and takes writes."""
+    registry = request.registry
     try:
         check_schema(request.reader)
+        check_writable(request.reader)
+        if registry["writes_fail"]:
+            with registry["sessions"].begin() as session:
+                try_to_write(session)
+            registry["writes_fail"] = False
     except SchemaError as error:
-        raise Problem("unavailable", f"schema: {error}") from None
+        raise _unready(f"schema: {error}") from None
+    except Unfit as error:
+        raise _unready(f"database: {error}") from None
     except SQLAlchemyError as error:
-        raise Problem("unavailable", f"database: it cannot be reached ({type(error).__name__})") from None
+        kind = error.orig if isinstance(error, DBAPIError) else error
+        raise _unready(f"database: it cannot be used ({type(kind).__name__})") from None
     return {"status": "ready", "database": "ok", "schema": "ok"}

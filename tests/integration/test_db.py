@@ -28,12 +28,11 @@ def test_sqlite_minds_foreign_keys_and_lets_readers_and_a_writer_work_side_by_si
 
 
 @only_postgresql
-def test_postgresql_bounds_every_wait_and_speaks_utc(connection):
-    names = ("timezone", "lock_timeout", "statement_timeout", "application_name")
+def test_postgresql_bounds_every_wait(connection):
+    names = ("lock_timeout", "statement_timeout", "application_name")
     options = {name: connection.execute(text(f"SHOW {name}")).scalar() for name in names}
 
     assert options == {
-        "timezone": "UTC",
         "lock_timeout": "10s",
         "statement_timeout": "1min",
         "application_name": "productagg",
