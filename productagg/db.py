@@ -30,13 +30,16 @@ _CONNECT_TIMEOUT_SECONDS = 5
 _OPTIONS = {
     "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
     "statement_timeout": f"{_STATEMENT_TIMEOUT_SECONDS}s",
+    "default_transaction_isolation": r"read\ committed",
     # What is prepared (see prepared.py) is planned once, and not each time because a plan for just these values looks
     # better: over partitions it always does.
     "plan_cache_mode": "force_generic_plan",
 }
-# Behind a pooler that shares connections, limits belong to a transaction.
-_LIMIT_THIS_TRANSACTION = "; ".join(
-    f"SET LOCAL {name} = '{_OPTIONS[name]}'" for name in ("lock_timeout", "statement_timeout")
+# Behind a pooler that shares connections, the same belongs to a transaction.
+_BEGIN_SHARED = (
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
+    f"SET LOCAL lock_timeout = '{_OPTIONS['lock_timeout']}'; "
+    f"SET LOCAL statement_timeout = '{_OPTIONS['statement_timeout']}'"
 )
 
 # SQLSTATEs, or their beginnings, after which a connection is given up, and with it all others: it broke, the server is
@@ -73,10 +76,9 @@ def writer_engine(url: URL, *, prepared: bool = True) -> Engine:
         event.listen(engine, "begin", _begin_immediate)
         event.listen(engine, "checkin", _leave_no_transaction)
         return engine
-    # Part of each BEGIN: what the database has for its default decides nothing.
-    engine = _engine(url, prepared, pool_size=5, pool_pre_ping=True, isolation_level="READ COMMITTED")
+    engine = _engine(url, prepared, pool_size=5, pool_pre_ping=True)
     if not prepared:
-        event.listen(engine, "begin", _limit_this_transaction)
+        event.listen(engine, "begin", _begin_shared)
     return engine
 
 
@@ -144,8 +146,8 @@ def _may_prepare(_connection: Any, record: Any) -> None:
     record.info[MAY_PREPARE] = True
 
 
-def _limit_this_transaction(connection: Connection) -> None:
-    connection.exec_driver_sql(_LIMIT_THIS_TRANSACTION)
+def _begin_shared(connection: Connection) -> None:
+    connection.exec_driver_sql(_BEGIN_SHARED)
 
 
 def translated(connection: Connection, error: Exception, statement: str) -> DBAPIError:

@@ -90,21 +90,25 @@ def _check_pooling(engine: Engine) -> None:
     another one, or the same one twice, shares them.
     """
     with engine.connect() as one:
-        one = one.execution_options(isolation_level="AUTOCOMMIT")
-        if not one.connection.info.get(MAY_PREPARE):
+        if MAY_PREPARE not in one.connection.info:
             return
         driver = one.connection.driver_connection
         assert driver is not None
-        first = one.execute(_ASK_PID).scalar_one()
+        first = _server_process(one)
         looks = _LOOKS_AT_A_SERVER if driver.info.backend_pid == first else _LOOKS_AT_A_POOLER
         with engine.connect() as other:
-            other = other.execution_options(isolation_level="AUTOCOMMIT")
-            second = other.execute(_ASK_PID).scalar_one()
-            for _ in range(looks):
-                for connection, pid in ((one, first), (one, first), (other, second), (other, second)):
-                    if first == second or connection.execute(_ASK_PID).scalar_one() != pid:
-                        raise Unfit(
-                            "DATABASE_PREPARED is true, but a pooler in transaction mode is in front of the database, "
-                            "where prepared statements reach the wrong connection: set DATABASE_PREPARED=false, "
-                            "or the pooler's pool_mode to session"
-                        )
+            second = _server_process(other)
+            expected = [(one, first), (one, first), (other, second), (other, second)] * looks
+            if first == second or any(_server_process(connection) != pid for connection, pid in expected):
+                raise Unfit(
+                    "DATABASE_PREPARED is true, but a pooler in transaction mode is in front of the database, where "
+                    "prepared statements reach the wrong connection: set DATABASE_PREPARED=false, or the pooler's "
+                    "pool_mode to session"
+                )
+
+
+def _server_process(connection: Connection) -> int:
+    """Which process of the server serves a transaction."""
+    pid: int = connection.execute(_ASK_PID).scalar_one()
+    connection.rollback()
+    return pid

@@ -28,6 +28,7 @@ class Pooler:
         self.in_turn = in_turn
         self.sent: list[str] = []
         self._path = f"{server.home}/.s.PGSQL.5432"
+        self._clients: list[_Connection] = []
         self._free: deque[_Connection] = deque()
         self._left = connections
         self._changed = threading.Condition()
@@ -38,23 +39,28 @@ class Pooler:
         class Handler(socketserver.BaseRequestHandler):
             def handle(self):
                 self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                with suppress(ConnectionError):
-                    pooler._serve(_Connection(self.request))
+                client = _Connection(self.request)
+                pooler._clients.append(client)
+                with suppress(OSError):
+                    pooler._serve(client)
+                client.close()
 
         self._listener = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self._listener.daemon_threads = True
         threading.Thread(target=self._listener.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *_):
         self._listener.shutdown()
-        self._listener.server_close()
+        for each in self._clients:
+            with suppress(OSError):
+                each.socket.shutdown(socket.SHUT_RDWR)
+        self._listener.server_close()  # when all threads have ended
         for each in self._free:
-            each.socket.close()
+            each.close()
 
     @property
     def url(self):
-        host, port = self._listener.server_address
+        host, port = self._listener.socket.getsockname()
         return f"postgresql://postgres@{host}:{port}/{self.database}?sslmode=disable"
 
     def _serve(self, client):
@@ -107,7 +113,7 @@ class Pooler:
             if usable:
                 self._free.append(server)
             else:
-                server.socket.close()
+                server.close()
                 self._left += 1
             self._changed.notify()
 
@@ -127,6 +133,10 @@ class _Connection:
         connected.sendall(struct.pack("!ii", 8 + len(parameters), 3 << 16) + parameters)
         server.settle()
         return server
+
+    def close(self):
+        self._input.close()
+        self.socket.close()
 
     def start_up(self):
         """Those of the start-up parameters that are kept; None if the client wants something else."""

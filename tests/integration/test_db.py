@@ -29,13 +29,14 @@ def test_sqlite_minds_foreign_keys_and_lets_readers_and_a_writer_work_side_by_si
 
 @only_postgresql
 def test_postgresql_bounds_every_wait(connection):
-    names = ("lock_timeout", "statement_timeout", "application_name")
+    names = ("lock_timeout", "statement_timeout", "application_name", "default_transaction_isolation")
     options = {name: connection.execute(text(f"SHOW {name}")).scalar() for name in names}
 
     assert options == {
         "lock_timeout": "10s",
         "statement_timeout": "1min",
         "application_name": "productagg",
+        "default_transaction_isolation": "read committed",
     }
 
 
