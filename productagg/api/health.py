@@ -10,6 +10,18 @@ from productagg.api.service import PUBLIC, no_query, service
 from productagg.dbcheck import SchemaError, Unfit, check_schema, check_writable, try_to_write
 
 
+def _check_writable(request: Any) -> None:
+    try:
+        check_writable(request.reader)
+    except Unfit:
+        # That connection may be of a time before: the server that takes writes may be another one now.
+        for engine in request.registry["engines"]:
+            engine.dispose()
+        _, reader = request.registry["engines"]
+        with reader.connect() as connection:
+            check_writable(connection)
+
+
 def _unready(why: str) -> Problem:
     return Problem("unavailable", why, headers={"Retry-After": RETRY_AFTER_SECONDS})
 
@@ -30,7 +42,7 @@ def is_ready(request: Any) -> dict[str, str]:
     registry = request.registry
     try:
         check_schema(request.reader)
-        check_writable(request.reader)
+        _check_writable(request)
         if registry["writes_fail"]:
             with registry["sessions"].begin() as session:
                 try_to_write(session)

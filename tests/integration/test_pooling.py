@@ -20,15 +20,13 @@ from tests.conftest import Client, Database, ini
 from tests.factories import environment, make_products, start
 from tests.integration.conftest import only_postgresql, wait_until
 from tests.pooler import Pooler
-from tests.postgres import PostgresServer
 
 ECHO = select(func.length(bindparam("value")))
 
 
-@pytest.fixture(scope="module")
-def server():
-    with PostgresServer() as server:
-        yield server
+@pytest.fixture
+def server(own_postgres_server):
+    return own_postgres_server
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from tests.conftest import PASSWORD, Client, Database, ini
 from tests.factories import rows
 from tests.integration.conftest import only_postgresql
 from tests.pooler import Pooler
-from tests.postgres import PostgresServer
 
 # Each of them changes what PostgreSQL takes or gives, for whoever relies on its default.
 HOSTILE = {
@@ -91,10 +90,9 @@ PATHS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def server():
-    with PostgresServer() as server:
-        yield server
+@pytest.fixture
+def server(own_postgres_server):
+    return own_postgres_server
 
 
 @pytest.fixture(params=["session", "transaction"])
