@@ -135,12 +135,12 @@ class TestTheServerGoesAway:
         product = client.post_json("/products", NEW, headers=admin, status=201).json
         client.background.wait()
         path, change = f"/products/{product['id']}", {"description": "Dim"}
+        restarts = [own_postgres_server.restart]
 
         with (
             one_line(caplog),
             before_statement(client.app.registry["engines"][0], "UPDATE products", lambda _: _once(restarts)),
         ):
-            restarts = [own_postgres_server.restart]
             answer = client.patch_json(path, change, headers=admin, expect_errors=True)
         assert_unavailable(answer)
         # The readers' connections broke as well, and are not tried one by one
