@@ -43,9 +43,9 @@ _BEGIN_SHARED = (
 )
 
 # SQLSTATEs, or their beginnings, after which a connection is given up, and with it all others: it broke, the server is
-# going down or lets nobody in, ended an idle transaction, only reads (after a fail-over), or is not the one on which a
-# statement was prepared.
-_GONE = ("08", "57P", "25P03", "25P04", "25006", "26000")
+# going down or lets nobody in, ended an idle transaction, only reads (after a fail-over), or has other prepared
+# statements than ours (a pooler shares it after all).
+_GONE = ("08", "57P", "25P03", "25P04", "25006", "26000", "42P05")
 # Those that say that the database cannot be used right now, though the connection is sound: no such login or database,
 # a deadlock or another transaction in the way, no right to do that, no room or connections left, a lock or the whole
 # statement took too long, the system beneath fails.

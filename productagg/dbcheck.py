@@ -6,6 +6,7 @@ What is wrong is one line that says what to do. Nothing here changes anything.
 import os
 
 from sqlalchemy import Connection, Engine, delete, func, insert, inspect, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from productagg.db import MAY_PREPARE, SCHEMA
@@ -36,9 +37,17 @@ class SchemaError(Unfit):
 
 def check(engine: Engine) -> None:
     """What every program looks at before it does anything. Raises Unfit, SchemaError, and DBAPIError."""
-    with engine.connect() as connection:
-        check_encoding(connection)
-        check_schema(connection)
+    try:
+        with engine.connect() as connection:
+            check_encoding(connection)
+            check_schema(connection)
+    except OperationalError as error:
+        if "unsupported startup parameter" not in str(error.orig):
+            raise
+        raise Unfit(
+            "a pooler is in front of the database and refuses the start-up parameter 'options': set "
+            "DATABASE_PREPARED=false; if its pool_mode is session, ignore_startup_parameters = options will do as well"
+        ) from None
     if engine.dialect.name == "postgresql":
         _check_pooling(engine)
 

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import bindparam, create_engine, func, select
+from sqlalchemy.exc import DBAPIError
 
 from productagg import main, prepared
-from productagg.db import reader_engine, writer_engine
+from productagg.db import is_out_of_reach, reader_engine, writer_engine
 from productagg.dbcheck import Unfit, check
 from productagg.models import Product, User
 from productagg.settings import database_url
@@ -22,6 +23,7 @@ from tests.integration.conftest import only_postgresql, wait_until
 from tests.pooler import Pooler
 
 ECHO = select(func.length(bindparam("value")))
+OTHER = select(func.upper(bindparam("value")))
 
 
 @pytest.fixture
@@ -44,8 +46,8 @@ def direct(server, _password_hash):
 
 
 @contextmanager
-def pgbouncer(server, directory, pool_mode):
-    """The real one; the URL of the database through it."""
+def pgbouncer(server, directory, pool_mode, more="ignore_startup_parameters = options\n"):
+    """The real one; the URL of the database through it. Unless told, it refuses what it does not know."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed (Debian: apt install pgbouncer)")
@@ -56,7 +58,7 @@ def pgbouncer(server, directory, pool_mode):
     config.write_text(
         f"[databases]\npostgres = host={server.home} dbname=postgres user=postgres\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
-        f"pool_mode = {pool_mode}\ndefault_pool_size = 3\nignore_startup_parameters = options\n"
+        f"pool_mode = {pool_mode}\ndefault_pool_size = 3\n{more}"
     )
     process = subprocess.Popen(
         [program, "-u", "nobody", config] if server.runs_as_nobody else [program, config],
@@ -158,6 +160,16 @@ class TestWhatAStartFindsOut:
             check(engine)
             engine.dispose()
 
+    def test_as_it_comes_pgbouncer_takes_what_is_not_prepared_and_the_other_is_refused_by_name(
+        self, server, direct, tmp_path
+    ):
+        with pgbouncer(server, tmp_path, "transaction", more="") as url:
+            assert "DATABASE_PREPARED" in refusal(url)
+            for make_engine in (reader_engine, writer_engine):
+                engine = make_engine(database_url(url), prepared=False)
+                check(engine)
+                engine.dispose()
+
     def test_to_look_leaves_nothing_behind(self, server, direct):
         with Pooler(server, "postgres") as pooler:
             refusal(pooler.url)
@@ -217,6 +229,29 @@ class TestWhatIsNotPrepared:
 
 
 class TestNames:
+    def test_behind_a_pooler_that_shares_connections_after_all_no_answer_is_a_wrong_one(self, server, direct):
+        """Nobody looked, or its mode was changed later."""
+        found = []
+        with Pooler(server, "postgres", connections=3) as pooler:
+            engines = [reader_engine(database_url(pooler.url)) for _ in range(2)]
+
+            def ask(number):
+                statement = ECHO if number % 2 else OTHER
+                with engines[number % 3 % 2].connect() as connection:
+                    try:
+                        return prepared.rows(connection, statement, {"value": "abc" * number})[0][0] == (
+                            3 * number if number % 2 else "ABC" * number
+                        )
+                    except DBAPIError as error:
+                        return is_out_of_reach(error)
+
+            with ThreadPoolExecutor(6) as pool:
+                found = list(pool.map(ask, range(200)))
+            for engine in engines:
+                engine.dispose()
+
+        assert found == [True] * 200
+
     def test_a_name_is_the_same_in_every_process_and_another_one_for_another_statement(self):
         script = (
             "from sqlalchemy import bindparam, func, select; from productagg import prepared;"
@@ -226,7 +261,7 @@ class TestNames:
         name = prepared._sent(ECHO).name
 
         assert other.communicate(timeout=60)[0].strip() == name
-        assert prepared._sent(select(func.upper(bindparam("value")))).name != name
+        assert prepared._sent(OTHER).name != name
         assert re.fullmatch("productagg_[0-9a-f]{32}", name)
 
     def test_a_statement_that_another_process_prepared_on_the_connection_is_found_there(self, server, direct):
