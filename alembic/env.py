@@ -17,6 +17,9 @@ from productagg.settings import Settings, SettingsError
 # Any number; all productagg migrations share it, so that two releases starting at once migrate one after the other.
 _ADVISORY_LOCK = 7_306_544
 
+_SCHEMA_FIRST = text(
+    "SELECT set_config('search_path', concat_ws(', ', :schema, nullif(current_setting('search_path'), '')), true)"
+)
 _PARTITION = re.compile(r"(offer|product)_prices_(default|\d{4}_\d{2})")
 
 
@@ -26,8 +29,9 @@ def _render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
 
 
 def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
-    # The monthly partitions, which `productagg history compact` makes and drops, are no tables of the models.
-    return kind != "table" or name is None or _PARTITION.fullmatch(name) is None
+    # The models have neither the monthly partitions, which `productagg history compact` makes and drops, nor Alembic's
+    # own table.
+    return kind != "table" or name is None or not (name == "alembic_version" or _PARTITION.fullmatch(name))
 
 
 def _has_it(here: str) -> Any:
@@ -71,12 +75,13 @@ def _migrate(connection: Connection) -> None:
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"))
-        # For the names in statements that migrations write themselves, and for what they look up.
-        connection.execute(text(f"SET LOCAL search_path = {SCHEMA}"))
+        # For the names in statements that migrations write themselves; extensions may be in another schema.
+        connection.execute(_SCHEMA_FIRST, {"schema": SCHEMA})
         check_encoding(connection)
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
+        version_table_schema=None if sqlite else SCHEMA,
         render_as_batch=sqlite,
         render_item=_render_item,
         include_name=_is_ours,

@@ -1,6 +1,6 @@
 """Whether the database is one that productagg can work with: asked at every start, and by /health/ready.
 
-What is wrong is one line that says what to do. Nothing here changes anything.
+What is wrong is one line that says what to do. Only `try_to_write` writes.
 """
 
 import os
@@ -46,7 +46,8 @@ def check(engine: Engine) -> None:
             raise
         raise Unfit(
             "a pooler is in front of the database and refuses the start-up parameter 'options': set "
-            "DATABASE_PREPARED=false; if its pool_mode is session, ignore_startup_parameters = options will do as well"
+            "DATABASE_PREPARED=false, without options in DATABASE_URL; if the pooler's pool_mode is session, "
+            "ignore_startup_parameters = options will do as well"
         ) from None
     if engine.dialect.name == "postgresql":
         _check_pooling(engine)

@@ -104,7 +104,13 @@ def hostile(request, server):
     name, prepared = f"hostile_{request.param}", "true" if request.param == "session" else "false"
     settings = [f"ALTER DATABASE {name} SET {setting} = '{value}'" for setting, value in HOSTILE.items()]
     _as_admin(server, "postgres", f"CREATE DATABASE {name}")
-    _as_admin(server, name, "CREATE SCHEMA elsewhere", *settings)
+    _as_admin(
+        server,
+        name,
+        "CREATE SCHEMA elsewhere",
+        "CREATE TABLE elsewhere.alembic_version AS SELECT '0001' AS version_num",
+        *settings,
+    )
     connections = 2 if request.param == "transaction" else 20
     with Pooler(server, name, mode=request.param, connections=connections) as pooler:
         database = Database("postgresql", pooler.url)
