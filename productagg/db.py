@@ -7,6 +7,7 @@ No answer depends on a setting of the database, the role or the session (docs/de
 database's errors mean is decided here, and nowhere else: see `is_out_of_reach`.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,6 +36,7 @@ _OPTIONS = {
     # better: over partitions it always does.
     "plan_cache_mode": "force_generic_plan",
 }
+_LIBPQ_VARIABLES = {"application_name": "PGAPPNAME", "connect_timeout": "PGCONNECT_TIMEOUT"}
 # Behind a pooler that shares connections, the same belongs to a transaction.
 _BEGIN_SHARED = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
@@ -115,7 +117,7 @@ def _engine(url: URL, prepared: bool, **options: Any) -> Engine:
 
 
 def _connect_args(url: URL, prepared: bool) -> dict[str, Any]:
-    """What a connection is opened with. The URL's own parameters win, and so do its `options`, which come last."""
+    """What a connection is opened with. The parameters of the URL, else of libpq's environment, win over ours."""
     ours = {
         "application_name": "productagg",
         "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
@@ -127,10 +129,12 @@ def _connect_args(url: URL, prepared: bool) -> dict[str, Any]:
         # Else the database's settings decide how text comes to us.
         "client_encoding": "utf8",
     }
-    arguments = {name: value for name, value in ours.items() if name not in url.query}
+    given = {*url.query, *(name for name, variable in _LIBPQ_VARIABLES.items() if os.environ.get(variable))}
+    arguments = {name: value for name, value in ours.items() if name not in given}
     options = [f"-c {name}={value}" for name, value in _OPTIONS.items()] if prepared else []
-    options += url.normalized_query.get("options", ())
-    return {**arguments, "options": " ".join(options)} if options else arguments
+    # What comes last wins.
+    options += url.normalized_query.get("options", (os.environ.get("PGOPTIONS", ""),))
+    return {**arguments, "options": " ".join(options)} if any(options) else arguments
 
 
 def _schema_of(named: Any) -> str | None:

@@ -66,6 +66,20 @@ def test_what_the_url_sets_itself_holds_and_the_rest_is_ours(database, make_engi
     }
 
 
+@only_postgresql
+def test_so_does_what_libpqs_environment_sets(database, monkeypatch):
+    monkeypatch.setenv("PGOPTIONS", "-c work_mem=5MB -c lock_timeout=7s")
+    monkeypatch.setenv("PGAPPNAME", "shop")
+    engine = reader_engine(database_url(database.url))
+
+    with engine.connect() as connection:
+        names = ("work_mem", "lock_timeout", "statement_timeout", "application_name")
+        found = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
+    engine.dispose()
+
+    assert found == ["5MB", "7s", "1min", "shop"]
+
+
 def test_two_writers_wait_for_each_other_and_both_succeed(database):
     make_product(database)
 
