@@ -12,15 +12,20 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     Integer,
     MetaData,
+    Numeric,
     Text,
     TypeDecorator,
+    cast,
     text,
+    type_coerce,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from uuid_utils.compat import uuid7
@@ -51,6 +56,19 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class _Seconds(TypeDecorator[float]):
+    """A number of seconds, whose last digits PostgreSQL's `extra_float_digits` does not take away."""
+
+    impl = Double
+    cache_ok = True
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return type_coerce(cast(column, Numeric), self)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> float | None:
+        return None if value is None else float(value)
 
 
 # Compared as SQLite does it, and not as the database's locale would have it.
@@ -388,7 +406,7 @@ class SyncRun(Base):
     failures: Mapped[dict[str, int]] = mapped_column(JSON)
     requests: Mapped[int]
     bytes: Mapped[int] = mapped_column(BigInteger)
-    longest_wait_seconds: Mapped[float]
+    longest_wait_seconds: Mapped[float] = mapped_column(_Seconds)
     ended_by: Mapped[str | None]
 
 

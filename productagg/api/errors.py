@@ -12,15 +12,20 @@ import orjson
 from pyramid.exceptions import URLDecodeError
 from pyramid.httpexceptions import HTTPException, HTTPForbidden
 from pyramid.response import Response
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from productagg import browsing, catalog
-from productagg.db import is_out_of_reach
+from productagg.db import is_out_of_reach, reason
+from productagg.dbsession import needs_transaction
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
 from productagg.security import bearer_token
 from productagg.throttle import TooManyLogins
 
 log = logging.getLogger(__name__)
+
+# When to come back to a database that cannot be used.
+RETRY_AFTER_SECONDS = "5"
 
 # Every code that this service answers with: status, title, and what a client can do about it.
 PROBLEMS: dict[str, tuple[int, str, str]] = {
@@ -137,8 +142,11 @@ def problem_view(error: Exception, request: Any) -> Response:
     elif isinstance(error, HTTPException) and error.status_int < 500:
         problem = _from_pyramid(error, request)
     elif isinstance(error, PoolTimeout) or is_out_of_reach(error):
-        log.error("the database cannot be used: %s", " ".join(str(error).split()))
-        problem = Problem("unavailable", "The database cannot be used right now.", headers={"Retry-After": "5"})
+        log.error("the database cannot be used: %s", reason(error) if isinstance(error, DBAPIError) else error)
+        # Whether it takes any, /health/ready finds out.
+        request.registry["writes_fail"] |= needs_transaction(request)
+        detail = "The database cannot be used right now."
+        problem = Problem("unavailable", detail, headers={"Retry-After": RETRY_AFTER_SECONDS})
     else:
         log.error("unexpected error", exc_info=error)
         problem = Problem("internal-error", "Something unexpected happened; it has been logged with the request id.")

@@ -66,7 +66,7 @@ def compact(config_uri: str) -> None:
     """
     signal.signal(signal.SIGTERM, _interrupted)
     with writing(config_uri) as (settings, sessions):
-        engine = reader_engine(settings.database_url)
+        engine = reader_engine(settings.database_url, prepared=settings.database_prepared)
         observed_for = Schedule.of(settings).observed_for
         try:
             with progress_bar(" products") as progress, engine.connect() as reader:

@@ -9,7 +9,7 @@ written of them has been compared with them.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -18,6 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Uuid, column, delete, exists, func, literal, select, table, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.bulk import Rows
@@ -117,13 +118,17 @@ class Compaction:
         if not self._postgresql:
             yield
             return
-        if not self._reader.scalar(select(func.pg_try_advisory_lock(_LOCK))):
-            raise Busy("another compaction is at work")
-        try:
-            yield
-        finally:
-            if not self._reader.invalidated:  # else the lock went with the connection
-                self._reader.execute(select(func.pg_advisory_unlock(_LOCK)))
+        # A lock of a transaction, not of a session: behind a pooler, sessions are shared. Nothing else is done in it.
+        no_limit = func.set_config("idle_in_transaction_session_timeout", "0", literal(value=True))
+        with self._sessions() as session:
+            is_ours, _ = session.execute(select(func.pg_try_advisory_xact_lock(_LOCK), no_limit)).one()
+            if not is_ours:
+                raise Busy("another compaction is at work")
+            try:
+                yield
+            finally:
+                with suppress(DBAPIError):  # the lock went with its connection
+                    session.rollback()
 
     def _progress(self) -> _Progress:
         found = self._reader.execute(select(HistoryProgress.rolled_until, HistoryProgress.raw_from)).one()

@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
 from alembic import command
-from productagg import catalog, words
-from productagg.db import SchemaError, check_schema
+from productagg import catalog, db, words
+from productagg.dbcheck import SchemaError, check_schema
 from productagg.models import (
     SCHEMA_REVISION,
     Base,
@@ -207,7 +207,7 @@ def test_two_releases_that_migrate_at_once_both_succeed(blank_database):
 
 @pytest.mark.parametrize("blank_database", ["postgresql"], indirect=True)
 def test_a_migration_waits_for_another_one_longer_than_for_a_tables_lock(blank_database, monkeypatch):
-    monkeypatch.setattr("productagg.db._LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setitem(db._OPTIONS, "lock_timeout", "100ms")
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
     long_enough = text(
         "SELECT coalesce(max(clock_timestamp() - waitstart), '0') > '0.3 s' FROM pg_locks WHERE NOT granted"

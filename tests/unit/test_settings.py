@@ -40,6 +40,7 @@ class TestWhereAValueComesFrom:
         assert load() == Settings(
             mode="production",
             database_url=URL.create("postgresql+psycopg2", "productagg", "a-password", "db", database="productagg"),
+            database_prepared=True,
             offers_base_url="https://offers.test/api/v1",
             offers_refresh_token=Secret("a-refresh-token"),
             offers_timeout_seconds=10.0,
@@ -316,6 +317,7 @@ class TestTheIniFilesOfTheRepository:
         assert settings == Settings(
             mode="development",
             database_url=URL.create("sqlite", database=str(pytestconfig.rootpath / "var" / "productagg.sqlite")),
+            database_prepared=True,
             offers_base_url="http://localhost:6544/api/v1",
             offers_refresh_token=Secret(DEVELOPMENT_REFRESH_TOKEN),
             offers_timeout_seconds=10.0,
