@@ -9,7 +9,6 @@ from productagg.api.errors import RETRY_AFTER_SECONDS, Problem
 from productagg.api.service import PUBLIC, no_query, service
 from productagg.dbcheck import SchemaError, Unfit, check_schema, check_writable, try_to_write
 
-
 live = service("live", "/health/live", "Health")
 ready = service("ready", "/health/ready", "Health")
 
