@@ -152,7 +152,7 @@ def change(
     wanted = (product.name if name is None else name, product.description if description is None else description)
     if wanted == (product.name, product.description):
         return
-    event = Event(product_id, "changed", now, product.sort_name, product.updated_at)
+    event = Event(product_id, "changed", now, product.sort_name, product.updated_at, search_text=product.search_text)
     with _unique_name(session, wanted[0]):
         product.name, product.description = wanted
         for column, value in _made_of(*wanted).items():

@@ -13,11 +13,11 @@ import colander
 
 from productagg.api.errors import PROBLEMS
 from productagg.api.times import PERIOD, PERIOD_PATTERN, TIME, period, time
-from productagg.browsing import COUNTED, MEMBERS, SORTS
+from productagg.browsing import COUNTED, MEMBERS, RELEVANCE, SORTS
 from productagg.history.movers import PERIODS
 from productagg.history.series import RESOLUTIONS
 from productagg.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH, REGISTRATIONS
-from productagg.words import fold
+from productagg.words import search_words
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -215,7 +215,7 @@ def _flag(name: str, description: str, missing: bool | None = None, **options: A
 
 
 def _words(text: str) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(fold(text).split()))
+    found = search_words(text)
     if len(text) > MAX_SEARCH_LENGTH or not 1 <= len(found) <= MAX_WORDS or _CONTROL_CHARACTER.search(text):
         raise ValueError
     return found
@@ -287,9 +287,11 @@ BROWSING = _mapping(
     _choice(
         "sort",
         SORTS,
-        "By what they are sorted; with `-` the other way round. Products without a price come last by `lowest_price` "
-        "either way; `name` ignores case and accents.",
-        missing="created_at",
+        f"By what they are sorted; with `-` the other way round. `{RELEVANCE}` needs `q`, and is the default then: "
+        "whole words first, then beginnings of words, then other parts, each in names before descriptions. Without `q` "
+        "the default is `created_at`. Products without a price come last by `lowest_price` either way; `name` ignores "
+        "case and accents.",
+        missing=None,
     ),
     _parameter(
         "fields",
