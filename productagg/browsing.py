@@ -46,6 +46,8 @@ from productagg.models import Product, ProductChange, ProductSummary, ProductSyn
 
 # Counting stops here unless the exact number is asked for.
 COUNTED = 1_000
+# By relevance, so many products are put in order one by one.
+FEW = 1_000
 # Pages keep to the order of the first one for so many changes: what has moved since must be gone through for each.
 MOST_CHANGES = 500_000
 # And so many names and descriptions, by name and by when they changed.
@@ -420,44 +422,44 @@ def _parts(shape: _Shape, descending: bool) -> Iterator[Select[Any]]:
 
 
 def _relevant(shape: _Shape) -> Iterator[Select[Any]]:
-    """The same by relevance: a part for each level, and one for all that have moved.
+    """The same by relevance: of few products, the levels of all; of many, a part for each level; and those that moved.
 
-    A level is only read while those before it do not fill the page: else each would be searched for words as common as
-    others are rare.
+    A level is only searched while those before it do not fill the page: that takes long for words that are common at
+    one level and rare at another.
     """
-    reach, text = shape.reach, Product.search_text
+    reach = shape.reach
     back = reach is not None and reach.back
     turned, compare = (desc if back else asc), _COMPARISONS[back, reach is not None and reach.including]
     place_key, place_id = bindparam("place_key", type_=Integer), bindparam("place_id", type_=Uuid)
     words = sorted(name for name in shape.filters if name.startswith(_WORD))
-    filters = shape.filters.difference(words)
     moves = _moves(_SORTS[RELEVANCE]) if reach is not None else None
+    unmoved = true() if moves is None else Product.id.not_in(select(moves.c.product_id))
 
-    def from_place_on(query: Select[Any], key: ColumnElement[int]) -> Select[Any]:
+    def part(query: Select[Any], id_: Any, key: ColumnElement[int]) -> Select[Any]:
+        named = key.label("key")  # or an order by a constant would mean a column's number
+        query = query.add_columns(id_.label("id"), named, _number(0).label("keyless"))
         if reach is not None:
             # Not a comparison of tuples: of one level, the planner is to see that this is a range of ids, or nothing.
             beyond = key < place_key if back else key > place_key
-            query = query.where(or_(beyond, and_(key == place_key, compare(Product.id, place_id))))
-        return query
+            query = query.where(or_(beyond, and_(key == place_key, compare(id_, place_id))))
+        return query.order_by(turned(named), turned(id_)).limit(_number(shape.limit))
 
+    found = _meeting(shape.filters, Product).add_columns(Product.id, Product.search_text).where(unmoved)
+    some = found.limit(_number(FEW + 1)).cte("candidates")
+    are_few = select(func.count()).select_from(some).scalar_subquery() <= _number(FEW)
+    yield part(select().select_from(some).where(are_few), some.c.id, relevance.level(some.c.search_text, words))
     filled: ColumnElement[int] = _number(0)
     for level in reversed(relevance.LEVELS) if back else relevance.LEVELS:
-        key = _number(level)
-        query = _meeting(filters, Product, Product.id.label("id"), key.label("key"), _number(0).label("keyless"))
-        query = query.where(relevance.meets(text, words, level), filled < _number(shape.limit))
+        query = _meeting(shape.filters.difference(words), Product).where(not_(are_few), filled < _number(shape.limit))
+        query = query.where(relevance.meets(Product.search_text, words, level), unmoved)
         if level:
-            query = query.where(not_(relevance.meets(text, words, level - 1)))
-        if moves is not None:
-            query = query.where(Product.id.not_in(select(moves.c.product_id)))
-        query = from_place_on(query, key).order_by(turned(Product.id)).limit(_number(shape.limit))
-        part = query.cte(f"level_{level}")
-        filled = filled + select(func.count()).select_from(part).scalar_subquery()
-        yield select(part)
+            query = query.where(not_(relevance.meets(Product.search_text, words, level - 1)))
+        of_level = part(query, Product.id, _number(level)).cte(f"level_{level}")
+        filled = filled + select(func.count()).select_from(of_level).scalar_subquery()
+        yield select(of_level)
     if moves is not None:
-        key = relevance.level(moves.c.key, words)
-        query = _meeting(shape.filters, Product, Product.id.label("id"), key.label("key"), _number(0).label("keyless"))
-        query = from_place_on(query.join(moves, moves.c.product_id == Product.id), key)
-        yield query.order_by(turned(key), turned(Product.id)).limit(_number(shape.limit))
+        query = _meeting(shape.filters, Product).join(moves, moves.c.product_id == Product.id)
+        yield part(query, Product.id, relevance.level(moves.c.key, words))
 
 
 def _moves(sort: _Sort) -> CTE:
