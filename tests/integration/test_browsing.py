@@ -1,10 +1,11 @@
 """Searching, filtering, sorting and paging; a walk through the pages meets everybody once, whatever happens."""
 
 import json
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import pytest
@@ -83,6 +84,21 @@ class Shelf:
 @pytest.fixture
 def shelf(database):
     return Shelf(database)
+
+
+@contextmanager
+def few(count):
+    """By relevance, more products than that are many."""
+    browsing._statement.cache_clear()
+    with patch.object(browsing, "FEW", count):
+        yield
+    browsing._statement.cache_clear()
+
+
+@pytest.fixture(params=[0, 3, 1000])
+def some_are_few(request):
+    with few(request.param):
+        yield
 
 
 @pytest.fixture
@@ -248,7 +264,7 @@ LAMPS = {
 
 
 @pytest.fixture
-def lamps(shelf):
+def lamps(shelf, some_are_few):
     """The least relevant one is the oldest, but of equals the better one in LAMPS is."""
     new = [catalog.NewProduct(name, text) for name, text in LAMPS.items()]
     for first, last in ((7, 8), (6, 7), (5, 6), (3, 5), (2, 3), (0, 2)):
@@ -289,7 +305,7 @@ def test_by_relevance_all_other_filters_are_met_too(lamps):
 
 
 @pytest.mark.parametrize("word", ["%", "_", "/", "100%", "a_c", "a/c"])
-def test_no_character_of_a_word_means_anything_by_relevance(shelf, word):
+def test_no_character_of_a_word_means_anything_by_relevance(shelf, some_are_few, word):
     shelf.add("abc", "1000", word, f"x{word}x")
 
     assert shelf.names(sort="relevance", words=search_words(word)) == [word, f"x{word}x"]
@@ -417,10 +433,15 @@ WORDS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize(("sort", "count"), [*((sort, browsing.FEW) for sort in SORTS), ("relevance", 2)])
 @examples(8)
 @given(data=st.data())
-def test_no_product_is_skipped_or_repeated_whatever_happens_between_two_pages(database, sort, data):
+def test_no_product_is_skipped_or_repeated_whatever_happens_between_two_pages(database, sort, count, data):
+    with few(count):
+        _walk_while_things_happen(database, sort, data)
+
+
+def _walk_while_things_happen(database, sort, data):
     database.empty()
     shelf = Shelf(database)
     names = data.draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=4, max_size=9), "names")
