@@ -141,7 +141,9 @@ def _shown(found: Any) -> dict[str, Any]:
 
 
 def _no_such_offer(offer_id: object) -> Problem:
-    return Problem("not-found", f"The product has no offer {offer_id}, and had none.")
+    return Problem(
+        "not-found", f"The product has no offer {offer_id}, or it was closed so long ago that it was removed."
+    )
 
 
 def _series(request: Any, ids: Mapping[str, Any], found: Series, columns: Sequence[str]) -> Response:

@@ -317,8 +317,28 @@ BROWSING = _mapping(
 )
 RUNS = _mapping(_limited(), _id("before", "a sync run's", "Continue with those before this one.", missing=None))
 OFFERS = _mapping(
-    _flag("closed", "Add the sold-out offers after the current ones. It does not go with `at`.", example=True),
+    _flag(
+        "closed",
+        "Pages of the sold-out offers, too, the last sold out first; the first page begins with all current ones. It "
+        "does not go with `at`.",
+        example=True,
+    ),
     _time("at", "The offers as they stood at this time, which is not in the future."),
+    _number(
+        "limit",
+        MAX_LIMIT,
+        f"With `closed=true`: how many sold-out offers at most; {DEFAULT_LIMIT} unless told.",
+        missing=None,
+    ),
+    _parameter(
+        "cursor",
+        str,
+        "a cursor",
+        {"type": "string"},
+        "With `closed=true`: `Next-Cursor` of another page, whose other parameters go with it; good until a day after "
+        "the first page.",
+        missing=None,
+    ),
 )
 COST = _mapping(_number("quantity", MAX_QUANTITY, "How many units.", example=100))
 _WINDOW = (

@@ -47,6 +47,10 @@ HEADERS = {
     "Cache-Control": _header("Who may keep it, and for how long.", "public, max-age=60"),
     "Vary": _header("On which request headers the answer depends.", "Authorization, Accept-Encoding"),
     "Location": _header("Where it is.", "http://localhost:6543/products/019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10"),
+    "Next-Cursor": _header(
+        "Leads to the next page: send the same request with this `cursor`. It is missing on the last page.",
+        "WzE3NjM4OTEyMDAsIjlmM2QiXQ.5mYk2u7V",
+    ),
     "Link": _header(
         "Other pages: the `next`, and of products the `prev` and the `first`. There is no `next` after the last one.",
         '<http://localhost:6543/products?limit=2&cursor=WzE3…>; rel="next", <http://localhost:6543/products?limit=2>; '

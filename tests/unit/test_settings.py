@@ -58,6 +58,7 @@ class TestWhereAValueComesFrom:
             sync_max_requests_per_second=None,
             sync_workers=8,
             history_raw_days=90,
+            offers_closed_days=366,
             changes_raw_days=7,
             log_format="text",
         )
@@ -83,6 +84,7 @@ class TestWhereAValueComesFrom:
         ("SYNC_MAX_REQUESTS_PER_SECOND", "0.01", "100000"),
         ("SYNC_WORKERS", "1", "64"),
         ("HISTORY_RAW_DAYS", "31", "3660"),
+        ("OFFERS_CLOSED_DAYS", "31", "3660"),
         ("CHANGES_RAW_DAYS", "2", "3660"),
         ("LOG_FORMAT", "json", "text"),
     )
@@ -186,6 +188,8 @@ class TestAWrongValue:
             ("SYNC_WORKERS", "eight", "is not a whole number"),
             ("HISTORY_RAW_DAYS", "30", "is out of range"),
             ("HISTORY_RAW_DAYS", "3661", "is out of range"),
+            ("OFFERS_CLOSED_DAYS", "30", "is out of range"),
+            ("OFFERS_CLOSED_DAYS", "3661", "is out of range"),
             ("CHANGES_RAW_DAYS", "1", "is out of range"),
             ("LOG_FORMAT", "xml", "is not one of the allowed values"),
         ],
@@ -328,6 +332,7 @@ class TestTheIniFilesOfTheRepository:
             sync_max_requests_per_second=None,
             sync_workers=8,
             history_raw_days=90,
+            offers_closed_days=366,
             changes_raw_days=7,
             log_format="text",
         )
