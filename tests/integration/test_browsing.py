@@ -296,6 +296,19 @@ def test_a_product_is_as_relevant_as_the_word_that_it_meets_worst(lamps, query, 
     assert lamps.names(sort="relevance", words=search_words(query)) == expected
 
 
+def test_as_many_words_as_there_can_be_are_met_at_once(shelf, some_are_few):
+    words = "abcdefghij"
+    shelf.add(f"{' '.join(words[:-1])} xj", " ".join(words))
+
+    (place,) = [shelf.find(1, sort="relevance", words=list(words)).following]
+
+    assert shelf.names(sort="relevance", words=list(words)) == [" ".join(words), f"{' '.join(words[:-1])} xj"]
+    assert place is not None and place.key == 0
+    assert [product["name"] for product in shelf.find(1, place, sort="relevance", words=list(words)).products] == [
+        f"{' '.join(words[:-1])} xj"
+    ]
+
+
 def test_by_relevance_all_other_filters_are_met_too(lamps):
     (first,) = lamps.find(sort="relevance", words=["desk", "lamp"], limit=1).products
     lamps.offer(UUID(first["id"]), (5, 1))
