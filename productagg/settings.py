@@ -366,6 +366,14 @@ OPTIONS = (
         default="90",
     ),
     Option(
+        "OFFERS_CLOSED_DAYS",
+        "offers.closed_days",
+        _number(int, LEAST_RAW_DAYS, 3660),
+        f"{LEAST_RAW_DAYS} to 3660",
+        "how long closed offers are kept, with their prices; never shorter than every step is kept",
+        default="366",
+    ),
+    Option(
         "CHANGES_RAW_DAYS",
         "changes.raw_days",
         # Cursors of `GET /products` need those of a day, which began some time before they were committed.
@@ -429,6 +437,7 @@ class Settings:
     sync_max_requests_per_second: float | None
     sync_workers: int
     history_raw_days: int
+    offers_closed_days: int
     changes_raw_days: int
     shutdown_seconds: float
     shutdown_delay_seconds: float

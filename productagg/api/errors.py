@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from productagg import browsing, catalog
 from productagg.db import is_out_of_reach, reason
 from productagg.dbsession import needs_transaction
+from productagg.history.asof import OffersNotKept
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
 from productagg.security import bearer_token
 from productagg.throttle import TooManyLogins
@@ -133,6 +134,8 @@ def problem_view(error: Exception, request: Any) -> Response:
         )
     elif isinstance(error, browsing.Outdated):
         problem = Problem("invalid-cursor", "Too much has changed since the first page: begin again with it.")
+    elif isinstance(error, OffersNotKept):
+        problem = _not_kept(error)
     elif isinstance(error, TooManyPoints | NotKept):
         problem = _wrong_resolution(error)
     elif isinstance(error, URLDecodeError):
@@ -161,6 +164,12 @@ def _wrong_resolution(error: TooManyPoints | NotKept) -> Problem:
         advice = f"'{error.coarser}', or for a shorter window" if error.coarser else "a shorter window"
         detail = f"'{error.resolution}' has more than {MAX_POINTS} points in this window: ask for {advice}"
     return Problem("invalid-data", "Not valid: 'resolution'.", errors=[{"parameter": "resolution", "detail": detail}])
+
+
+def _not_kept(error: OffersNotKept) -> Problem:
+    since = error.offers_from.isoformat().replace("+00:00", "Z")
+    detail = f"must not be before {since}: offers that were closed earlier are no longer kept"
+    return Problem("invalid-data", "Not valid: 'at'.", errors=[{"parameter": "at", "detail": detail}])
 
 
 def _denied(request: Any) -> Problem:
