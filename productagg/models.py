@@ -31,7 +31,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
 # The migration that these tables need; the programs refuse to run on any other (see db.check_schema).
-SCHEMA_REVISION = "0010"
+SCHEMA_REVISION = "0009"
 
 NAME_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 10_000

@@ -26,7 +26,7 @@ class Cursors:
     """Writes and reads cursors, with a key of their own that comes from the `secret`."""
 
     def __init__(self, secret: Secret) -> None:
-        # Once: the signer would derive its key for each. The 2: names are folded in another way since 0010.
+        # Once: the signer would derive its key for each. The 2: names are folded in another way since migration 0009.
         key = Signer(secret.reveal(), b"productagg.cursor.2", key_derivation="hmac", digest_method=hashlib.sha256)
         self._signer = Signer(key.derive_key(), key_derivation="none", digest_method=hashlib.sha256)
 

@@ -337,15 +337,7 @@ OFFERS = _mapping(
         f"With `closed=true`: how many sold-out offers at most; {DEFAULT_LIMIT} unless told.",
         missing=None,
     ),
-    _parameter(
-        "cursor",
-        str,
-        "a cursor",
-        {"type": "string"},
-        "With `closed=true`: `Next-Cursor` of another page, whose other parameters go with it; good until a day after "
-        "the first page.",
-        missing=None,
-    ),
+    _cursor("Only with `closed=true`; it is good until a day after the first page."),
 )
 COST = _mapping(_number("quantity", MAX_QUANTITY, "How many units.", example=100))
 _WINDOW = (

@@ -162,7 +162,7 @@ def test_products_are_folded_anew_batch_by_batch_and_nothing_else_of_them_change
         before = connection.execute(select(*columns).order_by(Product.id)).all()
 
     with a_batch_of(5):
-        blank_database.migrate("0010")
+        blank_database.migrate("0009")
 
     with blank_database.reader.connect() as connection:
         assert connection.execute(select(*columns).order_by(Product.id)).all() == before

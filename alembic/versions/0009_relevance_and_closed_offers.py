@@ -1,6 +1,6 @@
 """products are found by whole words and without the strokes of Latin letters; closed offers have an index and an end
 
-Revision ID: 0010
+Revision ID: 0009
 Revises: 0008
 """
 
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from alembic import op
 
-revision = "0010"
+revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
