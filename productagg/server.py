@@ -12,8 +12,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from functools import partial
 from typing import Any, NoReturn
 
 from waitress.adjustments import Adjustments
@@ -23,11 +24,13 @@ from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
+from productagg import ini
 from productagg.api.errors import Problem
 from productagg.api.headers import add_cors, add_security
 from productagg.api.tweens import sane_request_id
 from productagg.logs import request_id, write_in_batches
 from productagg.processes import keep_to_one_processor, serve_with
+from productagg.settings import SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +129,18 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
     parser_class = _Parser
     task_class = _Task
     error_task_class = _ProblemTask
+
+
+def make_server(variables: Mapping[str, str], **options: Any) -> Callable[[Any], int]:
+    """The server, for `pserve`, which asks for it before it reads the application's options from the ini file.
+
+    An ini file that cannot be read ends the process with one line: PasteDeploy's errors show values, secrets as well.
+    """
+    try:
+        ini.check_applications(variables["__file__"])
+    except SettingsError as error:
+        _end_with(str(error))
+    return partial(serve, variables=variables, **options)
 
 
 def serve(

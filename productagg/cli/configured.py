@@ -3,19 +3,15 @@
 What is wrong with them ends the command with one line and exit code 2, and never with a traceback.
 """
 
-import configparser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import click
-import plaster
-from plaster_pastedeploy import Loader
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg import logs
+from productagg import ini, logs
 from productagg.db import SchemaError, check_schema, is_out_of_reach, reader_engine, writer_engine
 from productagg.settings import Settings, SettingsError
 
@@ -45,15 +41,9 @@ def reading(uri: str) -> Iterator[tuple[Settings, Connection]]:
 @contextmanager
 def _opened(uri: str, make_engine: Callable[[URL], Engine]) -> Iterator[tuple[Settings, Engine]]:
     try:
-        loader = _loader(uri)
-        loader.setup_logging({})
-        ini = loader.get_settings("app:main")
-    except (plaster.PlasterError, configparser.Error) as error:
-        raise CannotRun(f"{uri}: {_one_line(error)}") from None
-    except OSError as error:
-        raise CannotRun(f"{uri}: {error.strerror}") from None
-    try:
-        settings = Settings.load(ini)
+        options = ini.app_settings(uri)
+        ini.setup_logging(uri)
+        settings = Settings.load(options)
         logs.configure(settings.log_format)
         engine = make_engine(settings.database_url)
         try:
@@ -66,12 +56,6 @@ def _opened(uri: str, make_engine: Callable[[URL], Engine]) -> Iterator[tuple[Se
             engine.dispose()
     except (SettingsError, SchemaError) as error:
         raise CannotRun(str(error)) from None
-
-
-def _loader(uri: str) -> Any:
-    """Who reads such a configuration. plaster would look for that through all that is installed: 0.1 s, each minute."""
-    parsed = plaster.parse_uri(uri)
-    return Loader(parsed) if parsed.scheme == "file+ini" else plaster.get_loader(uri)
 
 
 @contextmanager
