@@ -1,5 +1,6 @@
 """productagg: a product aggregator. `main` is the composition root of the web service."""
 
+import logging
 import warnings
 from typing import Any
 
@@ -17,13 +18,15 @@ def main(_global_config: object, **ini: str) -> Any:
     from productagg.api.request import use_one_class
     from productagg.background import Background
     from productagg.db import SchemaError
-    from productagg.settings import Settings, SettingsError
+    from productagg.settings import Settings, SettingsError, unknown_options
     from productagg.sync import Synchronizer
     from productagg.throttle import LoginThrottle
 
     try:
         settings = Settings.load(ini)
         logs.configure(settings.log_format)
+        for warning in unknown_options(ini):
+            logging.getLogger(__name__).warning(warning)
         config = Configurator(settings=ini)
         config.registry["settings"] = settings
         config.include("productagg.dbsession")

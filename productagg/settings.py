@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -415,6 +416,23 @@ class Settings:
         if faults:
             raise SettingsError("\n".join(faults))
         return cls(**values)
+
+
+def unknown_options(ini: Mapping[str, str]) -> list[str]:
+    """Return a warning, with the nearest option's key, for each option of the ini file's app section that has no effect.
+
+    The section may hold options of other packages: a key with a foreign prefix is reported only if it resembles ours.
+    """
+    keys = {option.key for option in OPTIONS}
+    prefixes = {key.partition(".")[0] for key in keys}
+    names = {name: option.key for option in OPTIONS for name in (option.key, option.variable.lower())}
+    warnings = []
+    for key in ini.keys() - keys:
+        near = get_close_matches(key.lower(), names, n=1, cutoff=0.8 if "." in key else 0.7)
+        if near or re.split(r"[._]", key)[0] in prefixes:
+            hint = f"; did you mean {names[near[0]]}?" if near else ""
+            warnings.append(f"{key} in the ini file is not an option and has no effect{hint}")
+    return sorted(warnings)
 
 
 def _public_secrets(values: Mapping[str, Any]) -> list[str]:

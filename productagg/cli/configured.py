@@ -3,6 +3,7 @@
 What is wrong with them ends the command with one line and exit code 2, and never with a traceback.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from productagg import ini, logs
 from productagg.db import SchemaError, check_schema, is_out_of_reach, reader_engine, writer_engine
-from productagg.settings import Settings, SettingsError
+from productagg.settings import Settings, SettingsError, unknown_options
+
+log = logging.getLogger(__name__)
 
 config_uri = click.argument("config_uri", metavar="CONFIG_URI")
 
@@ -45,6 +48,8 @@ def _opened(uri: str, make_engine: Callable[[URL], Engine]) -> Iterator[tuple[Se
         ini.setup_logging(uri)
         settings = Settings.load(options)
         logs.configure(settings.log_format)
+        for warning in unknown_options(options):
+            log.warning(warning)
         engine = make_engine(settings.database_url)
         try:
             with _usable(DBAPIError), engine.connect() as connection:

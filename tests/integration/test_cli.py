@@ -1,6 +1,7 @@
 """The `productagg` command: what it prints, what it does, how it exits."""
 
 import socket
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -106,6 +107,27 @@ def test_a_file_that_is_no_ini_file_is_one_line(run, tmp_path):
 
     assert done.exit_code == 2
     assert is_one_line_without_secrets(done.stderr)
+
+
+def test_an_option_that_cannot_be_read_is_named_and_not_shown(run, tmp_path):
+    path = tmp_path / "test.ini"
+    path.write_text("[app:main]\njwt.secret = abc%hunter2\n")
+
+    done = run("status", config=str(path))
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"Error: {path}: [app:main] jwt.secret: ")
+    assert is_one_line_without_secrets(done.stderr, "hunter2")
+
+
+def test_an_unknown_key_of_the_ini_file_is_a_warning_with_the_nearest_one(database, run, tmp_path):
+    path = tmp_path / "test.ini"
+    path.write_text(Path("development.ini").read_text().replace("[app:main]", "[app:main]\nsync.worker = 4"))
+
+    done = run("status", config=str(path))
+
+    assert done.exit_code == 0
+    assert "sync.worker in the ini file is not an option and has no effect; did you mean sync.workers?" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from productagg.settings import (
     Secret,
     Settings,
     SettingsError,
+    unknown_options,
 )
 
 REQUIRED = {
@@ -267,6 +268,39 @@ class TestAWrongValue:
     )
     def test_what_is_allowed_at_the_edge(self, variable, value, name, expected):
         assert getattr(load(**{variable: value}), name) == expected
+
+
+class TestAnUnknownKeyOfTheIniFile:
+    @pytest.mark.parametrize(
+        ("key", "nearest"),
+        [
+            ("sync.worker", "sync.workers"),
+            ("snyc.workers", "sync.workers"),
+            ("Sync.Workers", "sync.workers"),
+            ("workers", "sync.workers"),
+            ("jwt_secret", "jwt.secret"),
+            ("database_url", "sqlalchemy.url"),
+            ("database.url", "sqlalchemy.url"),
+            ("admin.user", "admin.username"),
+            ("log_format", "log.format"),
+        ],
+    )
+    def test_it_is_reported_with_the_nearest_one(self, key, nearest):
+        [warning] = unknown_options({key: "hunter2", "sync.workers": "8"})
+
+        assert warning == f"{key} in the ini file is not an option and has no effect; did you mean {nearest}?"
+
+    def test_of_ours_it_is_reported_even_if_it_resembles_none(self):
+        assert unknown_options({"log.zzz": "hunter2"}) == ["log.zzz in the ini file is not an option and has no effect"]
+
+    def test_options_of_other_packages_are_not_reported(self):
+        others = "use filter-with pyramid.includes pyramid.reload_templates debug_all default_locale_name"
+        others += " debugtoolbar.hosts session.secret tm.attempts retry.attempts mail.host celery.workers"
+
+        assert unknown_options(dict.fromkeys(others.split(), "")) == []
+
+    def test_every_option_is_known(self):
+        assert unknown_options(dict.fromkeys(KEYS.values(), "")) == []
 
 
 class TestProduction:
