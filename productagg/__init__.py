@@ -18,14 +18,15 @@ def main(_global_config: object, **ini: str) -> Any:
     from productagg.api.request import use_one_class
     from productagg.background import Background
     from productagg.db import SchemaError
-    from productagg.settings import Settings, SettingsError, unknown_options
+    from productagg.ini import unknown_keys
+    from productagg.settings import Settings, SettingsError
     from productagg.sync import Synchronizer
     from productagg.throttle import LoginThrottle
 
     try:
         settings = Settings.load(ini)
         logs.configure(settings.log_format)
-        for warning in unknown_options(ini):
+        for warning in unknown_keys(ini):
             logging.getLogger(__name__).warning(warning)
         config = Configurator(settings=ini)
         config.registry["settings"] = settings

@@ -5,13 +5,16 @@ show the value of an option with a wrong `%`, and its reader refuses files in a 
 """
 
 import configparser
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import plaster
 from plaster_pastedeploy import Loader
 
-from productagg.settings import SettingsError
+from productagg.settings import OPTIONS, SettingsError
 
 # The sections that PasteDeploy reads for an application.
 _OF_APPLICATIONS = ("app", "application", "composite", "composit", "pipeline", "filter-app", "filter")
@@ -44,6 +47,23 @@ def check_applications(path: str) -> None:
                 loader.get_settings(section, _places(loader))
     except Exception as error:
         raise SettingsError(f"{path}: {_reason(error)}") from None
+
+
+def unknown_keys(section: Mapping[str, str]) -> list[str]:
+    """Return a warning, with the nearest option, for each key of an app section that has no effect.
+
+    The section may hold options of other packages: a key with a foreign prefix is reported only if it resembles ours.
+    """
+    keys = {option.key for option in OPTIONS}
+    prefixes = {key.partition(".")[0] for key in keys}
+    names = {name: option.key for option in OPTIONS for name in (option.key, option.variable.lower())}
+    warnings = []
+    for key in section.keys() - keys:
+        near = get_close_matches(key.lower(), names, n=1, cutoff=0.8 if "." in key else 0.7)
+        if near or re.split(r"[._]", key)[0] in prefixes:
+            hint = f"; did you mean {names[near[0]]}?" if near else ""
+            warnings.append(f"{key} in the ini file is not an option and has no effect{hint}")
+    return sorted(warnings)
 
 
 def _loader(uri: str) -> Any:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from productagg import ini, logs
 from productagg.db import SchemaError, check_schema, is_out_of_reach, reader_engine, writer_engine
-from productagg.settings import Settings, SettingsError, unknown_options
+from productagg.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def _opened(uri: str, make_engine: Callable[[URL], Engine]) -> Iterator[tuple[Se
         ini.setup_logging(uri)
         settings = Settings.load(options)
         logs.configure(settings.log_format)
-        for warning in unknown_options(options):
+        for warning in ini.unknown_keys(options):
             log.warning(warning)
         engine = make_engine(settings.database_url)
         try:

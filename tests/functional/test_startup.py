@@ -106,7 +106,9 @@ def write_ini(tmp_path, pytestconfig):
     """Write the ini file of the repository for development with another line: `write_ini("jwt.secret", "…")`."""
 
     def write(key, value):
-        content = (pytestconfig.rootpath / "development.ini").read_text().replace("%(here)s", str(pytestconfig.rootpath))
+        content = (
+            (pytestconfig.rootpath / "development.ini").read_text().replace("%(here)s", str(pytestconfig.rootpath))
+        )
         assert re.search(rf"(?m)^{key} =", content)
         path = tmp_path / "test.ini"
         path.write_text(re.sub(rf"(?m)^{key} = .*", f"{key} = {value}", content))

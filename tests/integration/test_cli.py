@@ -213,8 +213,13 @@ def test_a_user_is_added_with_a_password_that_is_asked_for_twice_and_not_shown(d
 
 @pytest.mark.parametrize(
     ("typed", "reason"),
-    [("short\nshort\n", "at least 8 characters"), (f"{PASSWORD}\nanother one\n", "do not match"), ("", "Aborted")],
-    ids=["short", "mismatch", "none"],
+    [
+        ("short\nshort\n", "Error: the password has fewer than 8 characters"),
+        ("        \n        \n", "Error: the password is empty"),
+        (f"{PASSWORD}\nanother one\n", "do not match"),
+        ("", "Aborted"),
+    ],
+    ids=["short", "blank", "mismatch", "none"],
 )
 @pytest.mark.parametrize("command", ["add", "passwd"])
 def test_a_password_that_will_not_do_changes_nothing(database, users, run, command, typed, reason):
@@ -245,6 +250,33 @@ def test_a_name_that_is_taken_is_refused(database, users, run):
     assert done.exit_code == 1
     assert "there is a user 'admin' already" in done.stderr
     assert rows(database, User) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "is empty"),
+        (" \u3000", "is empty"),
+        ("\u3164", "is empty"),
+        ("am\nber", "has control characters"),
+        ("am\u200bber", "has invisible characters"),
+    ],
+)
+def test_a_user_name_that_nobody_could_read_is_refused(database, run, name, reason):
+    done = run("user", "add", name, typed=f"{PASSWORD}\n{PASSWORD}\n")
+
+    assert (done.exit_code, done.stderr) == (1, f"Error: the user name {reason}\n")
+    assert rows(database, User) == []
+
+
+def test_a_user_name_has_one_spelling(database, run):
+    typed = f"{PASSWORD}\n{PASSWORD}\n"
+
+    assert run("user", "add", " rene\u0301", typed=typed).exit_code == 0
+    done = run("user", "add", "ren\u00e9", typed=typed)
+
+    assert (done.exit_code, done.stderr) == (1, "Error: there is a user 'ren\u00e9' already\n")
+    assert run("user", "disable", "rene\u0301").exit_code == 0
 
 
 def test_a_disabled_user_can_be_enabled(users, run):

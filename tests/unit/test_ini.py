@@ -6,7 +6,7 @@ import traceback
 import pytest
 
 from productagg import ini
-from productagg.settings import SettingsError
+from productagg.settings import OPTIONS, SettingsError
 
 SOUND = """
 [app:main]
@@ -144,3 +144,38 @@ def test_applications_are_checked_and_other_sections_are_not(tmp_path):
 
     with pytest.raises(SettingsError, match=r"\[app:other\] jwt.secret"):
         ini.check_applications(written(tmp_path, f"{SOUND}\n[app:other]\njwt.secret = abc%hunter2"))
+
+
+class TestAnUnknownKeyOfTheIniFile:
+    @pytest.mark.parametrize(
+        ("key", "nearest"),
+        [
+            ("sync.worker", "sync.workers"),
+            ("snyc.workers", "sync.workers"),
+            ("Sync.Workers", "sync.workers"),
+            ("workers", "sync.workers"),
+            ("jwt_secret", "jwt.secret"),
+            ("database_url", "sqlalchemy.url"),
+            ("database.url", "sqlalchemy.url"),
+            ("admin.user", "admin.username"),
+            ("log_format", "log.format"),
+        ],
+    )
+    def test_it_is_reported_with_the_nearest_one(self, key, nearest):
+        [warning] = ini.unknown_keys({key: "hunter2", "sync.workers": "8"})
+
+        assert warning == f"{key} in the ini file is not an option and has no effect; did you mean {nearest}?"
+
+    def test_of_ours_it_is_reported_even_if_it_resembles_none(self):
+        assert ini.unknown_keys({"log.zzz": "hunter2"}) == [
+            "log.zzz in the ini file is not an option and has no effect"
+        ]
+
+    def test_options_of_other_packages_are_not_reported(self):
+        others = "use filter-with pyramid.includes pyramid.reload_templates debug_all default_locale_name"
+        others += " debugtoolbar.hosts session.secret tm.attempts retry.attempts mail.host celery.workers"
+
+        assert ini.unknown_keys(dict.fromkeys(others.split(), "")) == []
+
+    def test_every_option_is_known(self):
+        assert ini.unknown_keys(dict.fromkeys((option.key for option in OPTIONS), "")) == []

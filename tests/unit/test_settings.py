@@ -7,13 +7,13 @@ from sqlalchemy.engine import URL
 from productagg import sandbox
 from productagg.settings import (
     DEVELOPMENT_ADMIN_PASSWORD,
+    DEVELOPMENT_DATABASE_PASSWORD,
     DEVELOPMENT_JWT_SECRET,
     DEVELOPMENT_REFRESH_TOKEN,
     OPTIONS,
     Secret,
     Settings,
     SettingsError,
-    unknown_options,
 )
 
 REQUIRED = {
@@ -76,7 +76,7 @@ class TestWhereAValueComesFrom:
         ("LOGIN_ATTEMPTS_PER_ACCOUNT", "20", "100000"),
         ("LOGIN_WINDOW_SECONDS", "1", "86400"),
         ("ADMIN_USERNAME", "one", "two"),
-        ("ADMIN_PASSWORD", "one", "two"),
+        ("ADMIN_PASSWORD", "password one", "password two"),
         ("CORS_ORIGINS", "*", "https://shop.example"),
         ("SYNC_INTERVAL_SECONDS", "1", "86400"),
         ("SYNC_MAX_INTERVAL_SECONDS", "60", "604800"),
@@ -164,6 +164,10 @@ class TestAWrongValue:
             ("LOGIN_ATTEMPTS_PER_ACCOUNT", "many", "is not a whole number"),
             ("LOGIN_WINDOW_SECONDS", "86401", "is out of range"),
             ("ADMIN_USERNAME", " ", "is empty"),
+            ("ADMIN_USERNAME", "\u3164", "is empty"),
+            ("ADMIN_USERNAME", "ad\0min", "has control characters"),
+            ("ADMIN_USERNAME", "ad\u200bmin", "has invisible characters"),
+            ("ADMIN_USERNAME", "x" * 201, "has more than 200 characters"),
             ("ADMIN_USERNAME", "caf\udce9", "is not UTF-8"),
             ("CORS_ORIGINS", ",", "is empty"),
             ("CORS_ORIGINS", "shop.example", "holds what is not an origin"),
@@ -213,6 +217,12 @@ class TestAWrongValue:
             ("JWT_SECRET", "é" * 15 + "x", "is too short"),
             ("JWT_SECRET", "hunter2" * 8 + "\udce9", "is not UTF-8"),
             ("ADMIN_PASSWORD", " ", "is empty"),
+            ("ADMIN_PASSWORD", "\n", "is empty"),
+            ("ADMIN_PASSWORD", "\u3164" * 8, "is empty"),
+            ("ADMIN_PASSWORD", "hunter2", "has fewer than 8 characters"),
+            ("ADMIN_PASSWORD", "hunter2" * 143, "has more than 1000 characters"),
+            ("ADMIN_PASSWORD", "hunter2\nhunter2", "has control characters"),
+            ("ADMIN_PASSWORD", "hunter2hunter2\n\n", "has control characters"),
             ("ADMIN_PASSWORD", "hunter2\udce9", "is not UTF-8"),
         ],
     )
@@ -262,45 +272,18 @@ class TestAWrongValue:
                 {"https://shop.example", "http://localhost:3000", "https://[::1]:8443"},
             ),
             ("CORS_ORIGINS", " * ", "cors_origins", {"*"}),
+            ("JWT_SECRET", "x" * 32 + "\r\n", "jwt_secret", Secret("x" * 32)),
+            ("ADMIN_USERNAME", "rene\u0301", "admin_username", "ren\u00e9"),
             ("ADMIN_PASSWORD", " correct horse ", "admin_password", Secret(" correct horse ")),
-            ("ADMIN_PASSWORD", "naïve\t", "admin_password", Secret("naïve\t")),
+            ("ADMIN_PASSWORD", "cafe\u0301 au lait", "admin_password", Secret("caf\u00e9 au lait")),
+            ("ADMIN_PASSWORD", "from a file\n", "admin_password", Secret("from a file")),
+            ("ADMIN_PASSWORD", "from a file\r\n", "admin_password", Secret("from a file")),
+            ("ADMIN_PASSWORD", "x" * 8, "admin_password", Secret("x" * 8)),
+            ("ADMIN_PASSWORD", "x" * 1000, "admin_password", Secret("x" * 1000)),
         ],
     )
     def test_what_is_allowed_at_the_edge(self, variable, value, name, expected):
         assert getattr(load(**{variable: value}), name) == expected
-
-
-class TestAnUnknownKeyOfTheIniFile:
-    @pytest.mark.parametrize(
-        ("key", "nearest"),
-        [
-            ("sync.worker", "sync.workers"),
-            ("snyc.workers", "sync.workers"),
-            ("Sync.Workers", "sync.workers"),
-            ("workers", "sync.workers"),
-            ("jwt_secret", "jwt.secret"),
-            ("database_url", "sqlalchemy.url"),
-            ("database.url", "sqlalchemy.url"),
-            ("admin.user", "admin.username"),
-            ("log_format", "log.format"),
-        ],
-    )
-    def test_it_is_reported_with_the_nearest_one(self, key, nearest):
-        [warning] = unknown_options({key: "hunter2", "sync.workers": "8"})
-
-        assert warning == f"{key} in the ini file is not an option and has no effect; did you mean {nearest}?"
-
-    def test_of_ours_it_is_reported_even_if_it_resembles_none(self):
-        assert unknown_options({"log.zzz": "hunter2"}) == ["log.zzz in the ini file is not an option and has no effect"]
-
-    def test_options_of_other_packages_are_not_reported(self):
-        others = "use filter-with pyramid.includes pyramid.reload_templates debug_all default_locale_name"
-        others += " debugtoolbar.hosts session.secret tm.attempts retry.attempts mail.host celery.workers"
-
-        assert unknown_options(dict.fromkeys(others.split(), "")) == []
-
-    def test_every_option_is_known(self):
-        assert unknown_options(dict.fromkeys(KEYS.values(), "")) == []
 
 
 class TestProduction:
@@ -324,6 +307,26 @@ class TestProduction:
 
     def test_it_refuses_admin_as_the_password(self):
         assert len(faults(ADMIN_PASSWORD="admin")) == 1
+        assert len(faults(ADMIN_PASSWORD="admin\n")) == 1
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://productagg:productagg@postgres:5432/productagg",
+            "postgres://somebody:productagg@db/name",
+            "postgresql://db/name?user=productagg&password=productagg",
+        ],
+    )
+    def test_it_refuses_the_database_password_that_everybody_knows(self, url):
+        [line] = faults(DATABASE_URL=url)
+
+        assert line == "DATABASE_URL has the password that everybody knows; allowed in production: one of your own"
+        assert load(DATABASE_URL=url, PRODUCTAGG_MODE="development").database_url.drivername == "postgresql+psycopg2"
+
+    def test_the_database_password_that_it_refuses_is_that_of_the_compose_file(self, pytestconfig):
+        compose = (pytestconfig.rootpath / "docker-compose.yml").read_text("utf-8")
+
+        assert f"POSTGRES_PASSWORD: ${{POSTGRES_PASSWORD:-{DEVELOPMENT_DATABASE_PASSWORD}}}" in compose
 
     def test_it_refuses_to_start_without_a_refresh_token(self):
         [line] = faults(OFFERS_REFRESH_TOKEN="")
