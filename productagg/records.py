@@ -7,6 +7,7 @@ import csv
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
 from typing import IO, Any, Literal
@@ -24,6 +25,18 @@ class Bad(ValueError):
 
 class Broken(Bad):
     """Why nothing after it can be read."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The end of a line: its number, and how many bytes there are before; `digest()` says which."""
+
+    number: int
+    offset: int
+    _hash: blake2b
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
 
 
 class Lines:
@@ -72,8 +85,12 @@ class Lines:
                 return answer if line else None
             self._silent += 1
 
+    def place(self) -> Place:
+        """Where the lines that are read end."""
+        return Place(self.number, self.offset, self._hash.copy())
+
     def digest(self) -> str:
-        return self._hash.hexdigest()
+        return self.place().digest()
 
     def skip_to(self, number: int, offset: int) -> None:
         """Pass over what lies before this offset, which is the end of the line with this number."""
@@ -232,7 +249,7 @@ def _is_outside(line: bytes, fields: int) -> bool | None:
             return False
         if text[begin - 1 : begin] in (b"", b","):  # it would begin one
             return _begins_record(line, fields) or (None if _is_undoubled(line, fields) else False)
-    return None if not text or text.count(b",") == fields - 1 else False
+    return None
 
 
 def _begins_record(line: bytes, fields: int) -> bool:
