@@ -12,9 +12,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from functools import partial
 from typing import Any, NoReturn
 
 from waitress.adjustments import Adjustments
@@ -24,13 +23,11 @@ from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
-from productagg import ini
 from productagg.api.errors import Problem
 from productagg.api.headers import add_cors, add_security
 from productagg.api.tweens import sane_request_id
 from productagg.logs import request_id, write_in_batches
 from productagg.processes import keep_to_one_processor, serve_with
-from productagg.settings import SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +72,9 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress is untyped
             super().parse_header(header_plus)
         except ValueError:  # a length of thousands of digits, a target that is no URI
             self._refuse("the request's head cannot be read")
+        # Some join such a line with the one before, others do not (RFC 9112, 5.2).
+        if re.search(rb"\r\n[ \t]", header_plus):
+            self._refuse("a header spans several lines")
         lines = [line.partition(b":") for line in get_header_lines(header_plus.partition(b"\r\n")[2])]
         codings = [value.strip(b" \t").lower() for name, _, value in lines if name.lower() == b"transfer-encoding"]
         # A proxy in front may go by the other length, and take the rest for a request of its own (RFC 9112, 6.1).
@@ -129,18 +129,6 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
     parser_class = _Parser
     task_class = _Task
     error_task_class = _ProblemTask
-
-
-def make_server(variables: Mapping[str, str], **options: Any) -> Callable[[Any], int]:
-    """The server, for `pserve`, which asks for it before it reads the application's options from the ini file.
-
-    An ini file that cannot be read ends the process with one line: PasteDeploy's errors show values, secrets as well.
-    """
-    try:
-        ini.check_applications(variables["__file__"])
-    except SettingsError as error:
-        _end_with(str(error))
-    return partial(serve, variables=variables, **options)
 
 
 def serve(
