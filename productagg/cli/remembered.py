@@ -52,10 +52,10 @@ class Remembered(AbstractContextManager["Remembered"]):
                 self._database.execute(f"PRAGMA {pragma}")
             self._database.execute("CREATE TABLE IF NOT EXISTS name (hash INTEGER PRIMARY KEY, line INTEGER)")
             self._database.execute("CREATE TABLE IF NOT EXISTS position (value TEXT)")
-            self._database.execute("CREATE TABLE IF NOT EXISTS written (id TEXT, line INTEGER, outcome TEXT)")
+            self._database.execute("CREATE TABLE IF NOT EXISTS written (id BLOB, line INTEGER, outcome TEXT)")
             found = self._database.execute("SELECT value FROM position").fetchone()
             self.position = Position(**orjson.loads(found[0])) if found else None
-            self._written = {UUID(id_): outcome for id_, outcome in self._database.execute(_WRITTEN)}
+            self._written = {UUID(bytes=id_): outcome for id_, outcome in self._database.execute(_WRITTEN)}
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
@@ -80,7 +80,7 @@ class Remembered(AbstractContextManager["Remembered"]):
         with self._transaction():
             if self.position is None:
                 self._set(position)
-            rows = ((str(id_), line, outcome) for id_, line, outcome in products)
+            rows = ((id_.bytes, line, outcome) for id_, line, outcome in products)
             self._database.executemany("INSERT INTO written VALUES (?, ?, ?)", rows)
 
     def outcome(self, id_: UUID) -> str | None:
