@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -117,7 +116,7 @@ class Operations:
         def create(_: UUID) -> None:
             name = f"Product {uuid4()}"
             with self._sessions.begin() as session:
-                added.extend(catalog.create_many(session, [catalog.NewProduct(name, "New.")], datetime.now(UTC)))
+                added.extend(catalog.create_many(session, [catalog.NewProduct(name, "New.")]))
 
         milliseconds = self._median(self._scale.writes, create)
         # Or they would be due.
@@ -126,7 +125,7 @@ class Operations:
 
     def _change(self, product_id: UUID) -> None:
         with self._sessions.begin() as session:
-            catalog.change(session, product_id, datetime.now(UTC), description=f"Changed: {uuid4()}")
+            catalog.change(session, product_id, description=f"Changed: {uuid4()}")
 
     def sync(self) -> float:
         """A pass. Each product is asked for once per round of the upstream: 3 of its 10 offers have changed."""

@@ -10,7 +10,7 @@ from cornice import Service  # noqa: E402
 from pyramid.config import Configurator  # noqa: E402
 from waitress import serve  # noqa: E402
 
-from productagg.processes import keep_to_one_processor  # noqa: E402
+from productagg.server.processes import keep_to_one_processor  # noqa: E402
 
 product = Service(name="product", path="/products/{id}", renderer="json")
 

@@ -19,7 +19,7 @@ from psycopg2.pool import ThreadedConnectionPool
 from waitress import serve
 
 from benchmarks.history_sql import HandWritten
-from productagg.processes import keep_to_one_processor
+from productagg.server.processes import keep_to_one_processor
 
 THREADS = 8
 _PRODUCT = "SELECT id::text, name, description, created_at, updated_at FROM products WHERE id = %s"

@@ -3,10 +3,10 @@
 Called by the API and the command line. It never commits, never sees a request and never speaks HTTP.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -33,12 +33,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from productagg import prepared, words
+from productagg import clock, prepared, words
 from productagg.browsing import MEMBERS, columns, shown
 from productagg.bulk import Rows, objects, plain
 from productagg.changes import Event, record
 from productagg.db import dialect_name
 from productagg.models import Base, Offer, Product, ProductSummary, ProductSync, UtcDateTime
+
+# How long the names and descriptions are that one statement takes, in all.
+_CHARACTERS_AT_ONCE = 256 * 1024
 
 
 class NotFound(Exception):
@@ -78,7 +81,7 @@ class Standing(NamedTuple):
 class Found(NamedTuple):
     """A product: what it says, its version, when it is asked for next, and when anything that it says changed.
 
-    What it `says` is the inside of a JSON object, its `offers`, which are part of that, are JSON.
+    What it `says` is the inside of a JSON object, its `offers`, which are part of that, are JSON. All is as of `now`.
     """
 
     says: str
@@ -86,31 +89,39 @@ class Found(NamedTuple):
     version: int
     next_sync_at: datetime
     modified_at: datetime
+    now: datetime
 
 
-def create(session: Session, name: str, description: str, now: datetime) -> UUID:
-    """Add a product, due for registration at once. Raises DuplicateName; the session stays usable."""
+def create(session: Session, name: str, description: str, now: datetime | None = None) -> UUID:
+    """Add a product, due for registration at once. Raises DuplicateName; the session stays usable.
+
+    `now` is when it is created, in this function and those below; None: now, by the database's clock.
+    """
     (created,) = create_many(session, [NewProduct(name, description)], now)
     if created is None:
         raise DuplicateName(name)
     return created
 
 
-def create_many(session: Session, products: Sequence[NewProduct], now: datetime) -> list[UUID | None]:
+def create_many(session: Session, products: Sequence[NewProduct], now: datetime | None = None) -> list[UUID | None]:
     """Add products, due for registration at once. None for each whose name or id exists, if only earlier among them.
 
-    As many statements for many as for one.
+    As many statements for many as for one, unless their texts are long: then a statement takes some of them.
     """
     dialect = dialect_name(session)
-    rows = [{**new._asdict(), "id": new.id or uuid7(), **_made_of(new.name, new.description)} for new in products]
+    now = now or clock.given(dialect)
+    numbered = [new._replace(id=new.id or uuid7()) for new in products]
+    created: set[tuple[UUID, str]] = set()
     # In the order of names, or two that add the same ones might wait for each other.
-    by_name = Rows.parameter(dialect, sorted(rows, key=itemgetter("name")))
-    found = prepared.rows(session, _INSERT_PRODUCTS[dialect], {**by_name, "now": now})
-    created = {(UUID(id_), name) for id_, name in found}
+    for some in _slices(sorted(numbered, key=attrgetter("name"))):
+        rows = [{**new._asdict(), **_made_of(new.name, new.description)} for new in some]
+        found = prepared.rows(session, _INSERT_PRODUCTS[dialect], {**Rows.parameter(dialect, rows), "now": now})
+        created.update((UUID(id_), name) for id_, name in found)
     ids: list[UUID | None] = []
-    for row in rows:
-        key = (row["id"], row["name"])
-        ids.append(row["id"] if key in created else None)
+    for new in numbered:
+        assert new.id is not None
+        key = (new.id, new.name)
+        ids.append(new.id if key in created else None)
         created.discard(key)
     added = [id_ for id_ in ids if id_ is not None]
     if dialect == "sqlite":  # where the products' own statement cannot
@@ -119,6 +130,21 @@ def create_many(session: Session, products: Sequence[NewProduct], now: datetime)
             session.execute(statement, parameters)
     record(session, [Event(id_, "created", now) for id_ in added])
     return ids
+
+
+def _slices(products: Iterable[NewProduct]) -> Iterator[list[NewProduct]]:
+    """The products in their order, so many together that their texts are not long: a statement copies them often."""
+    some: list[NewProduct] = []
+    characters = 0
+    for new in products:
+        length = len(new.name) + len(new.description)
+        if some and characters + length > _CHARACTERS_AT_ONCE:
+            yield some
+            some, characters = [], 0
+        some.append(new)
+        characters += length
+    if some:
+        yield some
 
 
 def standings(session: Session, products: Sequence[NewProduct]) -> list[Standing]:
@@ -134,7 +160,7 @@ def standings(session: Session, products: Sequence[NewProduct]) -> list[Standing
 def change(
     session: Session,
     product_id: UUID,
-    now: datetime,
+    now: datetime | None = None,
     *,
     name: str | None = None,
     description: str | None = None,
@@ -148,7 +174,8 @@ def change(
     NotFound, DuplicateName, StaleVersion, UnwantedVersion. A product that the Offers service refused is due for another
     try.
     """
-    product = _locked(session, product_id, versions, other_than, unmodified_since)
+    product, time = _locked(session, product_id, versions, other_than, unmodified_since)
+    now = now or time
     wanted = (product.name if name is None else name, product.description if description is None else description)
     if wanted == (product.name, product.description):
         return
@@ -158,7 +185,7 @@ def change(
         for column, value in _made_of(*wanted).items():
             setattr(product, column, value)
         product.version += 1
-        # Whoever had to wait for the lock may have looked at the clock before the one who had it.
+        # Whoever had to wait for the lock may have begun before the one who had it.
         product.updated_at = max(now, product.updated_at + timedelta(microseconds=1))
     sync = session.get_one(ProductSync, product_id)
     if sync.registration == "failed":
@@ -169,7 +196,7 @@ def change(
 def remove(
     session: Session,
     product_id: UUID,
-    now: datetime,
+    now: datetime | None = None,
     versions: Container[int] | None = None,
     other_than: Container[int] = (),
     unmodified_since: datetime | None = None,
@@ -178,7 +205,8 @@ def remove(
 
     Raises NotFound, StaleVersion, UnwantedVersion.
     """
-    session.delete(_locked(session, product_id, versions, other_than, unmodified_since))
+    product, _ = _locked(session, product_id, versions, other_than, unmodified_since)
+    session.delete(product)
     record(session, [Event(product_id, "deleted", now)])
 
 
@@ -187,11 +215,12 @@ def get(connection: Connection | Session, product_id: UUID, *, closed: bool = Fa
 
     With `closed`, the sold-out offers after the others as well.
     """
-    row = prepared.row(connection, _ONE[dialect_name(connection)][closed], {"product_id": product_id})
+    dialect = dialect_name(connection)
+    row = prepared.row(connection, _ONE[dialect][closed], {"product_id": product_id, "now": clock.given(dialect)})
     if row is None:
         raise NotFound(product_id)
-    *says, offers, version, next_sync_at, modified_at = row
-    return Found(f'{shown(says, MEMBERS)},"offers":{offers}', offers, version, next_sync_at, modified_at)
+    *says, offers, version, next_sync_at, modified_at, now = row
+    return Found(f'{shown(says, MEMBERS)},"offers":{offers}', offers, version, next_sync_at, modified_at, now)
 
 
 def everything(connection: Connection) -> Iterator[Row[Any]]:
@@ -224,17 +253,23 @@ def _locked(
     versions: Container[int] | None,
     other_than: Container[int],
     unmodified_since: datetime | None,
-) -> Product:
-    product = session.get(Product, product_id, with_for_update=True)
-    if product is None:
+) -> tuple[Product, datetime]:
+    """The product, locked, and the time of the transaction."""
+    dialect = dialect_name(session)
+    query = select(Product, clock.expression(dialect)).where(Product.id == product_id)
+    # What the session knows of it already may be older than the lock.
+    locked = query.with_for_update(of=Product).execution_options(populate_existing=True)
+    found = session.execute(locked, {"now": clock.given(dialect)}).one_or_none()
+    if found is None:
         raise NotFound(product_id)
+    product, now = found
     if versions is not None and product.version not in versions:
         raise StaleVersion(product_id)
     if unmodified_since is not None and product.updated_at > unmodified_since:
         raise StaleVersion(product_id)
     if product.version in other_than:
         raise UnwantedVersion(product_id)
-    return product
+    return product, now
 
 
 _TEXTS = ("name", "description", "search_text", "sort_name")
@@ -242,7 +277,7 @@ _TIME = UtcDateTime().impl
 _NEW = Rows(id=Uuid, **dict.fromkeys(_TEXTS, Text), created_at=_TIME, updated_at=_TIME)
 _ADDED = Rows(id=Uuid)
 _KNOWN = Rows(number=Integer, id=Uuid, name=Text, description=Text)
-_NOW, _ID = bindparam("now", type_=UtcDateTime), bindparam("product_id", type_=Uuid)
+_ID = bindparam("product_id", type_=Uuid)
 
 
 def _insert_products(make_insert: Any, dialect: str) -> Executable:
@@ -250,8 +285,8 @@ def _insert_products(make_insert: Any, dialect: str) -> Executable:
     new = _NEW.table(dialect).c
     values: dict[str, Any] = {"id": new.id, **{name: new[name] for name in _TEXTS}, "version": literal(1, Integer)}
     values |= {
-        "created_at": func.coalesce(new.created_at, _NOW),
-        "updated_at": func.coalesce(new.updated_at, new.created_at, _NOW),
+        "created_at": func.coalesce(new.created_at, clock.expression(dialect)),
+        "updated_at": func.coalesce(new.updated_at, new.created_at, clock.expression(dialect)),
     }
     # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
     rows = select(*values.values()).where(new.id.is_not(None))
@@ -260,14 +295,16 @@ def _insert_products(make_insert: Any, dialect: str) -> Executable:
         returned: Executable = statement.returning(plain(dialect, _PRODUCTS.c.id), _PRODUCTS.c.name)
         return returned
     created = statement.returning(_PRODUCTS.c.id, _PRODUCTS.c.name).cte("created")
-    companions = (each.cte(f"companions_{number}") for number, each in enumerate(_insert_companions(created.c.id)))
+    inserts = enumerate(_insert_companions(created.c.id, dialect))
+    companions = (each.cte(f"companions_{number}") for number, each in inserts)
     return select(plain(dialect, created.c.id), created.c.name).add_cte(*companions)
 
 
-def _insert_companions(added: ColumnElement[Any]) -> tuple[Insert, ...]:
+def _insert_companions(added: ColumnElement[Any], dialect: str) -> tuple[Insert, ...]:
     """What each product has a row of from the beginning."""
     none = literal(0, BigInteger)
-    sync = {"product_id": added, "registration": literal("pending"), "next_sync_at": _NOW, "failures": none}
+    due_at = clock.expression(dialect)
+    sync = {"product_id": added, "registration": literal("pending"), "next_sync_at": due_at, "failures": none}
     summary = {"product_id": added, "offers": none, "items_in_stock": none}
     return tuple(
         insert(Base.metadata.tables[model.__tablename__]).from_select(list(values), select(*values.values()))
@@ -289,7 +326,7 @@ _INSERT_PRODUCTS = {
     "postgresql": _insert_products(postgresql.insert, "postgresql"),
     "sqlite": _insert_products(sqlite.insert, "sqlite"),
 }
-_INSERT_COMPANIONS = _insert_companions(_ADDED.table("sqlite").c.id)
+_INSERT_COMPANIONS = _insert_companions(_ADDED.table("sqlite").c.id, "sqlite")
 _STANDINGS = {dialect: _find_standings(dialect) for dialect in _INSERT_PRODUCTS}
 # Of a registration that failed it is known when it was asked for.
 _WHEN = (
@@ -322,6 +359,7 @@ def _find_one(dialect: str, closed: bool) -> Select[Any]:
             newest(
                 Product.updated_at, *(func.coalesce(each, Product.updated_at) for each in _WHEN), type_=UtcDateTime()
             ),
+            clock.expression(dialect),
         )
         .join_from(Product, ProductSync, ProductSync.product_id == Product.id)
         .join(ProductSummary, ProductSummary.product_id == Product.id)

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.event import listens_for
 from sqlalchemy.orm import Session, SessionTransaction
 
-from productagg import prepared
+from productagg import clock, prepared
 from productagg.bulk import Rows
 from productagg.db import dialect_name
 from productagg.models import Base, ProductChange, UtcDateTime
@@ -47,11 +47,11 @@ _COMMITS_WITHIN = "15s"
 
 
 class Event(NamedTuple):
-    """What happened to a product, and what was before: see models.ProductChange."""
+    """What happened to a product, and what was before: see models.ProductChange. `at` None: now."""
 
     product_id: UUID
     kind: Kind
-    at: datetime
+    at: datetime | None = None
     sort_name: str | None = None
     updated_at: datetime | None = None
     lowest: int | None = None
@@ -99,7 +99,8 @@ def _write(session: Session) -> None:
         return
     if events := session.info.pop(_PENDING, None):
         dialect = dialect_name(session)
-        prepared.rows(session, _RECORD[dialect], Rows.parameter(dialect, [event._asdict() for event in events]))
+        parameters = Rows.parameter(dialect, [event._asdict() for event in events])
+        prepared.rows(session, _RECORD[dialect], {**parameters, "now": clock.given(dialect)})
 
 
 @listens_for(Session, "after_transaction_end")
@@ -162,6 +163,7 @@ def _record(dialect: str) -> Executable:
     others can see what the transaction did."""
     data = _EVENTS.table(dialect)
     values: dict[str, ColumnElement[Any]] = {column.key: column for column in data.c}
+    values["at"] = func.coalesce(data.c.at, clock.expression(dialect))
     if dialect == "sqlite":
         return insert(_CHANGES).from_select(list(values), select(*values.values()))
     timeout = func.set_config("idle_in_transaction_session_timeout", _COMMITS_WITHIN, literal(value=True))

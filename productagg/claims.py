@@ -7,7 +7,7 @@ depend on how many products it is about. Nothing here waits for the network.
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +19,6 @@ from sqlalchemy import (
     RowMapping,
     Text,
     Uuid,
-    and_,
     func,
     null,
     or_,
@@ -28,10 +27,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from productagg import clock
 from productagg.bulk import Rows
 from productagg.history.steps import INSTANT
 from productagg.models import Base, Product, ProductSync
-from productagg.offers import Change, Observation, State, apply, compare
+from productagg.offers import Change, Observation, State, apply, compare, stored
 from productagg.schedule import Schedule
 from productagg.upstream import Refused, UpstreamError
 
@@ -40,7 +40,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A product that is ours to work on until `leased_until`. It was due at `due_at`."""
+    """A product that is ours to work on until `leased_until`. It was due at `due_at`.
+
+    `deadline` is when the lease ends by this process's monotonic clock: see clock.left.
+    """
 
     product_id: UUID
     name: str
@@ -49,6 +52,7 @@ class Claim:
     due_at: datetime
     last_synced_at: datetime | None
     leased_until: datetime
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +70,24 @@ def due(at: datetime) -> ColumnElement[bool]:
     return ProductSync.next_sync_at <= at
 
 
-def not_asked_since(at: datetime) -> ColumnElement[bool]:
-    """Whether a product is still to be asked by a pass that began at this time and asks for products due or not."""
-    return or_(ProductSync.last_asked_at.is_(None), ProductSync.last_asked_at < at)
+def not_asked_since(at: datetime, now: datetime) -> ColumnElement[bool]:
+    """Whether a product is still to be asked by a pass that began at this time and asks for products due or not.
+
+    One that was asked in the future, before the clock was set back, is too.
+    """
+    asked_at = ProductSync.last_asked_at
+    return or_(asked_at.is_(None), asked_at < at, asked_at > now)
 
 
 def count(session: Session, which: ColumnElement[bool]) -> int:
     return session.execute(select(func.count()).select_from(ProductSync).where(which)).scalar_one()
 
 
-def claim(session: Session, which: ColumnElement[bool], limit: int, lease: timedelta) -> list[Claim]:
+def claim(session: Session, which: ColumnElement[bool], limit: int, lease: timedelta, now: datetime) -> list[Claim]:
     """Lease up to `limit` products, the longest due first, skipping those that somebody works on."""
-    now = datetime.now(UTC)
     leased_until = now + lease
-    free = or_(
-        ProductSync.leased_until.is_(None),
-        ProductSync.leased_until <= now,
-        # Left behind by a clock that has been set back.
-        ProductSync.leased_until > now + _LONGEST_LEASE,
-    )
+    deadline = clock.deadline(leased_until, now)
+    free = or_(ProductSync.leased_until.is_(None), ProductSync.leased_until <= now)
     taken = (
         select(ProductSync.product_id)
         .where(which, free)
@@ -105,8 +108,8 @@ def claim(session: Session, which: ColumnElement[bool], limit: int, lease: timed
     found = select(Product.id, Product.name, Product.description).where(Product.id.in_([row[0] for row in leased]))
     texts = {product_id: (name, description) for product_id, name, description in session.execute(found)}
     claims = [
-        Claim(product_id, *texts[product_id], registration == "registered", due_at, last_synced_at, leased_until)
-        for product_id, registration, due_at, last_synced_at in leased
+        Claim(product_id, *texts[product_id], each == "registered", due_at, last_synced_at, leased_until, deadline)
+        for product_id, each, due_at, last_synced_at in leased
     ]
     return sorted(claims, key=lambda each: (each.due_at, each.product_id))
 
@@ -116,9 +119,10 @@ def settle(session: Session, outcomes: Sequence[Outcome], schedule: Schedule, st
 
     Returns what changed. A product that was deleted meanwhile, or whose lease somebody else took over, is left alone.
     """
-    now = datetime.now(UTC)
+    there = stored(session, [each.claim.product_id for each in outcomes if each.offers is not None])
+    now = there.now
     observations = [_observation(each, each.offers, schedule, now) for each in outcomes if each.offers is not None]
-    changes = compare(session, observations)
+    changes = compare(there, observations)
     # What is to be written refers to products. They are locked first, as whoever removes or changes one does: the other
     # way round is a deadlock.
     touched = select(Product.id).where(Product.id.in_(changes)).order_by(Product.id)
@@ -148,7 +152,7 @@ def _observation(outcome: Outcome, offers: Mapping[UUID, State], schedule: Sched
     product_id, last = outcome.claim.product_id, outcome.claim.last_synced_at
     if last is None:
         return Observation(product_id, offers, now, first=True)
-    # If the clock was set back, a history goes on in small steps until it has caught up.
+    # If the clock was set back, or stands still, a history goes on in small steps: it stays in order.
     at = max(now, last + INSTANT)
     gap = last + INSTANT if at - last > schedule.observed_for else None
     return Observation(product_id, offers, at, first=False, unobserved_from=gap)
@@ -194,25 +198,7 @@ def _log_first_failures(outcomes: Iterable[Outcome]) -> None:
         log.warning("product %s: %s%s", first.claim.product_id, first.error, more)
 
 
-def repair_after_clock_was_set_back(session: Session, now: datetime, lead: timedelta) -> int:
-    """Make due what was asked or made by a clock that was `lead` or more ahead of `now`. Returns how many products."""
-    ahead = or_(
-        ProductSync.last_asked_at > now + lead,
-        and_(ProductSync.last_asked_at.is_(None), ProductSync.next_sync_at > now + lead),
-    )
-    repaired = session.execute(
-        update(ProductSync)
-        .where(ahead)
-        .values(next_sync_at=now)
-        .returning(ProductSync.product_id)
-        .execution_options(synchronize_session=False)
-    )
-    return len(repaired.all())
-
-
 _SYNC = Base.metadata.tables[ProductSync.__tablename__]
-# With the longest OFFERS_TIMEOUT_SECONDS, six times five minutes; and something more.
-_LONGEST_LEASE = timedelta(minutes=35)
 _CHANGES = Rows(
     product_id=Uuid,
     registration=Text,

@@ -10,26 +10,27 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, sessionmaker
 
+from productagg import clock
+from productagg.db import dialect_name
 from productagg.models import UpstreamToken
 
 log = logging.getLogger(__name__)
 
+# The documented life of an access token, for one that does not say its own.
+_TOKEN_LIFETIME = timedelta(minutes=5)
 # How long a 400 ('one is still valid') keeps everybody from asking for a token again.
 _RETRY_REFUSED_TOKEN = timedelta(seconds=15)
-# How much longer a token is used that we hold for expired and the Offers service does not: its clock is behind ours.
+# How much longer a token is used that we hold for expired and the Offers service does not: its clock is behind the
+# database's.
 _CLOCK_SKEW_GRACE = timedelta(seconds=10)
 _POLL_SECONDS = 0.05
-# The farthest end of a block that is believed: a later one was written by a clock that has been set back since.
-_LONGEST_BLOCK = timedelta(hours=1, minutes=1)
-# The same for somebody else's refresh.
-_LONGEST_REFRESH = timedelta(minutes=10)
 _LOST = (
     "the Offers service says that an access token is still valid, but none is stored: a process died while "
     "fetching it, or another installation uses the same refresh token; it expires within 5 minutes"
@@ -44,10 +45,17 @@ class NoToken(Exception):
 
 
 class Issued(NamedTuple):
-    """An access token as the Offers service gave it out."""
+    """An access token as the Offers service gave it out; `expires_at` None: it does not say when it ends."""
 
     value: str
-    expires_at: datetime
+    expires_at: datetime | None
+
+
+class _Known(NamedTuple):
+    """A token in use, and when it ends by this process's monotonic clock: see clock.left."""
+
+    value: str
+    deadline: float
 
 
 def account_key(base_url: str, refresh_token: str) -> str:
@@ -74,15 +82,15 @@ class TokenKeeper:
         self._ask = ask
         self._patience = timedelta(seconds=patience_seconds)
         self._lock = threading.Lock()
-        self._known: Issued | None = None
+        self._known: _Known | None = None
 
     def get(self) -> str:
         """A token that is valid as far as anybody knows. Raises NoToken, and what `ask` raises."""
         known = self._known
-        if known is not None and known.expires_at > _now():
+        if known is not None and clock.left(known.deadline) > 0:
             return known.value
         with self._lock:  # one thread of ours at a time; the others find its result
-            if self._known is None or self._known.expires_at <= _now():
+            if self._known is None or clock.left(self._known.deadline) <= 0:
                 self._known = self._shared_token()
             return self._known.value
 
@@ -99,49 +107,48 @@ class TokenKeeper:
             if self._known is not None and self._known.value == value:
                 self._known = None
 
-    def block(self, until: datetime, reason: str) -> None:
-        """Keep everybody from asking the Offers service for anything before `until`, or longer if that is known."""
+    def block(self, retry_after: timedelta, reason: str) -> None:
+        """Keep everybody from asking the Offers service for anything for so long, or longer if that is known."""
         with self._sessions.begin() as session:
+            until = clock.now(session) + retry_after
             _ensure_row(session, self._account)
             session.execute(
                 update(UpstreamToken)
                 .where(
                     UpstreamToken.account == self._account,
-                    or_(
-                        UpstreamToken.blocked_until.is_(None),
-                        UpstreamToken.blocked_until < until,
-                        UpstreamToken.blocked_until > _now() + _LONGEST_BLOCK,
-                    ),
+                    or_(UpstreamToken.blocked_until.is_(None), UpstreamToken.blocked_until < until),
                 )
                 .values(blocked_until=until, blocked_reason=reason)
             )
 
-    def blocked(self, session: Session) -> NoToken | None:
-        """Why and until when nothing is to be asked; None if all is well."""
-        row = session.execute(
-            select(UpstreamToken.blocked_until, UpstreamToken.blocked_reason).where(
-                UpstreamToken.account == self._account
-            )
-        ).first()
-        return None if row is None else _block(*row, _now())
+    def blocked(self, session: Session) -> tuple[datetime, NoToken | None]:
+        """The time, and why and until when nothing is to be asked; None if all is well."""
+        dialect = dialect_name(session)
+        now = select(clock.expression(dialect).label("now")).subquery()
+        mine = UpstreamToken.account == self._account
+        # A row of the clock's in any case, so that the time costs no statement of its own.
+        query = select(now.c.now, UpstreamToken.blocked_until, UpstreamToken.blocked_reason)
+        query = query.select_from(now.outerjoin(UpstreamToken, mine))
+        row = session.execute(query, {"now": clock.given(dialect)}).one()
+        return row.now, _block(row.blocked_until, row.blocked_reason, row.now)
 
-    def _shared_token(self) -> Issued:
+    def _shared_token(self) -> _Known:
         """The stored token, or a new one if it falls to us to ask for it, else the one that somebody else gets."""
-        give_up_at = _now() + self._patience
+        give_up_at = time.monotonic() + self._patience.total_seconds()
         while True:
-            stored, ours = self._read_or_claim()
+            stored, asking_at = self._read_or_claim()
             if stored is not None:
                 return stored
-            if ours:
-                return self._refresh()
-            if _now() >= give_up_at:
+            if asking_at is not None:
+                return self._refresh(asking_at)
+            if time.monotonic() >= give_up_at:
                 raise NoToken("somebody else is fetching an access token and does not finish")
             time.sleep(_POLL_SECONDS)
 
-    def _read_or_claim(self) -> tuple[Issued | None, bool]:
-        """The stored token if it is good; else whether the lease to refresh it is ours now. Raises NoToken."""
-        now = _now()
+    def _read_or_claim(self) -> tuple[_Known | None, datetime | None]:
+        """The stored token if it is good; else the time, if the lease to refresh it is ours now. Raises NoToken."""
         with self._sessions.begin() as session:
+            now = clock.now(session)
             _ensure_row(session, self._account)
             row = session.execute(
                 select(
@@ -152,7 +159,7 @@ class TokenKeeper:
                 ).where(UpstreamToken.account == self._account)
             ).one()
             if row.access_token is not None and row.expires_at is not None and row.expires_at > now:
-                return Issued(row.access_token, row.expires_at), False
+                return _Known(row.access_token, clock.deadline(row.expires_at, now)), None
             block = _block(row.blocked_until, row.blocked_reason, now)
             if block is not None:
                 raise block
@@ -160,20 +167,15 @@ class TokenKeeper:
                 update(UpstreamToken)
                 .where(
                     UpstreamToken.account == self._account,
-                    or_(
-                        UpstreamToken.refreshing_until.is_(None),
-                        UpstreamToken.refreshing_until <= now,
-                        # Left behind by a clock that has been set back.
-                        UpstreamToken.refreshing_until > now + _LONGEST_REFRESH,
-                    ),
+                    or_(UpstreamToken.refreshing_until.is_(None), UpstreamToken.refreshing_until <= now),
                     or_(UpstreamToken.expires_at.is_(None), UpstreamToken.expires_at <= now),
                 )
                 .values(refreshing_until=now + self._patience)
                 .returning(UpstreamToken.account)
             ).first()
-            return None, claimed is not None
+            return None, now if claimed is not None else None
 
-    def _refresh(self) -> Issued:
+    def _refresh(self, asking_at: datetime) -> _Known:
         try:
             issued = self._ask()
         except BaseException:
@@ -181,15 +183,18 @@ class TokenKeeper:
                 self._row(session).refreshing_until = None
             raise
         with self._sessions.begin() as session:
+            now = clock.now(session)
             row = self._row(session)
             row.refreshing_until = None
-            if issued is None and row.access_token is not None:
-                # It says that one is valid, and nobody has refused ours: the two clocks differ.
-                issued = Issued(row.access_token, _now() + _CLOCK_SKEW_GRACE)
             if issued is not None:
-                row.access_token, row.expires_at = issued
-                return issued
-            row.blocked_until, row.blocked_reason = _now() + _RETRY_REFUSED_TOKEN, _LOST
+                row.access_token = issued.value
+                row.expires_at = issued.expires_at or asking_at + _TOKEN_LIFETIME
+            elif row.access_token is not None:
+                # It says that one is valid, and nobody has refused ours: the two clocks differ.
+                row.expires_at = now + _CLOCK_SKEW_GRACE
+            if row.access_token is not None and row.expires_at is not None:
+                return _Known(row.access_token, clock.deadline(row.expires_at, now))
+            row.blocked_until, row.blocked_reason = now + _RETRY_REFUSED_TOKEN, _LOST
             refused = NoToken(_LOST, row.blocked_until)
         log.warning("%s", refused)
         raise refused
@@ -199,16 +204,11 @@ class TokenKeeper:
 
 
 def _block(until: datetime | None, reason: str | None, now: datetime) -> NoToken | None:
-    if until is None or not now < until <= now + _LONGEST_BLOCK:
+    if until is None or until <= now:
         return None
     return NoToken(reason or "blocked", until)
 
 
 def _ensure_row(session: Session, account: str) -> None:
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    insert = postgresql.insert if dialect_name(session) == "postgresql" else sqlite.insert
     session.execute(insert(UpstreamToken).values(account=account).on_conflict_do_nothing())
-
-
-def _now() -> datetime:
-    # The wall clock, as the tokens' exp is: a monotonic one is not shared between processes.
-    return datetime.now(UTC)

@@ -8,12 +8,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from productagg import clock
 from productagg.claims import Claim, Outcome
 from productagg.credentials import NoToken, TokenKeeper
 from productagg.db import is_out_of_reach
@@ -26,6 +27,9 @@ Answer = TypeVar("Answer")
 
 # The most exchanges that one product can need: authenticate, fetch, register, fetch again, each with a second try.
 EXCHANGES_PER_PRODUCT = 6
+# Before its time is up, a pass needs some for what is under way and for settling; half of it for each.
+_RESERVE_SECONDS = 2.0
+_GRACE_AFTER_INTERRUPT_SECONDS = 3.0
 
 
 class _Stopped(Exception):
@@ -36,7 +40,8 @@ class Fetcher:
     """What one pass's threads share: it fetches one product at a time, and knows when to stop asking altogether.
 
     `longest` is how long one product can take at worst: whoever has less left of the lease does not begin.
-    `per_second` is the most requests to be sent in a second, evenly spaced, apart from those for an access token.
+    `per_second` is the most requests to be sent in a second, evenly spaced, apart from those for an access token
+    and those that `transport` sends once more.
     """
 
     def __init__(
@@ -66,7 +71,7 @@ class Fetcher:
     def fetch(self, claim: Claim) -> Outcome:
         """Ask for a claimed product's offers, registering it first where needed. Raises only faults of ours."""
         registered = claim.registered
-        if claim.leased_until - datetime.now(UTC) < self._longest:
+        if clock.left(claim.deadline) < self._longest.total_seconds():
             return Outcome(claim, registered)
         try:
             if not registered:
@@ -147,8 +152,14 @@ class Fetcher:
         self._stopping.wait(turn - time.monotonic())
 
     def _stop_for(self, error: Busy) -> None:
+        """End this pass, and keep the other processes from asking if the database can be told."""
         self.stop(str(error))
-        self._tokens.block(error.retry_at, str(error))
+        try:
+            self._tokens.block(error.retry_after, str(error))
+        except SQLAlchemyError as failure:
+            if not is_out_of_reach(failure):
+                raise
+            log.warning("%s; the database is out of reach, so other processes do not know it", error)
 
 
 class Crew:
@@ -163,6 +174,7 @@ class Crew:
         self._wanted = 1
         self._enough = threading.Event()
         self.outstanding: set[Claim] = set()
+        self._abandoned = False
         self._threads = [
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True) for number in range(workers)
         ]
@@ -175,7 +187,7 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         for _thread in self._threads:
             self._todo.put(None)
-        if not self.outstanding:
+        if not self.outstanding and not self._abandoned:
             for thread in self._threads:
                 thread.join()
 
@@ -206,9 +218,14 @@ class Crew:
         return landed
 
     def abandon(self) -> list[Outcome]:
-        """What has come in, and the rest as not asked; the threads that are still at it end when they can."""
+        """What has come in, and the rest as not asked: nothing is outstanding then.
+
+        The threads that are still at it end when they can; nobody hears of what they get.
+        """
         landed = self.collect()
-        return [*landed, *(Outcome(claim, claim.registered) for claim in self.outstanding)]
+        given_up, self.outstanding = self.outstanding, set()
+        self._abandoned = self._abandoned or bool(given_up)
+        return [*landed, *(Outcome(claim, claim.registered) for claim in given_up)]
 
     def _work(self) -> None:
         while (claim := self._todo.get()) is not None:
@@ -223,3 +240,54 @@ class Crew:
                 self._failure = self._failure or failure
                 if self._failure is not None or len(self._landed) >= self._wanted:
                     self._enough.set()
+
+
+class Times:
+    """When a pass begins no further exchange, and when it leaves those that are under way: before its time is up.
+
+    All by the monotonic clock. Once it is `interrupted`, there are only a few seconds more for what is under way.
+    """
+
+    def __init__(self, seconds: float, interrupted: Callable[[], bool]) -> None:
+        self._interrupted = interrupted
+        self._seconds = seconds
+        self._began_at = time.monotonic()
+        self._end_at = self._began_at + seconds
+        self._reserve = min(_RESERVE_SECONDS, seconds / 5)
+        self._stop_at = self._end_at - self._reserve
+        self._hurries = False
+
+    @property
+    def leave_at(self) -> float:
+        return self._end_at - self._reserve / 2
+
+    def tell(self, fetcher: Fetcher) -> None:
+        """Stop the fetcher if it is time to."""
+        if self._interrupted():
+            self._hurry()
+            fetcher.stop("interrupted")
+        elif time.monotonic() >= self._stop_at:
+            fetcher.stop("budget")
+
+    def are_up(self) -> bool:
+        """Whether it is time to leave what is under way."""
+        return time.monotonic() >= self.leave_at
+
+    def left(self) -> float:
+        """Seconds to the end."""
+        if self._interrupted():
+            self._hurry()
+        return self._end_at - time.monotonic()
+
+    def elapsed(self) -> timedelta:
+        return timedelta(seconds=time.monotonic() - self._began_at)
+
+    def passed(self) -> float:
+        """How much of the time has passed, as a share of it."""
+        return (time.monotonic() - self._began_at) / self._seconds
+
+    def _hurry(self) -> None:
+        if not self._hurries:
+            self._hurries = True
+            longest = _GRACE_AFTER_INTERRUPT_SECONDS + self._reserve / 2
+            self._end_at = min(self._end_at, time.monotonic() + longest)

@@ -10,11 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Executable, Text, Uuid, and_, bindparam, delete, null, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Executable, Text, Uuid, and_, bindparam, delete, null, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from productagg.models import Base, IdempotencyKey, UtcDateTime
+from productagg import clock
+from productagg.db import dialect_name
+from productagg.models import Base, IdempotencyKey
 
 KEPT = timedelta(hours=24)
 # Far more than a request takes. One that takes longer loses nothing unless it is sent again meanwhile.
@@ -49,19 +51,15 @@ class Answer:
     body: bytes
 
 
-def claim(session: Session, user_id: UUID, key: str, fingerprint: str, now: datetime) -> Claim | Answer:
+def claim(session: Session, user_id: UUID, key: str, fingerprint: str) -> Claim | Answer:
     """Take the key for a request with this fingerprint, or find what was answered. Raises UsedOtherwise, InProgress."""
-    leased_until = now + LEASE
-    wanted = {
-        "user_id": user_id,
-        "key": key,
-        "fingerprint": fingerprint,
-        "created_at": now,
-        "leased_until": leased_until,
-    }
-    over = {"over": now - KEPT}
-    if session.execute(_CLAIM[session.get_bind().dialect.name], wanted | over).first() is not None:
-        session.execute(_REMOVE_SOME, over)
+    dialect = dialect_name(session)
+    now = clock.given(dialect)
+    times = {name: now and now + later for name, later in _TIMES.items()}
+    wanted = {"user_id": user_id, "key": key, "fingerprint": fingerprint}
+    leased_until = session.execute(_CLAIM[dialect], wanted | times).scalar()
+    if leased_until is not None:
+        session.execute(_REMOVE_SOME[dialect], {"over": times["over"]})
         return Claim(user_id, key, leased_until)
     # It is locked by the attempt, so it is there.
     found = session.execute(_FOUND, {"user_id": user_id, "key": key}).one()
@@ -85,9 +83,10 @@ def release(session: Session, claim: Claim) -> None:
     session.execute(delete(_KEYS).where(_held(claim)))
 
 
-def _claiming(make_insert: Any) -> Executable:
-    """Insert the key, or take it over if it is over, or abandoned. Nothing comes back if it is neither."""
-    insert = make_insert(_KEYS).values({name: bindparam(name) for name in _CLAIMED})
+def _claiming(make_insert: Any, dialect: str) -> Executable:
+    """Insert the key, or take it over if it is over, or abandoned: the end of its lease. Nothing if it is neither."""
+    times = {name: _time(dialect, name) for name in ("created_at", "leased_until")}
+    insert = make_insert(_KEYS).values({name: bindparam(name) for name in _CLAIMED} | times)
     abandoned = and_(
         # Its process was killed, or is so slow that its answer will be refused.
         _KEYS.c.leased_until <= insert.excluded.created_at,
@@ -95,27 +94,39 @@ def _claiming(make_insert: Any) -> Executable:
     )
     anew = {name: insert.excluded[name] for name in _CLAIMED} | dict.fromkeys(("status", "headers", "body"), null())
     taken = insert.on_conflict_do_update(
-        index_elements=["user_id", "key"], set_=anew, where=or_(_KEYS.c.created_at <= _OVER, abandoned)
+        index_elements=["user_id", "key"], set_=anew, where=or_(_KEYS.c.created_at <= _time(dialect, "over"), abandoned)
     )
-    return taken.returning(_KEYS.c.key)  # type: ignore[no-any-return]
+    return taken.returning(_KEYS.c.leased_until)  # type: ignore[no-any-return]
+
+
+def _removing(dialect: str) -> Executable:
+    """Remove the oldest, which the index finds, of those that are over. What another claim removes is left to it."""
+    oldest = (
+        select(_KEYS.c.user_id, _KEYS.c.key)
+        .where(_KEYS.c.created_at <= _time(dialect, "over"))
+        .order_by(_KEYS.c.created_at)
+        .limit(_REMOVED_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    return delete(_KEYS).where(tuple_(_KEYS.c.user_id, _KEYS.c.key).in_(oldest))
+
+
+def _time(dialect: str, name: str) -> ColumnElement[datetime]:
+    return clock.expression(dialect, name, _TIMES[name])
 
 
 _KEYS = Base.metadata.tables[IdempotencyKey.__tablename__]
 _CLAIMED = ("user_id", "key", "fingerprint", "created_at", "leased_until")
-_OVER = bindparam("over", type_=UtcDateTime)
-_CLAIM = {"postgresql": _claiming(postgresql.insert), "sqlite": _claiming(sqlite.insert)}
+# The statements' times, from now. Keys created before `over` count no more.
+_TIMES = {"created_at": timedelta(0), "leased_until": LEASE, "over": -KEPT}
+_CLAIM = {
+    "postgresql": _claiming(postgresql.insert, "postgresql"),
+    "sqlite": _claiming(sqlite.insert, "sqlite"),
+}
+_REMOVE_SOME = {dialect: _removing(dialect) for dialect in _CLAIM}
 _FOUND = select(_KEYS).where(
     _KEYS.c.user_id == bindparam("user_id", type_=Uuid), _KEYS.c.key == bindparam("key", type_=Text)
 )
-# The oldest by the index. What another claim is removing is left to it.
-_OLDEST = (
-    select(_KEYS.c.user_id, _KEYS.c.key)
-    .where(_KEYS.c.created_at <= _OVER)
-    .order_by(_KEYS.c.created_at)
-    .limit(_REMOVED_AT_ONCE)
-    .with_for_update(skip_locked=True)
-)
-_REMOVE_SOME = delete(_KEYS).where(tuple_(_KEYS.c.user_id, _KEYS.c.key).in_(_OLDEST))
 
 
 def _held(claim: Claim) -> Any:

@@ -23,12 +23,15 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from productagg import clock
 from productagg.bulk import Rows, aggregate
 from productagg.changes import Event, record
+from productagg.db import dialect_name
 from productagg.history.late import mark, may_be_rolled_up
 from productagg.models import Base, Offer, OfferPrice, ProductPrice, ProductSummary
 from productagg.prices import NOTHING, Summary, summarise
@@ -88,15 +91,43 @@ class Change:
     summary: Summary | None
 
 
-def compare(session: Session, observations: Sequence[Observation]) -> dict[UUID, Change]:
-    """What is to be written so that stored equals observed, by product; nothing for a product that has not changed.
+class Stored(NamedTuple):
+    """The open `offers` of some products, by product (none of one that has none), and the time of the transaction."""
 
-    One statement, however many observations. It stays true for as long as the caller holds the products' leases.
+    now: datetime
+    offers: Mapping[UUID, Mapping[UUID, State]]
+
+
+def stored(session: Session, product_ids: Sequence[UUID]) -> Stored:
+    """What is stored of some products. It stays true for as long as the caller holds the products' leases.
+
+    One statement, however many products.
     """
-    stored = _open_offers(session, [each.product_id for each in observations])
+    dialect = dialect_name(session)
+    aggregated = aggregate(dialect, Offer.id, Offer.price, Offer.items_in_stock)
+    offers = (
+        select(Offer.product_id, aggregated.label("offers"))
+        .where(Offer.product_id.in_(product_ids), Offer.closed_at.is_(None))
+        .group_by(Offer.product_id)
+        .subquery()
+    )
+    # A row of the clock's at least, so that the time costs no statement of its own.
+    now = select(clock.expression(dialect).label("now")).subquery()
+    query = select(now.c.now, offers.c.product_id, offers.c.offers).select_from(now.outerjoin(offers, true()))
+    rows = session.execute(query, {"now": clock.given(dialect)}).all()
+    found = {
+        product_id: {UUID(id_): State(price, items) for id_, price, items in orjson.loads(text)}
+        for _, product_id, text in rows
+        if product_id is not None
+    }
+    return Stored(rows[0].now, found)
+
+
+def compare(stored: Stored, observations: Iterable[Observation]) -> dict[UUID, Change]:
+    """What is to be written so that stored equals observed, by product; nothing for a product that has not changed."""
     changes = {}
     for each in observations:
-        before = stored.get(each.product_id, {})
+        before = stored.offers.get(each.product_id, {})
         difference = diff(before, each.offers)
         new = each.first or each.unobserved_from is not None
         if difference or new:
@@ -177,19 +208,6 @@ def cost(product_id: UUID, current: Iterable[Mapping[str, Any]], quantity: int) 
             wanted -= units
     total = sum(line.price * line.quantity for line in lines) if lines else None
     return Cost(product_id, quantity, quantity - wanted, not wanted, total, lines)
-
-
-def _open_offers(session: Session, product_ids: Sequence[UUID]) -> dict[UUID, dict[UUID, State]]:
-    dialect = session.get_bind().dialect.name
-    query = (
-        select(Offer.product_id, aggregate(dialect, Offer.id, Offer.price, Offer.items_in_stock))
-        .where(Offer.product_id.in_(product_ids), Offer.closed_at.is_(None))
-        .group_by(Offer.product_id)
-    )
-    return {
-        product_id: {UUID(id_): State(price, items) for id_, price, items in orjson.loads(offers)}
-        for product_id, offers in session.execute(query)
-    }
 
 
 # Tables, not classes: for a class, SQLAlchemy's insert does more than these want.

@@ -6,12 +6,13 @@ nothing: the passes write their own rows.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, select
 
+from productagg import clock
 from productagg.models import ProductSync, SyncRun, UpstreamToken
 
 # What a pass may need beyond its time budget to say how it ended, on a bad day.
@@ -48,14 +49,15 @@ def page(connection: Connection, limit: int, budget_seconds: float, before: UUID
     if before is not None:
         query = query.where(SyncRun.id < before)
     rows = connection.execute(query).mappings().all()
-    runs = [_with_state(row, budget_seconds) for row in rows[:limit]]
+    now = clock.now(connection)
+    runs = [_with_state(row, budget_seconds, now) for row in rows[:limit]]
     return Page(runs, runs[-1]["id"] if len(rows) > limit else None)
 
 
 def get(connection: Connection, run_id: UUID, budget_seconds: float) -> dict[str, Any] | None:
     """One pass, or None. `budget_seconds` is how long a pass may last; who has not ended by then is `lost`."""
     row = connection.execute(_RUN.where(SyncRun.id == run_id)).mappings().one_or_none()
-    return None if row is None else _with_state(row, budget_seconds)
+    return None if row is None else _with_state(row, budget_seconds, clock.now(connection))
 
 
 def product(connection: Connection, product_id: UUID, interval_seconds: float, account: str) -> dict[str, Any] | None:
@@ -66,7 +68,7 @@ def product(connection: Connection, product_id: UUID, interval_seconds: float, a
     row = connection.execute(_PRODUCT.where(ProductSync.product_id == product_id)).mappings().one_or_none()
     if row is None:
         return None
-    found, now = dict(row), datetime.now(UTC)
+    found, now = dict(row), clock.now(connection)
     found["next_sync_reason"] = reason(found, timedelta(seconds=interval_seconds), now)
     block = connection.execute(
         _BLOCK.where(UpstreamToken.account == account, UpstreamToken.blocked_until > now)
@@ -93,10 +95,10 @@ def reason(sync: Mapping[str, Any], interval: timedelta, now: datetime) -> str:
     return "its regular turn"
 
 
-def _with_state(row: RowMapping, budget_seconds: float) -> dict[str, Any]:
+def _with_state(row: RowMapping, budget_seconds: float, now: datetime) -> dict[str, Any]:
     if row["finished_at"] is not None:
         state = "finished"
-    elif datetime.now(UTC) - row["started_at"] <= timedelta(seconds=budget_seconds) + _GRACE:
+    elif now - row["started_at"] <= timedelta(seconds=budget_seconds) + _GRACE:
         state = "running"
     else:
         state = "lost"

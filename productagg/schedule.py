@@ -15,7 +15,7 @@ from productagg.settings import Settings
 # Due a little early rather than a cron tick late: this, but at most a tenth of the interval.
 _TICK_TOLERANCE = timedelta(seconds=5)
 _INTERVALS_OBSERVED = 5
-_LONGEST_BACKOFF = timedelta(hours=1)
+LONGEST_BACKOFF = timedelta(hours=1)
 # Of the time that a product has not changed for: how long it may go unasked, like the heuristic freshness of RFC 9111
 # (4.2.2). Of an interval: how much earlier, at most, a product comes to reach its own place in it.
 _TENTH = 10
@@ -57,7 +57,7 @@ class Schedule:
 
         Up to a quarter earlier, differently for each product: what failed together does not come back together.
         """
-        backoff = min(self.interval * ((1 << min(failures - 1, 20)) - 1), _LONGEST_BACKOFF)
+        backoff = min(self.interval * ((1 << min(failures - 1, 20)) - 1), LONGEST_BACKOFF)
         jitter = _BACKOFF_JITTER * _fraction(product_id.bytes + failures.to_bytes(8, "big"))
         return max(now, started_at + backoff * (1 - jitter) - self._tolerance)
 

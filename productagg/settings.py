@@ -124,7 +124,7 @@ def _http_url(text: str) -> str:
     if not sound or not text.isprintable() or any(character in text for character in " ?#"):
         raise ValueError("is not a base URL")
     if "@" in parts.netloc:
-        raise ValueError("holds a user name, which the Offers service has no use for")
+        raise ValueError("holds a user name, which has no use")
     return text
 
 
@@ -291,6 +291,13 @@ OPTIONS = (
         secret=True,
     ),
     Option(
+        "PUBLIC_URL",
+        "public.url",
+        _http_url,
+        "an http or https URL",
+        "what `Location` and `Link` begin with, e.g. `https://shop.example/catalogue`; without it as `Host` says",
+    ),
+    Option(
         "CORS_ORIGINS",
         "cors.origins",
         _origins,
@@ -354,6 +361,23 @@ OPTIONS = (
         default="7",
     ),
     Option(
+        "SHUTDOWN_SECONDS",
+        "shutdown.seconds",
+        _number(float, 0, 300),
+        "0 to 300",
+        "within how many seconds after SIGTERM the web service answers what it has accepted; kill it later, if at all",
+        default="15",
+    ),
+    Option(
+        "SHUTDOWN_DELAY_SECONDS",
+        "shutdown.delay_seconds",
+        _number(float, 0, 300),
+        "0 to 300",
+        "for how many of these seconds it serves as before, but says 503 at `/health/ready`, so that a load balancer "
+        "that asks now and then stops sending",
+        default="0",
+    ),
+    Option(
         "LOG_FORMAT",
         "log.format",
         _one_of("text", "json"),
@@ -382,6 +406,7 @@ class Settings:
     login_window_seconds: int
     admin_username: str
     admin_password: Secret | None
+    public_url: str | None
     cors_origins: frozenset[str] | None
     sync_interval_seconds: int
     sync_max_interval_seconds: int | None
@@ -390,6 +415,8 @@ class Settings:
     sync_workers: int
     history_raw_days: int
     changes_raw_days: int
+    shutdown_seconds: float
+    shutdown_delay_seconds: float
     log_format: Literal["text", "json"]
 
     @classmethod

@@ -12,20 +12,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Self, TypeVar
 from uuid import UUID
 
 import uuid_utils
-from sqlalchemy import ColumnElement, and_, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg import claims
+from productagg import claims, clock
 from productagg.claims import Claim, Outcome
 from productagg.credentials import Issued, NoToken, TokenKeeper, account_key
 from productagg.db import is_out_of_reach
-from productagg.fetching import EXCHANGES_PER_PRODUCT, Crew, Fetcher
+from productagg.fetching import EXCHANGES_PER_PRODUCT, Crew, Fetcher, Times
 from productagg.history import movers
 from productagg.models import ProductSync, SyncRun
 from productagg.schedule import Schedule
@@ -35,6 +35,8 @@ from productagg.upstream import Busy, OffersClient, StillValid, UpstreamError
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+# Which products are to be claimed, at a time by the database's clock.
+_Wanted = Callable[[datetime], ColumnElement[bool]]
 
 # Claims per worker to begin with; from then on as many as are fetched in two seconds, but no more than these, which are
 # settled in halves: few transactions, little memory, and little to be fetched again if the pass is killed.
@@ -45,13 +47,11 @@ _CLAIM_AHEAD_SECONDS = 2.0
 _SETTLE_SECONDS = 1.0
 _LOOK_SECONDS = 0.25
 _SUMMARIES_AT_ONCE = 500
+# How much of a pass's time is for them at most.
+_SUMMARIES_SHARE = 0.1
 # How long a claim may wait for a free worker, on top of what one product can take at worst.
 _LEASE_MARGIN = timedelta(seconds=30)
-# Before its time is up, a pass needs some for what is under way and for settling; half of it for each.
-_RESERVE_SECONDS = 2.0
-_GRACE_AFTER_INTERRUPT_SECONDS = 3.0
-_LONGEST_WAIT_FOR_DATABASE_SECONDS = 30.0
-_CLOCK_SKEW = timedelta(minutes=1)
+_LONGEST_WAIT_FOR_DATABASE = 30.0
 _RUNS_KEPT = timedelta(days=90)
 
 
@@ -76,6 +76,12 @@ class Report:
     bytes: int = 0
     longest_wait_seconds: float = 0.0
     ended_by: str = "done"
+
+    def count(self, found: Sequence[Claim], now: datetime) -> None:
+        """Count what was claimed at a time, the longest due first."""
+        self.claimed += len(found)
+        if found:
+            self.longest_wait_seconds = max(self.longest_wait_seconds, (now - found[0].due_at).total_seconds())
 
     @property
     def asked(self) -> int:
@@ -141,26 +147,34 @@ class Synchronizer:
         What fails is recorded in its row and stops nothing else. `progress` is called with the number of products that
         are done and the number that there were to do.
         """
-        now = datetime.now(UTC)
-        report = Report(started_at=now, finished_at=now)
-        # What becomes due after the start is the next pass's work, so this one comes to an end.
-        which = claims.not_asked_since(now) if everything or products is not None else claims.due(now)
-        if products is not None:
-            which = and_(which, ProductSync.product_id.in_(products))
+        times = self._times(self._budget)
         before = self._client.traffic
-        run_id = UUID(int=uuid_utils.uuid7(nanoseconds=int(now.timestamp() * 1e6) * 1000).int)
-        self._transaction(lambda session: _begin(session, run_id, now))
-        patience = 0.0
+        run_id, started_at = self._transaction(_begin)
+        report = Report(started_at=started_at, finished_at=started_at)
+
+        def wanted(now: datetime) -> ColumnElement[bool]:
+            # What becomes due after the start is the next pass's work, so this one comes to an end.
+            if products is None and not everything:
+                return claims.due(started_at)
+            which = claims.not_asked_since(started_at, now)
+            return which if products is None else and_(which, ProductSync.product_id.in_(products))
+
+        crashed = True
         try:
-            self._pass(which, report, progress)
-            patience = _LONGEST_WAIT_FOR_DATABASE_SECONDS
-        except BaseException:
-            report.ended_by = "crashed"
-            raise
+            self._refresh_summaries(started_at, times)
+            total = self._transaction(lambda session: claims.count(session, wanted(started_at))) if progress else 0
+            fetcher = self._fetcher()
+            with Crew(fetcher.fetch, self._workers) as crew:
+                self._work(crew, fetcher, times, report, wanted, lambda _: progress and progress(report.asked, total))
+            report.ended_by, crashed = fetcher.stopped_by or "done", False
         finally:
-            report.finished_at = datetime.now(UTC)
+            if crashed:
+                report.ended_by = "crashed"
+            report.finished_at = started_at + times.elapsed()
             after = self._client.traffic
             report.requests, report.bytes = after.requests - before.requests, after.bytes - before.bytes
+            # It has its own time: the pass's may be up.
+            patience = None if crashed else times if self._interrupted else self._times(_LONGEST_WAIT_FOR_DATABASE)
             self._transaction(lambda session: _finish(session, run_id, report), patience)
         return report
 
@@ -172,8 +186,7 @@ class Synchronizer:
         Returns what became of it, which were fetched, and how many seconds of processor it took. `beginning` is told of
         each, in the thread that asks for it.
         """
-        now = datetime.now(UTC)
-        report = Report(started_at=now, finished_at=now)
+        times = self._times(self._budget)
         fetcher = self._fetcher()
         spent = [-time.thread_time()]
 
@@ -184,98 +197,89 @@ class Synchronizer:
             spent.append(time.thread_time() - began)
             return outcome
 
-        due = and_(ProductSync.product_id.in_(product_ids), claims.due(now))
-        found = self._claim(due, len(product_ids), fetcher, report)
+        def wanted(now: datetime) -> ColumnElement[bool]:
+            return and_(ProductSync.product_id.in_(product_ids), claims.due(now))
+
+        now, found = self._claim(wanted, len(product_ids), fetcher)
+        report = Report(started_at=now, finished_at=now)
+        report.count(found, now)
         outcomes: list[Outcome] = []
         if len(found) == 1:  # in this thread, which has a connection to the Offers service
             beginning(found[0].product_id)
             outcomes = [fetcher.fetch(found[0])]
-            self._settle(outcomes, report)
+            self._settle(outcomes, report, times)
         elif found:
             with Crew(fetch, min(len(found), self._workers)) as crew:
                 crew.add(found)
-                while crew.outstanding:
-                    # None waits for one that takes its time.
-                    crew.wait(len(crew.outstanding), _SETTLE_SECONDS)
-                    if landed := crew.collect():
-                        self._settle(landed, report)
-                        outcomes += landed
-        report.ended_by = fetcher.stopped_by or report.ended_by
-        report.finished_at = datetime.now(UTC)
+                self._work(crew, fetcher, times, report, None, outcomes.extend)
+        report.ended_by = fetcher.stopped_by or "done"
+        report.finished_at = now + times.elapsed()
         fetched = {each.claim.product_id for each in outcomes if each.offers is not None}
         return report, fetched, sum(spent) + time.thread_time()
 
-    def _pass(self, which: ColumnElement[bool], report: Report, progress: Callable[[int, int], None] | None) -> None:
-        times = _Times(self._budget)
-        fetcher = self._fetcher()
-        total = self._transaction(lambda session: claims.count(session, which)) if progress else 0
-        room, more = self._workers * _FIRST_CLAIMS_PER_WORKER, True
-        with Crew(fetcher.fetch, self._workers) as crew:
-            while True:
-                began_at = time.monotonic()
-                if more and fetcher.stopped_by is None and (missing := room - len(crew.outstanding)) > 0:
-                    found = self._claim(which, missing, fetcher, report, times.left())
-                    more = len(found) == missing
-                    crew.add(found)
-                if not crew.outstanding:
-                    break
-                # Half of it while there is more, so that the threads go on with the other half meanwhile.
-                self._wait(crew, math.ceil(len(crew.outstanding) / (2 if more else 1)), fetcher, times)
-                outcomes = crew.abandon() if times.is_up() else crew.collect()
-                if outcomes:
-                    self._settle(outcomes, report, times.left())
-                # What was given back unasked (its lease too short by now, the database away) is due as before.
-                more = more or any(each.offers is None and each.error is None for each in outcomes)
-                if progress:
-                    progress(report.asked, total)
-                rate = len(outcomes) / (time.monotonic() - began_at)
-                room = min(max(int(rate * _CLAIM_AHEAD_SECONDS), 2 * self._workers), _MOST_CLAIMS)
-                if times.is_up():
-                    break
-        report.ended_by = fetcher.stopped_by or "done"
-        self._refresh_summaries(times)
+    def _work(
+        self,
+        crew: Crew,
+        fetcher: Fetcher,
+        times: Times,
+        report: Report,
+        wanted: _Wanted | None,
+        settled: Callable[[Sequence[Outcome]], object],
+    ) -> None:
+        """Claim what is `wanted`, fetch and settle it, until there is no more, or it is time to stop.
 
-    def _refresh_summaries(self, times: "_Times") -> None:
-        """With the time that is left, look up what prices were a while ago, where that is due."""
-        due = _SUMMARIES_AT_ONCE
-        while due == _SUMMARIES_AT_ONCE and not self._interrupted and not times.is_up():
-            due = self._transaction(
-                lambda session: movers.refresh(session, datetime.now(UTC), _SUMMARIES_AT_ONCE), times.left()
-            )
+        It never returns while anything is outstanding: what is left when time is up is given up, which is settled like
+        all the rest, and gives the lease back. `settled` is told of what was settled, each time.
+        """
+        room, more = self._workers * _FIRST_CLAIMS_PER_WORKER, wanted is not None
+        while True:
+            began_at = time.monotonic()
+            times.tell(fetcher)
+            missing = room - len(crew.outstanding)
+            if wanted is not None and more and fetcher.stopped_by is None and missing > 0:
+                now, found = self._claim(wanted, missing, fetcher, times)
+                report.count(found, now)
+                more = len(found) == missing
+                times.tell(fetcher)  # claiming may have taken long
+                crew.add(found)
+            if not crew.outstanding:
+                return
+            # Half of it while there is more, so that the threads go on with the other half meanwhile.
+            _wait(crew, math.ceil(len(crew.outstanding) / (2 if more else 1)), fetcher, times)
+            outcomes = crew.abandon() if times.are_up() else crew.collect()
+            if outcomes:
+                self._settle(outcomes, report, times)
+                settled(outcomes)
+            # What was given back unasked (its lease too short by now, the database away) is due as before.
+            more = more or any(each.offers is None and each.error is None for each in outcomes)
+            rate = len(outcomes) / (time.monotonic() - began_at)
+            room = min(max(int(rate * _CLAIM_AHEAD_SECONDS), 2 * self._workers), _MOST_CLAIMS)
 
-    def _wait(self, crew: Crew, wanted: int, fetcher: Fetcher, times: "_Times") -> None:
-        """Return when enough has come in to settle it, when that has been long enough, or when it is time to leave."""
-        settle_at = time.monotonic() + _SETTLE_SECONDS
-        while not crew.wait(wanted, min(_LOOK_SECONDS, max(0.0, times.leave_at - time.monotonic()))):
-            if self._interrupted:
-                fetcher.stop("interrupted")
-                times.hurry()
-            now = time.monotonic()
-            if now >= times.stop_at:
-                fetcher.stop("budget")
-            if now >= min(settle_at, times.leave_at):
+    def _refresh_summaries(self, now: datetime, times: Times) -> None:
+        """Look up what prices were a while ago, where that is due: the longest due first, for a share of the time.
+
+        Before all else, since a pass may have no time left at its end. At least some are looked up in each.
+        """
+        while True:
+            done = self._transaction(lambda session: movers.refresh(session, now, _SUMMARIES_AT_ONCE), times)
+            if done < _SUMMARIES_AT_ONCE or self._interrupted or times.passed() >= _SUMMARIES_SHARE:
                 return
 
     def _claim(
-        self, which: ColumnElement[bool], limit: int, fetcher: Fetcher, report: Report, patience: float = 0.0
-    ) -> list[Claim]:
-        def work(session: Session) -> list[Claim]:
-            blocked = self._tokens.blocked(session)
+        self, wanted: _Wanted, limit: int, fetcher: Fetcher, times: Times | None = None
+    ) -> tuple[datetime, list[Claim]]:
+        def work(session: Session) -> tuple[datetime, list[Claim]]:
+            now, blocked = self._tokens.blocked(session)
             if blocked is not None:
                 fetcher.stop(str(blocked))
-                return []
-            return claims.claim(session, which, limit, self._lease)
+                return now, []
+            return now, claims.claim(session, wanted(now), limit, self._lease, now)
 
-        found = self._transaction(work, patience)
-        report.claimed += len(found)
-        if found:
-            waited = (datetime.now(UTC) - found[0].due_at).total_seconds()
-            report.longest_wait_seconds = max(report.longest_wait_seconds, waited)
-        return found
+        return self._transaction(work, times)
 
-    def _settle(self, outcomes: Sequence[Outcome], report: Report, patience: float = 0.0) -> None:
+    def _settle(self, outcomes: Sequence[Outcome], report: Report, times: Times) -> None:
         changes = self._transaction(
-            lambda session: claims.settle(session, outcomes, self._schedule, report.started_at), patience
+            lambda session: claims.settle(session, outcomes, self._schedule, report.started_at), times
         )
         report.fetched += sum(each.offers is not None for each in outcomes)
         report.changed += len(changes)
@@ -285,21 +289,26 @@ class Synchronizer:
                 report.failed += 1
                 report.failures[each.error.reason] += 1
 
-    def _transaction(self, work: Callable[[Session], Result], patience: float = 0.0) -> Result:
-        """Do `work` in a transaction; again, for `patience` seconds, while the database is out of reach."""
-        give_up_at = time.monotonic() + min(patience, _LONGEST_WAIT_FOR_DATABASE_SECONDS)
+    def _transaction(self, work: Callable[[Session], Result], times: Times | None = None) -> Result:
+        """Do `work` in a transaction; again, while there is time, if the database is out of reach."""
+        give_up_at = time.monotonic() + _LONGEST_WAIT_FOR_DATABASE
         warned = False
         while True:
             try:
                 with self._sessions.begin() as session:
                     return work(session)
             except DBAPIError as error:
-                if not is_out_of_reach(error) or self._interrupted or time.monotonic() >= give_up_at:
+                if not is_out_of_reach(error) or times is None:
+                    raise
+                if times.left() <= 0 or time.monotonic() >= give_up_at:
                     raise
                 if not warned:
                     warned = True
                     log.warning("the database is out of reach, trying again: %s", " ".join(str(error.orig).split()))
             time.sleep(_LOOK_SECONDS)
+
+    def _times(self, seconds: float) -> Times:
+        return Times(seconds, lambda: self._interrupted)
 
     def _fetcher(self) -> Fetcher:
         return Fetcher(self._client, self._tokens, self._longest_fetch, self._per_second, lambda: self._interrupted)
@@ -317,40 +326,29 @@ class Synchronizer:
         return Issued(token.value, token.expires_at)
 
 
-class _Times:
-    """When a pass begins no further exchange, and when it leaves those that are under way: before its time is up."""
-
-    def __init__(self, budget_seconds: float) -> None:
-        self._end_at = time.monotonic() + budget_seconds
-        reserve = min(_RESERVE_SECONDS, budget_seconds / 5)
-        self.stop_at = self._end_at - reserve
-        self.leave_at = self._end_at - reserve / 2
-
-    def hurry(self) -> None:
-        """It has been told to stop: those under way get a few seconds more."""
-        if self.stop_at > time.monotonic():
-            self.stop_at = time.monotonic()
-            self.leave_at = min(self.leave_at, self.stop_at + _GRACE_AFTER_INTERRUPT_SECONDS)
-
-    def is_up(self) -> bool:
-        return time.monotonic() >= self.leave_at
-
-    def left(self) -> float:
-        """Seconds to the end of the pass; not below 0."""
-        return max(0.0, self._end_at - time.monotonic())
+def longest_lease(settings: Settings) -> timedelta:
+    """How long a lease of a product, or of the refresh of the token, lasts at most."""
+    return timedelta(seconds=EXCHANGES_PER_PRODUCT * settings.offers_timeout_seconds) + _LEASE_MARGIN
 
 
-def _begin(session: Session, run_id: UUID, started_at: datetime) -> None:
-    latest = session.execute(select(SyncRun.started_at).order_by(SyncRun.id.desc()).limit(1)).scalar()
-    if latest is not None and latest > started_at + _CLOCK_SKEW:
-        repaired = claims.repair_after_clock_was_set_back(session, started_at, _CLOCK_SKEW)
-        if repaired:
-            log.warning("the clock was set back: there was a pass at %s; %d products are due now", latest, repaired)
+def _wait(crew: Crew, wanted: int, fetcher: Fetcher, times: Times) -> None:
+    """Return when enough has come in to settle it, when that has been long enough, or when it is time to leave."""
+    settle_at = time.monotonic() + _SETTLE_SECONDS
+    while not crew.wait(wanted, min(_LOOK_SECONDS, max(0.0, times.leave_at - time.monotonic()))):
+        times.tell(fetcher)
+        if time.monotonic() >= min(settle_at, times.leave_at):
+            return
+
+
+def _begin(session: Session) -> tuple[UUID, datetime]:
+    """Write down that a pass begins; its id, and when that is."""
+    now = clock.now(session)
+    run_id = UUID(int=uuid_utils.uuid7(nanoseconds=int(now.timestamp() * 1e6) * 1000).int)
     session.add(
         SyncRun(
             id=run_id,
             host=socket.gethostname(),
-            started_at=started_at,
+            started_at=now,
             claimed=0,
             fetched=0,
             changed=0,
@@ -362,6 +360,7 @@ def _begin(session: Session, run_id: UUID, started_at: datetime) -> None:
             longest_wait_seconds=0.0,
         )
     )
+    return run_id, now
 
 
 def _finish(session: Session, run_id: UUID, report: Report) -> None:

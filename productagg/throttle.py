@@ -15,7 +15,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
+from productagg import clock
 from productagg.models import LoginCounter, UtcDateTime
 from productagg.settings import Settings
 
@@ -137,7 +138,7 @@ class _Counters(Storage):
     def __init__(self, connection: Connection) -> None:
         super().__init__()
         self._connection = connection
-        self.now = datetime.now(UTC)
+        self.now = clock.now(connection)
 
     @property
     def base_exceptions(self) -> type[Exception]:
@@ -198,9 +199,7 @@ class _Counters(Storage):
 def _network(address: str, bits: int = 64) -> str:
     """Whom an address stands for: itself, or with IPv6 its network of so many bits. One host has all of a /64."""
     try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:  # a Unix socket, or a proxy that does not say
+        ip = ip_address(address)
+    except ValueError:  # a Unix socket
         return address
-    if isinstance(ip, IPv6Address):
-        return str(ip.ipv4_mapped or ip_network((ip, bits), strict=False))
-    return str(ip)
+    return str(ip_network((ip, bits), strict=False) if isinstance(ip, IPv6Address) else ip)

@@ -4,6 +4,7 @@ Called by the sync. Every answer is either whole and valid or an UpstreamError t
 per exchange: a read time-out alone would let a server that drips bytes hold a worker for ever.
 """
 
+import re
 import sys
 import threading
 import time
@@ -23,10 +24,8 @@ import requests
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
-from productagg.transport import Exchanges, deadline
+from productagg.transport import Exchanges
 
-# The documented life of an access token, for one that does not say its own.
-TOKEN_LIFETIME = timedelta(minutes=5)
 # Far above any honest list (about 100 bytes an offer), far below what hurts.
 MAX_BODY_BYTES = 4 * 1024 * 1024
 # For an answer 429 or 503 that does not say how long to wait, and the longest wait that we believe.
@@ -34,6 +33,8 @@ _DEFAULT_RETRY_AFTER = timedelta(seconds=60)
 _LONGEST_RETRY_AFTER = timedelta(hours=1)
 # What a 64-bit column holds; also the bound of a whole list's stock, which is summed up.
 _LARGEST_INTEGER = 2**63 - 1
+# What the value of a header can hold (RFC 9110, 5.5); spaces at its ends are not part of it.
+_HEADER_VALUE = re.compile(r"[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?")
 
 
 class UpstreamError(Exception):
@@ -92,17 +93,17 @@ class Refused(UpstreamError):
 
 
 class Busy(UpstreamError):
-    """429 or 503: nobody should ask this service for anything before `retry_at`."""
+    """429 or 503: nobody should ask this service for anything for as long as `retry_after` says, an hour at most."""
 
     reason = "busy"
 
-    def __init__(self, message: str, retry_at: datetime) -> None:
+    def __init__(self, message: str, retry_after: timedelta) -> None:
         super().__init__(message)
-        self.retry_at = retry_at
+        self.retry_after = retry_after
 
 
 class Traffic(NamedTuple):
-    """What was exchanged: requests sent, and bytes of answers' bodies, decompressed."""
+    """What was exchanged: requests sent, repeated ones included, and bytes of answers' bodies, decompressed."""
 
     requests: int
     bytes: int
@@ -110,10 +111,10 @@ class Traffic(NamedTuple):
 
 @dataclass(frozen=True)
 class AccessToken:
-    """`expires_at` is the token's own `exp`, or the documented lifetime from when it was asked for."""
+    """`expires_at` is when the token itself says that it ends, None if it does not say so."""
 
     value: str
-    expires_at: datetime
+    expires_at: datetime | None
 
     def __repr__(self) -> str:
         return f"AccessToken(…, expires_at={self.expires_at!r})"
@@ -154,8 +155,8 @@ class OffersClient:
 
     def authenticate(self) -> AccessToken:
         """Ask for an access token. Raises StillValid, BadRefreshToken and the general UpstreamErrors."""
-        asked_at = datetime.now(UTC)
-        status, body = self._exchange("POST", "/auth", self._refresh_token)
+        # Never repeated: if the answer to the first one is lost, there is no second token while the first is valid.
+        status, body = self._exchange("POST", "/auth", self._refresh_token, repeatable=False)
         if status == 400:
             raise StillValid("the Offers service says that an earlier access token is still valid")
         if status == 401:
@@ -163,10 +164,9 @@ class OffersClient:
         _expect(status, 201)
         answer = _json(body)
         value = answer.get("access_token") if isinstance(answer, dict) else None
-        # Spaces would make it a header that cannot be sent.
-        if not (isinstance(value, str) and value and value.isascii() and value.isprintable() and " " not in value):
+        if not (isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
             raise InvalidAnswer("the answer holds no usable access_token")
-        return AccessToken(value, _expiry(value) or asked_at + TOKEN_LIFETIME)
+        return AccessToken(value, _expiry(value))
 
     def register(self, access_token: str, product_id: UUID, name: str, description: str) -> None:
         """Register a product. That it is registered already (409: an earlier answer was lost) is success.
@@ -190,40 +190,49 @@ class OffersClient:
         return _offers(_json(body))
 
     def _exchange(
-        self, method: str, path: str, credential: str, body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        credential: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        repeatable: bool = True,
     ) -> tuple[int, bytes]:
         """One request and its whole answer. Raises what concerns every endpoint: Unavailable, Busy, InvalidAnswer."""
         handled = sys.exception()
-        deadline.ends_at = time.monotonic() + self._timeout
+        ends_at = time.monotonic() + self._timeout
         headers, content = {"Bearer": credential}, None
         if body is not None:
             headers["Content-Type"], content = "application/json", orjson.dumps(body)
         received = bytearray()
         try:
-            response = self._exchanges().ask(method, path, headers, content, self._timeout)
+            response = self._exchanges().ask(method, path, headers, content, ends_at=ends_at, repeatable=repeatable)
             if response.status in (429, 503):
                 # The head says it all; a body that is broken as well must not hide it.
                 response.close()
-                raise Busy(f"the Offers service answered {response.status}", _retry_at(response.headers))
+                raise Busy(f"the Offers service answered {response.status}", _retry_after(response.headers))
             _receive(response, received)
             return response.status, bytes(received)
         except (requests.RequestException, HTTPError, OSError) as error:
-            if time.monotonic() >= deadline.ends_at:
+            if time.monotonic() >= ends_at:
                 late = f"no whole answer within {self._timeout:g} s from {self._base_url}"
                 raise Unavailable(late, "timeout") from error
             # What goes wrong may quote what the server sent, and that may quote us.
             reason = _root_cause(error, handled).replace(credential, "…")
             raise Unavailable(f"no whole answer: {reason[:200]} ({self._base_url})") from error
         finally:
-            with self._counting:
-                self._traffic = Traffic(self._traffic.requests + 1, self._traffic.bytes + len(received))
+            self._count(received=len(received))
 
     def _exchanges(self) -> Exchanges:
         found: Exchanges | None = getattr(self._local, "exchanges", None)
         if found is None:
-            found = self._local.exchanges = Exchanges(self._base_url)
+            found = self._local.exchanges = Exchanges(self._base_url, lambda: self._count(sent=1))
             self._all.add(found)
         return found
+
+    def _count(self, sent: int = 0, received: int = 0) -> None:
+        with self._counting:
+            self._traffic = Traffic(self._traffic.requests + sent, self._traffic.bytes + received)
 
 
 def _receive(response: BaseHTTPResponse, body: bytearray) -> None:
@@ -297,26 +306,40 @@ def _kind(value: Any) -> str:
 
 
 def _expiry(token: str) -> datetime | None:
-    """When a JWT says that it expires, by the wall clock. Its signature is the Offers service's business."""
-    with suppress(jwt.InvalidTokenError, ValueError, OverflowError, OSError, TypeError):
+    """When a JWT says that it expires, by the service's clock. Its signature is the Offers service's business."""
+    with suppress(jwt.InvalidTokenError):
         claims = jwt.decode(token, options={"verify_signature": False})
-        return datetime.fromtimestamp(float(claims["exp"]), UTC) if "exp" in claims else None
+        # The standard's claim, and the one that the service has.
+        for name in ("exp", "expires"):
+            with suppress(KeyError, ValueError, OverflowError, OSError, TypeError):
+                expires_at = datetime.fromtimestamp(float(claims[name]), UTC)
+                # One that is over as it is given out does not mean that: it may be a number of seconds from now.
+                if expires_at > datetime.now(UTC):
+                    return expires_at
     return None
 
 
-def _retry_at(headers: Mapping[str, str]) -> datetime:
-    """The time that Retry-After names (RFC 9110, 10.2.3: seconds or an HTTP date), at most an hour ahead."""
-    now = datetime.now(UTC)
+def _retry_after(headers: Mapping[str, str]) -> timedelta:
+    """How long Retry-After says to wait (RFC 9110, 10.2.3: seconds or an HTTP date), an hour at most."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         # Not int(), which refuses very long numbers.
-        return now + timedelta(seconds=min(float(text), _LONGEST_RETRY_AFTER.total_seconds()))
+        return timedelta(seconds=min(float(text), _LONGEST_RETRY_AFTER.total_seconds()))
+    named = _http_date(text)
+    if named is None:
+        return _DEFAULT_RETRY_AFTER
+    # By the clock that it was written by, if the answer tells it.
+    sent_at = _http_date(headers.get("Date", "")) or datetime.now(UTC)
+    return max(timedelta(0), min(named - sent_at, _LONGEST_RETRY_AFTER))
+
+
+def _http_date(text: str) -> datetime | None:
     with suppress(ValueError, OverflowError):
         named = parsedate_to_datetime(text)
         if named.tzinfo is None:
             named = named.replace(tzinfo=UTC)  # one of the two old forms, which are in GMT without saying so
-        return max(now, min(named.astimezone(UTC), now + _LONGEST_RETRY_AFTER))
-    return now + _DEFAULT_RETRY_AFTER
+        return named.astimezone(UTC)
+    return None
 
 
 def _root_cause(error: BaseException, handled: BaseException | None) -> str:

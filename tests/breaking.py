@@ -7,7 +7,7 @@ parameters that may be left out, members of answers and error codes break nothin
 from collections.abc import Iterator
 from typing import Any
 
-_METHODS = ("get", "post", "put", "patch", "delete")
+_METHODS = ("get", "head", "post", "put", "patch", "delete")
 _AT_LEAST = ("minimum", "minLength", "minItems")
 _AT_MOST = ("maximum", "maxLength", "maxItems")
 _EXACT = ("pattern", "format")
@@ -121,7 +121,8 @@ def _misfits(given: Document, expected: Document, where: str) -> Iterator[str]:
     types, allowed = _types(given), _types(expected)
     if allowed and (not types or types - allowed):
         yield f"{where} may be {', '.join(sorted(types - allowed)) or 'anything'}"
-    if "enum" in expected and not ("enum" in given and set(given["enum"]) <= set(expected["enum"])):
+    values = [None] if given.get("type") == "null" else given.get("enum")
+    if "enum" in expected and (values is None or not set(values) <= set(expected["enum"])):
         yield f"{where} may have other values"
     for key in (*_AT_LEAST, *_AT_MOST, *_EXACT):
         if key in expected and not _keeps(key, given.get(key), expected[key]):

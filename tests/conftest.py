@@ -6,17 +6,20 @@ was really committed; it is deleted afterwards (docs/decisions/0001-tests-commit
 
 import os
 import threading
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 import hypothesis
 import pytest
+import time_machine
 from alembic.config import Config
 from sqlalchemy import create_engine, insert, text
 from sqlalchemy.orm import sessionmaker
 
 from alembic import command
-from productagg import accounts, background, main
+from productagg import accounts, background, clock, main
 from productagg.db import reader_engine, writer_engine
 from productagg.models import Base, HistoryProgress, User
 from productagg.sandbox import Offer, SandboxServer
@@ -51,6 +54,37 @@ def _tireless_background():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(background, "_REST", 0)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _database_travels_along():
+    """Where a test moves the host's clock, PostgreSQL's moves with it; `database_clock` sets the two apart."""
+    with pytest.MonkeyPatch.context() as patch:
+        real = clock.given
+        travelling = time_machine.escape_hatch.is_travelling
+        patch.setattr(clock, "given", lambda dialect: datetime.now(UTC) if travelling() else real(dialect))
+        yield
+
+
+class DatabaseClock:
+    """The database's clock, on both databases apart from the host's: it goes on with the monotonic one."""
+
+    def __init__(self):
+        self._ahead = time.time() - time.monotonic()
+
+    def now(self):
+        return datetime.fromtimestamp(time.monotonic() + self._ahead, UTC)
+
+    def shift(self, delta):
+        self._ahead += delta.total_seconds()
+
+
+@pytest.fixture
+def database_clock(monkeypatch):
+    """The database's clock, which a test can move: `database_clock.shift(timedelta)`; the host's stays as it is."""
+    made = DatabaseClock()
+    monkeypatch.setattr(clock, "given", lambda _dialect: made.now())
+    return made
 
 
 @dataclass

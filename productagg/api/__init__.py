@@ -26,12 +26,15 @@ from productagg.api.service import ContractService, dumps
 
 SERVICES: tuple[ContractService, ...] = (
     products.products,
-    batch.products_batch,  # before the path that would take 'batch' for an id
+    products.partial_products,  # before the path that would take 'partial' for an id, as it would 'batch'
+    batch.products_batch,
     products.product,
     offers.product_offers,
     offers.offers_cost,
     history.product_prices,
+    history.product_prices_csv,
     history.offer_prices,
+    history.offer_prices_csv,
     history.product_trend,
     history.product_verdict,
     movers.catalogue_movers,

@@ -1,18 +1,18 @@
 """/products/batch: many products in one request, created with as many statements as one."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from pyramid.response import Response
 
 from productagg import catalog
-from productagg.api.contract import BATCH_ANSWER, Answer
+from productagg.api.contract import CREATED, NOT_CREATED, Answer
 from productagg.api.errors import Problem
 from productagg.api.products import sync_after_commit
 from productagg.api.schemas import BATCH, NEW_PRODUCT
 from productagg.api.service import JSON, dumps, json_array, query, service
+from productagg.api.shapes import Either
 from productagg.catalog import NewProduct
 from productagg.security import Permission
 
@@ -27,8 +27,8 @@ products_batch = service("products_batch", "/products/batch", "Catalogue")
     permission=Permission.EDIT_CATALOGUE,
     validators=(query(BATCH), json_array(NEW_PRODUCT, MAX_ITEMS, MAX_BYTES)),
     answers=(
-        Answer("All of them were created.", [BATCH_ANSWER], 201),
-        Answer("Some of them, or all, were not created: each has its own status.", [BATCH_ANSWER], 207),
+        Answer("All of them were created.", [CREATED], 201),
+        Answer("Some of them, or all, were not created: `status` says which.", [Either((CREATED, NOT_CREATED))], 207),
     ),
     errors=("duplicate-name",),
 )
@@ -36,7 +36,7 @@ def create_products(request: Any) -> Response:
     """Add up to 1,000 products: an answer for each, in the same order. With `atomic=true`, all of them or none."""
     items = request.validated["items"]
     new = [NewProduct(**values) for values, faults in items if not faults]
-    created = catalog.create_many(request.dbsession, new, datetime.now(UTC))
+    created = catalog.create_many(request.dbsession, new)
     sync_after_commit(request, [each for each in created if each is not None])
     outcomes = iter(created)
     answers = [

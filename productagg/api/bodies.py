@@ -1,14 +1,30 @@
-"""The body of a request, whatever its size, as it is in memory.
+"""The body of a request, which may be large: it stays where the server has put it, in memory or in a temporary file.
 
-WebOb's `request.body` alone copies what is larger than 10 KB through a temporary file, as the server may have already.
+WebOb's `request.body` would keep it in memory for as long as the request lasts, and copy it more than once until then.
 """
 
+from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
+
+_PIECE_BYTES = 64 * 1024
 
 
 def read(request: Any) -> bytes:
     """The body; it may be read again."""
-    if not request.is_body_seekable:
-        request.body = request.body_file.read()
-    body: bytes = request.body
+    body: bytes = _from_the_beginning(request).read()
     return body
+
+
+def pieces(request: Any) -> Iterator[bytes]:
+    """The body, some of it at a time; it may be read again."""
+    stream = _from_the_beginning(request)
+    return iter(lambda: stream.read(_PIECE_BYTES), b"")
+
+
+def _from_the_beginning(request: Any) -> Any:
+    stream = request.environ["wsgi.input"]
+    if not hasattr(stream, "seek"):
+        stream = request.environ["wsgi.input"] = BytesIO(stream.read())
+    stream.seek(0)
+    return stream

@@ -7,6 +7,7 @@ from pyramid.response import Response
 from productagg import changes
 from productagg.api.contract import CHANGE, tagged
 from productagg.api.errors import Problem
+from productagg.api.pagination import page_headers
 from productagg.api.schemas import CHANGES
 from productagg.api.service import PUBLIC, query, service, tagged_json
 
@@ -16,13 +17,20 @@ feed = service("changes", "/changes", "Change feed")
 @feed.get(
     permission=PUBLIC,
     validators=(query(CHANGES),),
-    answers=tagged("The changes after that one, or none yet.", [CHANGE], "Cache-Control", "Last-Sequence", "Link?"),
+    answers=tagged(
+        "The changes after that one, or none yet.", [CHANGE], "Cache-Control", "Last-Sequence", "Next-Cursor?", "Link?"
+    ),
     errors=("sequence-unknown",),
+    head=(
+        "read_last_sequence",
+        "The number of the newest change, in `Last-Sequence`: note it before you read the catalogue.",
+    ),
 )
 def list_changes(request: Any) -> Response:
     """Products that were created, changed or deleted and whose offers changed, in the order in which that came to be.
 
-    After a number, none that is smaller ever comes. `Link` names the next page, `Last-Sequence` is the newest number.
+    After a number, none that is smaller ever comes. `Next-Cursor` leads to the next page, `Last-Sequence` is the newest
+    number.
     """
     since, limit = request.validated["since"], request.validated["limit"]
     try:
@@ -32,7 +40,6 @@ def list_changes(request: Any) -> Response:
     response = tagged_json(page.changes, page.last)
     response.cache_control = "no-cache"
     response.headers["Last-Sequence"] = str(page.last)
-    if page.more:
-        following = request.route_url("changes", _query={"since": page.changes[-1].sequence, "limit": limit})
-        response.headers["Link"] = f'<{following}>; rel="next"'
+    following = str(page.changes[-1].sequence) if page.more else None
+    response.headers.update(page_headers(request, following, parameter="since"))
     return response

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from productagg.api.shapes import Either, Shape, of
+from productagg.api.errors import PROBLEMS
+from productagg.api.shapes import Choice, Either, Shape, of
 from productagg.changes import Change
 from productagg.history.asof import OffersThen
 from productagg.history.movers import Mover
@@ -44,8 +45,8 @@ _PRODUCT = {
     "change_24h": int | None,
     "change_24h_percent": float | None,
 }
-# All members are there unless `fields` says which; the id always is.
-LISTED_PRODUCT = Shape("ListedProduct", _PRODUCT, picked=True)
+LISTED_PRODUCT = Shape("ListedProduct", _PRODUCT)
+PARTIAL_PRODUCT = Shape("PartialProduct", _PRODUCT, optional=frozenset(_PRODUCT) - {"id"})
 PRODUCT_SYNC = Shape(
     "ProductSync",
     {
@@ -88,22 +89,37 @@ _BUCKET = {
 _POINT = {"at": datetime, "state": str}
 _OF_PRODUCT = {"lowest": int | None, "average": int | None, "offers": int, "items_in_stock": int}
 _OF_OFFER = {"price": int | None, "items_in_stock": int}
-_PRODUCT_POINT = Shape("ProductPoint", {**_POINT, **_OF_PRODUCT, **_BUCKET}, frozenset(_BUCKET))
-_OFFER_POINT = Shape("OfferPoint", {**_POINT, **_OF_OFFER, **_BUCKET}, frozenset(_BUCKET))
-PRODUCT_SERIES = of(Series, product_id=UUID).and_("ProductSeries", points=[_PRODUCT_POINT])
-OFFER_SERIES = of(Series, product_id=UUID, offer_id=UUID).and_("OfferSeries", points=[_OFFER_POINT])
 
+
+def _series(name: str, members: Mapping[str, Any], **ids: Any) -> Either:
+    """A series of steps, or of hours, days or weeks: its `resolution` says which."""
+    step = Shape(f"{name}Step", {**_POINT, **members})
+    bucket = Shape(f"{name}Bucket", {**_POINT, **members, **_BUCKET})
+    series = of(Series, **ids)
+    return Either(
+        (
+            series.and_(f"{name}Steps", resolution=Literal["raw"], points=[step]),
+            series.and_(f"{name}Buckets", resolution=Literal["hour", "day", "week"], points=[bucket]),
+        )
+    )
+
+
+PRODUCT_SERIES = _series("Product", _OF_PRODUCT, product_id=UUID)
+OFFER_SERIES = _series("Offer", _OF_OFFER, product_id=UUID, offer_id=UUID)
+
+# A class with a member of its own name confuses generated Python: a verdict's `verdict`, a cost's `cost`.
 TREND = of(Trend, product_id=UUID)
-VERDICT = of(Verdict, product_id=UUID)
+VERDICT = of(Verdict, product_id=UUID).and_("PriceVerdict")
 MOVER = of(Mover)
 CHANGE = of(Change)
-COST = of(Cost)
+COST = of(Cost).and_("OffersCost")
 OFFERS = Either(([OFFER], of(OffersThen)))
 
 TOKEN = Shape("Token", {"access_token": str, "token_type": Literal["Bearer"], "expires_in": int})
 LIVE = Shape("Live", {"status": Literal["live"]})
 READY = Shape("Ready", {"status": Literal["ready"], "database": Literal["ok"], "schema": Literal["ok"]})
-EXPLANATION = Shape("ProblemExplanation", {"code": str, "status": int, "title": str, "advice": str})
+_CODE = Choice("ProblemCode", tuple(PROBLEMS))
+EXPLANATION = Shape("ProblemExplanation", {"code": _CODE, "status": int, "title": str, "advice": str})
 _FAULT = Shape("Fault", {"pointer": str, "parameter": str, "detail": str}, frozenset({"pointer", "parameter"}))
 DOCUMENT = Shape(
     "OpenApi",
@@ -115,19 +131,20 @@ DOCUMENT = Shape(
 )
 PROBLEM = Shape(
     "Problem",
-    {"type": str, "title": str, "status": int, "detail": str, "code": str, "errors": [_FAULT]},
+    {"type": str, "title": str, "status": int, "detail": str, "code": _CODE, "errors": [_FAULT]},
     frozenset({"errors"}),
 )
-BATCH_ANSWER = Shape(
-    "BatchAnswer",
-    {"status": int, "id": UUID, "location": str, "problem": PROBLEM},
-    frozenset({"id", "location", "problem"}),
-)
+CREATED = Shape("BatchCreated", {"status": Literal[201], "id": UUID, "location": str})
+NOT_CREATED = Shape("BatchNotCreated", {"status": Literal[409, 422], "problem": PROBLEM})
+
+
+# What pagination.py puts on a page: there is a cursor if there is such a page, and a Link unless it would be too long.
+PAGE_HEADERS = ("Next-Cursor?", "Prev-Cursor?", "Link?")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A success. `kind` is its shape, None for no body; `text` are other media types with an example of each.
+    """A success. `kind` is its shape, None for no JSON; `csv` is an example of the CSV that it is instead.
 
     `headers` that only some such answers have end in a question mark. `links` name the path parameters of other
     operations that the body holds, and where.
@@ -137,19 +154,15 @@ class Answer:
     kind: Any
     status: int = 200
     headers: tuple[str, ...] = ()
-    text: Mapping[str, str] = field(default_factory=dict)
+    csv: str = ""
     links: Mapping[Any, str] = field(default_factory=dict)
 
 
 def tagged(description: str, kind: Any, *headers: str, **options: Any) -> tuple[Answer, ...]:
     """A success with an ETag, which If-None-Match turns into a 304."""
-    return Answer(description, kind, headers=("ETag", *headers), **options), unchanged(*headers)
+    return (Answer(description, kind, headers=("ETag", *headers), **options),)
 
 
 def public(description: str, kind: Any, *headers: str, **options: Any) -> tuple[Answer, ...]:
     """The same of one that anyone may keep for a while."""
     return tagged(description, kind, "Cache-Control", *headers, **options)
-
-
-def unchanged(*headers: str) -> Answer:
-    return Answer("It still is what If-None-Match names.", None, 304, ("ETag", *headers))

@@ -42,12 +42,12 @@ class Cursors:
         try:
             began, digest, key, id_, *rest = orjson.loads(base64_decode(self._signer.unsign(cursor)))
         except (BadData, ValueError):
-            raise Problem("invalid-cursor", "The cursor is none that a Link has.") from None
+            raise Problem("invalid-cursor", "This cursor was not issued by this service.") from None
         # Not itsdangerous' own time stamp: it refuses those of a machine whose clock is a second ahead.
         if time.time() - began > _GOOD_FOR_SECONDS:
             raise Problem("invalid-cursor", "The first page is more than a day old: begin again with it.")
         if digest != _digest(question):
-            raise Problem("invalid-cursor", "The cursor goes with other parameters: send it with those of its Link.")
+            raise Problem("invalid-cursor", "The cursor goes with other parameters: only 'cursor' may change.")
         return Place(key, UUID(id_), *rest), began
 
 

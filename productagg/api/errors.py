@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 # Every code that this service answers with: status, title, and what a client can do about it.
 PROBLEMS: dict[str, tuple[int, str, str]] = {
     "malformed-request": (400, "Malformed request", "Send a path and headers that HTTP allows."),
-    "invalid-cursor": (400, "Invalid cursor", "Begin with the first page, and follow the links as they are."),
+    "invalid-cursor": (400, "Invalid cursor", "Begin again with the first page: send the request without a cursor."),
     "malformed-json": (400, "Malformed JSON", "Send one JSON value in UTF-8, as RFC 8259 has it."),
     "malformed-idempotency-key": (
         400,

@@ -23,6 +23,7 @@ class Member(NamedTuple):
 _PRODUCT = "019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10"
 _OFFER = "5f1c2b7a-3f0e-4d8e-9d2b-6a7f0c1e2d3b"
 _EARLY, _LATE, _NOW = "2026-11-16T08:30:00Z", "2026-11-23T09:41:07.250000Z", "2026-11-23T10:00:00Z"
+_HOUR = "2026-11-23T09:00:00Z"
 _MONTH_AGO = "2026-10-24T10:00:00Z"
 
 _RESOLUTION = {"enum": list(RESOLUTIONS)}
@@ -93,23 +94,29 @@ MEMBERS: dict[str, Member] = {
     "resolution": Member("What the answer was worked out from; `raw` is exact.", "raw", _RESOLUTION),
     "points": Member("The points in the order of time, 1,000 at most."),
     "at": Member("The time that this is about.", _NOW),
-    "ProductPoint.at": Member("Since when it was so; of an hour, day or week where that begins.", _LATE),
-    "OfferPoint.at": Member("Since when it was so; of an hour, day or week where that begins.", _LATE),
+    "ProductStep.at": Member("Since when it was so.", _LATE),
+    "OfferStep.at": Member("Since when it was so.", _LATE),
+    "ProductBucket.at": Member("Where the hour, day or week begins.", _HOUR),
+    "OfferBucket.at": Member("Where the hour, day or week begins.", _HOUR),
+    "ProductBuckets.resolution": Member("How long each point is.", "hour"),
+    "OfferBuckets.resolution": Member("How long each point is.", "hour"),
     "Extreme.at": Member("Since when, in the window, it was the price.", _LATE),
     "state": Member("Whether there was a price: in stock, sold out, or nobody knows.", "in_stock", _STATE),
     "lowest": Member("The lowest in-stock price; null unless in stock.", 4990),
     "average": Member("The mean of the in-stock offers' prices, rounded half up; null unless in stock.", 5240),
-    "ProductPoint.offers": Member("How many offers there were.", 3, _COUNT),
-    "OfferPoint.price": Member("The offer's price; null unless in stock.", 4990),
-    "open": Member("The first price in stock. Not in a `raw` point.", 5190),
-    "close": Member("The last price in stock. Not in a `raw` point.", 4990),
-    "highest": Member("The highest price in stock. Not in a `raw` point.", 5190),
-    "ProductPoint.mean": Member("The time-weighted mean of the price in stock. Not in a `raw` point.", 5062.5),
-    "OfferPoint.mean": Member("The time-weighted mean of the price in stock. Not in a `raw` point.", 5062.5),
-    "in_stock_seconds": Member("How long it was in stock. Not in a `raw` point.", 3600.0),
-    "observed_seconds": Member("How long it was observed. Not in a `raw` point.", 3600.0),
-    "ProductPoint.changes": Member("How often the price changed. Not in a `raw` point.", 2, _COUNT),
-    "OfferPoint.changes": Member("How often the price changed. Not in a `raw` point.", 2, _COUNT),
+    "ProductStep.offers": Member("How many offers there were.", 3, _COUNT),
+    "ProductBucket.offers": Member("How many offers there were at its end.", 3, _COUNT),
+    "OfferStep.price": Member("The offer's price; null unless in stock.", 4990),
+    "OfferBucket.price": Member("The offer's lowest price in stock; null if it was never in stock.", 4990),
+    "open": Member("The first price in stock.", 5190),
+    "close": Member("The last price in stock.", 4990),
+    "highest": Member("The highest price in stock.", 5190),
+    "ProductBucket.mean": Member("The time-weighted mean of the price in stock.", 5062.5),
+    "OfferBucket.mean": Member("The time-weighted mean of the price in stock.", 5062.5),
+    "in_stock_seconds": Member("How long it was in stock.", 3600.0),
+    "observed_seconds": Member("How long it was observed.", 3600.0),
+    "ProductBucket.changes": Member("How often the price changed.", 2, _COUNT),
+    "OfferBucket.changes": Member("How often the price changed.", 2, _COUNT),
     # Trend
     "metric": Member("Of which price.", "lowest", {"enum": ["lowest", "average"]}),
     "start_price": Member("The price where the window begins; null if sold out or not observed then.", 5490),
@@ -127,7 +134,7 @@ MEMBERS: dict[str, Member] = {
     "changes": Member("How often the price changed, to and from sold out included.", 41, _COUNT),
     # Verdict
     "resolution_ever": Member("What the figures of all times were worked out from.", "raw", _RESOLUTION),
-    "Verdict.price": Member("The lowest price now; null unless in stock.", 4990),
+    "PriceVerdict.price": Member("The lowest price now; null unless in stock.", 4990),
     "verdict": Member("Whether the price is a good one; null without a price.", "good"),
     "confidence": Member("`low` if there are `reasons`.", "high"),
     "reasons": Member("Why not to rely on it.", []),
@@ -137,7 +144,7 @@ MEMBERS: dict[str, Member] = {
     "dearer_percent_ever": Member("100 × time in stock at a higher price / time in stock, ever.", 88.1, _PERCENT),
     "dearer_percent": Member("The same of the last 365 days.", 91.25, _PERCENT),
     "cheaper_percent": Member("The same, at a lower price.", 4.5, _PERCENT),
-    "Verdict.reduction": Member("That which the price comes from; null if it was raised last, or never changed."),
+    "PriceVerdict.reduction": Member("That which the price comes from; null if it was raised last, or never changed."),
     "since": Member("Since when it had stood so.", _LATE),
     "Reduction.since": Member("When the price, which has only fallen since, first fell.", _LATE),
     "reference_price": Member("The lowest price of the 30 days before.", 5190),
@@ -148,11 +155,12 @@ MEMBERS: dict[str, Member] = {
     "Mover.end_at": Member("Since when the price is what it is.", _LATE),
     # Changes
     "sequence": Member("Its number. Numbers grow, and some are left out.", 4711, {"minimum": 1}),
-    "Change.at": Member("When, by the clock of whoever did it: not in the order of the numbers.", _LATE),
+    "Change.at": Member("When its transaction began, by the database's clock: not in the order of the numbers.", _LATE),
     "kind": Member("What happened; `changed` is its name or description, `offers` what is offered for it.", "offers"),
     # Products created together
-    "BatchAnswer.status": Member("201 if it was created; else that of the problem.", 201, {"format": None}),
-    "BatchAnswer.id": Member("The id of the product that was created.", _PRODUCT),
+    "BatchCreated.status": Member("It was created.", 201),
+    "BatchCreated.id": Member("The id of the product that was created.", _PRODUCT),
+    "BatchNotCreated.status": Member("It was not created: the status of the problem.", 409),
     "location": Member("Where that is.", f"http://localhost:6543/products/{_PRODUCT}"),
     "problem": Member("Why it was not created. Its pointers are into the whole body."),
     # Offers at a time, and costs

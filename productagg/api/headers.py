@@ -26,8 +26,8 @@ _ALWAYS = (
 )
 
 _EXPOSED = (
-    "ETag, Location, Link, Total-Count, Retry-After, X-Request-ID, Last-Modified, Last-Sequence, Idempotency-Replayed, "
-    "WWW-Authenticate, Allow, Accept-Patch, Age, Content-Disposition"
+    "ETag, Location, Link, Next-Cursor, Prev-Cursor, Total-Count, Retry-After, X-Request-ID, Last-Modified, "
+    "Last-Sequence, Idempotency-Replayed, WWW-Authenticate, Allow, Accept-Patch, Age, Content-Disposition"
 )
 # Simple ones need not be named; of these, Authorization is never meant by a `*`.
 _ALLOWED = (

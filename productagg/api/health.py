@@ -21,7 +21,9 @@ def is_live(_request: Any) -> dict[str, str]:
 
 @ready.get(permission=PUBLIC, validators=(no_query,), answers=(Answer("They are.", READY),))
 def is_ready(request: Any) -> dict[str, str]:
-    """The database can be reached and has the tables that this version needs."""
+    """The database can be reached and has the tables that this version needs, and the process is not told to end."""
+    if request.registry.get("ending"):
+        raise Problem("unavailable", "process: it ends")
     try:
         check_schema(request.reader)
     except SchemaError as error:

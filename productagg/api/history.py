@@ -2,19 +2,20 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from pyramid.response import Response
 
+from productagg import clock
 from productagg.api import contract
 from productagg.api.errors import Problem
 from productagg.api.schemas import OFFER_ID, PRICES, PRODUCT_ID, TREND, uuid
 from productagg.api.service import (
     PUBLIC,
     Validator,
-    dumps,
     invalid_query,
     known_product,
     no_query,
@@ -33,6 +34,10 @@ from productagg.history.verdicts import verdict
 
 product_prices = service("product_prices", "/products/{id}/prices", "Price history", PRODUCT_ID)
 offer_prices = service("offer_prices", "/products/{id}/offers/{offer_id}/prices", "Price history", PRODUCT_ID, OFFER_ID)
+product_prices_csv = service("product_prices_csv", "/products/{id}/prices.csv", "Price history", PRODUCT_ID)
+offer_prices_csv = service(
+    "offer_prices_csv", "/products/{id}/offers/{offer_id}/prices.csv", "Price history", PRODUCT_ID, OFFER_ID
+)
 product_trend = service("product_trend", "/products/{id}/trend", "Price history", PRODUCT_ID)
 product_verdict = service("product_verdict", "/products/{id}/verdict", "Price history", PRODUCT_ID)
 
@@ -40,10 +45,9 @@ _DEFAULT_WINDOW = timedelta(days=30)
 _PRODUCT_COLUMNS = ("at", "state", "lowest", "average", "offers", "items_in_stock")
 _OFFER_COLUMNS = ("at", "state", "price", "items_in_stock")
 _BUCKET_COLUMNS = ("open", "close", "highest", "mean", "in_stock_seconds", "observed_seconds", "changes")
-_SERIES_HEADERS = ("Content-Disposition?",)
 _AT = "2026-11-23T09:41:07.250000Z"
-_AS_CSV = {"text/csv": f"{','.join(_PRODUCT_COLUMNS)}\r\n{_AT},in_stock,4990,5240,3,12\r\n"}
-_OFFER_AS_CSV = {"text/csv": f"{','.join(_OFFER_COLUMNS)}\r\n{_AT},in_stock,4990,12\r\n"}
+_CSV = f"{','.join(_PRODUCT_COLUMNS)}\r\n{_AT},in_stock,4990,5240,3,12\r\n"
+_OFFER_CSV = f"{','.join(_OFFER_COLUMNS)}\r\n{_AT},in_stock,4990,12\r\n"
 
 
 def _offer_id(request: Any) -> None:
@@ -62,7 +66,7 @@ def _window(request: Any) -> None:
     """
     values = request.validated
     begin, end, period = values["from"], values["to"], values["period"]
-    now = datetime.now(UTC)
+    now = clock.now(request.reader)
     if period is not None and (begin or end):
         raise invalid_query({"period": "must not be given together with 'from' or 'to'"})
     if begin is not None and begin >= now:
@@ -81,35 +85,42 @@ offer_id = Validator(_offer_id, ("not-found",))
 window = Validator(_window, ("invalid-data",))
 
 
+def _as_csv(example: str) -> tuple[contract.Answer, ...]:
+    return contract.public("The series, in a line a point.", None, "Content-Disposition", csv=example)
+
+
 @product_prices.get(
     permission=PUBLIC,
     validators=(product_id, query(PRICES), window),
-    answers=contract.public("The series.", contract.PRODUCT_SERIES, *_SERIES_HEADERS, text=_AS_CSV),
+    answers=contract.public("The series.", contract.PRODUCT_SERIES),
 )
 def list_prices(request: Any) -> Response:
-    """The product's prices in a window, as JSON or CSV, in as many points as can be drawn."""
-    values = request.validated
-    may_be_raw = values["resolution"] in ("raw", "auto")
-    bring = series.raw_part(values["begin"], values["end"], values["now"]) if may_be_raw else None
-    known = known_product(request, values["product_id"], values["now"], bring)
-    found = product_series(request.reader, known, values["begin"], values["end"], values["resolution"])
-    return _series(request, {"product_id": values["product_id"]}, found, _PRODUCT_COLUMNS)
+    """The product's prices in a window, in as many points as can be drawn."""
+    return _json(request, _product_series(request))
+
+
+@product_prices_csv.get(permission=PUBLIC, validators=(product_id, query(PRICES), window), answers=_as_csv(_CSV))
+def download_prices(request: Any) -> Response:
+    """The product's prices in a window, as CSV (RFC 4180)."""
+    return _csv(request, _product_series(request), _PRODUCT_COLUMNS)
 
 
 @offer_prices.get(
     permission=PUBLIC,
     validators=(product_id, offer_id, query(PRICES), window),
-    answers=contract.public("The series.", contract.OFFER_SERIES, *_SERIES_HEADERS, text=_OFFER_AS_CSV),
+    answers=contract.public("The series.", contract.OFFER_SERIES),
 )
 def list_offer_prices(request: Any) -> Response:
-    """One offer's prices in a window, as JSON or CSV."""
-    values = request.validated
-    known = known_product(request, values["product_id"], values["now"])
-    wanted = values["offer_id"]
-    found = offer_series(request.reader, known, wanted, values["begin"], values["end"], values["resolution"])
-    if found is None:
-        raise _no_such_offer(wanted)
-    return _series(request, {"product_id": values["product_id"], "offer_id": wanted}, found, _OFFER_COLUMNS)
+    """One offer's prices in a window."""
+    return _json(request, _offer_series(request))
+
+
+@offer_prices_csv.get(
+    permission=PUBLIC, validators=(product_id, offer_id, query(PRICES), window), answers=_as_csv(_OFFER_CSV)
+)
+def download_offer_prices(request: Any) -> Response:
+    """One offer's prices in a window, as CSV (RFC 4180)."""
+    return _csv(request, _offer_series(request), _OFFER_COLUMNS)
 
 
 @product_trend.get(
@@ -132,7 +143,7 @@ def read_trend(request: Any) -> Response:
 def read_verdict(request: Any) -> Response:
     """Whether the price is a good one now, measured by the product's own past."""
     wanted = request.validated["product_id"]
-    found = verdict(request.reader, known_product(request, wanted, datetime.now(UTC)))
+    found = verdict(request.reader, known_product(request, wanted, clock.now(request.reader)))
     return public_json(request, {"product_id": wanted, **_shown(found)})
 
 
@@ -144,29 +155,43 @@ def _no_such_offer(offer_id: object) -> Problem:
     return Problem("not-found", f"The product has no offer {offer_id}, and had none.")
 
 
-def _series(request: Any, ids: Mapping[str, Any], found: Series, columns: Sequence[str]) -> Response:
-    """CSV if `format` says so, or nothing and Accept does; else JSON."""
-    wanted = request.validated["format"]
-    accepted = request.accept.acceptable_offers(["application/json", "text/csv"])
-    if wanted == "csv" or (wanted is None and accepted and accepted[0][0] == "text/csv"):
-        columns = columns if found.resolution == "raw" else (*columns, *_BUCKET_COLUMNS)
-        response = public(request, _csv(columns, found.points), "text/csv")
-        response.charset = "utf-8"
-        response.content_disposition = f'attachment; filename="prices-{"-".join(map(str, ids.values()))}.csv"'
-    else:
-        response = public(request, dumps({**ids, **_shown(found)}), "application/json")
-    if wanted is None:
-        response.headers["Vary"] = "Accept"
-    return response
+def _product_series(request: Any) -> Series:
+    values = request.validated
+    may_be_raw = values["resolution"] in ("raw", "auto")
+    bring = series.raw_part(values["begin"], values["end"], values["now"]) if may_be_raw else None
+    known = known_product(request, values["product_id"], values["now"], bring)
+    return product_series(request.reader, known, values["begin"], values["end"], values["resolution"])
 
 
-def _csv(columns: Sequence[str], points: Iterable[Mapping[str, Any]]) -> bytes:
-    """CSV (RFC 4180): a header, then a line a point. Times are written as in JSON, null as nothing."""
+def _offer_series(request: Any) -> Series:
+    values = request.validated
+    known = known_product(request, values["product_id"], values["now"])
+    wanted = values["offer_id"]
+    found = offer_series(request.reader, known, wanted, values["begin"], values["end"], values["resolution"])
+    if found is None:
+        raise _no_such_offer(wanted)
+    return found
+
+
+def _ids(request: Any) -> dict[str, UUID]:
+    """What the series is of: a product, or one of its offers."""
+    return {name: request.validated[name] for name in ("product_id", "offer_id") if name in request.validated}
+
+
+def _json(request: Any, found: Series) -> Response:
+    return public_json(request, {**_ids(request), **_shown(found)})
+
+
+def _csv(request: Any, found: Series, columns: Sequence[str]) -> Response:
+    """A header, then a line a point. Times are written as in JSON, null as nothing."""
+    columns = columns if found.resolution == "raw" else (*columns, *_BUCKET_COLUMNS)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
-    writer.writerows({**point, "at": _rfc3339(point["at"])} for point in points)
-    return text.getvalue().encode()
+    writer.writerows({**point, "at": _rfc3339(point["at"])} for point in found.points)
+    response = public(request, text.getvalue().encode(), "text/csv; charset=utf-8")
+    response.content_disposition = f'attachment; filename="prices-{"-".join(map(str, _ids(request).values()))}.csv"'
+    return response
 
 
 def _rfc3339(time: datetime) -> str:

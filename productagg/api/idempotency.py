@@ -8,7 +8,6 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from pyramid.response import Response
@@ -89,7 +88,7 @@ def _settle(sessions: Any, claim: Claim, response: Response) -> None:
 def _claim(request: Any, key: str) -> Claim | Answer:
     try:
         with request.registry["sessions"].begin() as session:
-            return idempotency.claim(session, request.identity.id, key, _fingerprint(request), datetime.now(UTC))
+            return idempotency.claim(session, request.identity.id, key, _fingerprint(request))
     except UsedOtherwise:
         raise Problem("idempotency-key-reused", "This user has sent another request under this key.") from None
     except InProgress:
@@ -116,7 +115,8 @@ def _fingerprint(request: Any) -> str:
     found = hashlib.blake2b(digest_size=32)
     for each in (request.method, request.path, request.query_string, request.content_type.lower()):
         found.update(each.encode() + b"\n")
-    found.update(bodies.read(request))
+    for piece in bodies.pieces(request):
+        found.update(piece)
     return found.hexdigest()
 
 

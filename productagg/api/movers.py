@@ -1,10 +1,10 @@
 """/movers: whose price moved most."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from pyramid.response import Response
 
+from productagg import clock
 from productagg.api.contract import MOVER, public
 from productagg.api.schemas import MOVERS
 from productagg.api.service import PUBLIC, observed_for, public_json, query, service
@@ -18,5 +18,5 @@ catalogue_movers = service("movers", "/movers", "Price history")
 )
 def list_movers(request: Any) -> Response:
     """The in-stock products whose price fell, or rose, most in a period; the largest move first."""
-    observed_since = datetime.now(UTC) - observed_for(request)
+    observed_since = clock.now(request.reader) - observed_for(request)
     return public_json(request, movers(request.reader, observed_since=observed_since, **request.validated))

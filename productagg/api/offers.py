@@ -1,13 +1,13 @@
 """/products/{id}/offers: what is offered for a product, now or at a time, and what some units of it cost."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
 from pyramid.response import Response
 
-from productagg import catalog, offers
+from productagg import catalog, clock, offers
 from productagg.api import contract
 from productagg.api.schemas import COST, OFFERS, PRODUCT_ID
 from productagg.api.service import (
@@ -57,11 +57,11 @@ def read_cost(request: Any) -> Response:
 
 def _until_next_list(found: catalog.Found) -> int:
     """In how many seconds the product is to be asked for again, which may change its offers."""
-    return seconds_until(found.next_sync_at, datetime.now(UTC))
+    return seconds_until(found.next_sync_at, found.now)
 
 
 def _offers_then(request: Any, wanted: UUID, at: datetime) -> Response:
-    now = datetime.now(UTC)
+    now = clock.now(request.reader)
     if at > now:
         raise invalid_query({"at": "must not lie in the future"})
     return public_json(request, offers_at(request.reader, known_product(request, wanted, now), at))

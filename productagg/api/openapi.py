@@ -15,7 +15,7 @@ from productagg.api.contract import PROBLEM, Answer
 from productagg.api.errors import PROBLEMS
 from productagg.api.idempotency import HEADER, REPLAYED
 from productagg.api.service import PUBLIC, ContractService, Operation, Validator
-from productagg.api.shapes import Shape, example, object_schema, schema
+from productagg.api.shapes import Choice, Shape, example, named_schema, schema
 
 # What any operation may answer: refused by the server before the application sees it, or a fault of ours.
 _ANYWHERE = ("malformed-request", "request-timeout", "headers-too-large", "internal-error", "unavailable")
@@ -41,7 +41,7 @@ class _Assembly:
 
     def __init__(self, services: Sequence[ContractService]) -> None:
         self._services = services
-        self._shapes: dict[str, Shape] = {}
+        self._shapes: dict[str, Shape | Choice] = {}
         self._spec = APISpec(
             title="productagg",
             version=version("productagg"),
@@ -67,19 +67,18 @@ class _Assembly:
 
     def _add(self, service: ContractService) -> None:
         parameters: list[Any] = ["X-Request-ID", *(_parameter(node, "path") for node in service.path_parameters)]
-        self._spec.path(
-            service.path,
-            parameters=parameters,
-            operations={method: self._operation(service, each) for method, each in service.operations.items()},
-        )
+        operations = {method: self._operation(service, each) for method, each in service.operations.items()}
+        for each in service.operations.values():
+            if each.head is not None:
+                operations["head"] = self._head(operations[each.method], *each.head)
+        self._spec.path(service.path, parameters=parameters, operations=operations)
 
     def _operation(self, service: ContractService, operation: Operation) -> _Document:
         text = " ".join((operation.view.__doc__ or "").split())
         found: _Document = {
             "operationId": operation.view.__name__,
             "tags": [service.tag],
-            # Up to where the first sentence pauses.
-            "summary": re.split(r"[.;:](?:\s|$)", text, maxsplit=1)[0].replace("`", ""),
+            "summary": _summary(text),
             "description": text + _who_may(operation),
             "parameters": _parameters(operation),
             "responses": self._responses(operation),
@@ -89,9 +88,26 @@ class _Assembly:
                 found["requestBody"] = self._request_body(operation.view.__name__, each, each.body)
         if operation.permission != PUBLIC:
             found["security"] = [{"bearer": []}]
-        elif operation.optional_token:
-            found["security"] = [{}, {"bearer": []}]
         return {name: value for name, value in found.items() if value != []}
+
+    def _head(self, get: _Document, name: str, text: str) -> _Document:
+        """The same without bodies, also of problems: no client must try to read one."""
+        problems = self._spec.components.responses
+        answers = {
+            status: problems[answer] if isinstance(answer, str) else answer
+            for status, answer in get["responses"].items()
+        }
+        without_bodies = {
+            status: {key: value for key, value in answer.items() if key in ("description", "headers")}
+            for status, answer in answers.items()
+        }
+        return {
+            "operationId": name,
+            "tags": get["tags"],
+            "summary": _summary(text),
+            "description": text,
+            "responses": without_bodies,
+        }
 
     def _request_body(self, operation_id: str, taken: Validator, body: colander.SchemaNode) -> _Document:
         name = "".join(word.capitalize() for word in operation_id.split("_"))
@@ -121,8 +137,9 @@ class _Assembly:
         }
         if answer.kind is not None:
             json = {"schema": schema(answer.kind, self._shapes), "example": example(answer.kind)}
-            texts = {name: {"schema": {"type": "string"}, "example": text} for name, text in answer.text.items()}
-            found["content"] = {"application/json": json, **texts}
+            found["content"] = {"application/json": json}
+        elif answer.csv:
+            found["content"] = {"text/csv": {"schema": {"type": "string"}, "example": answer.csv}}
         links = dict(self._links(operation, answer))
         return {**found, "links": links} if links else found
 
@@ -158,7 +175,7 @@ class _Assembly:
         """Shapes hold others, which come up while they are described."""
         while waiting := self._shapes.keys() - self._spec.components.schemas.keys():
             for name in sorted(waiting):
-                self._spec.components.schema(name, object_schema(self._shapes[name], self._shapes))
+                self._spec.components.schema(name, named_schema(self._shapes[name], self._shapes))
 
 
 def _codes(operation: Operation) -> list[str]:
@@ -181,9 +198,14 @@ def _who_may(operation: Operation) -> str:
     )
 
 
+def _summary(text: str) -> str:
+    """Up to where the first sentence pauses."""
+    return re.split(r"[.;:](?:\s|$)", text, maxsplit=1)[0].replace("`", "")
+
+
 def _parameters(operation: Operation) -> list[Any]:
     headers = [name for each in operation.validators for name in each.headers]
-    if any(answer.status == 304 for answer in operation.answers):
+    if operation.method == "get" and any("ETag" in answer.headers for answer in operation.answers):
         headers += ["If-Match", "If-None-Match"]
     if any("Last-Modified?" in answer.headers for answer in operation.answers):
         headers += ["If-Modified-Since", "If-Unmodified-Since"]
@@ -200,6 +222,8 @@ def _parameter(node: colander.SchemaNode, where: str) -> _Document:
         "required": node.required,
         "schema": {**node.typ.schema, **({"default": node.missing} if _has_default(node) else {})},
     }
+    if node.typ.schema["type"] == "array":
+        found |= {"style": "form", "explode": False}
     shown = getattr(node, "example", None)
     return found if shown is None else {**found, "example": shown}
 

@@ -1,18 +1,17 @@
 """/products and /products/{id}: the catalogue."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import orjson
-from pyramid.encode import urlencode
 from pyramid.response import Response
 
 from productagg import browsing, catalog, runs
-from productagg.api.contract import LISTED_PRODUCT, PRODUCT, Answer, public
-from productagg.api.schemas import BROWSING, NEW_PRODUCT, PRODUCT_CHANGE, PRODUCT_ID
+from productagg.api.contract import LISTED_PRODUCT, PAGE_HEADERS, PARTIAL_PRODUCT, PRODUCT, Answer, public
+from productagg.api.pagination import page_headers
+from productagg.api.schemas import BROWSING, NEW_PRODUCT, PARTIAL, PRODUCT_CHANGE, PRODUCT_ID
 from productagg.api.service import (
     JSON,
     MERGE_PATCH,
@@ -37,17 +36,34 @@ from productagg.security import Permission
 
 products = service("products", "/products", "Catalogue")
 
+partial_products = service("partial_products", "/products/partial", "Catalogue")
+
 product = service("product", "/products/{id}", "Catalogue", PRODUCT_ID)
 
 
 @products.get(
     permission=PUBLIC,
     validators=(query(BROWSING),),
-    answers=public("A page of products, without their offers.", [LISTED_PRODUCT], "Link", "Total-Count?"),
+    answers=public("A page of products, without their offers.", [LISTED_PRODUCT], *PAGE_HEADERS, "Total-Count?"),
     errors=("invalid-cursor",),
 )
 def list_products(request: Any) -> Response:
-    """The catalogue, a page at a time: searched, filtered and sorted; `Link` leads to the other pages."""
+    """The catalogue, a page at a time: searched, filtered and sorted. `Next-Cursor` leads to the next page."""
+    return _page(request)
+
+
+@partial_products.get(
+    permission=PUBLIC,
+    validators=(query(PARTIAL),),
+    answers=public("A page of products, with the chosen members.", [PARTIAL_PRODUCT], *PAGE_HEADERS, "Total-Count?"),
+    errors=("invalid-cursor",),
+)
+def list_partial_products(request: Any) -> Response:
+    """The same pages with some members only, those that `fields` names: less to transfer."""
+    return _page(request)
+
+
+def _page(request: Any) -> Response:
     question = request.validated
     cursor = question.pop("cursor")
     place, began = None, int(time.time())
@@ -55,7 +71,9 @@ def list_products(request: Any) -> Response:
         place, began = request.registry["cursors"].read(cursor, question)
     wanted, limit, counting = _wanted(question)
     page = browsing.page(request.reader, wanted, limit, place, counted=counting is None)
-    headers = {"Link": ", ".join(_links(request, page, question, began))}
+    places = (page.following, page.previous)
+    cursors = [each and request.registry["cursors"].write(each, question, began) for each in places]
+    headers = page_headers(request, *cursors, first=True)
     # Not the cursors: they say when the first page was read.
     tagged_by = [f"{page.previous is not None} {page.following is not None}"]
     total = browsing.total(request.reader, wanted, exact=True) if counting else page.total
@@ -82,7 +100,7 @@ def list_products(request: Any) -> Response:
 )
 def create_product(request: Any) -> Response:
     """Add a product. After the commit, and outside the transaction, it is registered at the Offers service."""
-    created = catalog.create(request.dbsession, now=datetime.now(UTC), **request.validated)
+    created = catalog.create(request.dbsession, **request.validated)
     sync_after_commit(request, [created])
     response = _one(request, created)
     response.status_int = 201
@@ -94,12 +112,10 @@ def create_product(request: Any) -> Response:
     permission=PUBLIC,
     validators=(product_id, no_query),
     answers=public("The product.", PRODUCT, "Vary", "Accept-Patch", "Last-Modified?"),
-    optional_token=True,
 )
 def read_product(request: Any) -> Response:
-    """One product with its current offers, cheapest first; for an admin, also how it stands with the sync."""
+    """One product with its current offers, cheapest first. With an admin's token, also how it stands with the sync."""
     wanted = request.validated["product_id"]
-    now = datetime.now(UTC)
     found = catalog.get(request.reader, wanted)
     says = found.says
     # A bad token is nobody's.
@@ -116,8 +132,8 @@ def read_product(request: Any) -> Response:
     if for_admin:
         response.headers["Cache-Control"] = PRIVATE
     else:
-        keep(request, response, seconds_until(found.next_sync_at, now))
-        say_when_modified(response, found.modified_at, now)
+        keep(request, response, seconds_until(found.next_sync_at, found.now))
+        say_when_modified(response, found.modified_at, found.now)
     return response
 
 
@@ -130,7 +146,7 @@ def read_product(request: Any) -> Response:
 def change_product(request: Any) -> Response:
     """Change the name, the description or both (JSON Merge Patch, RFC 7396); with If-Match, only the version named."""
     changed = request.validated.pop("product_id")
-    catalog.change(request.dbsession, changed, datetime.now(UTC), **request.validated)
+    catalog.change(request.dbsession, changed, **request.validated)
     # One that the Offers service refused is due again.
     sync_after_commit(request, [changed])
     return _one(request, changed)
@@ -143,29 +159,17 @@ def change_product(request: Any) -> Response:
 )
 def delete_product(request: Any) -> Response:
     """Remove a product with its offers and history; with If-Match, only the version that it names."""
-    catalog.remove(request.dbsession, now=datetime.now(UTC), **request.validated)
+    catalog.remove(request.dbsession, **request.validated)
     return Response(status=204)
 
 
 def _wanted(question: Mapping[str, Any]) -> tuple[browsing.Wanted, int, bool | None]:
     """What is looked for, how many at most, and whether to count them all."""
     values = dict(question)
-    limit, counting, words, fields = (values.pop(name) for name in ("limit", "total", "q", "fields"))
+    limit, counting, words = (values.pop(name) for name in ("limit", "total", "q"))
     if None not in (values["min_price"], values["max_price"]) and values["min_price"] > values["max_price"]:
         raise invalid_query({"max_price": "must not be below 'min_price'"})
-    return browsing.Wanted(words=words or (), fields=fields or browsing.MEMBERS, **values), limit, counting
-
-
-def _links(request: Any, page: browsing.Page, question: Mapping[str, Any], began: int) -> Iterator[str]:
-    """Web links (RFC 8288) to the pages around this one."""
-    given = urlencode([(name, value) for name, value in request.GET.items() if name != "cursor"])
-    first = f"{request.route_url('products')}{given and '?'}{given}"
-    for name, place in (("next", page.following), ("prev", page.previous)):
-        if place is not None:
-            # Nothing in a cursor has to be encoded.
-            cursor = request.registry["cursors"].write(place, question, began)
-            yield f'<{first}{"&" if given else "?"}cursor={cursor}>; rel="{name}"'
-    yield f'<{first}>; rel="first"'
+    return browsing.Wanted(words=words or (), **values), limit, counting
 
 
 def sync_after_commit(request: Any, wanted: Sequence[UUID]) -> None:

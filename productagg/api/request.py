@@ -15,7 +15,14 @@ from pyramid.request import Request
 class _Request(Request):
     """Cornice wants these, and would set them on each request."""
 
+    registry: Any
     invoke_subrequest = request_iface = None  # or WebOb would keep them, and look them up, somewhere else
+
+    @property
+    def application_url(self) -> str:
+        """What all URLs of this service begin with."""
+        public: str | None = self.registry["settings"].public_url
+        return public or str(super().application_url)
 
     @reify
     def validated(self) -> dict[str, Any]:

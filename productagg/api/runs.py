@@ -8,6 +8,7 @@ from pyramid.response import Response
 from productagg import runs
 from productagg.api.contract import RUN, tagged
 from productagg.api.errors import Problem
+from productagg.api.pagination import page_headers
 from productagg.api.schemas import RUN_ID, RUNS, uuid
 from productagg.api.service import no_query, private_json, query, service
 from productagg.security import Permission
@@ -19,17 +20,18 @@ sync_run = service("sync_run", "/sync-runs/{id}", "Sync", RUN_ID)
 @sync_runs.get(
     permission=Permission.SEE_SYNC,
     validators=(query(RUNS),),
-    answers=tagged("A page of passes.", [RUN], "Cache-Control", "Vary", "Link?"),
+    answers=tagged("A page of passes.", [RUN], "Cache-Control", "Vary", "Next-Cursor?", "Link?"),
+    errors=("invalid-cursor",),
 )
 def list_runs(request: Any) -> Response:
-    """The passes, newest first, a page at a time; `Link` names the next page."""
-    limit = request.validated["limit"]
-    page = runs.page(request.reader, limit, _budget(request), request.validated["before"])
-    headers = {}
-    if page.following is not None:
-        following = request.route_url("sync_runs", _query={"limit": limit, "before": page.following})
-        headers["Link"] = f'<{following}>; rel="next"'
-    return private_json(page.runs, headers)
+    """The passes, newest first, a page at a time. `Next-Cursor` leads to the next page."""
+    cursor = request.validated["cursor"]
+    before = None if cursor is None else _run_id(cursor)
+    if cursor is not None and before is None:
+        raise Problem("invalid-cursor", "This cursor was not issued by this service.")
+    page = runs.page(request.reader, request.validated["limit"], _budget(request), before)
+    following = None if page.following is None else str(page.following)
+    return private_json(page.runs, page_headers(request, following))
 
 
 @sync_run.get(

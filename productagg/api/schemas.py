@@ -190,6 +190,11 @@ def _id(name: str, whose: str, description: str, **options: Any) -> colander.Sch
     return _parameter(name, uuid, f"{whose} id, a UUID", {"type": "string", "format": "uuid"}, description, **options)
 
 
+def _cursor(lifetime: str) -> colander.SchemaNode:
+    description = f"`Next-Cursor` or `Prev-Cursor` of another page; all other parameters stay the same. {lifetime}"
+    return _parameter("cursor", str, "a cursor", {"type": "string"}, description, missing=None)
+
+
 def _time(name: str, description: str) -> colander.SchemaNode:
     # No `example`: Swagger UI would send it, and it does not go with everything.
     schema = {"type": "string", "format": "date-time"}
@@ -259,7 +264,7 @@ PRODUCT_CHANGE = _mapping(
     _name(_NOT_REMOVABLE, missing=colander.drop), _description(_NOT_REMOVABLE, missing=colander.drop)
 )
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-BROWSING = _mapping(
+_BROWSING = (
     _parameter(
         "q",
         _words,
@@ -280,8 +285,13 @@ BROWSING = _mapping(
         "ids",
         _ids,
         f"1 to {MAX_LIMIT} UUIDs, comma separated",
-        {"type": "string", "pattern": f"^{_UUID}(,{_UUID}){{0,{MAX_LIMIT - 1}}}$"},
-        f"Only products with one of these ids, comma separated, {MAX_LIMIT} at most; there need not be such products.",
+        {
+            "type": "array",
+            "items": {"type": "string", "format": "uuid"},
+            "minItems": 1,
+            "maxItems": MAX_LIMIT,
+        },
+        f"Only products with one of these ids, {MAX_LIMIT} at most; there need not be such products.",
         missing=None,
     ),
     _choice(
@@ -291,29 +301,26 @@ BROWSING = _mapping(
         "either way; `name` ignores case and accents.",
         missing="created_at",
     ),
-    _parameter(
-        "fields",
-        _fields,
-        f"some of {', '.join(MEMBERS)}, comma separated",
-        {"type": "string", "pattern": f"^({'|'.join(MEMBERS)})(,({'|'.join(MEMBERS)}))*$"},
-        f"Which members to answer, comma separated; `id` is always there. All unless told: {', '.join(MEMBERS)}.",
-        missing=None,
-    ),
     _limited(),
     _flag(
         "total",
         f"`Total-Count` is there up to {COUNTED}, unless told; `true`: however long that takes; `false`: never.",
     ),
-    _parameter(
-        "cursor",
-        str,
-        "a cursor",
-        {"type": "string"},
-        "From a `Link`, whose other parameters go with it; good until a day after the first page.",
-        missing=None,
-    ),
+    _cursor("It is good until a day after the first page."),
 )
-RUNS = _mapping(_limited(), _id("before", "a sync run's", "Continue with those before this one.", missing=None))
+BROWSING = _mapping(*_BROWSING)
+PARTIAL = _mapping(
+    _parameter(
+        "fields",
+        _fields,
+        f"some of {', '.join(MEMBERS)}, comma separated",
+        {"type": "array", "items": {"type": "string", "enum": list(MEMBERS)}, "minItems": 1},
+        "The members that each product has, besides `id`.",
+        example=["name", "lowest_price"],
+    ),
+    *_BROWSING,
+)
+RUNS = _mapping(_limited(), _cursor("It does not expire."))
 OFFERS = _mapping(
     _flag("closed", "Add the sold-out offers after the current ones. It does not go with `at`.", example=True),
     _time("at", "The offers as they stood at this time, which is not in the future."),
@@ -340,7 +347,6 @@ PRICES = _mapping(
         "Every step (`raw`), or a point for each hour, UTC day or ISO week; `auto` is the finest that fits.",
         missing="auto",
     ),
-    _choice("format", ("json", "csv"), "Wins over `Accept`.", missing=None),
 )
 TREND = _mapping(
     *_WINDOW,

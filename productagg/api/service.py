@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 from uuid import UUID
 from wsgiref.handlers import format_date_time
@@ -36,13 +37,12 @@ from productagg.schedule import Schedule
 MAX_BODY_BYTES = 256 * 1024
 # How many faults of one request are listed, and how many of them in the sentence before.
 _MOST_ERRORS, _MOST_NAMED = 50, 10
-# The same of an item of an array, and how many commas an item may have on average.
-_MOST_ERRORS_OF_ITEM, _MOST_PARTS = 5, 20
+# The same of an item of an array; and how many tokens (see strict_json.items) an item may have on average.
+_MOST_ERRORS_OF_ITEM, _MOST_TOKENS = 5, 40
 # How many query strings of each kind are remembered with what they say, and of how many characters.
 _KEPT_QUERIES, _LONGEST_KEPT = 256, 200
 # What our links to further pages look like: nothing that has to be decoded, and the only cursor last.
 _WALK = re.compile(r"((?:(?!cursor)[\w=&.:,-])+)&cursor=([\w.-]+)", re.ASCII)
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -84,8 +84,8 @@ class Operation:
     validators: Sequence[Validator]
     answers: Sequence[Answer]
     errors: Sequence[str]
-    optional_token: bool
     idempotent: bool
+    head: tuple[str, str] | None
 
 
 class ContractService(Service):
@@ -107,9 +107,11 @@ class ContractService(Service):
         super().add_view("OPTIONS", self._say_what_is_allowed, permission=PUBLIC)
 
     def add_view(self, method: str, view: Any, **options: Any) -> None:
-        """`answers`: each success; `errors`: the codes that the view raises; `optional_token`: it shows some more."""
-        answers, errors = options.pop("answers", ()), options.pop("errors", ())
-        optional_token = options.pop("optional_token", False)
+        """`answers`: each success; `errors`: the codes that the view raises.
+
+        `head`: HEAD is an operation of its own, with this name and text; elsewhere it goes without saying.
+        """
+        answers, errors, head = options.pop("answers", ()), options.pop("errors", ()), options.pop("head", None)
         if self.tag is not None and not answers:
             raise ValueError(f"{view.__name__} declares no answers")
         # Of a public one (POST /login) nobody knows whose key it is, and its answer is not to be kept.
@@ -124,8 +126,8 @@ class ContractService(Service):
             options["validators"],
             answers,
             errors,
-            optional_token,
             idempotent,
+            head,
         )
         super().add_view(method, view, **options)
         # Pyramid tries views in the order in which they were added: what nearly nobody asks for comes last.
@@ -149,7 +151,7 @@ def json_body(schema: colander.SchemaNode, *media_types: str) -> Validator:
     accepted = (JSON, *media_types)
 
     def check(request: Any) -> None:
-        data = _json(request, accepted, MAX_BODY_BYTES)
+        data = _loads(_body(request, accepted, MAX_BODY_BYTES))
         if not isinstance(data, dict):
             raise _invalid([{"pointer": "", "detail": "must be an object"}])
         values, faults = validate(schema, data)
@@ -167,15 +169,30 @@ def json_array(schema: colander.SchemaNode, most: int, most_bytes: int) -> Valid
     """
 
     def check(request: Any) -> None:
-        data = _json(request, (JSON,), most_bytes, most * _MOST_PARTS)
-        if not isinstance(data, list) or not 1 <= len(data) <= most:
+        body = _body(request, (JSON,), most_bytes)
+        written = strict_json.items(body, most * _MOST_TOKENS)
+        try:
+            # One more, to see whether there are too many.
+            read = [_item(schema, each, f"/{number}") for number, each in enumerate(islice(written, most + 1))]
+        except strict_json.TooManyParts:
+            raise _invalid([{"pointer": "", "detail": "has too many items and members"}]) from None
+        except strict_json.NotAnArray:
+            if len(body) <= MAX_BODY_BYTES:
+                _loads(body)
+            read = []
+        except ValueError as error:
+            raise _malformed(error) from None
+        if not 1 <= len(read) <= most:
             raise _invalid([{"pointer": "", "detail": f"must be an array of 1 to {most} items"}])
-        request.validated["items"] = [_item(schema, item, f"/{number}") for number, item in enumerate(data)]
+        request.validated["items"] = read
 
     return Validator(check, _BODY_ERRORS, body=schema, items=most)
 
 
-def _item(schema: colander.SchemaNode, item: object, where: str) -> tuple[dict[str, Any], list[dict[str, str]]]:
+def _item(schema: colander.SchemaNode, written: bytes, where: str) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    if len(written) > MAX_BODY_BYTES:
+        return {}, [{"pointer": where, "detail": f"must have at most {MAX_BODY_BYTES} bytes"}]
+    item = _loads(written)
     if not isinstance(item, dict):
         return {}, [{"pointer": where, "detail": "must be an object"}]
     values, faults = validate(schema, item)
@@ -185,7 +202,7 @@ def _item(schema: colander.SchemaNode, item: object, where: str) -> tuple[dict[s
 _BODY_ERRORS = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-data", "not-implemented")
 
 
-def _json(request: Any, media_types: Sequence[str], most_bytes: int, most_parts: int | None = None) -> Any:
+def _body(request: Any, media_types: Sequence[str], most_bytes: int) -> bytes:
     if request.content_type.lower() not in media_types:
         accepted = ", ".join(media_types)
         raise Problem(
@@ -195,18 +212,26 @@ def _json(request: Any, media_types: Sequence[str], most_bytes: int, most_parts:
         )
     if (request.content_length or 0) > most_bytes:
         raise Problem("body-too-large", f"The body may have at most {most_bytes} bytes.")
-    body = bodies.read(request)
-    # Once it is read it takes far more memory than as text: nobody shall send millions of nothings.
-    if most_parts is not None and _STRING.sub(b"", body).count(b",") > most_parts:
-        raise _invalid([{"pointer": "", "detail": "has too many items and members"}])
+    return bodies.read(request)
+
+
+def _loads(text: bytes) -> Any:
     try:
-        return strict_json.loads(body)
+        return strict_json.loads(text)
     except ValueError as error:
-        raise Problem("malformed-json", f"The body is not JSON: {error}.") from None
+        raise _malformed(error) from None
+
+
+def _malformed(error: ValueError) -> Problem:
+    return Problem("malformed-json", f"The body is not JSON: {error}.")
 
 
 def query(schema: colander.SchemaNode) -> Validator:
-    """A validator: the query string has the schema's parameters, each at most once, and no others."""
+    """A validator: the query string has the schema's parameters and no others, each at most once.
+
+    An array may also be given as several parameters of the same name, as many clients write it.
+    """
+    arrays = {node.name for node in schema if node.typ.schema["type"] == "array"}
 
     @lru_cache(maxsize=_KEPT_QUERIES)
     def read(text: str) -> Mapping[str, Any]:
@@ -214,8 +239,10 @@ def query(schema: colander.SchemaNode) -> Validator:
             parameters = Request({"QUERY_STRING": text}).GET
         except UnicodeDecodeError:
             raise Problem("malformed-request", "The query string is not UTF-8.") from None
-        values, faults = validate(schema, parameters)
-        faults.update((key, "is given more than once") for key, times in Counter(iter(parameters)).items() if times > 1)
+        given = {name: ",".join(parameters.getall(name)) for name in arrays & set(parameters)}
+        values, faults = validate(schema, {**parameters, **given})
+        times = Counter(iter(parameters))
+        faults.update((name, "is given more than once") for name in times if times[name] > 1 and name not in arrays)
         if faults:
             raise invalid_query(faults)
         return values

@@ -24,15 +24,11 @@ _SCALARS: dict[Any, dict[str, Any]] = {
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """An object: the type of each member, and which of them may be missing. An array of shapes is a list of one.
-
-    `picked`: whoever asks may pick members, and gets these, and the first one anyway.
-    """
+    """An object: the type of each member, and which of them may be missing. An array of shapes is a list of one."""
 
     name: str
     members: Mapping[str, Any]
     optional: frozenset[str] = frozenset()
-    picked: bool = False
 
     def and_(self, name: str, optional: Sequence[str] = (), **more: Any) -> "Shape":
         """This shape with more members."""
@@ -40,8 +36,16 @@ class Shape:
 
 
 @dataclass(frozen=True, eq=False)
+class Choice:
+    """One of these strings, under a name."""
+
+    name: str
+    values: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
 class Either:
-    """One of these."""
+    """One of these. A program can tell which by the value of a member or by the type."""
 
     shapes: Sequence[Any]
 
@@ -59,18 +63,18 @@ def of(kind: type, **first: Any) -> Shape:
     return Shape(kind.__name__, {**first, **{shown_as(name): hint for name, hint in get_type_hints(kind).items()}})
 
 
-def schema(kind: Any, found: dict[str, Shape]) -> dict[str, Any]:
-    """The JSON Schema of a type. The shapes in it go into `found`, and are referred to by name."""
+def schema(kind: Any, found: dict[str, Shape | Choice]) -> dict[str, Any]:
+    """The JSON Schema of a type. What has a name in it goes into `found`, and is referred to by its name."""
     if isinstance(kind, list):
         return {"type": "array", "items": schema(kind[0], found)}
     if kind is Any:
         return {}
     if kind in _SCALARS:
         return dict(_SCALARS[kind])
-    shape = _shape(kind)
-    if shape is not None:
-        found[shape.name] = shape
-        return {"$ref": f"#/components/schemas/{shape.name}"}
+    named = kind if isinstance(kind, Choice) else _shape(kind)
+    if named is not None:
+        found[named.name] = named
+        return {"$ref": f"#/components/schemas/{named.name}"}
     if isinstance(kind, Either):
         return {"oneOf": [schema(each, found) for each in kind.shapes]}
     return _generic(get_origin(kind), get_args(kind), found)
@@ -82,9 +86,9 @@ def _shape(kind: Any) -> Shape | None:
     return kind if isinstance(kind, Shape) else None
 
 
-def _generic(origin: Any, arguments: Sequence[Any], found: dict[str, Shape]) -> dict[str, Any]:
+def _generic(origin: Any, arguments: Sequence[Any], found: dict[str, Shape | Choice]) -> dict[str, Any]:
     if origin is Literal:
-        return {"type": "string", "enum": list(arguments)}
+        return {"type": "integer" if isinstance(arguments[0], int) else "string", "enum": list(arguments)}
     if origin in (list, Sequence):
         return {"type": "array", "items": schema(arguments[0], found)}
     if origin in (dict, Mapping):
@@ -96,16 +100,16 @@ def _generic(origin: Any, arguments: Sequence[Any], found: dict[str, Shape]) -> 
 
 
 def _or_null(one: dict[str, Any]) -> dict[str, Any]:
-    if "type" not in one:
+    # Generators make three enumerations of one that has null among its values.
+    if "type" not in one or "enum" in one:
         return {"oneOf": [one, {"type": "null"}]}
-    one["type"] = [one["type"], "null"]
-    if "enum" in one:
-        one["enum"].append(None)
-    return one
+    return {**one, "type": [one["type"], "null"]}
 
 
-def object_schema(shape: Shape, found: dict[str, Shape]) -> dict[str, Any]:
-    """The JSON Schema of a shape itself, with what its members mean and an example."""
+def named_schema(shape: Shape | Choice, found: dict[str, Shape | Choice]) -> dict[str, Any]:
+    """The JSON Schema that the name of a shape refers to, with what its members mean and an example."""
+    if isinstance(shape, Choice):
+        return {"type": "string", "enum": list(shape.values)}
     properties = {}
     for name, kind in shape.members.items():
         member = _member(shape, name)
@@ -113,11 +117,11 @@ def object_schema(shape: Shape, found: dict[str, Shape]) -> dict[str, Any]:
         if "format" in member.schema and member.schema["format"] is None:
             del one["format"]
         else:
-            one.update(member.schema)
+            one = {**member.schema, **one}
         properties[name] = {**one, "description": member.description}
     return {
         "type": "object",
-        "required": [name for name in shape.members if name not in shape.optional][: 1 if shape.picked else None],
+        "required": [name for name in shape.members if name not in shape.optional],
         "properties": properties,
         "examples": [example(shape)],
     }

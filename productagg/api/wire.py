@@ -7,8 +7,11 @@ A catalogue of products whose prices keep themselves up to date from the Offers 
 
 JSON in UTF-8. Ids are UUIDs, times are RFC 3339 in UTC, prices and stocks are integers as the Offers service gives
 them. Unknown members and query parameters are refused, not ignored. `HEAD` works wherever `GET` does, `OPTIONS`
-everywhere: its `Allow` names the methods. What is read may be compressed (`Accept-Encoding: gzip`), and asked for on
-conditions (RFC 9110, 13).
+everywhere: its `Allow` names the methods. Answers may be compressed (`Accept-Encoding: gzip`). Every `GET` that has an
+`ETag` answers 304 without a body to an `If-None-Match` that names it (RFC 9110, 13): no operation lists that status.
+
+Lists come in pages. `Next-Cursor` and `Prev-Cursor` are the values to send as `cursor` for the next and the previous
+page, with all other parameters as before.
 
 Log in at `POST /login` and send the token as `Authorization: Bearer <access_token>`. Errors are problem details (RFC
 9457); their `code` is stable, and `type` leads to an explanation. Any other path is 404 `not-found`, any other method
@@ -47,8 +50,17 @@ HEADERS = {
     "Cache-Control": _header("Who may keep it, and for how long.", "public, max-age=60"),
     "Vary": _header("On which request headers the answer depends.", "Authorization, Accept-Encoding"),
     "Location": _header("Where it is.", "http://localhost:6543/products/019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10"),
+    "Next-Cursor": _header(
+        "Leads to the next page: send the same request with this `cursor` (to `/changes`, with this `since`). It is "
+        "missing on the last page.",
+        "WzE3NjM4OTEyMDAsIjlmM2QiXQ.5mYk2u7V",
+    ),
+    "Prev-Cursor": _header(
+        "Leads to the previous page, as `Next-Cursor` to the next.", "WzE3NjM4OTEyMDAsIjFhMmIiXQ.Qd81xw0K"
+    ),
     "Link": _header(
-        "Other pages: the `next`, and of products the `prev` and the `first`. There is no `next` after the last one.",
+        "The other pages as links (RFC 8288): `next`, `prev`, `first`. It is missing if the request is so long that "
+        "the links would be too long for a header.",
         '<http://localhost:6543/products?limit=2&cursor=WzE3…>; rel="next", <http://localhost:6543/products?limit=2>; '
         'rel="first"',
     ),
@@ -56,7 +68,7 @@ HEADERS = {
     "Last-Sequence": _header(
         "The newest change's number; 0 before the first.", 4711, {"type": "integer", "minimum": 0}
     ),
-    "Content-Disposition": _header("A name for the file, with CSV.", 'attachment; filename="prices.csv"'),
+    "Content-Disposition": _header("A name for the file.", 'attachment; filename="prices.csv"'),
     "WWW-Authenticate": _header("What is wanted (RFC 6750).", 'Bearer realm="productagg"'),
     "Accept": _header("The media types that are taken.", "application/json"),
     "Accept-Patch": _header("The media types that `PATCH` takes.", "application/json, application/merge-patch+json"),
@@ -107,7 +119,8 @@ PARAMETERS = {
         "example": "*",
     },
     "If-None-Match": {
-        "description": "The `ETag` of what you have: 304 if it still is so; of a product that is written, 412.",
+        "description": "The `ETag` of what you have: 304 without a body if it still is so; of a product that is "
+        "written, 412.",
         "schema": _TEXT,
         # Swagger UI sends it, so it had better not be a version that there is.
         "example": '"0-9b2f0c4a7d1e3f5a6b"',

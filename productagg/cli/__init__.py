@@ -18,6 +18,7 @@ _COMMANDS = {
     "import": "productagg.cli.importing:import_",
     "export": "productagg.cli.exporting:export",
     "history": "productagg.cli.history:history",
+    "repair-clock": "productagg.cli.repair_clock:repair_clock",
     "user": "productagg.cli.user:user",
     "sample": "productagg.cli.sample:sample",
     "sandbox": "productagg.sandbox.command:sandbox",

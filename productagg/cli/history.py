@@ -6,7 +6,7 @@ A module per command, as in the package: whoever compacts need not wait for what
 import logging
 import signal
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 from itertools import islice
 from typing import Any, NoReturn, cast
@@ -15,7 +15,7 @@ import click
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg import catalog, changes
+from productagg import catalog, changes, clock
 from productagg.cli.configured import CannotRun, config_uri, reading, writing
 from productagg.cli.progress import progress_bar
 from productagg.db import is_out_of_reach, reader_engine
@@ -70,7 +70,7 @@ def compact(config_uri: str) -> None:
         observed_for = Schedule.of(settings).observed_for
         try:
             with progress_bar(" products") as progress, engine.connect() as reader:
-                now = datetime.now(UTC)
+                now = clock.now(reader)
                 superseded = _compact_changes(sessions, now - timedelta(days=settings.changes_raw_days))
                 run = compaction.Compaction(reader, sessions, settings.history_raw_days, observed_for, now, progress)
                 report = run.run()

@@ -1,14 +1,14 @@
 """`productagg history export` and `import`: raw histories as CSV or NDJSON, to take along and to bring along."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from uuid import UUID
 
 import click
 
-from productagg import catalog
+from productagg import catalog, clock
 from productagg.cli.configured import CannotRun, config_uri, reading, writing
 from productagg.cli.files import STANDARD, format_of, format_option, opened, written
 from productagg.cli.progress import progress_bar
@@ -91,8 +91,10 @@ def import_prices(config_uri: str, file: Path, replace: bool, form: Format | Non
     form = form or format_of(file)
     with writing(config_uri) as (_, sessions), Staged() as staged:
         try:
+            with sessions.begin() as session:
+                now = clock.now(session)
             with opened(file) as content:
-                stage(staged, lines.read(content, form), sessions, datetime.now(UTC))
+                stage(staged, lines.read(content, form), sessions, now)
             with progress_bar(" lines") as progress, sessions.begin() as session:
                 import_(session, staged, replace=replace, progress=progress)
         except BadFile as bad:

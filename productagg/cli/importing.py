@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, NoReturn
 from uuid import UUID
@@ -17,7 +17,7 @@ import click
 from sqlalchemy import URL
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg import catalog, records
+from productagg import catalog, clock, records
 from productagg.api.schemas import NEW_PRODUCT, uuid, validate
 from productagg.catalog import NewProduct
 from productagg.cli.configured import CannotRun, config_uri, writing
@@ -217,7 +217,8 @@ class _Import:
             self._complaints.flush()
 
     def _bring_in(self, batch: list[tuple[int, dict[str, Any] | Bad]], place: Place) -> None:
-        now = datetime.now(UTC)
+        with self._sessions.begin() as session:
+            now = clock.now(session)
         products: dict[int, NewProduct] = {}
         bad: dict[int, object] = {}
         for number, values in batch:

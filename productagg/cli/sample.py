@@ -1,7 +1,6 @@
 """`productagg sample`: a catalogue to try things with."""
 
 import json
-from datetime import UTC, datetime
 from importlib.resources import files
 
 import click
@@ -19,5 +18,5 @@ def sample(config_uri: str) -> None:
         if not catalog.is_empty(session):
             click.echo("sample: the catalogue has products already")
             return
-        catalog.create_many(session, [catalog.NewProduct(**product) for product in products], datetime.now(UTC))
+        catalog.create_many(session, [catalog.NewProduct(**product) for product in products])
     click.echo(f"sample: {len(products)} products added")

@@ -1,10 +1,9 @@
 """`productagg status`: how the sync is doing, for people and, with --json, for machines. It only reads."""
 
-from datetime import UTC, datetime
-
 import click
 import orjson
 
+from productagg import clock
 from productagg import status as overview
 from productagg.cli.configured import config_uri, reading
 from productagg.credentials import account_key
@@ -21,5 +20,5 @@ def status(config_uri: str, as_json: bool) -> None:
     """
     with reading(config_uri) as (settings, connection):
         account = account_key(settings.offers_base_url, settings.offers_refresh_token.reveal())
-        found = overview.read(connection, account, settings.sync_budget_seconds, datetime.now(UTC))
+        found = overview.read(connection, account, settings.sync_budget_seconds, clock.now(connection))
     click.echo(orjson.dumps(found, option=orjson.OPT_UTC_Z) if as_json else overview.as_text(found))

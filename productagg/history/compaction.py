@@ -6,7 +6,6 @@ written into the past meanwhile is rolled up again, product by product (again.py
 written of them has been compared with them.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,8 +30,6 @@ from productagg.history.steps import DAY, INSTANT, WEEK, bucket_start, microseco
 from productagg.history.verification import differences, rolled_up_days
 from productagg.history.weekly import write_weeks
 from productagg.models import Base, HistoryLate, HistoryProgress, Product, ProductPrice, ProductSync, UtcDateTime
-
-log = logging.getLogger(__name__)
 
 # How long a reader that looked up what there is may take until it has read it.
 _READERS_LEAVE_SECONDS = 10
@@ -106,7 +103,6 @@ class Compaction:
     def run(self) -> Report:
         """Roll up and drop all there is to. Raises Busy, Inconsistent, partitions.Locked; a later run goes on."""
         with self._alone():
-            self._set_back()
             self._roll_up()
             self._roll_up_again()
             if self._release():
@@ -132,25 +128,6 @@ class Compaction:
     def _progress(self) -> _Progress:
         found = self._reader.execute(select(HistoryProgress.rolled_until, HistoryProgress.raw_from)).one()
         return _Progress(*(microseconds(time) if time else None for time in found))
-
-    def _set_back(self) -> None:
-        """What a clock that was ahead rolled up, or dropped, before its time does not count, from the first raw day on.
-
-        Which days had not come to their end then, nobody knows.
-        """
-        progress = self._progress()
-        if progress.rolled_until is None or progress.rolled_until <= bucket_start(microseconds(self._now), DAY):
-            return
-        back = progress.raw_from
-        if back is None or back > self._until:
-            back = min(self._until, first_day(self._reader) or self._until)
-        log.warning(
-            "the clock was set back: days were rolled up until %s; those from %s on are again",
-            moment(progress.rolled_until),
-            moment(back),
-        )
-        names = ("rolled_until",) if progress.raw_from is None else ("rolled_until", "raw_from")
-        self._move(progress, **dict.fromkeys(names, moment(back)))
 
     def _roll_up(self) -> None:
         """Roll up all days that are over and are not rolled up."""

@@ -5,7 +5,7 @@ Takes a connection that only reads, and holds no more than a few thousand lines 
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Uuid, case, cast, 
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.selectable import CompoundSelect
 
-from productagg import db
+from productagg import clock, db
 from productagg.history.asof import offers_at
 from productagg.history.known import Known
 from productagg.history.lines import Line
@@ -55,7 +55,7 @@ def export(
     progress = connection.execute(select(HistoryProgress.rolled_until, HistoryProgress.raw_from)).one_or_none()
     rolled_until, raw_from = (microseconds(time) if time else 0 for time in progress or (None, None))
     first = max(microseconds(begin) if begin else 0, raw_from)
-    now = microseconds(datetime.now(UTC))
+    now = microseconds(clock.now(connection))
     for product in _products(connection, product_ids):
         known = Known(product.id, now, None, rolled_until, raw_from)
         limits = [end] if end else []

@@ -20,7 +20,7 @@ from productagg.models import HistoryLate, UtcDateTime
 
 # A day is rolled up when it is over for so long that whoever was writing into it has come to an end.
 SETTLED = timedelta(hours=1)
-# How long a transaction may take, and hosts' clocks may differ.
+# How long a transaction may take.
 _MARGIN = timedelta(minutes=30)
 
 

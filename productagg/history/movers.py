@@ -5,7 +5,7 @@ all products at once.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -39,11 +39,8 @@ from productagg.models import (
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 
 # How old what a summary says about the past may get, while the product's price changes at all.
-_REFRESHED_EVERY = timedelta(minutes=15)
+REFRESHED_EVERY = timedelta(minutes=15)
 _DAY = timedelta(days=1)
-# How far ahead a summary is due at the most, and something more; and what no time lies before, or after.
-_AHEAD = timedelta(hours=1)
-_EVER, _NEVER = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 9999))
 
 
 @dataclass(frozen=True)
@@ -100,13 +97,8 @@ def refresh(session: Session, now: datetime, limit: int) -> int:
     """
     starts = {f"at_{period}": now - length for period, length in PERIODS.items()}
     days = {f"day_{period}": now - length - _DAY for period, length in PERIODS.items()}
-    times = {**starts, **days, "now": now, "again_at": now + _REFRESHED_EVERY}
-    done = 0
-    # Those in the future were left behind by a clock that has been set back.
-    for since, until in ((_EVER, now), (now + _AHEAD, _NEVER)):
-        parameters = {**times, "since": since, "until": until, "limit": limit - done}
-        done += len(session.execute(_REFRESH, parameters).all())
-    return done
+    times = {**starts, **days, "now": now, "again_at": now + REFRESHED_EVERY}
+    return len(session.execute(_REFRESH, {**times, "limit": limit}).all())
 
 
 _SUMMARIES = Base.metadata.tables[ProductSummary.__tablename__]
@@ -145,7 +137,7 @@ def _price_then(period: str) -> ColumnElement[int | None]:
 def _refresh() -> Executable:
     due = (
         select(_SUMMARIES.c.product_id)
-        .where(_SUMMARIES.c.compare_at > _time("since"), _SUMMARIES.c.compare_at <= _time("until"))
+        .where(_SUMMARIES.c.compare_at <= _time("now"))
         .order_by(_SUMMARIES.c.compare_at)
         .limit(bindparam("limit", type_=Integer))
         .with_for_update(skip_locked=True)

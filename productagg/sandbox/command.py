@@ -74,8 +74,9 @@ def sandbox(
     """Run a stand-in Offers service.
 
     It keeps the contract of the real one and misbehaves on demand: by the options below, or at run time through
-    /control, which shows its state, and PUT and DELETE /control/faults, POST /control/forget, /control/end-token and
-    /control/refuse.
+    /control, which shows its state, and PUT and DELETE /control/faults, PUT /control/token-claim, POST /control/forget,
+    /control/end-token and /control/refuse. Access tokens say when they end as those of the real service do, by the
+    claim "expires"; PUT {"claim": "exp"} to /control/token-claim makes new ones as the standard has them.
     """
     if error_share:
         faults = [Fault("error", share=error_share), *faults]

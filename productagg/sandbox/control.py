@@ -8,7 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 from productagg.sandbox.faults import Fault, FaultError, Faults, is_seconds
-from productagg.sandbox.service import ENDPOINTS, Answer, Invalid, OffersService, Request, parse_json, problem
+from productagg.sandbox.service import (
+    ENDPOINTS,
+    TOKEN_CLAIMS,
+    Answer,
+    Invalid,
+    OffersService,
+    Request,
+    parse_json,
+    problem,
+)
 
 CONTROL_PATH = "/control"
 
@@ -35,6 +44,7 @@ class Control:
             f"{CONTROL_PATH}/faults": {"PUT": self._replace_faults, "DELETE": lambda body: faults.clear()},
             f"{CONTROL_PATH}/forget": {"POST": lambda body: service.forget_products()},
             f"{CONTROL_PATH}/end-token": {"POST": lambda body: service.end_token()},
+            f"{CONTROL_PATH}/token-claim": {"PUT": self._set_token_claim},
             f"{CONTROL_PATH}/refuse": {"POST": self._refuse_connections},
         }
 
@@ -53,7 +63,9 @@ class Control:
         return Answer(200, self.state())
 
     def state(self) -> dict[str, Any]:
-        """Describe the sandbox: faults in force, registered products, answers by endpoint and status, connections."""
+        """Describe the sandbox: faults in force, registered products, answers by endpoint and status, connections,
+        and which claim of a new access token says when it ends.
+        """
         requests: dict[str, dict[str, int]] = {endpoint: {} for endpoint in ENDPOINTS}
         for (endpoint, status), count in sorted(self._service.requests.copy().items()):
             requests[endpoint][str(status)] = count
@@ -62,6 +74,7 @@ class Control:
             "registered": len(self._service.registered),
             "requests": requests,
             "connections": self._connections(),
+            "token_claim": self._service.token_claim,
         }
 
     def _replace_faults(self, body: bytes) -> None:
@@ -77,6 +90,14 @@ class Control:
         if problems:
             raise Invalid(*problems)
         self._faults.replace(faults)
+
+    def _set_token_claim(self, body: bytes) -> None:
+        data = parse_json(body)
+        claim = data.get("claim") if isinstance(data, dict) else None
+        if claim not in TOKEN_CLAIMS:
+            message = f"one of {', '.join(TOKEN_CLAIMS)} is expected"
+            raise Invalid(problem(["body", "claim"], message, "value_error.claim"))
+        self._service.token_claim = claim
 
     def _refuse_connections(self, body: bytes) -> None:
         data = parse_json(body)

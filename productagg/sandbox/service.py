@@ -23,6 +23,8 @@ from productagg.sandbox.offers import Offer, OffersSource, offers_at
 BASE_PATH = "/api/v1"
 DEVELOPMENT_REFRESH_TOKEN = "development-refresh-token"  # noqa: S105 - no secret: whoever runs the sandbox knows it
 TOKEN_LIFETIME = 300
+TOKEN_CLAIMS = ("expires", "exp")
+"""The claims that can say when an access token ends: the one that the real service has, and the standard's."""
 
 Clock = Callable[[], float]
 Endpoint = Literal["auth", "register", "offers"]
@@ -85,7 +87,7 @@ class OffersService:
 
     `requests` counts the answers by (endpoint, status), with status 0 for a request that was cut off without any.
     `clock` gives Unix seconds and decides alone what time it is. Access tokens are signed with a key derived from the
-    refresh token, so they outlive a restart.
+    refresh token, so they outlive a restart; `token_claim` is the claim that says when new ones end.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class OffersService:
     ) -> None:
         self.clock = clock
         self.requests: Counter[tuple[Endpoint, int]] = Counter()
+        self.token_claim = TOKEN_CLAIMS[0]
         self._refresh_token = refresh_token
         self._key = hashlib.sha256(refresh_token.encode()).digest()
         self._token_lifetime = token_lifetime
@@ -157,10 +160,11 @@ class OffersService:
         with self._lock:
             now = self.clock()
             if now < self._token_expires_at:
-                return Answer(400, {"detail": "The previous access token is still valid"})
+                # The real service's words, which public clients look for.
+                return Answer(400, {"detail": "Cannot generate access token because another is valid"})
             self._token_expires_at = int(now) + self._token_lifetime
             # The jti keeps two tokens of the same second apart.
-            claims = {"exp": self._token_expires_at, "jti": secrets.token_hex(8)}
+            claims = {self.token_claim: self._token_expires_at, "jti": secrets.token_hex(8)}
             self._token = jwt.encode(claims, self._key, algorithm="HS256")
             return Answer(201, {"access_token": self._token})
 
@@ -197,12 +201,10 @@ class OffersService:
                 return False
         try:
             # PyJWT would ask the computer's clock whether the token has expired; the service has its own.
-            claims = jwt.decode(
-                token, self._key, algorithms=["HS256"], options={"verify_exp": False, "require": ["exp"]}
-            )
+            claims = jwt.decode(token, self._key, algorithms=["HS256"], options={"verify_exp": False})
         except jwt.InvalidTokenError:
             return False
-        return bool(self.clock() < claims["exp"])
+        return any(name in claims and self.clock() < claims[name] for name in TOKEN_CLAIMS)
 
 
 def _parse_uuid(value: object) -> UUID | None:

@@ -20,10 +20,10 @@ from tests.leaks import watch
 PSERVE = Path(sys.executable).with_name("pserve")
 
 
-def refusal(database, *variables):
+def refusal(database, *variables, ini="development.ini"):
     """What `pserve` says, in its last line, when it does not start: it ends with 1, and without a traceback."""
     done = subprocess.run(
-        [PSERVE, "development.ini", "http_host=127.0.0.1", *variables],
+        [PSERVE, ini, "http_host=127.0.0.1", *variables],
         env={**os.environ, "DATABASE_URL": database.url},
         stderr=subprocess.PIPE,
         text=True,

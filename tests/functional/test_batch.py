@@ -49,13 +49,76 @@ def test_an_item_of_many_faults_lists_a_few(post, stored):
     assert stored() == 0
 
 
-@pytest.mark.parametrize(
-    "body", [b"[" + b"{}," * 500_000 + b"{}]", b'[{"name":"' + b'\\"' * 9 + b'"' + b',"a":1' * 30_000 + b"}]"]
-)
-def test_what_has_more_parts_than_a_thousand_products_is_not_parsed(post, monkeypatch, body):
-    monkeypatch.setattr(strict_json, "loads", lambda _body: pytest.fail("it is parsed"))
+@pytest.fixture
+def parsed(monkeypatch):
+    """What is parsed."""
+    seen = []
+    honest = strict_json.loads
 
-    assert_problem(post(body), "invalid-data", {"": "has too many items and members"})
+    def loads(text):
+        seen.append(text)
+        return honest(text)
+
+    monkeypatch.setattr(strict_json, "loads", loads)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "item", [b'{"name":"' + b'\\"' * 9 + b'"' + b',"a":1' * 30_000 + b"}", b"[" * 50_000, b'"a"' * 50_000]
+)
+def test_what_has_more_parts_than_a_thousand_products_is_not_parsed(post, parsed, item):
+    assert_problem(post(b"[" + item + b"]"), "invalid-data", {"": "has too many items and members"})
+    assert parsed == []
+
+
+def test_no_more_than_a_thousand_items_are_parsed(post, parsed):
+    body = b"[" + b"{}," * 500_000 + b"{}]"
+
+    assert_problem(post(body), "invalid-data", {"": "must be an array of 1 to 1000 items"})
+    assert len(parsed) == 1001
+
+
+@pytest.mark.parametrize("body", [b'[{"name":"' + b'\\"' * 2_000_000, b'["' + b"\\" * 4_000_001, b" " * 4_000_000])
+def test_a_text_without_an_end_is_found_in_a_moment(client, admin, body):
+    started = time.process_time()
+
+    answer = TestApp(client.app).post(
+        "/products/batch", body, headers=admin, content_type="application/json", expect_errors=True
+    )
+
+    assert answer.status_int in (400, 422)
+    assert time.process_time() - started < 2
+
+
+def test_an_item_may_be_as_large_as_the_body_of_a_single_product(post, stored):
+    padded = json.dumps(new("Lamp"))[:-1].encode()
+
+    answer = post(b"[" + padded.ljust(262_143) + b"}," + padded.replace(b"Lamp", b"Chair").ljust(262_144) + b"}]")
+
+    assert [item["status"] for item in answer.json] == [201, 422]
+    problem_of(answer.json[1], "invalid-data", {"/1": "must have at most 262144 bytes"})
+    assert stored() == 1
+
+
+@pytest.fixture
+def slices(monkeypatch):
+    """A statement takes one product."""
+    monkeypatch.setattr(catalog, "_CHARACTERS_AT_ONCE", 1)
+
+
+@pytest.mark.usefixtures("slices")
+def test_texts_that_are_long_change_nothing_but_the_number_of_statements(client, create, post, stored):
+    create(name="Taken")
+    batch = [new("Zebra", "striped"), new("Taken"), new("Ant"), new("Zebra", "again"), new("", "x"), new("Bee")]
+
+    none = post(batch, "?atomic=true")
+    some = post(batch)
+
+    assert_problem(none, "invalid-data", {"/1/name": NOT_UNIQUE, "/3/name": NOT_UNIQUE, "/4/name": EMPTY})
+    assert [item["status"] for item in some.json] == [201, 409, 201, 409, 422, 201]
+    assert client.get(some.json[0]["location"]).json["description"] == "striped"
+    assert [each["name"] for each in client.get("/products").json] == ["Taken", "Zebra", "Ant", "Bee"]
+    assert stored() == 4
 
 
 def test_commas_in_texts_are_no_parts(post):

@@ -94,7 +94,7 @@ def test_a_csv_is_compressed_too(get, past):
     rows = [ProductRow(hour_ago + timedelta(seconds=number), number, number, 1, 1, True) for number in range(100)]
     past.write(rows, synced_at=datetime.now(UTC))
 
-    answer = get(f"/products/{past.product_id}/prices?format=csv", "gzip")
+    answer = get(f"/products/{past.product_id}/prices.csv", "gzip")
 
     assert answer.content_type == "text/csv"
     assert len(gzip.decompress(answer.body).splitlines()) == 1 + 100

@@ -24,11 +24,11 @@ def test_a_member_that_is_missing_without_having_been_left_out_fails(client, cre
     del product["offers"], product["change_24h"]
     monkeypatch.setattr(browsing, "page", lambda *_, **__: Page([json.dumps(product)], None, None))
 
-    client.get(f"/products?fields={','.join(product)}")
+    client.get(f"/products/partial?fields={','.join(product)}")
     with pytest.raises(AssertionError, match="change_24h"):
         client.get("/products")
     with pytest.raises(AssertionError, match="fields"):
-        client.get("/products?fields=name")
+        client.get("/products/partial?fields=name")
 
 
 def test_a_member_of_another_type_fails(client, create, monkeypatch):
@@ -63,6 +63,13 @@ def test_another_problem_of_a_listed_status_fails(client, monkeypatch):
 def without_tag(response):
     del response.etag
     return response
+
+
+def test_headers_that_are_too_long_fail(client, monkeypatch):
+    monkeypatch.setattr(movers, "public_json", lambda *given: service.public_json(given[0], [], {"Link": "x" * 4000}))
+
+    with pytest.raises(AssertionError, match="bytes of headers"):
+        client.get("/movers")
 
 
 def test_a_missing_header_fails(client, monkeypatch):

@@ -50,6 +50,8 @@ def test_a_page_of_a_named_origin_reads_every_route(send, there, admin, open_cli
         "ETag",
         "Location",
         "Link",
+        "Next-Cursor",
+        "Prev-Cursor",
         "Total-Count",
         "Retry-After",
         "X-Request-ID",

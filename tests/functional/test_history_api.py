@@ -175,7 +175,7 @@ def test_what_nobody_saw_is_told_apart_from_what_was_sold_out(ask, past):
 
 
 def test_csv_has_a_header_and_a_line_a_point(ask, past, product):
-    answer = ask(f"{product}/prices", from_=T0, to=NOW, format="csv")
+    answer = ask(f"{product}/prices.csv", from_=T0, to=NOW)
 
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert answer.headers["Content-Disposition"] == f'attachment; filename="prices-{past.product_id}.csv"'
@@ -192,34 +192,20 @@ def test_csv_has_a_header_and_a_line_a_point(ask, past, product):
 @pytest.mark.parametrize("of", ["/prices", f"/offers/{OFFER}/prices"])
 def test_csv_says_what_json_says(ask, product, of, resolution):
     window = {"from_": T0, "to": NOW, "resolution": resolution}
-    points = ask(product + of, **window, format="json").json["points"]
+    points = ask(product + of, **window).json["points"]
 
-    lines = list(csv.DictReader(io.StringIO(ask(product + of, **window, format="csv").text)))
+    lines = list(csv.DictReader(io.StringIO(ask(f"{product}{of}.csv", **window).text)))
 
     assert lines == [{key: "" if value is None else str(value) for key, value in point.items()} for point in points]
 
 
-@pytest.mark.parametrize(
-    ("accept", "format_", "expected"),
-    [
-        (None, None, "application/json"),
-        ("*/*", None, "application/json"),
-        ("text/csv", None, "text/csv"),
-        ("text/*, application/json;q=0.9", None, "text/csv"),
-        ("application/json, text/csv;q=0.5", None, "application/json"),
-        ("text/html", None, "application/json"),
-        ("nonsense", None, "application/json"),
-        ("text/csv", "json", "application/json"),
-        ("application/json", "csv", "text/csv"),
-    ],
-)
-def test_the_format_is_as_asked_for_and_a_parameter_wins_over_a_header(ask, product, accept, format_, expected):
-    headers = {} if accept is None else {"Accept": accept}
-
-    answer = ask(f"{product}/prices", headers=headers, **({} if format_ is None else {"format": format_}))
+@pytest.mark.parametrize("accept", ["*/*", "text/csv", "application/json", "text/html", "nonsense"])
+@pytest.mark.parametrize(("of", "expected"), [("/prices", "application/json"), ("/prices.csv", "text/csv")])
+def test_the_path_alone_says_whether_it_is_csv(ask, product, of, expected, accept):
+    answer = ask(product + of, headers={"Accept": accept})
 
     assert answer.content_type == expected
-    assert ("Accept" in answer.headers.get("Vary", "").split(", ")) == (format_ is None)
+    assert "Accept" not in answer.headers.get("Vary", "").split(", ")
 
 
 def test_an_offers_prices_are_its_own(ask, past, product):

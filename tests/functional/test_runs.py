@@ -118,7 +118,7 @@ def test_passes_are_listed_newest_first(listed, database):
     answer = listed()
 
     assert [each["id"] for each in answer.json] == [str(run_id) for run_id in reversed(run_ids)]
-    assert "Link" not in answer.headers
+    assert not {"Link", "Next-Cursor"} & set(answer.headers)
 
 
 def test_no_passes_are_an_empty_list(listed):
@@ -141,10 +141,10 @@ def test_following_the_links_one_sees_every_pass_once(listed, database, limit, s
 
 def test_passes_that_start_meanwhile_do_not_move_the_next_page(listed, database):
     run_ids = make_runs(database, 3)
-    first = listed("/sync-runs?limit=2").json
+    first = listed("/sync-runs?limit=2")
     make_runs(database, 2)
 
-    second = listed(f"/sync-runs?limit=2&before={first[-1]['id']}").json
+    second = listed(f"/sync-runs?limit=2&cursor={first.headers['Next-Cursor']}").json
 
     assert [each["id"] for each in second] == [str(run_ids[0])]
 
@@ -155,13 +155,16 @@ def test_passes_that_start_meanwhile_do_not_move_the_next_page(listed, database)
         ("limit=0", "limit"),
         ("limit=201", "limit"),
         ("limit=x", "limit"),
-        ("before=1", "before"),
         ("after=00000000-0000-0000-0000-000000000000", "after"),
         ("limit=1&limit=2", "limit"),
     ],
 )
 def test_a_parameter_that_will_not_do_is_named(send, admin, query, parameter):
     assert_problem(send("GET", f"/sync-runs?{query}", None, admin), "invalid-data", {parameter: None})
+
+
+def test_a_cursor_that_was_made_up_is_refused(send, admin):
+    assert_problem(send("GET", "/sync-runs?cursor=1", None, admin), "invalid-cursor")
 
 
 def test_what_is_not_the_id_of_a_pass_is_not_found(send, admin, subtests):

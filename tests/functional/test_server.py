@@ -1,7 +1,6 @@
 """`pserve` for real: what the server refuses before the application sees it, and how it ends."""
 
 import re
-import signal
 import socket
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from tests.factories import make_products
 from tests.functional.problems import assert_problem
 from tests.functional.pserve import refusal, serving
+from tests.integration.conftest import only_sqlite
 
 
 @pytest.fixture(scope="module")
@@ -118,19 +118,6 @@ def test_a_body_that_passes_the_server_still_has_to_pass_the_application(server)
         assert_problem(server.send(head + length + chunk), "body-too-large")
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_the_server_ends_in_good_order_when_told_to(database, tmp_path, how):
-    with serving(database, tmp_path) as server:
-        # A client that has sent half of its request does not keep it from ending.
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-            connection.sendall(POST + b"Content-Length: 100\r\n\r\n{")
-            server.send(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-
-            assert server.stop(how) == 0
-        assert "Traceback" not in server.log()
-        assert "GET /health/live 200 " in server.log()
-
-
 @pytest.mark.parametrize(("variables", "scheme"), [((), b"http"), (("trusted_proxy=127.0.0.1",), b"https")])
 def test_a_proxy_is_believed_only_if_it_is_trusted(database, tmp_path, variables, scheme):
     with serving(database, tmp_path, *variables) as server:
@@ -148,3 +135,46 @@ def test_a_taken_port_is_one_line(database):
         said = refusal(database, f"http_port={port}")
 
     assert said.startswith(f"productagg: cannot listen on 127.0.0.1:{port}: ")
+
+
+@pytest.mark.parametrize("port", ["99999", "65536", "0x50", "-1", "+1", "80.5", "", " 80", "\N{FULLWIDTH DIGIT EIGHT}"])
+@only_sqlite
+def test_a_port_that_is_none_is_one_line(database, port):
+    said = refusal(database, f"http_port={port}")
+
+    assert said == f"productagg: http_port is {port!r}, not a whole number from 0 to 65535"
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "1.2.3.4.5", "", "192.0.2.1"])
+@only_sqlite
+def test_a_host_that_is_not_ours_is_one_line(database, host):
+    said = refusal(database, "http_port=0", f"http_host={host}")
+
+    assert said.startswith(f"productagg: cannot listen on {host}:0: ")
+
+
+@pytest.mark.parametrize("wrong", ["", "proxy.example", "10.0.0.1/8"])
+@only_sqlite
+def test_a_proxy_that_is_no_address_is_one_line(database, wrong):
+    said = refusal(database, "http_port=0", f"trusted_proxy={wrong}")
+
+    assert said == f"productagg: trusted_proxy is {wrong!r}, not an IP address, a network such as 10.0.0.0/8, or *"
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("port = 70000", "port is '70000', not a whole number from 0 to 65535"),
+        ("threads = 0", "threads is '0', not a whole number from 1 on"),
+        ("threads = many", "an option of [server:main] is wrong: invalid literal for int() with base 10: 'many'"),
+        ("thread = 8", "an option of [server:main] is wrong: Unknown adjustment 'thread'"),
+    ],
+)
+@only_sqlite
+def test_an_option_of_the_ini_file_that_is_wrong_is_one_line(database, tmp_path, pytestconfig, line, why):
+    ini = tmp_path / "wrong.ini"
+    right = (pytestconfig.rootpath / "development.ini").read_text()
+    name = line.partition(" ")[0]
+    ini.write_text(re.sub(rf"(?m)^{name} = .*\n", "", right).replace("[server:main]\n", f"[server:main]\n{line}\n"))
+
+    assert refusal(database, ini=ini) == f"productagg: {why}"

@@ -94,7 +94,7 @@ def test_after_a_conflict_the_request_has_written_nothing(client, admin, create,
     honest = catalog.create
 
     def writes_before(session, **values):
-        honest(session, "Before", "", values["now"])
+        honest(session, "Before", "")
         return honest(session, **values)
 
     monkeypatch.setattr(catalog, "create", writes_before)

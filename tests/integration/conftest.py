@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
 from uuid import UUID
 
@@ -15,7 +15,9 @@ import time_machine
 from click.testing import CliRunner
 from sqlalchemy import event
 
-from productagg import prepared
+from productagg import clock as database_time
+from productagg import fetching, prepared
+from productagg import sync as sync_module
 from productagg.cli import main
 from productagg.settings import Settings
 from productagg.sync import Synchronizer
@@ -62,11 +64,61 @@ def upstream(monkeypatch):
         yield upstream
 
 
+class Clock:
+    """All clocks: the host's and the database's, and the monotonic one by which a process knows what is over."""
+
+    def __init__(self, traveller):
+        self._traveller = traveller
+        self._ahead = 0.0
+
+    def shift(self, seconds):
+        """Move on by so many seconds, or by a timedelta."""
+        if isinstance(seconds, timedelta):
+            seconds = seconds.total_seconds()
+        self._ahead += seconds
+        self._traveller.shift(seconds)
+
+    def move_to(self, when):
+        self.shift(when - datetime.now(UTC))
+
+    def monotonic(self):
+        return time.monotonic() + self._ahead
+
+
 @pytest.fixture
-def clock():
-    """The wall clock, which a test can move: `clock.shift(seconds)`. It also goes on by itself."""
-    with time_machine.travel(datetime.now(UTC)) as clock:
+def clock(monkeypatch):
+    """Clocks that a test can move: `clock.shift(seconds)`. They also go on by themselves."""
+    with time_machine.travel(datetime.now(UTC)) as traveller:
+        clock = Clock(traveller)
+        monkeypatch.setattr(database_time, "time", clock)
         yield clock
+
+
+class PassTime:
+    """The clock by which a pass keeps its time; some of it can `go_by`."""
+
+    thread_time = staticmethod(time.thread_time)
+
+    def __init__(self):
+        self._ahead = 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self._ahead
+
+    def go_by(self, seconds):
+        self._ahead += seconds
+
+    # Nobody waits for the database, or for anything else.
+    sleep = go_by
+
+
+@pytest.fixture
+def pass_time(monkeypatch):
+    """Lets a pass's time go by: `pass_time.go_by(seconds)`."""
+    made = PassTime()
+    for module in (sync_module, fetching):
+        monkeypatch.setattr(module, "time", made)
+    return made
 
 
 @pytest.fixture

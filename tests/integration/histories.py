@@ -4,13 +4,14 @@ from itertools import groupby
 from operator import attrgetter
 from uuid import UUID
 
+from productagg import offers
 from productagg.models import Offer, OfferPrice, ProductPrice
 from tests.factories import make_due, make_products, rows
 
 
-def offer_to_all(upstream, product_ids, offers):
+def offer_to_all(upstream, product_ids, states):
     for product_id in product_ids:
-        upstream.offer(product_id, offers)
+        upstream.offer(product_id, states)
 
 
 def make_synced(database, upstream, run, count, old, new):
@@ -21,6 +22,14 @@ def make_synced(database, upstream, run, count, old, new):
     offer_to_all(upstream, product_ids, new)
     make_due(database)
     return product_ids
+
+
+def write_down(session, *observations):
+    """What a pass does with lists of offers; returns what they change, by product."""
+    stored = offers.stored(session, [each.product_id for each in observations])
+    changes = offers.compare(stored, observations)
+    offers.apply(session, changes.values())
+    return changes
 
 
 def recorded(database, product_id):

@@ -31,8 +31,9 @@ from productagg.models import (
     ProductPriceWeekly,
     ProductSync,
 )
-from productagg.offers import Observation, State, apply, compare
+from productagg.offers import Observation, State
 from tests.factories import make_product, rows, sync_row
+from tests.integration.histories import write_down
 
 OBSERVED_FOR = timedelta(hours=5)
 OF_PRODUCTS = {HOUR: ProductPriceHourly, DAY: ProductPriceDaily, WEEK: ProductPriceWeekly}
@@ -60,7 +61,7 @@ class Shop:
         states = {id_: State(*state) for id_, state in offers.items()}
         observation = Observation(self.product_id, states, at, first=last is None, unobserved_from=gap)
         with self._database.sessions.begin() as session:
-            apply(session, compare(session, [observation]).values())
+            write_down(session, observation)
         self.keep(at)
 
     def keep(self, until):

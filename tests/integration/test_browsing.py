@@ -15,10 +15,11 @@ from sqlalchemy import update
 from productagg import browsing, catalog
 from productagg.browsing import MEMBERS, SORTS, Wanted
 from productagg.models import ProductSummary
-from productagg.offers import Observation, State, apply, compare
+from productagg.offers import Observation, State
 from productagg.words import fold
 from tests.factories import make_product
 from tests.integration.conftest import before_statement
+from tests.integration.histories import write_down
 from tests.integration.pasts import examples
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -52,7 +53,7 @@ class Shelf:
         self.now += MINUTE
         observed = {uuid4(): State(*state) for state in offers}
         with self.database.sessions.begin() as session:
-            apply(session, compare(session, [Observation(product_id, observed, self.now, first=False)]).values())
+            write_down(session, Observation(product_id, observed, self.now, first=False))
 
     def find(self, limit=200, place=None, **wanted):
         with self.database.reader.connect() as connection:

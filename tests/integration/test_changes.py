@@ -19,9 +19,10 @@ from sqlalchemy.exc import OperationalError
 from productagg import catalog, changes
 from productagg.changes import Event, Unknown, record, since
 from productagg.models import Product, ProductChange, ProductSummary
-from productagg.offers import Observation, State, apply, compare
+from productagg.offers import Observation, State
 from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states
 from tests.integration.conftest import before_statement, crash, only_postgresql, wait_until, writing_offers
+from tests.integration.histories import write_down
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=1)
@@ -31,7 +32,7 @@ ONE, OTHER = UUID(int=1), UUID(int=2)
 def observe(session, product_id, offers, at=NOON, *, first=False, gap_from=None):
     observed = {id_: State(*state) for id_, state in offers.items()}
     observation = Observation(product_id, observed, at, first, gap_from)
-    apply(session, compare(session, [observation]).values())
+    write_down(session, observation)
 
 
 def last(database):

@@ -18,6 +18,7 @@ from tests.integration.conftest import before_statement, crash
 COMMANDS = [
     ["sync"],
     ["status"],
+    ["repair-clock"],
     ["import"],
     ["export"],
     ["sample"],
@@ -80,7 +81,16 @@ def test_a_pass_that_crashed_exits_with_2_and_leaves_the_traceback_to_the_log(da
 
 @pytest.mark.parametrize(
     "command",
-    [["sync"], ["status"], ["export"], ["import", "-"], ["sample"], ["user", "list"], ["user", "disable", "admin"]],
+    [
+        ["sync"],
+        ["status"],
+        ["repair-clock"],
+        ["export"],
+        ["import", "-"],
+        ["sample"],
+        ["user", "list"],
+        ["user", "disable", "admin"],
+    ],
 )
 @pytest.mark.parametrize(
     ("config", "reason"),

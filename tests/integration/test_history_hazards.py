@@ -1,4 +1,4 @@
-"""A clock that was ahead, and products that are removed: a compaction neither crashes nor loses anything."""
+"""Products that are removed meanwhile: a compaction neither crashes nor loses anything."""
 
 from uuid import UUID
 
@@ -8,20 +8,13 @@ from sqlalchemy.exc import OperationalError
 
 from productagg.history import compaction
 from productagg.models import (
-    OfferPrice,
     Product,
-    ProductPriceDaily,
 )
-from tests.factories import rows
 from tests.integration.conftest import before_statement, only_postgresql
 from tests.integration.shops import (
     Shop,
-    bucket,
     compact,
     day,
-    from_raw,
-    progress,
-    rolled_up,
 )
 
 ONE = UUID(int=1)
@@ -35,45 +28,6 @@ def no_readers(monkeypatch):
 @pytest.fixture
 def shop(database):
     return Shop(database)
-
-
-class TestAClockThatWasAhead:
-    def test_what_was_rolled_up_before_its_time_is_rolled_up_again(self, database, shop, caplog):
-        shop.observe(day(0), {ONE: (100, 5)})
-        shop.keep(day(3, 10))
-        compact(database, day(300), raw_days=999)
-        shop.observe(day(3, 12), {ONE: (110, 5)})
-        shop.keep(day(5))
-
-        compact(database, day(5, 2), raw_days=999)
-        compact(database, day(5, 3), raw_days=999)
-
-        assert progress(database).rolled_until == day(5)
-        assert rolled_up(database) == from_raw(database, day(5))
-        assert [each.getMessage().partition(":")[0] for each in caplog.records] == ["the clock was set back"]
-
-    def test_what_is_written_after_rows_were_dropped_is_neither_lost_nor_left_out(self, database, shop):
-        shop.observe(day(0), {ONE: (100, 5)})
-        shop.keep(day(3, 10))
-        compact(database, day(300))
-        assert (rows(database, OfferPrice), progress(database).raw_from) == ([], day(181))
-        shop.observe(day(3, 12), {ONE: (110, 5)})
-        shop.keep(day(5))
-
-        compact(database, day(5, 2))
-
-        assert (progress(database).rolled_until, progress(database).raw_from) == (day(5), day(3))
-        assert [row.observed_at for row in rows(database, OfferPrice)] == [day(3, 12)]
-        whole = bucket(database, ProductPriceDaily, day(3))
-        assert (whole.open, whole.close, whole.mean) == (100, 110, 105)
-
-    def test_without_any_rows_left_they_begin_with_now(self, database, shop):
-        shop.observe(day(0), {ONE: (100, 5)})
-        compact(database, day(300))
-
-        compact(database, day(5, 2))
-
-        assert (progress(database).rolled_until, progress(database).raw_from) == (day(5), day(5))
 
 
 class TestRemovals:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from productagg import accounts, idempotency
+from productagg import accounts, clock, idempotency
 from productagg.idempotency import Answer, Claim, InProgress
 from productagg.models import IdempotencyKey
 from tests.factories import rows
@@ -21,12 +21,13 @@ def user_id(database):
 
 
 @pytest.fixture
-def claim(database, user_id):
-    """Claim a key in a transaction of its own."""
+def claim(database, user_id, monkeypatch):
+    """Claim a key in a transaction of its own, at a time by the database's clock."""
 
     def claim(key, now=NOW, fingerprint="it"):
+        monkeypatch.setattr(clock, "given", lambda _dialect: now)
         with database.sessions.begin() as session:
-            return idempotency.claim(session, user_id, key, fingerprint, now)
+            return idempotency.claim(session, user_id, key, fingerprint)
 
     return claim
 

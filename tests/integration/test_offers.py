@@ -9,9 +9,10 @@ from sqlalchemy.exc import IntegrityError
 
 from productagg import catalog
 from productagg.models import Offer, OfferPrice, ProductPrice
-from productagg.offers import Observation, State, apply, compare
+from productagg.offers import Observation, State
 from tests.factories import make_product, make_products, rows, states
 from tests.integration.conftest import before_statement
+from tests.integration.histories import write_down
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=1)
@@ -22,8 +23,7 @@ LARGEST = 2**63 - 1
 def observe(database, product_id, offers, now, *, first=False):
     observed = Observation(product_id, {id_: State(*state) for id_, state in offers.items()}, now, first)
     with database.sessions.begin() as session:
-        changes = compare(session, [observed])
-        apply(session, changes.values())
+        changes = write_down(session, observed)
     return {product_id: change.difference for product_id, change in changes.items() if change.difference}
 
 
@@ -160,8 +160,7 @@ def test_a_hundred_products_take_as_many_statements_as_one(database):
     sent: list[list[str]] = [[], []]
     for statements, chosen in zip(sent, (observations[:1], observations[1:]), strict=True):
         with before_statement(database.writer, "", statements.append), database.sessions.begin() as session:
-            changes = compare(session, chosen)
-            apply(session, changes.values())
+            changes = write_down(session, *chosen)
         assert len(changes) == len(chosen)
 
     assert [each.split()[:3] for each in sent[0]] == [each.split()[:3] for each in sent[1]]

@@ -1,30 +1,24 @@
-"""A clock that jumps or stands still: products are asked for all the same, and their history stays in order."""
+"""Which clock decides, and what becomes of histories when it jumps or stands still."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
 import time_machine
 
-from productagg.credentials import account_key
-from productagg.models import OfferPrice, ProductPrice, ProductSummary, SyncRun, UpstreamToken
+from productagg import catalog
+from productagg import clock as database_time
+from productagg.models import Offer, OfferPrice, Product, ProductChange, ProductPrice, ProductSync, SyncRun
 from productagg.sandbox import Fault
-from tests.conftest import REFRESH_TOKEN
 from tests.factories import make_due, make_product, make_products, rows, states, sync_row
+from tests.integration.conftest import only_postgresql
 from tests.integration.histories import replay, stored
 
 HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
 # The longest lease with the tests' time-out of 2 s.
 LEASE = timedelta(seconds=6 * 2 + 30)
 (OFFER_ID,) = states((0, 0))
-
-
-@pytest.fixture
-def told(upstream, clock):
-    """The Offers service has a clock of its own, which is right."""
-    ahead = time.time() - time.monotonic()
-    upstream.service.clock = lambda: time.monotonic() + ahead
 
 
 def times_of(database, model, product_id):
@@ -40,132 +34,153 @@ def check_the_history(database, product_id, prices):
         assert all(early < late for early, late in pairwise(times))
 
 
-def test_after_the_clock_was_set_back_what_prices_were_a_while_ago_is_looked_up_again(
-    database, upstream, synchronizer, clock, told
-):
-    product_id = make_product(database)
-    upstream.offer(product_id, {OFFER_ID: (100, 5)})
-    synchronizer.run()
-    clock.shift(-2 * HOUR)
-
-    synchronizer.run()
-
-    (summary,) = rows(database, ProductSummary)
-    assert summary.compared_at <= datetime.now(UTC)
-    assert summary.compare_at <= datetime.now(UTC) + timedelta(minutes=15)
-
-
-@pytest.mark.parametrize("jump", [-HOUR, -24 * HOUR], ids=["an hour", "a day"])
-def test_after_the_clock_was_set_back_products_are_asked_as_usual_and_their_history_stays_in_order(
-    database, upstream, synchronizer, clock, told, jump
-):
-    product_id = make_product(database)
-    upstream.offer(product_id, {OFFER_ID: (100, 5)})
-    assert synchronizer.run().exit_code == 0
-
-    clock.shift(jump)
-    for price in (90, 80):
-        upstream.offer(product_id, {OFFER_ID: (price, 5)})
-        assert synchronizer.run().exit_code == 0
-        # Asked at once, and then a minute later
-        assert stored(database, product_id) == {OFFER_ID: (price, 5)}
-        assert synchronizer.run().exit_code == 0
-        clock.shift(61)
-
-    assert upstream.asked[product_id] == 3
-    check_the_history(database, product_id, [100, 90, 80])
-    row = sync_row(database, product_id)
-    assert row.next_sync_at - datetime.now(UTC) <= timedelta(minutes=1)
+def written(database):
+    """Every time that a pass and an editor wrote."""
+    found = [
+        *(row.observed_at for model in (OfferPrice, ProductPrice) for row in rows(database, model)),
+        *(time for row in rows(database, Offer) for time in (row.first_seen_at, row.changed_at)),
+        *(time for row in rows(database, Product) for time in (row.created_at, row.updated_at)),
+        *(row.at for row in rows(database, ProductChange)),
+        *(time for row in rows(database, SyncRun) for time in (row.started_at, row.finished_at)),
+    ]
+    for row in rows(database, ProductSync):
+        found += [row.registered_at, row.last_asked_at, row.last_synced_at, row.last_changed_at]
+    return found
 
 
-def test_an_hour_in_which_the_clock_was_wrong_does_not_keep_anybody_waiting(
-    database, upstream, synchronizer, clock, told
-):
-    product_id = make_product(database)
-    upstream.offer(product_id, {OFFER_ID: (100, 5)})
-    clock.shift(HOUR)
-    synchronizer.run()
-    upstream.offer(product_id, {OFFER_ID: (90, 5)})
+class TestTheHostsClock:
+    @pytest.mark.parametrize("ahead", [2 * HOUR, -2 * HOUR], ids=["ahead", "behind"])
+    def test_what_is_written_has_the_databases_time(self, database, upstream, synchronizer, database_clock, ahead):
+        began = database_clock.now()
+        with time_machine.travel(datetime.now(UTC) + ahead):
+            with database.sessions.begin() as session:
+                product_id = catalog.create(session, "Kettle", "Boils water")
+            upstream.offer(product_id, {OFFER_ID: (100, 5)})
+            assert synchronizer.run().exit_code == 0
+            with database.sessions.begin() as session:
+                catalog.change(session, product_id, description="Better")
 
-    clock.shift(-HOUR)
-    assert synchronizer.run().exit_code == 0
+        times = written(database)
+        assert len(times) > 10
+        assert began <= min(times) <= max(times) <= database_clock.now()
 
-    check_the_history(database, product_id, [100, 90])
-
-
-def test_one_product_whose_history_is_ahead_does_not_take_the_others_along(
-    database, upstream, synchronizer, clock, told
-):
-    product_ids = make_products(database, 5)
-    for product_id in product_ids:
-        upstream.offer(product_id, {OFFER_ID: (100, 5)})
-    # Given one that was asked on a host whose clock is wrong
-    clock.shift(HOUR)
-    synchronizer.sync_products(product_ids[:1])
-    clock.shift(-HOUR)
-    make_due(database)
-
-    assert synchronizer.run().exit_code == 0
-
-    now = datetime.now(UTC)
-    for product_id in product_ids[1:]:
-        assert times_of(database, OfferPrice, product_id)[-1] <= now
-        assert times_of(database, ProductPrice, product_id)[-1] <= now
-        assert sync_row(database, product_id).last_synced_at <= now
-
-
-def test_changes_at_the_same_moment_are_observed_one_after_the_other(database, upstream, synchronizer):
-    product_id = make_product(database)
-    prices = [100, 90, 80]
-
-    with time_machine.travel(datetime.now(UTC), tick=False):
-        for price in prices:
-            upstream.offer(product_id, {OFFER_ID: (price, 5)})
-            make_due(database)
+    @only_postgresql
+    def test_postgresql_is_asked_for_its_time(self, database, upstream, synchronizer, monkeypatch):
+        monkeypatch.setattr(database_time, "given", lambda _dialect: None)
+        began = datetime.now(UTC)
+        with time_machine.travel(began + 2 * HOUR):
+            with database.sessions.begin() as session:
+                product_id = catalog.create(session, "Kettle", "Boils water")
+                assert database_time.now(session) == rows_in(session)
+            upstream.offer(product_id, {OFFER_ID: (100, 5)})
             assert synchronizer.run().exit_code == 0
 
-    check_the_history(database, product_id, prices)
+        assert began <= min(written(database)) <= max(written(database)) <= datetime.now(UTC)
+
+    def test_two_hosts_whose_clocks_differ_ask_once_and_keep_one_history(
+        self, database, upstream, make_synchronizer, database_clock
+    ):
+        product_ids = make_products(database, 5)
+        host, other = make_synchronizer(), make_synchronizer()
+
+        for minute in range(4):
+            for product_id in product_ids:
+                upstream.offer(product_id, {OFFER_ID: (100 + minute, 5)})
+            assert host.run().exit_code == 0
+            with time_machine.travel(datetime.now(UTC) + 100 * SECOND):
+                assert other.run().exit_code == 0
+            database_clock.shift(61 * SECOND)
+
+        assert upstream.asked == dict.fromkeys(product_ids, 4)
+        for product_id in product_ids:
+            check_the_history(database, product_id, [100, 101, 102, 103])
+
+    def test_a_host_whose_clock_jumps_during_an_exchange_finishes_its_work(
+        self, database, upstream, one_by_one, database_clock
+    ):
+        product_ids = make_products(database, 3)
+        with time_machine.travel(datetime.now(UTC)) as host:
+            upstream.before_offers = lambda _product_id: host.shift(3600)
+            # So is the Offers service's, by which the token ends
+            upstream.service.clock = lambda: database_clock.now().timestamp()
+
+            report = one_by_one.run()
+
+        assert (report.claimed, report.fetched, report.ended_by) == (3, 3, "done")
+        assert upstream.asked == dict.fromkeys(product_ids, 1)
+
+    def test_a_lease_and_a_wait_end_by_the_databases_clock(self, database, upstream, one_by_one, database_clock):
+        leased = make_product(database, "Leased", leased_until=database_clock.now() + LEASE)
+        free = make_product(database, "Free")
+        upstream.faults.replace([Fault("rate_limit", {"retry_after": 120}, ("offers",), times=1)])
+        one_by_one.run()
+        with time_machine.travel(datetime.now(UTC) + 24 * HOUR):
+            assert "429" in one_by_one.run().ended_by
+        assert upstream.asked == {}
+
+        database_clock.shift(121 * SECOND)
+
+        assert one_by_one.run().exit_code == 0
+        assert upstream.asked == {leased: 1, free: 1}
 
 
-def test_what_a_clock_that_was_ahead_left_behind_is_not_in_the_way(database, upstream, synchronizer, clock, told):
-    # Given somebody who died at work and whose clock was two hours ahead
-    then = datetime.now(UTC) + 2 * HOUR
-    leased = make_product(database, leased_until=then + LEASE)
-    upstream.offer(leased, {OFFER_ID: (100, 5)})
-    with database.sessions.begin() as session:
-        account = account_key(upstream.base_url, REFRESH_TOKEN)
-        session.add(
-            UpstreamToken(
-                account=account,
-                refreshing_until=then + timedelta(seconds=7),
-                blocked_until=then + timedelta(seconds=60),
-                blocked_reason="it was busy",
-            )
-        )
-
-    report = synchronizer.run()
-
-    assert (report.exit_code, report.ended_by) == (0, "done")
-    assert stored(database, leased) == {OFFER_ID: (100, 5)}
+def rows_in(session):
+    """The creation of the only product, as its transaction sees it."""
+    return session.query(Product.created_at).scalar()
 
 
-def test_what_can_be_true_is_respected(database, upstream, synchronizer, clock):
-    # Given a lease as long as there can be, and a product that has to wait as long as one ever has to
-    now = datetime.now(UTC)
-    make_product(database, "Leased", leased_until=now + LEASE)
-    make_product(
-        database,
-        "Failing",
-        next_sync_at=now + HOUR,
-        last_asked_at=now,
-        failures=9,
-        last_error="it was not there",
-    )
-    free = make_product(database, "Free")
+class TestTheDatabasesClock:
+    @pytest.mark.parametrize("jump", [HOUR, 24 * HOUR], ids=["an hour", "a day"])
+    def test_after_it_was_set_back_everybody_can_be_asked_and_histories_stay_in_order(
+        self, database, upstream, synchronizer, database_clock, jump
+    ):
+        product_ids = make_products(database, 3)
+        for product_id in product_ids:
+            upstream.offer(product_id, {OFFER_ID: (100, 5)})
+        assert synchronizer.run().exit_code == 0
 
-    synchronizer.run()
+        database_clock.shift(-jump)
+        for price in (90, 80):
+            for product_id in product_ids:
+                upstream.offer(product_id, {OFFER_ID: (price, 5)})
+            report = synchronizer.run(everything=True)
+            assert (report.fetched, report.ended_by) == (3, "done")
+            database_clock.shift(61 * SECOND)
 
-    assert set(upstream.asked) == {free}
+        for product_id in product_ids:
+            check_the_history(database, product_id, [100, 90, 80])
+            assert stored(database, product_id) == {OFFER_ID: (80, 5)}
+
+    def test_one_product_whose_history_is_ahead_does_not_take_the_others_along(
+        self, database, upstream, synchronizer, database_clock
+    ):
+        product_ids = make_products(database, 5)
+        for product_id in product_ids:
+            upstream.offer(product_id, {OFFER_ID: (100, 5)})
+        database_clock.shift(HOUR)
+        synchronizer.sync_products(product_ids[:1])
+        database_clock.shift(-HOUR)
+        make_due(database)
+
+        assert synchronizer.run().exit_code == 0
+
+        now = database_clock.now()
+        for product_id in product_ids[1:]:
+            assert times_of(database, OfferPrice, product_id)[-1] <= now
+            assert times_of(database, ProductPrice, product_id)[-1] <= now
+            assert sync_row(database, product_id).last_synced_at <= now
+
+    def test_changes_at_the_same_moment_are_observed_one_after_the_other(self, database, upstream, synchronizer):
+        product_id = make_product(database)
+        prices = [100, 90, 80]
+
+        with time_machine.travel(datetime.now(UTC), tick=False):
+            for price in prices:
+                upstream.offer(product_id, {OFFER_ID: (price, 5)})
+                make_due(database)
+                assert synchronizer.run().exit_code == 0
+
+        check_the_history(database, product_id, prices)
 
 
 def test_the_longest_time_to_wait_that_a_service_can_name_is_respected(database, upstream, one_by_one, clock):
@@ -174,7 +189,7 @@ def test_the_longest_time_to_wait_that_a_service_can_name_is_respected(database,
     one_by_one.run()
     asked = upstream.service.requests.total()
 
-    clock.shift(1)
+    clock.shift(3590)
     one_by_one.run()
 
     assert upstream.service.requests.total() == asked

@@ -97,7 +97,8 @@ def test_no_offers_at_all_is_news_once(database, synchronizer):
 
 def test_that_a_product_is_registered_already_is_success(database, upstream, synchronizer):
     product_id = make_product(database)
-    upstream.faults.replace([Fault("reset", {"processed": True}, ("register",), times=1)])
+    # The answer is lost, and so is that to the request that is sent once more
+    upstream.faults.replace([Fault("reset", {"processed": True}, ("register",), times=2)])
     assert synchronizer.run().exit_code == 1
     assert sync_row(database, product_id).registration == "pending"
     make_due(database)

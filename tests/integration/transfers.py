@@ -27,8 +27,9 @@ from productagg.models import (
     ProductSummary,
     ProductSync,
 )
-from productagg.offers import Observation, State, apply, compare
+from productagg.offers import Observation, State
 from tests.factories import LONG_AGO, rows
+from tests.integration.histories import write_down
 
 # The products' own histories begin with LONG_AGO; the last instant before:
 LAST = LONG_AGO - INSTANT
@@ -70,7 +71,7 @@ def observe(database, product_id, at, offers, gap_from=None):
         sync = session.get_one(ProductSync, product_id)
         states = {id_: State(*state) for id_, state in offers.items()}
         first = sync.last_synced_at is None
-        apply(session, compare(session, [Observation(product_id, states, at, first, gap_from)]).values())
+        write_down(session, Observation(product_id, states, at, first, gap_from))
         sync.last_synced_at = at
 
 

@@ -23,7 +23,8 @@ class TestAuthentication:
 
         assert answer.status_code == 201
         claims = jwt.decode(stranger.access_token, options={"verify_signature": False})
-        assert claims["exp"] == clock.now + LIFETIME
+        assert claims["expires"] == clock.now + LIFETIME
+        assert "exp" not in claims
 
     def test_a_wrong_refresh_token_is_401(self, stranger):
         assert stranger.authenticate("another").status_code == 401
@@ -41,7 +42,10 @@ class TestAuthentication:
 
     def test_a_second_access_token_is_400_until_the_first_expires(self, client, clock):
         clock.now += LIFETIME - 0.1
-        assert client.authenticate().status_code == 400
+        answer = client.authenticate()
+        assert answer.status_code == 400
+        # Clients of the real service look for these words
+        assert answer.json()["detail"] == "Cannot generate access token because another is valid"
 
         clock.now += 0.1
         assert client.authenticate().status_code == 201
@@ -58,9 +62,13 @@ class TestAuthentication:
             headers = {"Bearer": "development-refresh-token"}
             token = requests.post(f"{sandbox.base_url}/auth", headers=headers, timeout=5).json()["access_token"]
 
-        assert jwt.decode(token, options={"verify_signature": False})["exp"] == clock.now + 7
+        assert jwt.decode(token, options={"verify_signature": False})["expires"] == clock.now + 7
 
-    def test_a_token_outlives_a_restart_of_the_sandbox(self, client, clock):
+    @pytest.mark.parametrize("claim", ["expires", "exp"])
+    def test_a_token_outlives_a_restart_of_the_sandbox(self, stranger, clock, claim):
+        client = stranger
+        client.sandbox.service.token_claim = claim
+        client.authenticate()
         with SandboxServer(refresh_token=REFRESH_TOKEN, clock=clock) as restarted:
             client.sandbox = restarted
             assert client.register(uuid4()).status_code == 201

@@ -3,6 +3,7 @@
 import socket
 from uuid import uuid4
 
+import jwt
 import pytest
 
 
@@ -18,6 +19,7 @@ def test_it_shows_the_state(client, product_id):
         "registered": 1,
         "requests": {"auth": {}, "register": {}, "offers": {"200": 1, "404": 1}},
         "connections": 1,
+        "token_claim": "expires",
     }
 
 
@@ -76,6 +78,23 @@ def test_it_ends_the_access_token_early(client, product_id):
     assert client.access_token != ended
     assert client.offers(product_id).status_code == 200
     assert client.send("GET", f"/products/{product_id}/offers", ended).status_code == 401
+
+
+def test_it_makes_access_tokens_as_the_standard_has_them_and_takes_the_others_as_well(client, product_id, clock):
+    assert client.control("PUT", "/token-claim", {"claim": "exp"}).json()["token_claim"] == "exp"
+
+    assert client.offers(product_id).status_code == 200
+    clock.now += 300
+    assert client.authenticate().status_code == 201
+    claims = jwt.decode(client.access_token, options={"verify_signature": False})
+    assert (claims["exp"], "expires" in claims) == (clock.now + 300, False)
+    assert client.offers(product_id).status_code == 200
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"claim": "nbf"}, {"claim": 7}, {"claim": []}])
+def test_it_knows_no_other_claims(client, body):
+    assert client.control("PUT", "/token-claim", body).status_code == 422
+    assert client.control("GET").json()["token_claim"] == "expires"
 
 
 def test_it_closes_the_port_for_a_while_and_says_so_before(client, sandbox):

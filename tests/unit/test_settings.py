@@ -52,6 +52,7 @@ class TestWhereAValueComesFrom:
             login_window_seconds=900,
             admin_username="admin",
             admin_password=None,
+            public_url=None,
             cors_origins=None,
             sync_interval_seconds=60,
             sync_max_interval_seconds=None,
@@ -60,6 +61,8 @@ class TestWhereAValueComesFrom:
             sync_workers=8,
             history_raw_days=90,
             changes_raw_days=7,
+            shutdown_seconds=15.0,
+            shutdown_delay_seconds=0.0,
             log_format="text",
         )
 
@@ -77,6 +80,7 @@ class TestWhereAValueComesFrom:
         ("LOGIN_WINDOW_SECONDS", "1", "86400"),
         ("ADMIN_USERNAME", "one", "two"),
         ("ADMIN_PASSWORD", "password one", "password two"),
+        ("PUBLIC_URL", "http://one.test", "https://two.test/shop"),
         ("CORS_ORIGINS", "*", "https://shop.example"),
         ("SYNC_INTERVAL_SECONDS", "1", "86400"),
         ("SYNC_MAX_INTERVAL_SECONDS", "60", "604800"),
@@ -85,6 +89,8 @@ class TestWhereAValueComesFrom:
         ("SYNC_WORKERS", "1", "64"),
         ("HISTORY_RAW_DAYS", "31", "3660"),
         ("CHANGES_RAW_DAYS", "2", "3660"),
+        ("SHUTDOWN_SECONDS", "0", "300"),
+        ("SHUTDOWN_DELAY_SECONDS", "1", "300"),
         ("LOG_FORMAT", "json", "text"),
     )
 
@@ -358,6 +364,7 @@ class TestTheIniFilesOfTheRepository:
             login_window_seconds=900,
             admin_username="admin",
             admin_password=Secret(DEVELOPMENT_ADMIN_PASSWORD),
+            public_url=None,
             cors_origins=None,
             sync_interval_seconds=60,
             sync_max_interval_seconds=None,
@@ -366,6 +373,8 @@ class TestTheIniFilesOfTheRepository:
             sync_workers=8,
             history_raw_days=90,
             changes_raw_days=7,
+            shutdown_seconds=15.0,
+            shutdown_delay_seconds=0.0,
             log_format="text",
         )
 

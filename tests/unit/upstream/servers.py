@@ -3,6 +3,7 @@
 import itertools
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -13,31 +14,43 @@ from typing import NamedTuple
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 
 
+# For a script: end the connection with a reset (RST), where None ends it politely (FIN).
+RESET = "reset"
+
+
 class Request(NamedTuple):
+    """`connection` and `position` say on which connection it came (1, 2, …), and as which request there (1, 2, …)."""
+
     method: str
     target: str
     headers: list[tuple[str, str]]
     body: bytes
+    connection: int = 0
+    position: int = 0
 
     def header(self, name):
         return [value for each, value in self.headers if each.lower() == name.lower()]
 
 
-# What to do about a request: send these bytes, wait so many seconds, or (None) close the connection.
-Script = Callable[[Request], Iterable[bytes | float | None]]
+# What to do about a request: send these bytes, wait for so many seconds or for the test to set an event, or close the
+# connection (None, RESET).
+Piece = bytes | float | threading.Event | str | None
+Script = Callable[[Request], Iterable[Piece]]
 
 
 class ScriptedServer:
     """Listens on a free port for the length of a `with` block and answers every request with what `script` yields.
 
-    `requests` holds those that arrived whole; `connections` counts the accepted ones, `open` those not yet closed by
-    the client or by a script. `greet` is yielded before anything is read.
+    `requests` holds those that arrived whole, `played` counts those whose script was followed to its end;
+    `connections` counts the accepted ones, `open` those not yet closed by the client or by a script. `greet` is yielded
+    before anything is read.
     """
 
-    def __init__(self, script: Script, *, tls: bool = False, greet: Iterable[bytes | float | None] = ()) -> None:
+    def __init__(self, script: Script, *, tls: bool = False, greet: Iterable[Piece] = ()) -> None:
         self.script = script
         self.greet = greet
         self.requests: list[Request] = []
+        self.played = 0
         self.connections = 0
         self.open = 0
         self._changed = threading.Condition()
@@ -71,38 +84,49 @@ class ScriptedServer:
             while True:
                 connection = self._listener.accept()[0]
                 self._count(connections=1, open=1)
-                threading.Thread(target=self._serve, args=[connection], daemon=True).start()
+                threading.Thread(target=self._serve, args=[connection, self.connections], daemon=True).start()
 
-    def _serve(self, connection):
+    def _serve(self, connection, number):
         # A client that goes away, in the middle of a handshake or of an answer, is what many tests are about.
         with suppress(OSError), connection:
             connection.settimeout(10)
-            self._converse(connection)
+            self._converse(connection, number)
         self._count(open=-1)
 
-    def _converse(self, connection):
+    def _converse(self, connection, number):
         if not self._play(connection, self.greet):
             return
         if self._tls is not None:
             connection = self._tls.wrap_socket(connection, server_side=True)
         with connection, connection.makefile("rb") as reader:
+            position = 0
             while (request := read_request(reader)) is not None:
+                position += 1
+                request = request._replace(connection=number, position=position)
                 self.requests.append(request)
-                if not self._play(connection, self.script(request)):
+                goes_on = self._play(connection, self.script(request))
+                self._count(played=1)
+                if not goes_on:
                     return
 
     def _play(self, connection, pieces):
         for piece in pieces:
             if piece is None or self._stopping.is_set():
                 return False
-            if isinstance(piece, bytes):
+            if piece == RESET:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return False
+            if isinstance(piece, threading.Event):
+                piece.wait(10)
+            elif isinstance(piece, bytes):
                 connection.sendall(piece)
             elif self._stopping.wait(piece):
                 return False
         return True
 
-    def _count(self, connections=0, open=0):  # noqa: A002
+    def _count(self, played=0, connections=0, open=0):  # noqa: A002
         with self._changed:
+            self.played += played
             self.connections += connections
             self.open += open
             self._changed.notify_all()
@@ -126,6 +150,17 @@ def answer(body=b"[]", status="200 OK", *headers):
     """A whole answer as it should be."""
     lines = [f"HTTP/1.1 {status}", "Content-Type: application/json", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
+
+
+def priced(price):
+    """A whole answer with one offer at this price."""
+    return answer(b'[{"id": "6fa459ea-ee8a-4ca4-894e-db77e160355e", "price": %d, "items_in_stock": 1}]' % price)
+
+
+def price(offers):
+    """The price of that one offer."""
+    [(price, _)] = offers.values()
+    return price
 
 
 def always(*pieces) -> Script:

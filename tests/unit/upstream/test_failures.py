@@ -23,7 +23,6 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         ("rate_limit", {}, Busy),
         ("redirect", {}, InvalidAnswer),
         ("refuse", {"seconds": 0.1}, Unavailable),
-        ("reset", {}, Unavailable),
         ("truncated", {}, Unavailable),
         ("truncated_chunked", {}, Unavailable),
         ("oversized", {"declared": True}, InvalidAnswer),

@@ -7,10 +7,9 @@ import logging
 import os
 import random
 import signal
-import threading
+import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -19,21 +18,24 @@ _RESTART_SECONDS = 1
 _TO_END = (signal.SIGTERM, signal.SIGINT)
 
 
-def serve_with(count: int, serve: Callable[[int], int]) -> int:
-    """Run `serve(number)` in that many processes, starting another one whenever one ends, until SIGTERM or SIGINT.
+def serve_with(count: int, sockets: Sequence[socket.socket], serve: Callable[[int, int], int]) -> int:
+    """Run `serve(number, first)` in that many processes, and another one whenever one ends, until SIGTERM or SIGINT.
 
+    They serve at `sockets`. Told to end, this process closes these and then a pipe, of which `first` is the other end:
+    there the others learn that all end, and that nobody but they listens; they do as well if this process is killed.
     Nothing may run in other threads yet, or be connected to anything. Returns the exit code, in the children as well.
     """
-    first = os.getpid()
+    first, open_end = os.pipe()
     children: dict[int, int] = {}
     ending = False
 
     def end(*_: object) -> None:
         nonlocal ending
-        ending = True
-        for pid in children:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+        if not ending:
+            ending = True
+            for each in sockets:
+                each.close()
+            os.close(open_end)
 
     for told in _TO_END:
         signal.signal(told, end)
@@ -41,22 +43,21 @@ def serve_with(count: int, serve: Callable[[int], int]) -> int:
     while True:
         while to_start and not ending:
             number = to_start.pop()
-            # Not until it is known which process this is, and which other ones there are.
+            # Not until it is known which process this is.
             signal.pthread_sigmask(signal.SIG_BLOCK, _TO_END)
             try:
-                pid = os.fork()
+                # Told just before this, there is nothing left to serve at.
+                pid = None if ending else os.fork()
                 if pid == 0:
                     for told in _TO_END:
                         signal.signal(told, signal.SIG_DFL)
-                else:
+                    os.close(open_end)
+                elif pid is not None:
                     children[pid] = number
             finally:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_END)
             if pid == 0:
-                threading.Thread(target=_end_with, args=(first,), name="parent", daemon=True).start()
-                return serve(number)
-            if ending:  # told just before this one was there
-                end()
+                return serve(number, first)
         if not children:
             return 0
         pid, status = os.wait()
@@ -78,10 +79,3 @@ def keep_to_one_processor(number: int | None) -> None:
         return
     usable = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {random.choice(usable) if number is None else usable[number % len(usable)]})  # noqa: S311
-
-
-def _end_with(parent: int) -> None:
-    """A first process that was killed cannot tell the others to end."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)

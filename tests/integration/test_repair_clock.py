@@ -1,0 +1,279 @@
+"""`productagg repair-clock`: what a database's clock that was ahead left behind is brought back to now."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+
+from productagg import accounts, catalog, idempotency
+from productagg import clock as database_time
+from productagg.credentials import TokenKeeper, account_key
+from productagg.history import compaction
+from productagg.models import (
+    Base,
+    IdempotencyKey,
+    LoginCounter,
+    OfferPrice,
+    ProductPrice,
+    ProductPriceDaily,
+    ProductSummary,
+    ProductSync,
+    SyncRun,
+    UpstreamToken,
+)
+from productagg.repair import repair
+from productagg.sandbox import Fault
+from productagg.settings import Settings
+from tests.conftest import REFRESH_TOKEN, ini
+from tests.factories import make_product, make_products, make_run, rows, states, sync_row
+from tests.integration.histories import replay, stored
+from tests.integration.shops import Shop, bucket, compact, day, from_raw, progress, rolled_up
+
+HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
+ONE = UUID(int=1)
+(OFFER_ID,) = states((0, 0))
+NOTHING = "repair-clock: nothing lies in the future\n"
+
+
+def everything(database):
+    """All that is stored."""
+    with database.reader.connect() as connection:
+        return {
+            table.name: connection.execute(select(table).order_by(*table.primary_key)).all()
+            for table in Base.metadata.sorted_tables
+        }
+
+
+def times(database):
+    """All times that are stored, by table and column."""
+    found: dict[str, list[datetime]] = {}
+    for table, stored_rows in everything(database).items():
+        for row in stored_rows:
+            for name, value in row._mapping.items():
+                if isinstance(value, datetime):
+                    found.setdefault(f"{table}.{name}", []).append(value)
+    return found
+
+
+@pytest.fixture
+def future(database, upstream, synchronizer, database_clock, run):
+    """Three products with a past, of which passes, an editor and a killed pass wrote with a clock two hours ahead."""
+    product_ids = make_products(database, 3)
+
+    def offer(price):
+        for product_id in product_ids:
+            upstream.offer(product_id, {OFFER_ID: (price, 5)})
+        assert synchronizer.run().fetched == 3
+
+    offer(100)
+    database_clock.shift(2 * HOUR)
+    offer(90)
+    database_clock.shift(61 * SECOND)
+    offer(80)
+    with database.sessions.begin() as session:
+        product_ids.append(catalog.create(session, "New", ""))
+        catalog.change(session, product_ids[0], description="Better")
+        session.get_one(ProductSync, product_ids[1]).leased_until = database_clock.now() + 30 * SECOND
+    database_clock.shift(-2 * HOUR - 61 * SECOND)
+    return product_ids
+
+
+class TestAfterAClockWasTwoHoursAhead:
+    def test_it_says_what_is_to_be_done_and_changes_nothing(self, database, run, future):
+        before = everything(database)
+
+        result = run("repair-clock")
+
+        assert result.exit_code == 1
+        assert "repair-clock: 3 products' sync times are set to now" in result.output
+        assert "repair-clock: 1 leases are ended" in result.output
+        assert "repair-clock: 3 rows of product_prices before the newest are removed" in result.output
+        assert result.output.endswith("repair-clock: nothing is changed; --apply does it\n")
+        assert everything(database) == before
+
+    def test_applied_it_says_the_same_and_nothing_is_left_in_the_future(self, database, run, future, database_clock):
+        said = run("repair-clock").output.splitlines()[:-1]
+
+        result = run("repair-clock", "--apply")
+
+        assert (result.exit_code, result.output.splitlines()) == (0, said)
+        # The token's end is the Offers service's word.
+        ahead = {name for name, found in times(database).items() if max(found) > database_clock.now()}
+        assert ahead <= {"upstream_tokens.expires_at"}
+        again = run("repair-clock")
+        assert (again.exit_code, again.output) == (0, NOTHING)
+
+    def test_after_it_products_are_asked_and_their_histories_go_on(
+        self, database, upstream, run, synchronizer, future, database_clock
+    ):
+        repaired_at = database_clock.now()
+        run("repair-clock", "--apply")
+        for product_id in future:
+            upstream.offer(product_id, {OFFER_ID: (70, 5)})
+
+        report = synchronizer.run()
+
+        assert (report.fetched, report.exit_code) == (4, 0)
+        for product_id in future[:3]:
+            assert [state[OFFER_ID][0] for state in replay(database, product_id)] == [100, 80, 70]
+            # Between the last step before the clock was ahead and the repair, nobody knows
+            history = sorted(rows(database, ProductPrice, product_id=product_id), key=lambda row: row.observed_at)
+            assert [(row.lowest, row.observed) for row in history] == [(100, 1), (None, 0), (80, 1), (70, 1)]
+            assert repaired_at <= history[2].observed_at < history[3].observed_at <= database_clock.now()
+            _, kept, newest = sorted(row.observed_at for row in rows(database, OfferPrice, product_id=product_id))
+            assert (kept, newest) == (history[2].observed_at, history[3].observed_at)
+            assert stored(database, product_id) == {OFFER_ID: (70, 5)}
+        assert {row.lowest for row in rows(database, ProductSummary)} == {70}
+        assert all(row.next_sync_at <= database_clock.now() + 60 * SECOND for row in rows(database, ProductSync))
+
+    def test_a_pass_that_fetched_before_it_and_settles_after_it_writes_nothing_into_the_future(
+        self, database, upstream, run, one_by_one, future, database_clock
+    ):
+        def repair_once(_product_id):
+            upstream.before_offers = lambda _product_id: None
+            assert run("repair-clock", "--apply").exit_code == 0
+
+        upstream.before_offers = repair_once
+        upstream.offer(future[0], {OFFER_ID: (70, 5)})
+
+        one_by_one.run(products=future[:1])
+
+        assert sync_row(database, future[0]).last_synced_at <= database_clock.now()
+        assert max(row.observed_at for row in rows(database, OfferPrice)) <= database_clock.now()
+
+
+class TestWhatStandsInTheWay:
+    def test_leases_waits_keys_and_counters_of_the_future_end(self, database, upstream, run, database_clock):
+        then = database_clock.now() + 2 * HOUR
+        make_product(database, leased_until=then)
+        make_run(database, started_at=then, finished_at=None)
+        with database.sessions.begin() as session:
+            user_id = accounts.add(session, "somebody", "a password", "admin")
+            token = {"access_token": "the token", "expires_at": then, "blocked_reason": "it was busy"}
+            account = account_key(upstream.base_url, REFRESH_TOKEN)
+            session.add(UpstreamToken(account=account, blocked_until=then, refreshing_until=then, **token))
+            session.add(LoginCounter(key="LIMITS/somebody", count=9, expires_at=then))
+            session.add(LoginCounter(key="own/somebody", count=1, expires_at=then + timedelta(days=20)))
+            session.add(IdempotencyKey(user_id=user_id, key="a", fingerprint="it", created_at=then, leased_until=then))
+
+        assert run("repair-clock", "--apply").exit_code == 0
+
+        (token,) = rows(database, UpstreamToken)
+        assert (token.blocked_until, token.refreshing_until, token.access_token) == (None, None, "the token")
+        assert [row.key for row in rows(database, LoginCounter)] == ["own/somebody"]
+        assert rows(database, IdempotencyKey) == rows(database, SyncRun) == []
+        assert [row.leased_until for row in rows(database, ProductSync)] == [None]
+
+    def test_what_a_right_clock_can_have_written_is_left_alone(
+        self, database, upstream, run, one_by_one, make_synchronizer, database_clock
+    ):
+        # Given failures, waits, leases and a pass as long as there can be
+        _failing, leased = make_products(database, 2)
+        upstream.faults.replace([Fault("error", {}, ("offers",))])
+        for _ in range(9):
+            one_by_one.run(everything=True)
+            database_clock.shift(61 * SECOND)
+        with database.sessions.begin() as session:
+            session.get_one(ProductSync, leased).leased_until = database_clock.now() + 41 * SECOND
+            user_id = accounts.add(session, "somebody", "a password", "admin")
+            idempotency.claim(session, user_id, "a", "it")
+            account = account_key(upstream.base_url, REFRESH_TOKEN)
+            session.get_one(UpstreamToken, account).refreshing_until = database_clock.now() + 7 * SECOND
+        TokenKeeper(database.sessions, account, lambda: None, 7.0).block(HOUR, "busy")
+        before = everything(database)
+
+        result = run("repair-clock", "--apply")
+
+        assert (result.exit_code, result.output) == (0, NOTHING)
+        assert everything(database) == before
+
+
+class TestWhatWasRolledUpBeforeItsTime:
+    """Which days had not come to their end, nobody knows: all that is kept raw is rolled up again."""
+
+    @pytest.fixture(autouse=True)
+    def no_readers(self, monkeypatch):
+        monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
+
+    @pytest.fixture
+    def shop(self, database):
+        return Shop(database)
+
+    @pytest.fixture
+    def repair_and_compact(self, database, upstream, monkeypatch):
+        settings = Settings.load(ini(database, upstream), environ={})
+
+        def act(now, raw_days=90):
+            monkeypatch.setattr(database_time, "given", lambda _dialect: now)
+            with database.sessions.begin() as session:
+                repair(session, settings)
+            compact(database, now, raw_days)
+
+        return act
+
+    def test_it_is_rolled_up_again(self, database, shop, repair_and_compact):
+        shop.observe(day(0), {ONE: (100, 5)})
+        shop.keep(day(3, 10))
+        compact(database, day(300), raw_days=999)
+        shop.observe(day(3, 12), {ONE: (110, 5)})
+        shop.keep(day(5))
+
+        repair_and_compact(day(5, 2), raw_days=999)
+
+        assert progress(database).rolled_until == day(5)
+        assert rolled_up(database) == from_raw(database, day(5))
+
+    def test_roll_ups_of_the_future_are_removed_with_the_steps_that_they_are_made_of(
+        self, database, shop, repair_and_compact
+    ):
+        shop.observe(day(0), {ONE: (100, 5)})
+        shop.keep(day(3, 10))
+        shop.observe(day(20), {ONE: (90, 5)})
+        shop.observe(day(20, 1), {ONE: (80, 5)})
+        compact(database, day(30), raw_days=999)
+
+        repair_and_compact(day(5, 2), raw_days=999)
+        compact(database, day(40), raw_days=999)
+
+        assert [(row.observed_at, row.price) for row in rows(database, OfferPrice)] == [
+            (day(0), 100),
+            (day(5, 2), 80),
+        ]
+        assert rolled_up(database) == from_raw(database, day(40))
+
+    def test_what_is_written_after_rows_were_dropped_is_neither_lost_nor_left_out(
+        self, database, shop, repair_and_compact
+    ):
+        shop.observe(day(0), {ONE: (100, 5)})
+        shop.keep(day(3, 10))
+        compact(database, day(300))
+        assert (rows(database, OfferPrice), progress(database).raw_from) == ([], day(181))
+        shop.observe(day(3, 12), {ONE: (110, 5)})
+        shop.keep(day(5))
+
+        repair_and_compact(day(5, 2))
+
+        assert (progress(database).rolled_until, progress(database).raw_from) == (day(5), day(3))
+        assert [row.observed_at for row in rows(database, OfferPrice)] == [day(3, 12)]
+        whole = bucket(database, ProductPriceDaily, day(3))
+        assert (whole.open, whole.close, whole.mean) == (100, 110, 105)
+
+    def test_without_any_rows_left_they_begin_with_now(self, database, shop, repair_and_compact):
+        shop.observe(day(0), {ONE: (100, 5)})
+        compact(database, day(300))
+
+        repair_and_compact(day(5, 2))
+
+        assert (progress(database).rolled_until, progress(database).raw_from) == (day(5), day(5))
+
+
+def test_a_healthy_installation_has_nothing_to_repair(database, upstream, run, synchronizer):
+    make_products(database, 3)
+    synchronizer.run()
+
+    result = run("repair-clock")
+
+    assert (result.exit_code, result.output) == (0, NOTHING)
+    assert datetime.now(UTC) >= max(row.last_synced_at for row in rows(database, ProductSync))
