@@ -4,11 +4,11 @@ import re
 from typing import Any, Literal
 
 from alembic.util import CommandError
-from plaster import get_settings
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 
 from alembic import context
+from productagg import ini
 from productagg.db import LOCK_TIMEOUT_SECONDS, SCHEMA, is_out_of_reach, reason, writer_engine
 from productagg.dbcheck import Unfit, check_encoding
 from productagg.models import Base, UtcDateTime
@@ -46,7 +46,7 @@ def _keep_children(connection: Any, _record: Any) -> None:
 
 def run() -> None:
     try:
-        settings = Settings.load(get_settings(context.config.config_file_name, "app:main"))
+        settings = Settings.load(ini.app_settings(context.config.config_file_name or ""))
     except SettingsError as error:
         raise CommandError(str(error)) from None
     if context.is_offline_mode():

@@ -1,5 +1,6 @@
 """productagg: a product aggregator. `main` is the composition root of the web service."""
 
+import logging
 import warnings
 from typing import Any
 
@@ -18,6 +19,7 @@ def main(_global_config: object, **ini: str) -> Any:
     from productagg.background import Background
     from productagg.db import reason
     from productagg.dbcheck import Unfit
+    from productagg.ini import unknown_keys
     from productagg.settings import Settings, SettingsError
     from productagg.sync import Synchronizer
     from productagg.throttle import LoginThrottle
@@ -25,6 +27,8 @@ def main(_global_config: object, **ini: str) -> Any:
     try:
         settings = Settings.load(ini)
         logs.configure(settings.log_format)
+        for warning in unknown_keys(ini):
+            logging.getLogger(__name__).warning(warning)
         config = Configurator(settings=ini)
         config.registry["settings"] = settings
         config.include("productagg.dbsession")

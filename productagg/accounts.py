@@ -1,24 +1,26 @@
 """Users, roles and password hashes. Called by the API's login, the security policy and `productagg user`.
 
-Takes a session and plain values. Passwords are hashed with argon2id (argon2-cffi's defaults, RFC 9106's second
-recommendation) and never stored, logged or returned.
+Takes a session and plain values; `texts` says what they may be. Names and passwords are brought into the Unicode form
+NFC, because keyboards differ in the form they send. Passwords are hashed with argon2id (argon2-cffi's defaults, RFC
+9106's second recommendation) and never stored, logged or returned.
 """
 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import Connection, Integer, Uuid, bindparam, select, update
+from sqlalchemy import Connection, Integer, Select, Uuid, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from productagg import prepared
 from productagg.models import User
+from productagg.texts import nfc
 
 Role = Literal["admin", "reader"]
 
@@ -59,20 +61,19 @@ def authenticate(connection: Connection | Session, username: str, password: str)
     It only reads: verifying takes long, and no lock should be held meanwhile.
     """
     query = select(User.id, User.username, User.role, User.password_hash, User.disabled, User.token_generation)
-    user = connection.execute(query.where(User.username == username)).one_or_none()
-    try:
-        _hasher.verify(user.password_hash if user else _NOBODYS_HASH, password)
-    except VerificationError:
+    user = connection.execute(_named(query, username)).one_or_none()
+    hashed = user.password_hash if user else _NOBODYS_HASH
+    # Hashes from before passwords were brought into NFC are of the password as it was sent.
+    verified = next((form for form in dict.fromkeys((nfc(password), password)) if _verify(hashed, form)), None)
+    if user is None or user.disabled or verified is None:
         return None
-    if user is None or user.disabled:
-        return None
-    outdated = _hasher.check_needs_rehash(user.password_hash)
+    outdated = verified != nfc(password) or _hasher.check_needs_rehash(hashed)
     return Account(user.id, user.username, _role(user.role), user.token_generation, outdated)
 
 
 def renew_hash(session: Session, account: Account, password: str) -> None:
     """Hash the password that the account was just authenticated with by today's parameters."""
-    renewed = _hasher.hash(password)
+    renewed = _hasher.hash(nfc(password))
     # Not if the password was changed meanwhile.
     same = update(User).where(User.id == account.id, User.token_generation == account.token_generation)
     session.execute(same.values(password_hash=renewed))
@@ -88,8 +89,8 @@ def add(session: Session, username: str, password: str, role: Role) -> UUID:
     """Add a user. Raises DuplicateUser; the session stays usable."""
     user = User(
         id=uuid7(),
-        username=username,
-        password_hash=_hasher.hash(password),
+        username=nfc(username),
+        password_hash=_hasher.hash(nfc(password)),
         role=role,
         disabled=False,
         token_generation=1,
@@ -112,7 +113,7 @@ def add_first_admin(session: Session, username: str, password: str) -> None:
 def set_password(session: Session, username: str, password: str) -> None:
     """Change the password and end the tokens given out before. Raises UnknownUser."""
     user = _known(session, username)
-    user.password_hash = _hasher.hash(password)
+    user.password_hash = _hasher.hash(nfc(password))
     user.token_generation += 1
 
 
@@ -133,12 +134,22 @@ def listing(session: Session) -> Sequence[User]:
     return session.scalars(select(User).order_by(User.username)).all()
 
 
-def _find(session: Session, username: str) -> User | None:
-    return session.scalars(select(User).where(User.username == username)).one_or_none()
+def _verify(hashed: str, password: str) -> bool:
+    try:
+        _hasher.verify(hashed, password)
+    except VerificationError:
+        return False
+    return True
+
+
+def _named(query: Select[*tuple[Any, ...]], username: str) -> Select[*tuple[Any, ...]]:
+    """The user of this name; names from before they were brought into NFC are found as they are."""
+    form = nfc(username)
+    return query.where(User.username.in_({form, username})).order_by(User.username != form).limit(1)
 
 
 def _known(session: Session, username: str) -> User:
-    user = _find(session, username)
+    user: User | None = session.scalars(_named(select(User), username)).one_or_none()
     if user is None:
         raise UnknownUser(username)
     return user

@@ -4,7 +4,10 @@ For `productagg import` and `history import`. What the fields mean is told elsew
 """
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
 from typing import IO, Any, Literal
@@ -24,6 +27,18 @@ class Broken(Bad):
     """Why nothing after it can be read."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """The end of a line: its number, and how many bytes there are before; `digest()` says which."""
+
+    number: int
+    offset: int
+    _hash: blake2b
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+
 class Lines:
     """The lines of a file, none of which is to be longer than `longest` bytes.
 
@@ -36,6 +51,10 @@ class Lines:
         self.longest = longest
         self._file = file
         self._hash = blake2b(digest_size=16)
+        # Lines that were looked at before their turn, and how many of them tell nothing.
+        self._ahead: deque[bytes] = deque()
+        self._ahead_bytes = 0
+        self._silent = 0
 
     def __iter__(self) -> Iterator[bytes | None]:
         """Each line with its end. None is held that is too long (None): it might be the whole of another file."""
@@ -50,8 +69,28 @@ class Lines:
             else:
                 yield raw.removeprefix(b"\xef\xbb\xbf") if self.number == 1 else raw
 
+    def ask_ahead(self, judge: Callable[[bytes], bool | None]) -> bool | None:
+        """What `judge`, always the same one, says of the next line of which it does not say None; without reading on.
+
+        None if there is no such line within about as many bytes as a record may have.
+        """
+        while True:
+            if self._silent == len(self._ahead):
+                if self._ahead_bytes > self.longest:
+                    return None
+                self._ahead.append(self._file.readline(self.longest))
+                self._ahead_bytes += len(self._ahead[-1])
+            line = self._ahead[self._silent]
+            if not line or (answer := judge(line)) is not None:
+                return answer if line else None
+            self._silent += 1
+
+    def place(self) -> Place:
+        """Where the lines that are read end."""
+        return Place(self.number, self.offset, self._hash.copy())
+
     def digest(self) -> str:
-        return self._hash.hexdigest()
+        return self.place().digest()
 
     def skip_to(self, number: int, offset: int) -> None:
         """Pass over what lies before this offset, which is the end of the line with this number."""
@@ -60,7 +99,12 @@ class Lines:
         self.number = max(number, self.number)
 
     def _read(self) -> bytes:
-        raw = self._file.readline(self.longest)
+        if self._ahead:
+            raw = self._ahead.popleft()
+            self._ahead_bytes -= len(raw)
+            self._silent = max(0, self._silent - 1)
+        else:
+            raw = self._file.readline(self.longest)
         self._count(raw)
         return raw
 
@@ -95,6 +139,19 @@ def shown(value: object) -> str:
     return text if len(text) <= 50 else f"{text[:50]}…"
 
 
+# How files begin in the other encodings of Unicode: with a byte order mark, or with a character that is ASCII.
+_OTHER_ENCODINGS = {
+    "UTF-32": re.compile(rb"\xff\xfe\0\0|\0\0\xfe\xff|[^\0]\0\0\0|\0\0\0[^\0]"),
+    "UTF-16": re.compile(rb"\xff\xfe|\xfe\xff|[^\0]\0|\0[^\0]"),
+}
+
+
+def _other_encoding(first: bytes | None) -> str | None:
+    """What is wrong with a file that begins with this line, if it is not in UTF-8."""
+    found = [name for name, begin in _OTHER_ENCODINGS.items() if begin.match(first or b"")]
+    return f"the file is {found[0]}; save it as UTF-8" if found else None
+
+
 def _read_csv(
     lines: Lines, fields: Sequence[str], optional: Sequence[str], over_lines: bool, after: tuple[int, int]
 ) -> Iterator[tuple[int, dict[str, Any] | Bad]]:
@@ -102,6 +159,9 @@ def _read_csv(
     each = iter(lines)
     for raw in each:
         number = lines.number
+        if number == 1 and (encoding := _other_encoding(raw)):
+            yield 1, Broken(encoding)
+            return
         try:
             row = _row(raw, each if over_lines else (), lines.longest)
             if not row:
@@ -115,7 +175,7 @@ def _read_csv(
             if not names:  # no other line means anything then
                 yield number, Broken(bad)
                 return
-            if over_lines and not isinstance(bad, _Misfit) and (lines.number > number or _may_go_on(raw)):
+            if over_lines and not isinstance(bad, _Misfit) and not _ends_here(raw, lines, number, len(names)):
                 yield number, Broken(f"{bad}; it cannot be told where the next record begins")
                 return
             yield number, bad
@@ -156,9 +216,51 @@ def _refuse_other_bytes(text: str) -> None:
         raise _Misfit("it is not UTF-8") from None
 
 
-def _may_go_on(line: bytes | None) -> bool:
-    """Whether a record that begins here may go on on the next line: a part of it must not be taken for another."""
-    return line is None or line.count(b'"') % 2 == 1
+def _ends_here(first: bytes | None, lines: Lines, number: int, fields: int) -> bool:
+    """Whether a record with wrong quotes ends with its first line: lines of its description must not become products.
+
+    It can if its quotes pair up, or if it is a whole record of a writer that does not double quotes. It does unless the
+    next lines may be in a quoted field: unless a quote that may end one comes before one that can only begin one.
+    """
+    if first is None or lines.number > number:
+        return False
+    if first.count(b'"') % 2 == 1 and not _is_undoubled(first, fields):
+        return False
+    return lines.ask_ahead(lambda line: _is_outside(line, fields)) is not False
+
+
+# A field whose quotes are not doubled: it is quoted from a separator to a separator.
+_UNDOUBLED = rb'(?:"(?:[^"]|"(?![,\r\n]|\Z))*"|[^",\r\n][^,\r\n]*)?'
+_QUOTES = re.compile(rb'"+')
+
+
+def _is_undoubled(line: bytes, fields: int) -> bool:
+    return re.fullmatch(rb"%b(?:,%b){%d}\s*" % (_UNDOUBLED, _UNDOUBLED, fields - 1), line) is not None
+
+
+def _is_outside(line: bytes, fields: int) -> bool | None:
+    """Whether this line is outside of a quoted field that may have been opened before; None if it does not tell."""
+    text = line.rstrip(b"\r\n")
+    for quotes in _QUOTES.finditer(text):
+        begin, end = quotes.span()
+        if (end - begin) % 2 == 0:  # quotes that are doubled, or an empty field
+            continue
+        if text[end : end + 1] in (b"", b","):  # it may end the field
+            return False
+        if text[begin - 1 : begin] in (b"", b","):  # it would begin one
+            return _begins_record(line, fields) or (None if _is_undoubled(line, fields) else False)
+    return None
+
+
+def _begins_record(line: bytes, fields: int) -> bool:
+    """Whether the line is a record, or the begin of one whose last field goes on on the next line."""
+    for more in (b"", b'"'):
+        try:
+            [row] = csv.reader([(line + more).decode("utf-8", "surrogateescape")], strict=True)
+        except csv.Error:
+            continue
+        return len(row) == fields
+    return False
 
 
 def _by_name(names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
@@ -181,6 +283,9 @@ def _read_json(
 ) -> Iterator[tuple[int, dict[str, Any] | Bad]]:
     lines.skip_to(*after)
     for raw in lines:
+        if lines.number == 1 and (encoding := _other_encoding(raw)):
+            yield 1, Broken(encoding)
+            return
         if raw is None:
             yield lines.number, Bad(f"it is longer than {lines.longest} bytes")
         elif raw.strip():

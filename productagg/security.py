@@ -4,6 +4,7 @@ Public views never come through here: they declare NO_PERMISSION_REQUIRED, and n
 that declares nothing stops the start.
 """
 
+import time
 import warnings
 from datetime import timedelta
 from enum import StrEnum
@@ -20,6 +21,8 @@ from productagg.settings import Settings
 
 # Ours are about 250 bytes; nothing larger is worth verifying.
 _LONGEST_TOKEN = 4096
+# How far the clock of the host that issued a token may be ahead of ours. It does not lengthen a token's life.
+_CLOCK_LEEWAY_SECONDS = 30
 
 
 class Permission(StrEnum):
@@ -81,6 +84,9 @@ class SecurityPolicy:
         # pyramid-jwt does not insist on exp; a token that never ends is not one of ours.
         if "exp" not in claims or not isinstance(subject, str) or type(generation) is not int:
             return None
+        # The leeway is for `iat` alone.
+        if int(claims["exp"]) <= time.time():
+            return None
         try:
             user_id = UUID(subject)
         except ValueError:
@@ -111,6 +117,7 @@ def includeme(config: Any) -> None:
             private_key=settings.jwt_secret.reveal(),
             algorithm="HS256",
             expiration=timedelta(seconds=settings.jwt_lifetime_seconds),
+            leeway=_CLOCK_LEEWAY_SECONDS,
             auth_type="Bearer",
         )
     )

@@ -15,10 +15,14 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from productagg import texts
+
 # What development.ini ships. Public, therefore refused in production.
 DEVELOPMENT_JWT_SECRET = "development-jwt-secret-that-everybody-knows"  # noqa: S105
 DEVELOPMENT_REFRESH_TOKEN = "development-refresh-token"  # noqa: S105
 DEVELOPMENT_ADMIN_PASSWORD = "admin"  # noqa: S105
+# What docker-compose.yml gives its database unless told otherwise.
+DEVELOPMENT_DATABASE_PASSWORD = "productagg"  # noqa: S105
 
 _ORIGIN = re.compile(r"(?P<scheme>https?)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?")
 # libpq takes `-c name=value` and `--name=value`.
@@ -93,12 +97,19 @@ def _text(text: str) -> str:
     return text.strip()
 
 
-def _secret(text: str) -> Secret:
-    _text(text)
-    return Secret(text)
+def _without_line_end(text: str) -> str:
+    """A file that a secret was read from usually ends with one."""
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _admin_password(text: str) -> Secret:
+    text = _without_line_end(text)
+    # It is refused in production, but not because of its length.
+    return Secret(text if text == DEVELOPMENT_ADMIN_PASSWORD else texts.password(text))
 
 
 def _jwt_secret(text: str) -> Secret:
+    text = _without_line_end(text)
     if len(text.encode()) < 32:
         raise ValueError("is too short")
     return Secret(text)
@@ -291,16 +302,17 @@ OPTIONS = (
     Option(
         "ADMIN_USERNAME",
         "admin.username",
-        _text,
-        "any text",
+        texts.username,
+        f"1 to {texts.USERNAME_MAX_LENGTH} characters, all of which show",
         "the first admin, made at start-up while there is no user yet",
         default="admin",
     ),
     Option(
         "ADMIN_PASSWORD",
         "admin.password",
-        _secret,
-        "any text; not `admin` in production",
+        _admin_password,
+        f"{texts.PASSWORD_MIN_LENGTH} to {texts.PASSWORD_MAX_LENGTH} characters without control characters; "
+        "`admin` in development only",
         "the first admin's password; without it no admin is made (`productagg user add` does it)",
         secret=True,
     ),
@@ -486,8 +498,12 @@ def _public_secrets(values: Mapping[str, Any]) -> list[str]:
         "OFFERS_REFRESH_TOKEN": DEVELOPMENT_REFRESH_TOKEN,
         "ADMIN_PASSWORD": DEVELOPMENT_ADMIN_PASSWORD,
     }
-    return [
+    faults = [
         f"{variable} has the value that everybody knows; allowed in production: one of your own"
         for variable, public in known.items()
         if values.get(variable.lower()) == Secret(public)
     ]
+    url = values.get("database_url")
+    if url is not None and DEVELOPMENT_DATABASE_PASSWORD in (url.password, url.query.get("password")):
+        faults.append("DATABASE_URL has the password that everybody knows; allowed in production: one of your own")
+    return faults

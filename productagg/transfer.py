@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Any, Literal
+from uuid import UUID
 
 import orjson
 from sqlalchemy import Row
@@ -38,14 +39,14 @@ def write(products: Iterable[Row[Any]], form: Format) -> bytes:
 
 def bring_in(
     session: Session, products: Sequence[NewProduct], now: datetime, *, update: bool = False
-) -> list[Outcome | Bad]:
-    """Create those that are not there, and tell what became of each. None is there twice among them.
+) -> list[tuple[Outcome, UUID] | Bad]:
+    """Create those that are not there, and tell what became of each, with its id. None is there twice among them.
 
     One whose name, and id if it brings one, is there, is left alone, 'different' if its description is another one;
     `update` changes that. One of whose name and id only one is there, or each at another product, is Bad.
     """
     ids = catalog.create_many(session, products, now)
-    outcomes: list[Outcome | Bad] = ["created"] * len(products)
+    outcomes: list[tuple[Outcome, UUID] | Bad] = [("created", id_) if id_ else Bad(_GONE) for id_ in ids]
     others = [number for number, id_ in enumerate(ids) if id_ is None]
     if not others:
         return outcomes
@@ -57,15 +58,15 @@ def bring_in(
         elif new.id not in (None, there.id):
             outcomes[number] = Bad(f"the product of this name has the id {there.id}")
         elif there.same_description:
-            outcomes[number] = "there"
+            outcomes[number] = ("there", there.id)
         elif update:
             changes.append((there.id, number))
         else:
-            outcomes[number] = "different"
+            outcomes[number] = ("different", there.id)
     for id_, number in sorted(changes):  # in this order, or two imports might wait for each other
         try:
             catalog.change(session, id_, now, description=products[number].description)
-            outcomes[number] = "changed"
+            outcomes[number] = ("changed", id_)
         except catalog.NotFound:
             outcomes[number] = Bad(_GONE)
     return outcomes

@@ -7,6 +7,7 @@ from productagg.api.contract import TOKEN, Answer
 from productagg.api.errors import Problem
 from productagg.api.schemas import LOGIN
 from productagg.api.service import PUBLIC, json_body, no_query, service
+from productagg.texts import nfc
 
 login = service("login", "/login", "Login")
 
@@ -24,7 +25,7 @@ def log_in(request: Any) -> dict[str, Any]:
     """
     throttle = request.registry["login_throttle"]
     # Not request.client_addr: that believes whatever X-Forwarded-For says. The server knows which proxy to believe.
-    attempt = throttle.count(request.reader, request.validated["username"], request.environ.get("REMOTE_ADDR", ""))
+    attempt = throttle.count(request.reader, nfc(request.validated["username"]), request.environ.get("REMOTE_ADDR", ""))
     account = accounts.authenticate(request.reader, **request.validated)
     if account is None:
         raise Problem(

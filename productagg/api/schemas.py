@@ -4,13 +4,13 @@ colander's own String and Integer take 3, true and "3" for what they are not, an
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import colander
 
+from productagg import texts
 from productagg.api.errors import PROBLEMS
 from productagg.api.times import PERIOD, PERIOD_PATTERN, TIME, period, time
 from productagg.browsing import COUNTED, MEMBERS, RELEVANCE, SORTS
@@ -28,15 +28,15 @@ MAX_PRICE = 2**63 - 1
 MAX_SEARCH_LENGTH = 200
 MAX_WORDS = 10
 
-# What does not show and steers how the rest does (writing direction), or makes two names look like one. Not the joiners
-# U+200C and U+200D, which Persian, Indic scripts and emoji need; nor the marks of this kind that do show.
-_BMP_INVISIBLE = r"\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
-_INVISIBLE = re.compile(rf"[{_BMP_INVISIBLE}\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff]")
-
-# What JSON Schema can say of `_no_control_characters`; the surrogates have no place in a pattern.
+# What JSON Schema can say of control characters: surrogates have no place in a pattern.
 _NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _CONTROL_CHARACTER = re.compile(r"[\u0000-\u001f\u007f-\u009f]")
-_ALL_SHOWS = rf"^[^\u0000-\u001f\u007f-\u009f{_BMP_INVISIBLE}]*$"
+# What it can say of `texts.has_invisible`: the characters of the basic plane that are refused wherever they stand (a
+# test compares them). Not every validator knows Unicode's properties.
+_ALL_SHOWS = (
+    r"^[^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u200b\u200e\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb]*$"
+)
 _NO_CONTROL_CHARACTERS_BUT_LINES = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
 
 _NOT_TEXT = "must be a string"
@@ -83,13 +83,11 @@ class FromQuery(colander.SchemaType):
 
 
 def _tidied(value: Any) -> Any:
-    # One name, one spelling: é is one character, never an e with an accent after it.
-    return unicodedata.normalize("NFC", value.strip()) if isinstance(value, str) else value
+    return texts.tidy_name(value) if isinstance(value, str) else value
 
 
 def _not_empty(node: colander.SchemaNode, value: str) -> None:
-    # Separators and format characters (a zero-width space, say) show nothing.
-    if all(unicodedata.category(char)[0] in "ZC" for char in value):
+    if texts.is_blank(value):
         raise colander.Invalid(node, "must not be empty")
 
 
@@ -106,7 +104,7 @@ def _no_control_characters(*, but_lines: bool = False) -> Callable[[colander.Sch
 
 
 def _shows(node: colander.SchemaNode, value: str) -> None:
-    if _INVISIBLE.search(value):
+    if texts.has_invisible(value):
         raise colander.Invalid(node, "must not contain invisible characters")
 
 
@@ -118,7 +116,9 @@ def _name(null: str = _NOT_TEXT, **options: Any) -> colander.SchemaNode:
     return colander.SchemaNode(
         Text(null, minLength=1, maxLength=NAME_MAX_LENGTH, pattern=_ALL_SHOWS),
         name="name",
-        description="Unique; white space around it is cut off, and it is brought into the Unicode form NFC.",
+        description="Unique. White space around it is cut off. It is brought into the Unicode form NFC, and emoji "
+        "selectors (U+FE0E, U+FE0F) that change nothing are removed. Characters that do not show are refused, but for "
+        "emoji sequences, joiners, and variants of ideographs and of Mongolian letters.",
         example="Brass desk lamp",
         preparer=_tidied,
         validator=colander.All(_not_empty, _at_most(NAME_MAX_LENGTH), _no_control_characters(), _shows),

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from productagg.cli.output import guard_output
+
 # Each command's name, in the order of the help page, and where it is.
 _COMMANDS = {
     "sync": "productagg.cli.sync:sync",
@@ -24,6 +26,10 @@ _COMMANDS = {
 
 
 class _Lazy(click.Group):
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        guard_output()
+        return super().main(*arguments, **options)
+
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(_COMMANDS)
 

@@ -3,22 +3,21 @@
 What is wrong with them ends the command with one line and exit code 2, and never with a traceback.
 """
 
-import configparser
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import click
-import plaster
-from plaster_pastedeploy import Loader
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg import logs
+from productagg import ini, logs
 from productagg.db import is_out_of_reach, reader_engine, reason, writer_engine
 from productagg.dbcheck import Unfit, check
 from productagg.settings import Settings, SettingsError
+
+log = logging.getLogger(__name__)
 
 config_uri = click.argument("config_uri", metavar="CONFIG_URI")
 
@@ -46,16 +45,12 @@ def reading(uri: str) -> Iterator[tuple[Settings, Connection]]:
 @contextmanager
 def _opened(uri: str, make_engine: Callable[..., Engine]) -> Iterator[tuple[Settings, Engine]]:
     try:
-        loader = _loader(uri)
-        loader.setup_logging({})
-        ini = loader.get_settings("app:main")
-    except (plaster.PlasterError, configparser.Error) as error:
-        raise CannotRun(f"{uri}: {_one_line(error)}") from None
-    except OSError as error:
-        raise CannotRun(f"{uri}: {error.strerror}") from None
-    try:
-        settings = Settings.load(ini)
+        options = ini.app_settings(uri)
+        ini.setup_logging(uri)
+        settings = Settings.load(options)
         logs.configure(settings.log_format)
+        for warning in ini.unknown_keys(options):
+            log.warning(warning)
         engine = make_engine(settings.database_url, prepared=settings.database_prepared)
         try:
             try:
@@ -75,15 +70,5 @@ def _opened(uri: str, make_engine: Callable[..., Engine]) -> Iterator[tuple[Sett
         raise CannotRun(str(error)) from None
 
 
-def _loader(uri: str) -> Any:
-    """Who reads such a configuration. plaster would look for that through all that is installed: 0.1 s, each minute."""
-    parsed = plaster.parse_uri(uri)
-    return Loader(parsed) if parsed.scheme == "file+ini" else plaster.get_loader(uri)
-
-
 def _unusable(error: DBAPIError) -> CannotRun:
     return CannotRun(f"the database cannot be used: {reason(error)}")
-
-
-def _one_line(error: BaseException | None) -> str:
-    return " ".join(str(error).split())

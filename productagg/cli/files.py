@@ -44,15 +44,10 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 def written(path: Path) -> Iterator[IO[bytes]]:
     """What to write to. A file is there when it is whole; until then there is what was there before."""
     if path == STANDARD:
-        try:
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            # What is left in the buffer would fail again at the end of the process.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise CannotRun(f"standard output: {error.strerror}") from None
+        if sys.stdout is None:
+            raise CannotRun("standard output is closed")
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
         return
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     if path.exists() and not path.is_file():

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from productagg.cli.progress import progress_bar
 from productagg.cli.remembered import Position, Remembered
 from productagg.db import is_out_of_reach
 from productagg.history.lines import parse_time
-from productagg.records import Bad, Broken, Format, shown
+from productagg.records import Bad, Broken, Format, Place, shown
 from productagg.transfer import FIELDS, OPTIONAL, bring_in
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,8 @@ def _import(
                 raise CannotRun(f"interrupted; {run.advice}") from None
             except Exception as error:
                 _see_it_through()
-                run.keep()
+                with suppress(CannotRun):  # the first reason counts
+                    run.keep()
                 click.echo(f"import: {run.advice}", err=True)
                 if isinstance(error, click.ClickException) or is_out_of_reach(error):
                     raise
@@ -137,7 +138,7 @@ def _import(
 
 
 class _Import:
-    """One import. `counts` says what became of the records. From line `broken_from` on, none could be read."""
+    """One import. From line `broken_from` on, nothing could be read."""
 
     def __init__(
         self,
@@ -150,7 +151,6 @@ class _Import:
         complaints: "_Complaints",
         signals: _Signals,
     ) -> None:
-        self.counts = Counter(begin.counts)
         self.broken_from: int | None = None
         self._position = begin
         self._form = form
@@ -165,10 +165,15 @@ class _Import:
         self._records = records.read(self._lines, form, FIELDS, OPTIONAL, over_lines=True, after=after)
         self._size = os.fstat(content.fileno()).st_size if remembered.path else 0
 
+    @property
+    def counts(self) -> Counter[str]:
+        """What became of the records."""
+        return Counter(self._position.counts)
+
     def run(self, progress: Callable[[int, int], None] | None) -> None:
-        for number, batch in enumerate(self._batches(), 1):
-            self._bring_in(batch)
-            if number % _BATCHES_UNREMEMBERED == 0 and not self.broken_from:
+        for number, (batch, place) in enumerate(self._batches(), 1):
+            self._bring_in(batch, place)
+            if number % _BATCHES_UNREMEMBERED == 0:
                 self.keep()
             if progress is not None:
                 progress(self._lines.number, self._size * self._lines.number // self._lines.offset)
@@ -178,29 +183,40 @@ class _Import:
         if self._position.line:
             self._complaints.keep()
             self._remembered.keep(self._position)
-        else:
+        elif self._remembered.position is None:  # nothing was written
             self._remembered.remove()
 
     @property
     def advice(self) -> str:
         """What to do after the import ended early."""
-        if self._remembered.path and self._position.line:
-            return f"run it again, and it goes on after line {self._position.line}"
+        kept = self._remembered.position
+        if self._remembered.path and kept is not None and kept.line:
+            return f"run it again, and it goes on after line {kept.line}"
         return _AGAIN
 
-    def _batches(self) -> Iterator[list[tuple[int, dict[str, Any] | Bad]]]:
+    def _batches(self) -> Iterator[tuple[list[tuple[int, dict[str, Any] | Bad]], Place]]:
+        """Records, and where they end."""
         batch: list[tuple[int, dict[str, Any] | Bad]] = []
-        begin = self._lines.offset
+        begin, place = self._lines.offset, self._lines.place()
         for record in self._records:
+            if isinstance(record[1], Broken):
+                break
             batch.append(record)
-            if len(batch) == self._most or self._lines.offset - begin >= _BYTES_AT_ONCE:
-                yield batch
-                batch, begin = [], self._lines.offset
+            place = self._lines.place()
+            if len(batch) == self._most or place.offset - begin >= _BYTES_AT_ONCE:
+                yield batch, place
+                batch, begin = [], place.offset
             self._signals.check()  # the next line may not come for hours
+        else:
+            record = None
         if batch:
-            yield batch
+            yield batch, place
+        if record is not None:
+            self.broken_from, reason = record
+            self._complaints.add(self.broken_from, reason)
+            self._complaints.flush()
 
-    def _bring_in(self, batch: list[tuple[int, dict[str, Any] | Bad]]) -> None:
+    def _bring_in(self, batch: list[tuple[int, dict[str, Any] | Bad]], place: Place) -> None:
         with self._sessions.begin() as session:
             now = clock.now(session)
         products: dict[int, NewProduct] = {}
@@ -217,31 +233,30 @@ class _Import:
             del products[number]
             bad[number] = f"line {first} has this name, too"
         with self._sessions.begin() as session:
-            outcomes = bring_in(session, [*products.values()], now, update=self._update)
-        there = self._position.there
-        for (number, new), outcome in zip(products.items(), outcomes, strict=True):
-            if isinstance(outcome, Bad):
-                bad[number] = outcome
-            else:
-                self.counts[outcome] += 1
-                there = new.name
+            outcomes = dict(
+                zip(products, bring_in(session, [*products.values()], now, update=self._update), strict=True)
+            )
+            done = {number: outcome for number, outcome in outcomes.items() if not isinstance(outcome, Bad)}
+            written = [(id_, number, what) for number, (what, id_) in done.items() if what in ("created", "changed")]
+            self._remembered.expect(self._position, written)
+        counts = self.counts
+        for what, id_ in done.values():
+            counts[self._remembered.outcome(id_) or what] += 1
+        bad |= {number: outcome for number, outcome in outcomes.items() if isinstance(outcome, Bad)}
         for number, reason in sorted(bad.items()):
             self._complaints.add(number, reason)
-        self.counts["bad"] += len(bad)
-        last, values = batch[-1]
-        if isinstance(values, Broken):
-            self.broken_from = last
-        else:
-            self._position = replace(
-                self._position,
-                line=self._lines.number,
-                offset=self._lines.offset,
-                digest=self._lines.digest(),
-                there=there,
-                rejects=self._complaints.path,
-                rejected=self._complaints.length,
-                counts=dict(self.counts),
-            )
+        self._complaints.flush()
+        counts["bad"] += len(bad)
+        self._position = replace(
+            self._position,
+            line=place.number,
+            offset=place.offset,
+            digest=place.digest(),
+            there=products[max(done)].name if done else self._position.there,
+            rejects=self._complaints.path,
+            rejected=self._complaints.length,
+            counts=dict(counts),
+        )
 
 
 class _Complaints(AbstractContextManager["_Complaints"]):
@@ -250,39 +265,53 @@ class _Complaints(AbstractContextManager["_Complaints"]):
     def __init__(self, file: Path, rejects: Path | None, begin: Position) -> None:
         self.path = str(rejects.absolute()) if rejects else None
         self.length = 0
+        self._name = rejects
         self._file = file
         self._left = _MOST_SHOWN
         again = begin.line > 0 and begin.rejects == self.path
-        try:
+        with self._explained():
             self._rejects = rejects.open("ab" if again else "wb") if rejects else None
             self._regular = rejects is not None and rejects.is_file()
             if self._rejects and self._regular and again:
                 # What was written after the position was kept is told again.
                 self.length = min(begin.rejected, self._rejects.tell())
                 self._rejects.truncate(self.length)
-        except OSError as error:
-            raise CannotRun(f"{rejects}: {error.strerror}") from None
 
     def add(self, number: int, reason: object) -> None:
+        line = f"{self._file}:{number}: {reason}\n"
         if self._rejects:
-            self.length += self._rejects.write(f"{self._file}:{number}: {reason}\n".encode(errors="replace"))
+            with self._explained():
+                self.length += self._rejects.write(line.encode(errors="replace"))
             return
         if self._left > 0:
-            sys.stderr.write(f"{self._file}:{number}: {reason}\n")
+            sys.stderr.write(line)
         self._left -= 1
+
+    def flush(self) -> None:
+        """Have what was added in the file."""
+        if self._rejects:
+            with self._explained():
+                self._rejects.flush()
 
     def keep(self) -> None:
         """Have the file on disk: the position that is kept next is after all that it tells."""
-        if self._rejects:
-            self._rejects.flush()
-            if self._regular:
+        if self._rejects and self._regular:
+            with self._explained():
                 os.fsync(self._rejects.fileno())
 
     def __exit__(self, *_: object) -> None:
         if self._rejects:
-            self._rejects.close()
+            with suppress(OSError):  # what could not be written before cannot be written now
+                self._rejects.close()
         if self._left < 0:
             click.echo(f"and {-self._left} more: --rejects writes them all to a file", err=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CannotRun(f"{self._name}: {error.strerror}") from None
 
 
 def _beginning(content: IO[bytes], remembered: Remembered, sessions: sessionmaker[Session], target: str) -> Position:
@@ -290,6 +319,8 @@ def _beginning(content: IO[bytes], remembered: Remembered, sessions: sessionmake
     found = remembered.position
     if found is None:
         return Position(target)
+    if found.line == 0 and found.target == target:
+        return found
     reason = _objection(found, content, sessions, target)
     if reason is None:
         click.echo(f"import: going on after line {found.line}", err=True)

@@ -6,15 +6,18 @@ again, or where nothing can be written, in a temporary file without a name.
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from uuid import UUID
 
 import orjson
 
 from productagg.cli.configured import CannotRun
+
+_WRITTEN = "SELECT id, outcome FROM written"
 
 
 @dataclass
@@ -36,7 +39,7 @@ class Position:
 
 
 class Remembered(AbstractContextManager["Remembered"]):
-    """`position` is where an import of this file was interrupted, or None."""
+    """`position` is the last one that was kept, of this import or of one that was interrupted, or None."""
 
     def __init__(self, file: Path) -> None:
         again = file.is_file() and os.access(file.absolute().parent, os.W_OK)
@@ -49,8 +52,10 @@ class Remembered(AbstractContextManager["Remembered"]):
                 self._database.execute(f"PRAGMA {pragma}")
             self._database.execute("CREATE TABLE IF NOT EXISTS name (hash INTEGER PRIMARY KEY, line INTEGER)")
             self._database.execute("CREATE TABLE IF NOT EXISTS position (value TEXT)")
+            self._database.execute("CREATE TABLE IF NOT EXISTS written (id BLOB, line INTEGER, outcome TEXT)")
             found = self._database.execute("SELECT value FROM position").fetchone()
             self.position = Position(**orjson.loads(found[0])) if found else None
+            self._written = {UUID(bytes=id_): outcome for id_, outcome in self._database.execute(_WRITTEN)}
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
@@ -67,23 +72,41 @@ class Remembered(AbstractContextManager["Remembered"]):
             if (first := earlier.get(hash_) or self._recent.setdefault(hash_, line)) != line
         }
 
+    def expect(self, position: Position, products: Iterable[tuple[UUID, int, str]]) -> None:
+        """The products (id, line, outcome) after `position` that a transaction is about to create or change.
+
+        Whether it was committed, their being there will tell: see `outcome`.
+        """
+        with self._transaction():
+            if self.position is None:
+                self._set(position)
+            rows = ((id_.bytes, line, outcome) for id_, line, outcome in products)
+            self._database.executemany("INSERT INTO written VALUES (?, ?, ?)", rows)
+
+    def outcome(self, id_: UUID) -> str | None:
+        """What this import did with a product before it was interrupted, if it did anything after `position`."""
+        return self._written.get(id_)
+
     def keep(self, position: Position) -> None:
         """Remember this position with the names before."""
         names = sorted((hash_, line) for hash_, line in self._recent.items() if line <= position.line)
-        with self._explained():
-            self._database.rollback()  # if this was interrupted before
-            self._database.execute("BEGIN")
+        with self._transaction():
             self._database.executemany("INSERT OR IGNORE INTO name VALUES (?, ?)", names)
-            self._database.execute("DELETE FROM position")
-            self._database.execute("INSERT INTO position VALUES (?)", [orjson.dumps(asdict(position)).decode()])
-            self._database.execute("COMMIT")
+            self._database.execute("DELETE FROM written WHERE line <= ?", [position.line])
+            self._set(position)
         self._recent.clear()
+
+    def _set(self, position: Position) -> None:
+        self._database.execute("DELETE FROM position")
+        self._database.execute("INSERT INTO position VALUES (?)", [orjson.dumps(asdict(position)).decode()])
+        self.position = position
 
     def begin_again(self) -> None:
         """Forget where an import was interrupted."""
         self.position = None
+        self._written.clear()
         with self._explained():
-            for table in ("name", "position"):
+            for table in ("name", "position", "written"):
                 self._database.execute(f"DELETE FROM {table}")  # noqa: S608
 
     def remove(self) -> None:
@@ -91,6 +114,14 @@ class Remembered(AbstractContextManager["Remembered"]):
         self._database.close()
         if self.path:
             self.path.unlink()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._explained():
+            self._database.rollback()  # if one was interrupted before
+            self._database.execute("BEGIN")
+            yield
+            self._database.execute("COMMIT")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -1,15 +1,13 @@
 """`productagg user`: the users who can log in."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
 from sqlalchemy.orm import Session
 
-from productagg import accounts
+from productagg import accounts, texts
 from productagg.cli.configured import config_uri, writing
-
-_SHORTEST_PASSWORD = 8
 
 
 @click.group()
@@ -19,10 +17,14 @@ def user() -> None:
 
 def _ask_password() -> str:
     """Ask twice, without echo. Never an option: its value would stand in the shell's history and the process list."""
-    password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    if len(password) < _SHORTEST_PASSWORD:
-        raise click.ClickException(f"a password has at least {_SHORTEST_PASSWORD} characters")
-    return password
+    return _valid(texts.password, "the password", click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def _valid(rule: Callable[[str], str], what: str, text: str) -> str:
+    try:
+        return rule(text)
+    except ValueError as error:
+        raise click.ClickException(f"{what} {error}") from None
 
 
 @user.command()
@@ -31,6 +33,7 @@ def _ask_password() -> str:
 @click.option("--role", type=click.Choice(["admin", "reader"]), default="admin", show_default=True)
 def add(config_uri: str, username: str, role: accounts.Role) -> None:
     """Add a user; asks for the password."""
+    username = _valid(texts.username, "the user name", username)
     password = _ask_password()
     with writing(config_uri) as (_, sessions), sessions.begin() as session:
         try:

@@ -72,6 +72,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress is untyped
             super().parse_header(header_plus)
         except ValueError:  # a length of thousands of digits, a target that is no URI
             self._refuse("the request's head cannot be read")
+        # Some join such a line with the one before, others do not (RFC 9112, 5.2).
+        if re.search(rb"\r\n[ \t]", header_plus):
+            self._refuse("a header spans several lines")
         lines = [line.partition(b":") for line in get_header_lines(header_plus.partition(b"\r\n")[2])]
         codings = [value.strip(b" \t").lower() for name, _, value in lines if name.lower() == b"transfer-encoding"]
         # A proxy in front may go by the other length, and take the rest for a request of its own (RFC 9112, 6.1).

@@ -255,7 +255,7 @@ class TestNames:
     @pytest.mark.parametrize(
         "trick",
         "\u200b\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2060\u2063\u00ad\ufeff\u3164\uffa0\u2028"
-        "\ufff9\U000e0041\U000e0001",
+        "\ufff9\U000e0041\U000e0001\u115f\u1160\u034f\u17b4\u180b\ufe00\ufe0f\U000e0100",
         ids=lambda trick: f"U+{ord(trick):04X}",
     )
     def test_what_does_not_show_is_refused(self, send, admin, unchanged, database, trick):
@@ -278,6 +278,7 @@ class TestNames:
             "\U0001f469\u200d\U0001f52c \u2764\ufe0f",  # emoji
             "\u05de\u05e0\u05d5\u05e8\u05d4 LED \u0645\u0635\u0628\u0627\u062d",  # right to left by its letters alone
             "\u845b\U000e0100\u57ce",  # a kanji's variant
+            "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # the flag of England
         ],
     )
     def test_what_languages_need_is_taken(self, send, admin, name):
@@ -289,22 +290,21 @@ class TestNames:
             accounts.add(session, "ren\u00e9", PASSWORD, "reader")
 
         for username in (
-            *(
-                "Admin",
-                "ADMIN",
-                " admin",
-                "admin ",
-                "\u0430dmin",
-                "\uff41dmin",
-                "adm\u0131n",
-                "admin\u200b",
-                "adm\u00adin",
-            ),
-            "rene\u0301",
+            "Admin",
+            "ADMIN",
+            " admin",
+            "admin ",
+            "\u0430dmin",
+            "\uff41dmin",
+            "adm\u0131n",
+            "admin\u200b",
+            "adm\u00adin",
+            "rene",
         ):
             answer = send("POST", "/login", {"username": username, "password": PASSWORD})
             assert_problem(answer, "wrong-credentials")
-        assert send("POST", "/login", {"username": "ren\u00e9", "password": PASSWORD}).status_int == 200
+        for username in ("ren\u00e9", "rene\u0301"):
+            assert send("POST", "/login", {"username": username, "password": PASSWORD}).status_int == 200
 
 
 # What answers say, tables hold and tokens claim, and what frameworks have fallen for.

@@ -180,6 +180,36 @@ def test_the_claims_that_the_other_tests_spoil_are_good(send, claims):
     assert send("POST", "/products", NEW, {"Authorization": f"Bearer {token}"}).status_int == 201
 
 
+@pytest.mark.parametrize("ahead", [1, 30])
+def test_the_host_that_issued_a_token_may_have_a_clock_that_is_a_little_ahead(send, claims, ahead):
+    now = datetime.now(UTC).replace(microsecond=0)
+    token = jwt.encode({**claims, "iat": int(now.timestamp()) + ahead}, SECRET, "HS256")
+
+    with time_machine.travel(now, tick=False):
+        answer = send("POST", "/products", NEW, {"Authorization": f"Bearer {token}"})
+
+    assert answer.status_int == 201
+
+
+def test_a_token_from_further_in_the_future_is_refused(send, claims):
+    now = datetime.now(UTC).replace(microsecond=0)
+    token = jwt.encode({**claims, "iat": int(now.timestamp()) + 31}, SECRET, "HS256")
+
+    with time_machine.travel(now, tick=False):
+        refused(send("POST", "/products", NEW, {"Authorization": f"Bearer {token}"}))
+
+
+@pytest.mark.parametrize(("left", "status"), [(1, 201), (0, 401), (-1, 401), (-29, 401)])
+def test_the_leeway_for_clocks_does_not_lengthen_a_tokens_life(send, claims, left, status):
+    now = datetime.now(UTC).replace(microsecond=0)
+    token = jwt.encode({**claims, "exp": int(now.timestamp()) + left}, SECRET, "HS256")
+
+    with time_machine.travel(now, tick=False):
+        answer = send("POST", "/products", NEW, {"Authorization": f"Bearer {token}"})
+
+    assert answer.status_int == status
+
+
 SPOILT: dict[str, dict[str, Any]] = {
     "expired": {"exp": 1},
     "no exp": {"exp": None},

@@ -84,6 +84,13 @@ def fail_everywhere(log_in, times, username="admin"):
         fail(log_in, 1, username=username, address=somewhere(number))
 
 
+def test_a_name_in_another_unicode_form_is_the_same_account(log_in):
+    fail(log_in, 2, username="ren\u00e9")
+    fail(log_in, 1, username="rene\u0301")
+
+    assert statuses([log_in(username="ren\u00e9"), log_in(username="rene\u0301")]) == [429, 429]
+
+
 def test_after_too_many_failures_not_even_the_right_password_is_looked_at(log_in, verifier):
     fail(log_in, 3)
 

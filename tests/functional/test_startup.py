@@ -1,11 +1,18 @@
 """What stops the start of the web service, and how it says so: a line per fault, no traceback, no secret."""
 
+import re
+import subprocess
+
 import pytest
+from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import text
 
+from alembic import command
 from productagg import accounts, main
 from productagg.models import SCHEMA_REVISION
 from tests.conftest import ini
+from tests.functional.pserve import PSERVE
 
 
 def start(database, **options):
@@ -92,3 +99,48 @@ def test_without_a_password_no_admin_is_made(make_client, database):
 
     with database.sessions() as session:
         assert accounts.listing(session) == []
+
+
+@pytest.fixture
+def write_ini(tmp_path, pytestconfig):
+    """Write the ini file of the repository for development with another line: `write_ini("jwt.secret", "…")`."""
+
+    def write(key, value):
+        content = (
+            (pytestconfig.rootpath / "development.ini").read_text().replace("%(here)s", str(pytestconfig.rootpath))
+        )
+        assert re.search(rf"(?m)^{key} =", content)
+        path = tmp_path / "test.ini"
+        path.write_text(re.sub(rf"(?m)^{key} = .*", f"{key} = {value}", content))
+        return str(path)
+
+    return write
+
+
+def test_pserve_names_an_option_with_a_wrong_percent_sign_and_does_not_show_it(write_ini):
+    path = write_ini("jwt.secret", "abc%hunter2")
+
+    done = subprocess.run([PSERVE, path], capture_output=True, text=True, timeout=30, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"productagg: {path}: [app:main] jwt.secret: a '%' that stands for itself is written '%%'"
+    )
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_the_migrations_name_an_option_with_a_wrong_percent_sign_and_do_not_show_it(write_ini):
+    path = write_ini("jwt.secret", "abc%hunter2")
+
+    with pytest.raises(CommandError) as refused:
+        command.upgrade(Config(path), "head")
+
+    assert str(refused.value) == f"{path}: [app:main] jwt.secret: a '%' that stands for itself is written '%%'"
+
+
+def test_an_unknown_key_of_the_ini_file_is_a_warning_with_the_nearest_one(make_client, caplog):
+    with caplog.at_level("WARNING"):
+        make_client(**{"snyc.workers": "4"})
+
+    assert "snyc.workers in the ini file is not an option and has no effect; did you mean sync.workers?" in caplog.text

@@ -117,6 +117,35 @@ def test_users_are_listed_by_name(database, users, session):
     assert [each.username for each in accounts.listing(session)] == ["admin", "amber", "reader"]
 
 
+COMPOSED, DECOMPOSED = "pass\u00e9 simple", "passe\u0301 simple"
+
+
+@pytest.mark.parametrize("given", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("sent", [COMPOSED, DECOMPOSED])
+def test_a_name_and_a_password_are_the_same_from_every_keyboard(session, given, sent):
+    accounts.add(session, given, "to be replaced", "reader")
+    accounts.set_password(session, sent, given)
+
+    found = accounts.authenticate(session, sent, sent)
+
+    assert found is not None
+    assert (found.username, found.hash_is_outdated) == (COMPOSED, False)
+
+
+def test_a_hash_of_a_password_in_another_form_still_verifies_and_is_renewed(database):
+    with database.sessions.begin() as session:
+        hashed = accounts._hasher.hash(DECOMPOSED)
+        session.add(User(username=DECOMPOSED, password_hash=hashed, role="reader", disabled=False, token_generation=1))
+        session.flush()
+        known = accounts.authenticate(session, DECOMPOSED, DECOMPOSED)
+        assert known is not None
+        assert known.hash_is_outdated
+        accounts.renew_hash(session, known, DECOMPOSED)
+
+    with database.sessions.begin() as session:
+        assert accounts.authenticate(session, DECOMPOSED, COMPOSED) == known
+
+
 @pytest.fixture
 def weak(database):
     """A reader whose password was hashed with weaker parameters than today's."""

@@ -1,6 +1,7 @@
 """The `productagg` command: what it prints, what it does, how it exits."""
 
 import socket
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -118,6 +119,27 @@ def test_a_file_that_is_no_ini_file_is_one_line(run, tmp_path):
     assert is_one_line_without_secrets(done.stderr)
 
 
+def test_an_option_that_cannot_be_read_is_named_and_not_shown(run, tmp_path):
+    path = tmp_path / "test.ini"
+    path.write_text("[app:main]\njwt.secret = abc%hunter2\n")
+
+    done = run("status", config=str(path))
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"Error: {path}: [app:main] jwt.secret: ")
+    assert is_one_line_without_secrets(done.stderr, "hunter2")
+
+
+def test_an_unknown_key_of_the_ini_file_is_a_warning_with_the_nearest_one(database, run, tmp_path):
+    path = tmp_path / "test.ini"
+    path.write_text(Path("development.ini").read_text().replace("[app:main]", "[app:main]\nsync.worker = 4"))
+
+    done = run("status", config=str(path))
+
+    assert done.exit_code == 0
+    assert "sync.worker in the ini file is not an option and has no effect; did you mean sync.workers?" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -201,8 +223,13 @@ def test_a_user_is_added_with_a_password_that_is_asked_for_twice_and_not_shown(d
 
 @pytest.mark.parametrize(
     ("typed", "reason"),
-    [("short\nshort\n", "at least 8 characters"), (f"{PASSWORD}\nanother one\n", "do not match"), ("", "Aborted")],
-    ids=["short", "mismatch", "none"],
+    [
+        ("short\nshort\n", "Error: the password has fewer than 8 characters"),
+        ("        \n        \n", "Error: the password is empty"),
+        (f"{PASSWORD}\nanother one\n", "do not match"),
+        ("", "Aborted"),
+    ],
+    ids=["short", "blank", "mismatch", "none"],
 )
 @pytest.mark.parametrize("command", ["add", "passwd"])
 def test_a_password_that_will_not_do_changes_nothing(database, users, run, command, typed, reason):
@@ -233,6 +260,33 @@ def test_a_name_that_is_taken_is_refused(database, users, run):
     assert done.exit_code == 1
     assert "there is a user 'admin' already" in done.stderr
     assert rows(database, User) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "is empty"),
+        (" \u3000", "is empty"),
+        ("\u3164", "is empty"),
+        ("am\nber", "has control characters"),
+        ("am\u200bber", "has invisible characters"),
+    ],
+)
+def test_a_user_name_that_nobody_could_read_is_refused(database, run, name, reason):
+    done = run("user", "add", name, typed=f"{PASSWORD}\n{PASSWORD}\n")
+
+    assert (done.exit_code, done.stderr) == (1, f"Error: the user name {reason}\n")
+    assert rows(database, User) == []
+
+
+def test_a_user_name_has_one_spelling(database, run):
+    typed = f"{PASSWORD}\n{PASSWORD}\n"
+
+    assert run("user", "add", " rene\u0301", typed=typed).exit_code == 0
+    done = run("user", "add", "ren\u00e9", typed=typed)
+
+    assert (done.exit_code, done.stderr) == (1, "Error: there is a user 'ren\u00e9' already\n")
+    assert run("user", "disable", "rene\u0301").exit_code == 0
 
 
 def test_a_disabled_user_can_be_enabled(users, run):

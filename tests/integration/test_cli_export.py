@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tracemalloc
-from pathlib import Path
 
 import pytest
 
@@ -81,18 +80,6 @@ def test_an_export_that_is_terminated_leaves_nothing(database, run, tmp_path, mo
     assert [each for each in tmp_path.iterdir() if "products" in each.name] == []
 
 
-def test_standard_output_that_is_full_is_one_line(database):
-    make_product(database)
-    command = [str(Path(sys.executable).with_name("productagg")), "export", "development.ini"]
-
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            command, env=environment(database), stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
-
-    assert (done.returncode, done.stderr) == (2, "Error: standard output: No space left on device\n")
-
-
 def test_nothing_takes_the_place_of_a_device(database, run, tmp_path):
     link = tmp_path / "null"
     link.symlink_to("/dev/null")
@@ -119,19 +106,6 @@ def test_what_changes_meanwhile_is_not_exported(database):
             catalog.create(session, "Later", "", LONG_AGO)
         assert sum(1 for _ in found) == 2999
         assert catalog.count(connection) == 3000
-
-
-def test_whoever_reads_only_the_beginning_ends_the_export_quietly(database):
-    make_products(database, 3000, description="x" * 100)
-    command = str(Path(sys.executable).with_name("productagg"))
-    script = f"{command} export development.ini | head -n 1; echo ${{PIPESTATUS[0]}}"
-
-    done = subprocess.run(
-        ["/bin/bash", "-c", script], env=environment(database), capture_output=True, text=True, check=False
-    )
-
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == [HEADER.strip(), "1"]
 
 
 def test_on_a_terminal_an_export_to_a_file_shows_its_progress(database, tmp_path):

@@ -132,6 +132,31 @@ def test_bad_lines_are_told_by_number_and_all_else_is_imported(database, run, wr
     assert names(database) == ["A", "C"]
 
 
+def test_a_line_with_wrong_quotes_is_one_bad_line(database, run, write):
+    path = write("products.csv", "name,description", "A,a", '"55" TV",big', "B,b", '"C","c"', '"42" TV",small', "?")
+
+    done = run("import", path)
+
+    assert done.exit_code == 1
+    assert done.stderr.splitlines() == [
+        f"{path}:3: it is not CSV: ',' expected after '\"'",
+        f"{path}:6: it is not CSV: ',' expected after '\"'",
+        f"{path}:7: it has 1 fields, not 2",
+    ]
+    assert names(database) == ["A", "B", "C"]
+
+
+def test_a_file_in_utf_16_is_named_for_what_it_is(database, run, tmp_path):
+    path = tmp_path / "products.csv"
+    path.write_text("name,description\nA,a\n", "utf-16")
+
+    done = run("import", str(path))
+
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[0] == f"{path}:1: the file is UTF-16; save it as UTF-8"
+    assert names(database) == []
+
+
 def test_a_field_that_stands_twice_is_bad_as_it_is_for_a_client(run):
     done = run("import", "-", "--format", "ndjson", typed='{"name": "A", "name": "B", "description": ""}\n')
 

@@ -226,6 +226,69 @@ def test_bad_lines_are_in_their_file_once_though_it_is_killed(database, run, pat
     assert rejects.read_text().splitlines() == expected
 
 
+@pytest.mark.parametrize("act", [is_terminated, crashes])
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(
+    ("options", "summary"), [((), "14 there already (14"), (("--update",), "0 there already, 14 ch")]
+)
+def test_what_was_committed_when_it_ended_counts_as_what_it_did(
+    database, run, path, few_at_once, monkeypatch, act, batch, options, summary
+):
+    for number in range(14):
+        make_product(database, str(number), "another description")
+    batches, flush = [], importing._Complaints.flush
+
+    def end(complaints):
+        batches.append(complaints)
+        if len(batches) == batch:
+            act()
+        flush(complaints)
+
+    monkeypatch.setattr(importing._Complaints, "flush", end)
+    assert run("import", str(write(path)), *options).exit_code == 2
+
+    done = run("import", str(path), *options)
+
+    assert done.stdout.startswith(f"import: 6 products created, {summary}")
+    assert is_whole(database)
+
+
+def test_what_was_imported_before_a_line_that_ends_it_counts(database, run, path):
+    path.write_text('name,description\n0,x\n?\n1,x\n2,"x\n3,x\n')
+    broken = run("import", str(path))
+    path.write_text('name,description\n0,x\n?\n1,x\n2,"x"\n3,x\n')
+
+    done = run("import", str(path))
+
+    assert broken.stderr.endswith("mend the file, then run it again, and it goes on after line 4\n")
+    assert done.stderr == "import: going on after line 4\n"
+    assert done.stdout == "import: 4 products created, 0 there already, 0 changed, 1 lines bad\n"
+    assert is_whole(database, 4)
+
+
+def test_if_the_disk_is_full_for_the_bad_lines_the_good_ones_are_in_and_it_goes_on(
+    database, run, path, few_at_once, tmp_path
+):
+    path.write_text("name,description\n0,x\n1,x\n?\n2,x\n3,x\n4,x\n")
+    rejects = tmp_path / "rejects.txt"
+    rejects.symlink_to("/dev/full")
+
+    full = run("import", str(path), "--rejects", str(rejects))
+
+    assert full.exit_code == 2
+    assert full.stderr == (
+        f"import: run it again, and it goes on after line 3\nError: {rejects}: No space left on device\n"
+    )
+    assert names(database) == [0, 1, 2]
+    rejects.unlink()
+
+    done = run("import", str(path), "--rejects", str(rejects))
+
+    assert done.exit_code == 1
+    assert done.stdout == "import: 5 products created, 0 there already, 0 changed, 1 lines bad\n"
+    assert rejects.read_text() == f"{path}:4: it has 1 fields, not 2\n"
+
+
 def test_what_comes_later_may_be_mended_before_it_goes_on(database, run, path, interrupted):
     text = path.read_text()
     path.write_text(text.replace("\n6,x", "\nmore,x\n6,x").replace("19,", "twenty,"))
@@ -354,6 +417,7 @@ def test_a_killed_import_of_a_file_goes_on(database, run, path):
 
     assert there < 6000, "it was killed too late"
     assert done.exit_code == 0
+    assert done.stdout == "import: 6000 products created, 0 there already, 0 changed, 0 lines bad\n"
     assert is_whole(database, 6000)
     assert [*path.parent.glob("products*")] == [path]
 

@@ -3,10 +3,12 @@
 import csv
 from io import BytesIO, StringIO
 
+import hypothesis
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from productagg import records
 from productagg.records import Bad, Broken, Lines, read
 
 FIELDS = ("name", "description", "id")
@@ -95,6 +97,112 @@ def test_where_nobody_knows_where_the_next_record_begins_nothing_more_is_read(ba
     assert number == 3
     assert isinstance(broken, Broken)
     assert str(broken).endswith("it cannot be told where the next record begins")
+
+
+UNDOUBLED = '"55" TV",big'
+
+
+@pytest.mark.parametrize(
+    ("bad", "after"),
+    [
+        (UNDOUBLED, "B,b"),
+        (UNDOUBLED, '"B","b"'),
+        (UNDOUBLED, 'B,"b\nand more"'),
+        (UNDOUBLED, '"24"" monitor",b'),
+        (UNDOUBLED, '"",b\n"B",b'),
+        (UNDOUBLED, '"",b'),
+        (UNDOUBLED, '24" monitor,b'),
+        (UNDOUBLED, "B,b\n?\nC,c,c"),
+        ('TV,"55" wide"', "B,b"),
+        ('TV,"the "big" one"', '\n"B","b"'),
+        ('"55" TV","40" high"', "B,b"),
+        (f"{UNDOUBLED}\n{UNDOUBLED}", "B,b"),
+        (f"{UNDOUBLED}\nA,a\n{UNDOUBLED}", '"B","b"'),
+    ],
+)
+def test_a_line_whose_quotes_are_not_doubled_is_one_bad_line(bad, after):
+    lines = ["name,description", *bad.split("\n"), *after.split("\n")]
+    wrong = [number for number, line in enumerate(lines, 1) if line in bad.split("\n") and line != "A,a"]
+
+    found = read_all("\n".join(lines))
+
+    # Empty lines are passed over.
+    others = read_all("\n".join("" if number in wrong else line for number, line in enumerate(lines, 1)))
+    assert found == sorted([*others, *((number, "it is not CSV: ',' expected after '\"'") for number in wrong)])
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        'A,"the 55" TV\nB,not a product\nlast"',
+        'A,"the "55"\nB,not a product\nlast"',
+        'A,"the "55"\nB,not a product\nlast ""line"""',
+        '"55" TV","the ""big""\nB,not a product\n""C"",not a product\nD,""""\nE,e"',
+        '"text "a", b\nB,not a product\nlast",x',
+        'A,"the "55"\n\nB,not a product\n"',
+        'A,"the "55"\nwith other words\n"B" is not a product\n"',
+        '"55" TV",big\nB,b"',
+    ],
+)
+def test_a_line_of_a_description_is_not_taken_for_a_product(rest):
+    found = read_all(f"name,description\n{rest}\n")
+
+    [(number, reason)] = found
+    assert number == 2
+    assert reason.endswith("it cannot be told where the next record begins")
+
+
+def test_however_many_lines_have_wrong_quotes_each_line_is_judged_once(monkeypatch):
+    judged = []
+    judge = records._is_outside
+
+    def count(line, fields):
+        judged.append(line)
+        return judge(line, fields)
+
+    monkeypatch.setattr(records, "_is_outside", count)
+    content = "name,description\n" + f"{UNDOUBLED}\n" * 500
+
+    assert len(read_all(content, longest=2000)) == 500
+    assert len(judged) == 499
+
+
+WORDS = st.text(st.sampled_from('ab ,"\n'), max_size=12)
+
+
+ROWS = st.lists(st.tuples(WORDS, WORDS), max_size=6)
+
+
+@hypothesis.settings(max_examples=300)
+@given(ROWS, st.text(st.sampled_from('ab ,"'), max_size=8), WORDS, ROWS)
+def test_beside_a_name_whose_quotes_are_not_doubled_nothing_is_read_that_nobody_wrote(before, name, text, after):
+    """All others are written as they should be, whatever is in them."""
+    written = StringIO(newline="")
+    writer = csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerows([("name", "description"), *before])
+    begin = written.getvalue().count("\n") + 1
+    doubled = text.replace('"', '""')
+    written.write(f'"{name}","{doubled}"\n')
+    writer.writerows(after)
+
+    found = read_all(written.getvalue())
+
+    # Some are CSV by chance, of something else.
+    assume(any(number == begin and "it is not CSV" in values for number, values in found))
+    assert [
+        values for _, values in found if isinstance(values, dict) and tuple(values.values()) not in before + after
+    ] == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize(
+    ("form", "content"), [("csv", "name,description\nA,b\n"), ("ndjson", '{"name": "A", "description": "b"}\n')]
+)
+def test_a_file_in_another_encoding_of_unicode_is_named_for_what_it_is(encoding, form, content):
+    mark = "" if encoding[-1].isdigit() else "\ufeff"
+
+    for text in (content, mark + content):
+        assert read_all(text.encode(encoding), form) == [(1, f"the file is {encoding[:6].upper()}; save it as UTF-8")]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from sqlalchemy.engine import URL
 from productagg import sandbox
 from productagg.settings import (
     DEVELOPMENT_ADMIN_PASSWORD,
+    DEVELOPMENT_DATABASE_PASSWORD,
     DEVELOPMENT_JWT_SECRET,
     DEVELOPMENT_REFRESH_TOKEN,
     OPTIONS,
@@ -80,7 +81,7 @@ class TestWhereAValueComesFrom:
         ("LOGIN_ATTEMPTS_PER_ACCOUNT", "20", "100000"),
         ("LOGIN_WINDOW_SECONDS", "1", "86400"),
         ("ADMIN_USERNAME", "one", "two"),
-        ("ADMIN_PASSWORD", "one", "two"),
+        ("ADMIN_PASSWORD", "password one", "password two"),
         ("PUBLIC_URL", "http://one.test", "https://two.test/shop"),
         ("CORS_ORIGINS", "*", "https://shop.example"),
         ("SYNC_INTERVAL_SECONDS", "1", "86400"),
@@ -172,6 +173,10 @@ class TestAWrongValue:
             ("LOGIN_ATTEMPTS_PER_ACCOUNT", "many", "is not a whole number"),
             ("LOGIN_WINDOW_SECONDS", "86401", "is out of range"),
             ("ADMIN_USERNAME", " ", "is empty"),
+            ("ADMIN_USERNAME", "\u3164", "is empty"),
+            ("ADMIN_USERNAME", "ad\0min", "has control characters"),
+            ("ADMIN_USERNAME", "ad\u200bmin", "has invisible characters"),
+            ("ADMIN_USERNAME", "x" * 201, "has more than 200 characters"),
             ("ADMIN_USERNAME", "caf\udce9", "is not UTF-8"),
             ("CORS_ORIGINS", ",", "is empty"),
             ("CORS_ORIGINS", "shop.example", "holds what is not an origin"),
@@ -223,6 +228,12 @@ class TestAWrongValue:
             ("JWT_SECRET", "é" * 15 + "x", "is too short"),
             ("JWT_SECRET", "hunter2" * 8 + "\udce9", "is not UTF-8"),
             ("ADMIN_PASSWORD", " ", "is empty"),
+            ("ADMIN_PASSWORD", "\n", "is empty"),
+            ("ADMIN_PASSWORD", "\u3164" * 8, "is empty"),
+            ("ADMIN_PASSWORD", "hunter2", "has fewer than 8 characters"),
+            ("ADMIN_PASSWORD", "hunter2" * 143, "has more than 1000 characters"),
+            ("ADMIN_PASSWORD", "hunter2\nhunter2", "has control characters"),
+            ("ADMIN_PASSWORD", "hunter2hunter2\n\n", "has control characters"),
             ("ADMIN_PASSWORD", "hunter2\udce9", "is not UTF-8"),
         ],
     )
@@ -272,8 +283,14 @@ class TestAWrongValue:
                 {"https://shop.example", "http://localhost:3000", "https://[::1]:8443"},
             ),
             ("CORS_ORIGINS", " * ", "cors_origins", {"*"}),
+            ("JWT_SECRET", "x" * 32 + "\r\n", "jwt_secret", Secret("x" * 32)),
+            ("ADMIN_USERNAME", "rene\u0301", "admin_username", "ren\u00e9"),
             ("ADMIN_PASSWORD", " correct horse ", "admin_password", Secret(" correct horse ")),
-            ("ADMIN_PASSWORD", "naïve\t", "admin_password", Secret("naïve\t")),
+            ("ADMIN_PASSWORD", "cafe\u0301 au lait", "admin_password", Secret("caf\u00e9 au lait")),
+            ("ADMIN_PASSWORD", "from a file\n", "admin_password", Secret("from a file")),
+            ("ADMIN_PASSWORD", "from a file\r\n", "admin_password", Secret("from a file")),
+            ("ADMIN_PASSWORD", "x" * 8, "admin_password", Secret("x" * 8)),
+            ("ADMIN_PASSWORD", "x" * 1000, "admin_password", Secret("x" * 1000)),
         ],
     )
     def test_what_is_allowed_at_the_edge(self, variable, value, name, expected):
@@ -301,6 +318,26 @@ class TestProduction:
 
     def test_it_refuses_admin_as_the_password(self):
         assert len(faults(ADMIN_PASSWORD="admin")) == 1
+        assert len(faults(ADMIN_PASSWORD="admin\n")) == 1
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://productagg:productagg@postgres:5432/productagg",
+            "postgres://somebody:productagg@db/name",
+            "postgresql://db/name?user=productagg&password=productagg",
+        ],
+    )
+    def test_it_refuses_the_database_password_that_everybody_knows(self, url):
+        [line] = faults(DATABASE_URL=url)
+
+        assert line == "DATABASE_URL has the password that everybody knows; allowed in production: one of your own"
+        assert load(DATABASE_URL=url, PRODUCTAGG_MODE="development").database_url.drivername == "postgresql+psycopg2"
+
+    def test_the_database_password_that_it_refuses_is_that_of_the_compose_file(self, pytestconfig):
+        compose = (pytestconfig.rootpath / "docker-compose.yml").read_text("utf-8")
+
+        assert f"POSTGRES_PASSWORD: ${{POSTGRES_PASSWORD:-{DEVELOPMENT_DATABASE_PASSWORD}}}" in compose
 
     def test_it_refuses_to_start_without_a_refresh_token(self):
         [line] = faults(OFFERS_REFRESH_TOKEN="")

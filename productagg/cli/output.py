@@ -1,0 +1,51 @@
+"""Standard output and standard error of a command, which may be full or closed, or lack the characters of a name.
+
+Output that cannot be written ends the command with one line and exit code 2. What cannot be said on standard error is
+left out: the exit code still says how the command ended. Characters that the locale lacks are written as escapes.
+"""
+
+import sys
+from io import BufferedWriter, FileIO, TextIOWrapper
+from typing import Any, TextIO
+
+
+class _Output(FileIO):
+    """The file of standard output or standard error. After an error it takes everything and writes nothing."""
+
+    def __init__(self, stream: TextIOWrapper, is_error: bool) -> None:
+        super().__init__(stream.fileno(), "wb", closefd=False)
+        self._is_error = is_error
+        self._failed = False
+
+    def write(self, data: Any) -> int:
+        if not self._failed:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self._failed = True
+                if not self._is_error:
+                    # Imported here, for it takes time.
+                    from productagg.cli.configured import CannotRun
+
+                    raise CannotRun(f"standard output: {error.strerror}") from None
+        return len(data)
+
+
+def guard_output() -> None:
+    """Have both streams behave as said above."""
+    sys.stdout = _guarded(sys.stdout, is_error=False)
+    sys.stderr = _guarded(sys.stderr, is_error=True)
+
+
+def _guarded(stream: TextIO, *, is_error: bool) -> TextIO:
+    # A closed one is None, and one of a test is no file.
+    if not isinstance(stream, TextIOWrapper) or not isinstance(getattr(stream.buffer, "raw", stream.buffer), FileIO):
+        return stream
+    stream.flush()
+    return TextIOWrapper(
+        BufferedWriter(_Output(stream, is_error)),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
