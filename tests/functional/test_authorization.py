@@ -286,6 +286,7 @@ def test_what_is_public_looks_no_account_up(client, send, create, admin, method,
     assert len(looked_up) == (1 if document(SERVICES)["paths"].get(path, {}).get("get", {}).get("security") else 0)
 
 
+@pytest.mark.usefixtures("own_application")
 def test_a_view_without_a_declared_permission_does_not_start(client):
     config = Configurator(registry=client.app.registry)
     config.add_route("forgotten", "/forgotten")
