@@ -6,6 +6,7 @@ was really committed; it is deleted afterwards (docs/decisions/0001-tests-commit
 
 import gc
 import os
+import signal
 import threading
 from dataclasses import dataclass
 from uuid import UUID
@@ -49,6 +50,14 @@ def _clean_environment():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _interruptible():
+    """Programs that the tests start heed SIGINT, even where the tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _tireless_background():
     """The background leaves the processor to nobody: in the tests nobody else wants it."""
     with pytest.MonkeyPatch.context() as patch:
@@ -73,12 +82,23 @@ class Database:
             patch.setenv("DATABASE_URL", self.url)
             config = Config("development.ini")
             (command.downgrade if revision == "base" else command.upgrade)(config, revision)
+        self._migrated_partitions = self._partitions()
 
     def empty(self):
         with self.writer.begin() as connection:
+            # A compaction makes partitions; the next test must not find them.
+            for partition in self._partitions() - self._migrated_partitions:
+                connection.execute(text(f"DROP TABLE {partition}"))
             for table in reversed(Base.metadata.sorted_tables):
                 connection.execute(table.delete())
             connection.execute(insert(HistoryProgress).values(id=1))  # as the migration did
+
+    def _partitions(self):
+        if self.name == "sqlite":
+            return set()
+        with self.reader.connect() as connection:
+            found = "SELECT oid::regclass::text FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE relkind = 'r'"
+            return set(connection.scalars(text(found)))
 
     def close(self):
         self.writer.dispose()
@@ -291,7 +311,7 @@ def make_client(database, request):
 
     The first client without options gets the shared application.
     """
-    made = []
+    made: list[Client] = []
 
     def make(upstream=None, **options):
         values = ini(database, upstream, **options)
