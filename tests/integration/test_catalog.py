@@ -21,7 +21,7 @@ def test_a_new_product_is_at_version_1_and_due_for_registration_at_once(database
         product_id = catalog.create(session, "Kettle", "Boils water", NOON)
 
     assert rows(database, Product) == [
-        (product_id, "Kettle", "Boils water", 1, NOON, NOON, "kettle\nboils water", "kettle")
+        (product_id, "Kettle", "Boils water", 1, NOON, NOON, " kettle \n boils water ", "kettle")
     ]
     row = sync_row(database, product_id)
     assert (row.registration, row.next_sync_at, row.failures, row.leased_until) == ("pending", NOON, 0, None)
@@ -93,7 +93,16 @@ def test_a_change_raises_the_version_and_keeps_what_is_not_given(database):
         catalog.change(session, product_id, LATER, name="Better kettle")
 
     assert rows(database, Product) == [
-        (product_id, "Better kettle", "Boils water", 2, LONG_AGO, LATER, "better kettle\nboils water", "better kettle")
+        (
+            product_id,
+            "Better kettle",
+            "Boils water",
+            2,
+            LONG_AGO,
+            LATER,
+            " better kettle \n boils water ",
+            "better kettle",
+        )
     ]
 
 
