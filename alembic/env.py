@@ -5,17 +5,21 @@ from typing import Any, Literal
 
 from alembic.util import CommandError
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from alembic import context
 from productagg import ini
-from productagg.db import writer_engine
+from productagg.db import LOCK_TIMEOUT_SECONDS, SCHEMA, is_out_of_reach, reason, writer_engine
+from productagg.dbcheck import Unfit, check_encoding
 from productagg.models import Base, UtcDateTime
 from productagg.settings import Settings, SettingsError
 
 # Any number; all productagg migrations share it, so that two releases starting at once migrate one after the other.
 _ADVISORY_LOCK = 7_306_544
 
+_SCHEMA_FIRST = text(
+    "SELECT set_config('search_path', concat_ws(', ', :schema, nullif(current_setting('search_path'), '')), true)"
+)
 _PARTITION = re.compile(r"(offer|product)_prices_(default|\d{4}_\d{2})")
 
 
@@ -25,8 +29,9 @@ def _render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
 
 
 def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
-    # The monthly partitions, which `productagg history compact` makes and drops, are no tables of the models.
-    return kind != "table" or name is None or _PARTITION.fullmatch(name) is None
+    # The models have neither the monthly partitions, which `productagg history compact` makes and drops, nor Alembic's
+    # own table.
+    return kind != "table" or name is None or not (name == "alembic_version" or _PARTITION.fullmatch(name))
 
 
 def _has_it(here: str) -> Any:
@@ -44,14 +49,20 @@ def run() -> None:
         settings = Settings.load(ini.app_settings(context.config.config_file_name or ""))
     except SettingsError as error:
         raise CommandError(str(error)) from None
-    engine = writer_engine(settings.database_url)
+    if context.is_offline_mode():
+        raise CommandError("--sql does not work here: migrations read the rows that they change")
+    engine = writer_engine(settings.database_url, prepared=settings.database_prepared)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _keep_children)
     try:
         with engine.begin() as connection:
             _migrate(connection)
-    except OperationalError as error:
-        raise CommandError(f"the database cannot be used: {' '.join(str(error.orig).split())}") from None
+    except Unfit as error:
+        raise CommandError(str(error)) from None
+    except DBAPIError as error:
+        if not is_out_of_reach(error):
+            raise
+        raise CommandError(f"the database cannot be used: {reason(error)}") from None
     finally:
         engine.dispose()
 
@@ -63,10 +74,14 @@ def _migrate(connection: Connection) -> None:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"))
+        # For the names in statements that migrations write themselves; extensions may be in another schema.
+        connection.execute(_SCHEMA_FIRST, {"schema": SCHEMA})
+        check_encoding(connection)
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
+        version_table_schema=None if sqlite else SCHEMA,
         render_as_batch=sqlite,
         render_item=_render_item,
         include_name=_is_ours,

@@ -17,7 +17,8 @@ def main(_global_config: object, **ini: str) -> Any:
     from productagg import accounts, logs
     from productagg.api.request import use_one_class
     from productagg.background import Background
-    from productagg.db import SchemaError
+    from productagg.db import reason
+    from productagg.dbcheck import Unfit
     from productagg.ini import unknown_keys
     from productagg.settings import Settings, SettingsError
     from productagg.sync import Synchronizer
@@ -40,9 +41,9 @@ def main(_global_config: object, **ini: str) -> Any:
         if settings.admin_password is not None:
             with sessions.begin() as session:
                 accounts.add_first_admin(session, settings.admin_username, settings.admin_password.reveal())
-    except (SettingsError, SchemaError) as error:
+    except (SettingsError, Unfit) as error:
         raise SystemExit("\n".join(f"productagg: {line}" for line in str(error).splitlines())) from None
     except DBAPIError as error:
-        raise SystemExit(f"productagg: the database cannot be used: {' '.join(str(error.orig).split())}") from None
+        raise SystemExit(f"productagg: the database cannot be used: {reason(error)}") from None
     use_one_class(config)
     return config.make_wsgi_app()

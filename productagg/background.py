@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from uuid import UUID
 
+from sqlalchemy.exc import DBAPIError
+
+from productagg.db import is_out_of_reach, reason
 from productagg.logs import request_id
 from productagg.sync import Synchronizer
 
@@ -94,6 +97,9 @@ class Background:
             report, fetched, worked = self._synchronizer.sync_products(ids, beginning)
         except Exception as error:
             fault = error
+            if isinstance(error, DBAPIError) and is_out_of_reach(error):
+                log.warning("the database cannot be used: %s", reason(error))
+                fault = None
         for product_id in ids:
             beginning(product_id)
             if report is None:

@@ -24,12 +24,15 @@ from sqlalchemy import (
     Subquery,
     Text,
     Uuid,
+    and_,
     asc,
     bindparam,
     desc,
     func,
     literal_column,
+    not_,
     null,
+    or_,
     select,
     true,
     tuple_,
@@ -37,16 +40,22 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
-from productagg import prepared
+from productagg import prepared, relevance
 from productagg.bulk import members, plain
 from productagg.models import Product, ProductChange, ProductSummary, ProductSync, UtcDateTime
 
 # Counting stops here unless the exact number is asked for.
 COUNTED = 1_000
+# By relevance, so many products are put in order one by one.
+FEW = 1_000
 # Pages keep to the order of the first one for so many changes: what has moved since must be gone through for each.
 MOST_CHANGES = 500_000
 # And so many names and descriptions, by name and by when they changed.
 MOST_EDITS = 50_000
+
+
+# The sort by how well products meet the words.
+RELEVANCE = "relevance"
 
 
 class Outdated(Exception):
@@ -100,16 +109,19 @@ _SORTS = {
     "items_in_stock": _Sort(ProductSummary, ProductSummary.items_in_stock, "items_in_stock", "offers"),
 }
 _BY_TIME = frozenset(name for name, sort in _SORTS.items() if isinstance(sort.key.type, UtcDateTime))
-# Each also the other way round.
-SORTS = tuple(chain.from_iterable((name, f"-{name}") for name in _SORTS))
+# Its key is a level (see relevance.py), which is made of this column and the words that are looked for.
+_SORTS[RELEVANCE] = _Sort(Product, Product.search_text, "search_text", "changed")
+# All but the relevance also the other way round.
+SORTS = (RELEVANCE, *chain.from_iterable((name, f"-{name}") for name in _SORTS if name != RELEVANCE))
 
 
 @dataclass(frozen=True)
 class Wanted:
     """Which products, in which order, and which of MEMBERS. None: whichever.
 
-    `words` are folded (see words.py), and each must occur in a product's name or description. Prices are the lowest
-    in-stock price. `sort` is one of SORTS; products without a price come last by price, in both directions.
+    `words` are those of words.search_words, and each must occur in a product's name or description; without any, all
+    products are equally relevant. Prices are the lowest in-stock price. `sort` is one of SORTS; products without a
+    price come last by price, in both directions.
     """
 
     sort: str = "created_at"
@@ -294,13 +306,11 @@ def _filters(wanted: Wanted) -> dict[str, Any]:
     found = {name: value for name in names if (value := getattr(wanted, name)) is not None}
     if found.pop("in_stock", None) is not None:
         found["in_stock" if wanted.in_stock else "sold_out"] = True
-    return found | {f"word_{number}": f"%{_escaped(word)}%" for number, word in enumerate(wanted.words)}
+    return found | {f"{_WORD}{number}": relevance.escaped(word) for number, word in enumerate(wanted.words)}
 
 
-def _escaped(word: str) -> str:
-    for special in "/%_":
-        word = word.replace(special, f"/{special}")
-    return word
+# The beginning of the names of those parameters that are words.
+_WORD = "word_"
 
 
 _IDS: dict[Any, InstrumentedAttribute[UUID]] = {
@@ -382,6 +392,9 @@ def _parts(shape: _Shape, descending: bool) -> Iterator[Select[Any]]:
     Of each, those that have not moved since the first page, by what they are sorted by now, and those that have, by
     what they were sorted by then.
     """
+    if shape.sort == RELEVANCE:
+        yield from _relevant(shape)
+        return
     reach, sort, turned = shape.reach, _SORTS[_name(shape.sort)], desc if descending else asc
     compare = _COMPARISONS[descending, reach is not None and reach.including]
     place_key, place_id = bindparam("place_key", type_=sort.key.type), bindparam("place_id", type_=Uuid)
@@ -406,6 +419,47 @@ def _parts(shape: _Shape, descending: bool) -> Iterator[Select[Any]]:
                     compare(id_, place_id) if keyless else compare(tuple_(key, id_), tuple_(place_key, place_id))
                 )
             yield query.order_by(turned(key), turned(id_)).limit(_number(shape.limit))
+
+
+def _relevant(shape: _Shape) -> Iterator[Select[Any]]:
+    """The same by relevance: of few products, the levels of all; of many, a part for each level; and those that moved.
+
+    A level is only searched while those before it do not fill the page: that takes long for words that are common at
+    one level and rare at another.
+    """
+    reach = shape.reach
+    back = reach is not None and reach.back
+    turned, compare = (desc if back else asc), _COMPARISONS[back, reach is not None and reach.including]
+    place_key, place_id = bindparam("place_key", type_=Integer), bindparam("place_id", type_=Uuid)
+    words = sorted(name for name in shape.filters if name.startswith(_WORD))
+    moves = _moves(_SORTS[RELEVANCE]) if reach is not None else None
+    unmoved = true() if moves is None else Product.id.not_in(select(moves.c.product_id))
+
+    def part(query: Select[Any], id_: Any, key: ColumnElement[int]) -> Select[Any]:
+        named = key.label("key")  # or an order by a constant would mean a column's number
+        query = query.add_columns(id_.label("id"), named, _number(0).label("keyless"))
+        if reach is not None:
+            # Not a comparison of tuples: of one level, the planner is to see that this is a range of ids, or nothing.
+            beyond = key < place_key if back else key > place_key
+            query = query.where(or_(beyond, and_(key == place_key, compare(id_, place_id))))
+        return query.order_by(turned(named), turned(id_)).limit(_number(shape.limit))
+
+    found = _meeting(shape.filters, Product).add_columns(Product.id, Product.search_text).where(unmoved)
+    some = found.limit(_number(FEW + 1)).cte("candidates")
+    are_few = select(func.count()).select_from(some).scalar_subquery() <= _number(FEW)
+    yield part(select().select_from(some).where(are_few), some.c.id, relevance.level(some.c.search_text, words))
+    filled: ColumnElement[int] = _number(0)
+    for level in reversed(relevance.LEVELS) if back else relevance.LEVELS:
+        query = _meeting(shape.filters.difference(words), Product).where(not_(are_few), filled < _number(shape.limit))
+        query = query.where(relevance.meets(Product.search_text, words, level), unmoved)
+        if level:
+            query = query.where(not_(relevance.meets(Product.search_text, words, level - 1)))
+        of_level = part(query, Product.id, _number(level)).cte(f"level_{level}")
+        filled = filled + select(func.count()).select_from(of_level).scalar_subquery()
+        yield select(of_level)
+    if moves is not None:
+        query = _meeting(shape.filters, Product).join(moves, moves.c.product_id == Product.id)
+        yield part(query, Product.id, relevance.level(moves.c.key, words))
 
 
 def _moves(sort: _Sort) -> CTE:
@@ -435,7 +489,7 @@ def _meeting(filters: frozenset[str], model: _Model, *selected: ColumnElement[An
         if name in _CONDITIONS:
             other, condition = _CONDITIONS[name]
         else:
-            other, condition = Product, Product.search_text.like(bindparam(name, type_=Text), escape="/")
+            other, condition = Product, relevance.meets(Product.search_text, [name])
         if other not in joined:
             query = query.join(other, _IDS[other] == _IDS[model])
             joined.add(other)

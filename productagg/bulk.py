@@ -126,7 +126,8 @@ def plain(dialect: str, wanted: ColumnElement[Any] | InstrumentedAttribute[Any])
     if dialect == "sqlite":
         written = func.replace(wanted, " ", "T", type_=Text) + "Z"
     else:
-        written = func.to_char(wanted, _literal('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), type_=Text)
+        utc = func.timezone(_literal("UTC"), wanted)
+        written = func.to_char(utc, _literal('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), type_=Text)
     return func.replace(written, _literal(".000000Z"), _literal("Z"), type_=Text)
 
 

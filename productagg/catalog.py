@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import orjson
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
@@ -89,6 +91,25 @@ class Found(NamedTuple):
     version: int
     next_sync_at: datetime
     modified_at: datetime
+    now: datetime
+
+
+class ClosedPlace(NamedTuple):
+    """Where a page of closed offers begins: beyond the offer with this id, which was closed then (RFC 3339)."""
+
+    closed_at: str
+    id: UUID
+
+
+class OffersPage(NamedTuple):
+    """`offers` as JSON, the place of the next page if there is one, and when the product is asked for next.
+
+    `now` is the time, by the database's clock.
+    """
+
+    offers: str
+    following: ClosedPlace | None
+    next_sync_at: datetime
     now: datetime
 
 
@@ -179,7 +200,7 @@ def change(
     wanted = (product.name if name is None else name, product.description if description is None else description)
     if wanted == (product.name, product.description):
         return
-    event = Event(product_id, "changed", now, product.sort_name, product.updated_at)
+    event = Event(product_id, "changed", now, product.sort_name, product.updated_at, search_text=product.search_text)
     with _unique_name(session, wanted[0]):
         product.name, product.description = wanted
         for column, value in _made_of(*wanted).items():
@@ -210,17 +231,36 @@ def remove(
     record(session, [Event(product_id, "deleted", now)])
 
 
-def get(connection: Connection | Session, product_id: UUID, *, closed: bool = False) -> Found:
-    """One product: browsing.MEMBERS and its `offers`, cheapest first, all as of one moment. Raises NotFound.
-
-    With `closed`, the sold-out offers after the others as well.
-    """
+def get(connection: Connection | Session, product_id: UUID) -> Found:
+    """One product: browsing.MEMBERS and its current `offers`, cheapest first, as of one moment. Raises NotFound."""
     dialect = dialect_name(connection)
-    row = prepared.row(connection, _ONE[dialect][closed], {"product_id": product_id, "now": clock.given(dialect)})
+    row = prepared.row(connection, _ONE[dialect], {"product_id": product_id, "now": clock.given(dialect)})
     if row is None:
         raise NotFound(product_id)
     *says, offers, version, next_sync_at, modified_at, now = row
     return Found(f'{shown(says, MEMBERS)},"offers":{offers}', offers, version, next_sync_at, modified_at, now)
+
+
+def offers_page(connection: Connection, product_id: UUID, limit: int, place: ClosedPlace | None = None) -> OffersPage:
+    """Up to `limit` closed offers from a place on, the last closed first. Raises NotFound.
+
+    Without a place, from the beginning, and before them all current offers, cheapest first; all as of one moment. An
+    offer that stays closed comes exactly once, whatever is closed, opened or removed meanwhile.
+    """
+    dialect = connection.dialect.name
+    values: dict[str, Any] = {"product_id": product_id, "limit": limit + 1, "now": clock.given(dialect)}
+    if place is not None:
+        values |= {"closed_at": datetime.fromisoformat(place.closed_at), "id": place.id}
+    row = connection.execute(_OFFERS_PAGE[dialect][place is not None], values).one_or_none()
+    if row is None:
+        raise NotFound(product_id)
+    closed = orjson.loads(row.closed)
+    following = None
+    if len(closed) > limit:
+        last = closed[limit - 1]
+        following = ClosedPlace(last["closed_at"], UUID(last["id"]))
+    offers = [row.current[1:-1], *(orjson.dumps(each).decode() for each in closed[:limit])]
+    return OffersPage(f"[{','.join(filter(None, offers))}]", following, row.next_sync_at, row.now)
 
 
 def everything(connection: Connection) -> Iterator[Row[Any]]:
@@ -338,22 +378,37 @@ _WHEN = (
 )
 
 
-def _offers(dialect: str, closed: bool) -> ScalarSelect[str]:
-    """A product's current offers as JSON, cheapest first; with `closed`, the sold-out ones after them as well."""
-    says = (Offer.id, Offer.price, Offer.items_in_stock, Offer.first_seen_at, Offer.changed_at, Offer.closed_at)
-    query = select(*says, Offer.closed_at.is_not(None).label("is_closed")).where(Offer.product_id == _ID)
-    if not closed:
-        query = query.where(Offer.closed_at.is_(None))
-    found = query.subquery().c
-    return objects(dialect, [found[column.key] for column in says], [found.is_closed, found.price, found.id])
+_SAYS = (Offer.id, Offer.price, Offer.items_in_stock, Offer.first_seen_at, Offer.changed_at, Offer.closed_at)
 
 
-def _find_one(dialect: str, closed: bool) -> Select[Any]:
+def _current_offers(dialect: str) -> ScalarSelect[str]:
+    """A product's current offers as JSON, cheapest first."""
+    found = select(*_SAYS).where(Offer.product_id == _ID, Offer.closed_at.is_(None)).subquery().c
+    return objects(dialect, list(found), [found.price, found.id])
+
+
+def _find_offers_page(dialect: str, *, from_place: bool) -> Select[*tuple[Any, ...]]:
+    closed = select(*_SAYS).where(Offer.product_id == _ID, Offer.closed_at.is_not(None))
+    if from_place:
+        place = (bindparam("closed_at", type_=UtcDateTime), bindparam("id", type_=Uuid))
+        closed = closed.where(tuple_(Offer.closed_at, Offer.id) < tuple_(*place))
+    closed = closed.order_by(Offer.closed_at.desc(), Offer.id.desc()).limit(bindparam("limit", type_=Integer))
+    found = closed.subquery().c
+    current: ColumnElement[str] = literal("[]") if from_place else _current_offers(dialect)
+    return select(
+        current.label("current"),
+        objects(dialect, list(found), [found.closed_at.desc(), found.id.desc()]).label("closed"),
+        ProductSync.next_sync_at,
+        clock.expression(dialect).label("now"),
+    ).where(ProductSync.product_id == _ID)
+
+
+def _find_one(dialect: str) -> Select[Any]:
     newest = func.max if dialect == "sqlite" else func.greatest
     return (
         select(
             *columns(dialect, MEMBERS),
-            _offers(dialect, closed),
+            _current_offers(dialect),
             Product.version,
             ProductSync.next_sync_at,
             newest(
@@ -367,7 +422,11 @@ def _find_one(dialect: str, closed: bool) -> Select[Any]:
     )
 
 
-_ONE = {dialect: (_find_one(dialect, False), _find_one(dialect, True)) for dialect in _INSERT_PRODUCTS}
+_ONE = {dialect: _find_one(dialect) for dialect in _INSERT_PRODUCTS}
+_OFFERS_PAGE = {
+    dialect: tuple(_find_offers_page(dialect, from_place=from_place) for from_place in (False, True))
+    for dialect in _INSERT_PRODUCTS
+}
 _EVERYTHING = select(Product.id, Product.name, Product.description, Product.created_at, Product.updated_at).order_by(
     Product.id
 )

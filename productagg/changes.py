@@ -24,9 +24,11 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    null,
     or_,
     select,
     true,
+    update,
 )
 from sqlalchemy.event import listens_for
 from sqlalchemy.orm import Session, SessionTransaction
@@ -56,6 +58,7 @@ class Event(NamedTuple):
     updated_at: datetime | None = None
     lowest: int | None = None
     items_in_stock: int | None = None
+    search_text: str | None = None
 
 
 class Unknown(Exception):
@@ -128,7 +131,8 @@ def compact(session: Session, after: int, before: datetime) -> tuple[int, int | 
     """Remove what newer changes stand for, of those before a time, among the first thousands after a number.
 
     That is what is followed by one of the same kind, or by the end, of its product: who comes back after however long
-    still hears the newest of each. Returns how many it removed, and after which number to go on; None: nowhere.
+    still hears the newest of each. Those that stay lose their texts. Returns how many it removed, and after which
+    number to go on; None: nowhere.
     """
     some = select(_CHANGES.c.sequence, _CHANGES.c.at).where(_CHANGES.c.sequence > after)
     chunk = some.order_by(_CHANGES.c.sequence).limit(_ROWS_AT_ONCE).subquery()
@@ -142,6 +146,7 @@ def compact(session: Session, after: int, before: datetime) -> tuple[int, int | 
     ]
     mine = (this.sequence > after, this.sequence <= until, this.at < before)
     removed: Any = session.execute(delete(_CHANGES).where(*mine, or_(*followed)))
+    session.execute(update(_CHANGES).where(*mine, this.search_text.is_not(None)).values(search_text=null()))
     return removed.rowcount, until
 
 
@@ -155,6 +160,7 @@ _EVENTS = Rows(
     updated_at=_TIME,
     lowest=BigInteger,
     items_in_stock=BigInteger,
+    search_text=Text,
 )
 
 

@@ -11,7 +11,8 @@ import zope.sqlalchemy.datamanager
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.db import READERS, check_schema, reader_engine, writer_engine
+from productagg.db import READERS, reader_engine, writer_engine
+from productagg.dbcheck import check
 
 
 class Readers:
@@ -60,10 +61,14 @@ def needs_transaction(request: Any) -> bool:
 
 def includeme(config: Any) -> None:
     """Give every request `dbsession` (joined to its transaction) and `reader` (autocommit, for reads)."""
-    url = config.registry["settings"].database_url
-    writer, reader = writer_engine(url), reader_engine(url)
-    with reader.connect() as connection:
-        check_schema(connection)
+    settings = config.registry["settings"]
+    writer, reader = (
+        make(settings.database_url, prepared=settings.database_prepared) for make in (writer_engine, reader_engine)
+    )
+    check(reader)
+    # What is wrong with the writer's connections, a server that only reads after a fail-over, is so with the reader's.
+    event.listen(writer, "invalidate", lambda *_: reader.dispose())
+    event.listen(writer, "engine_disposed", lambda _: reader.dispose())
     sessions = sessionmaker(writer)
 
     def dbsession(request: Any) -> Session:
@@ -82,6 +87,8 @@ def includeme(config: Any) -> None:
 
     config.registry["sessions"] = sessions
     config.registry["engines"] = (writer, reader)
+    # A request that writes found the database unusable, and /health/ready has not written since.
+    config.registry["writes_fail"] = False
     config.add_settings(
         {
             "tm.manager_hook": "pyramid_tm.explicit_manager",

@@ -12,21 +12,26 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     Integer,
     MetaData,
+    Numeric,
     Text,
     TypeDecorator,
+    cast,
     text,
+    type_coerce,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
 # The migration that these tables need; the programs refuse to run on any other (see db.check_schema).
-SCHEMA_REVISION = "0008"
+SCHEMA_REVISION = "0009"
 
 NAME_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 10_000
@@ -51,6 +56,19 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class _Seconds(TypeDecorator[float]):
+    """A number of seconds, whose last digits PostgreSQL's `extra_float_digits` does not take away."""
+
+    impl = Double
+    cache_ok = True
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return type_coerce(cast(column, Numeric), self)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> float | None:
+        return None if value is None else float(value)
 
 
 # Compared as SQLite does it, and not as the database's locale would have it.
@@ -133,7 +151,10 @@ class ProductSync(Base):
 
 
 class Offer(Base):
-    """An offer as last seen. A sync never deletes one: an offer that vanished is closed, with stock 0."""
+    """An offer as last seen. A sync never deletes one: an offer that vanished is closed, with stock 0.
+
+    Compaction removes offers that have been closed for long (see history/closed.py).
+    """
 
     __tablename__ = "offers"
     __table_args__ = (
@@ -145,6 +166,15 @@ class Offer(Base):
             "product_id",
             postgresql_where=text("closed_at IS NULL"),
             sqlite_where=text("closed_at IS NULL"),
+        ),
+        # The closed ones in the order in which they closed: for pages of them, and to find those that are over age.
+        Index(
+            "ix_offers_closed",
+            "product_id",
+            "closed_at",
+            "id",
+            postgresql_where=text("closed_at IS NOT NULL"),
+            sqlite_where=text("closed_at IS NOT NULL"),
         ),
     )
 
@@ -282,8 +312,8 @@ class OfferPriceDaily(_OfferRollup, Base):
 class HistoryProgress(Base):
     """How far the histories are rolled up, and from when on their rows are there; NULL: not at all, and all of them.
 
-    Both are the beginning of a UTC day. There is one row; a migration made it. Of some products, roll-ups are to be
-    relied on for less: see HistoryLate.
+    Offers that were closed before `offers_from` may be removed; NULL: none is. All are the beginning of a UTC day.
+    There is one row; a migration made it. Of some products, roll-ups are to be relied on for less: see HistoryLate.
     """
 
     __tablename__ = "history_progress"
@@ -292,6 +322,7 @@ class HistoryProgress(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     rolled_until: Mapped[datetime | None]
     raw_from: Mapped[datetime | None]
+    offers_from: Mapped[datetime | None]
 
 
 class HistoryLate(Base):
@@ -335,7 +366,8 @@ class ProductChange(Base):
     """What happened to a product, in commit order: see changes.py. Its product may be gone: `deleted` outlives it.
 
     A row says by what the product was sorted before, so that the past can be told from the present: `changed` has the
-    `sort_name` and `updated_at` that it had, `offers` the `lowest` (NULL: none) and `items_in_stock` of its summary.
+    `sort_name`, `updated_at` and `search_text` that it had, `offers` the `lowest` (NULL: none) and `items_in_stock` of
+    its summary. The text is removed once no cursor needs it any more.
     """
 
     __tablename__ = "changes"
@@ -364,6 +396,7 @@ class ProductChange(Base):
     updated_at: Mapped[datetime | None]
     lowest: Mapped[int | None] = mapped_column(BigInteger)
     items_in_stock: Mapped[int | None] = mapped_column(BigInteger)
+    search_text: Mapped[str | None]
 
 
 class SyncRun(Base):
@@ -388,7 +421,7 @@ class SyncRun(Base):
     failures: Mapped[dict[str, int]] = mapped_column(JSON)
     requests: Mapped[int]
     bytes: Mapped[int] = mapped_column(BigInteger)
-    longest_wait_seconds: Mapped[float]
+    longest_wait_seconds: Mapped[float] = mapped_column(_Seconds)
     ended_by: Mapped[str | None]
 
 

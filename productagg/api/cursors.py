@@ -16,6 +16,7 @@ from itsdangerous.encoding import base64_decode, base64_encode
 
 from productagg.api.errors import Problem
 from productagg.browsing import Place
+from productagg.catalog import ClosedPlace
 from productagg.settings import Secret
 
 _GOOD_FOR_SECONDS = 24 * 3600
@@ -25,11 +26,11 @@ class Cursors:
     """Writes and reads cursors, with a key of their own that comes from the `secret`."""
 
     def __init__(self, secret: Secret) -> None:
-        # Once: the signer would derive its key for each.
-        key = Signer(secret.reveal(), b"productagg.cursor", key_derivation="hmac", digest_method=hashlib.sha256)
+        # Once: the signer would derive its key for each. The 2: names are folded in another way since migration 0009.
+        key = Signer(secret.reveal(), b"productagg.cursor.2", key_derivation="hmac", digest_method=hashlib.sha256)
         self._signer = Signer(key.derive_key(), key_derivation="none", digest_method=hashlib.sha256)
 
-    def write(self, place: Place, question: Mapping[str, Any], began: int) -> str:
+    def write(self, place: Place | ClosedPlace, question: Mapping[str, Any], began: int) -> str:
         """A cursor for a place among the answers to a question, which is all parameters but the cursor.
 
         `began` is when the first page was read, in seconds since 1970.
@@ -37,8 +38,11 @@ class Cursors:
         said = orjson.dumps([began, _digest(question), *place])
         return self._signer.sign(base64_encode(said)).decode()
 
-    def read(self, cursor: str, question: Mapping[str, Any]) -> tuple[Place, int]:
-        """The place, and when it all began. Raises Problem if it is none of ours, too old, or of another question."""
+    def read(self, cursor: str, question: Mapping[str, Any], kind: type[Any] = Place) -> tuple[Any, int]:
+        """The place, and when it all began. Raises Problem if it is none of ours, too old, or of another question.
+
+        `kind` is the type of the places among these answers; each begins with a key and an id.
+        """
         try:
             began, digest, key, id_, *rest = orjson.loads(base64_decode(self._signer.unsign(cursor)))
         except (BadData, ValueError):
@@ -48,7 +52,7 @@ class Cursors:
             raise Problem("invalid-cursor", "The first page is more than a day old: begin again with it.")
         if digest != _digest(question):
             raise Problem("invalid-cursor", "The cursor goes with other parameters: only 'cursor' may change.")
-        return Place(key, UUID(id_), *rest), began
+        return kind(key, UUID(id_), *rest), began
 
 
 def _digest(question: Mapping[str, Any]) -> str:

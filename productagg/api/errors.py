@@ -12,15 +12,21 @@ import orjson
 from pyramid.exceptions import URLDecodeError
 from pyramid.httpexceptions import HTTPException, HTTPForbidden
 from pyramid.response import Response
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from productagg import browsing, catalog
-from productagg.db import is_out_of_reach
+from productagg.db import is_out_of_reach, reason
+from productagg.dbsession import needs_transaction
+from productagg.history.asof import OffersNotKept
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
 from productagg.security import bearer_token
 from productagg.throttle import TooManyLogins
 
 log = logging.getLogger(__name__)
+
+# When to come back to a database that cannot be used.
+RETRY_AFTER_SECONDS = "5"
 
 # Every code that this service answers with: status, title, and what a client can do about it.
 PROBLEMS: dict[str, tuple[int, str, str]] = {
@@ -128,6 +134,8 @@ def problem_view(error: Exception, request: Any) -> Response:
         )
     elif isinstance(error, browsing.Outdated):
         problem = Problem("invalid-cursor", "Too much has changed since the first page: begin again with it.")
+    elif isinstance(error, OffersNotKept):
+        problem = _not_kept(error)
     elif isinstance(error, TooManyPoints | NotKept):
         problem = _wrong_resolution(error)
     elif isinstance(error, URLDecodeError):
@@ -137,8 +145,11 @@ def problem_view(error: Exception, request: Any) -> Response:
     elif isinstance(error, HTTPException) and error.status_int < 500:
         problem = _from_pyramid(error, request)
     elif isinstance(error, PoolTimeout) or is_out_of_reach(error):
-        log.error("the database cannot be used: %s", " ".join(str(error).split()))
-        problem = Problem("unavailable", "The database cannot be used right now.", headers={"Retry-After": "5"})
+        log.error("the database cannot be used: %s", reason(error) if isinstance(error, DBAPIError) else error)
+        # Whether it takes any, /health/ready finds out.
+        request.registry["writes_fail"] |= needs_transaction(request)
+        detail = "The database cannot be used right now."
+        problem = Problem("unavailable", detail, headers={"Retry-After": RETRY_AFTER_SECONDS})
     else:
         log.error("unexpected error", exc_info=error)
         problem = Problem("internal-error", "Something unexpected happened; it has been logged with the request id.")
@@ -153,6 +164,12 @@ def _wrong_resolution(error: TooManyPoints | NotKept) -> Problem:
         advice = f"'{error.coarser}', or for a shorter window" if error.coarser else "a shorter window"
         detail = f"'{error.resolution}' has more than {MAX_POINTS} points in this window: ask for {advice}"
     return Problem("invalid-data", "Not valid: 'resolution'.", errors=[{"parameter": "resolution", "detail": detail}])
+
+
+def _not_kept(error: OffersNotKept) -> Problem:
+    since = error.offers_from.isoformat().replace("+00:00", "Z")
+    detail = f"must not be before {since}: offers that were closed earlier are no longer kept"
+    return Problem("invalid-data", "Not valid: 'at'.", errors=[{"parameter": "at", "detail": detail}])
 
 
 def _denied(request: Any) -> Problem:

@@ -152,7 +152,9 @@ def _shown(found: Any) -> dict[str, Any]:
 
 
 def _no_such_offer(offer_id: object) -> Problem:
-    return Problem("not-found", f"The product has no offer {offer_id}, and had none.")
+    return Problem(
+        "not-found", f"The product has no offer {offer_id}, or it was closed so long ago that it was removed."
+    )
 
 
 def _product_series(request: Any) -> Series:

@@ -1,5 +1,7 @@
 """/products/{id}/offers: what is offered for a product, now or at a time, and what some units of it cost."""
 
+import time
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,7 +11,8 @@ from pyramid.response import Response
 
 from productagg import catalog, clock, offers
 from productagg.api import contract
-from productagg.api.schemas import COST, OFFERS, PRODUCT_ID
+from productagg.api.pagination import page_headers
+from productagg.api.schemas import COST, DEFAULT_LIMIT, OFFERS, PRODUCT_ID
 from productagg.api.service import (
     PUBLIC,
     invalid_query,
@@ -29,17 +32,20 @@ offers_cost = service("offers_cost", "/products/{id}/offers/cost", "Offers", PRO
 @product_offers.get(
     permission=PUBLIC,
     validators=(product_id, query(OFFERS)),
-    answers=contract.public("An array of offers; with `at` an object.", contract.OFFERS),
+    answers=contract.public("An array of offers; with `at` an object.", contract.OFFERS, "Next-Cursor?", "Link?"),
+    errors=("invalid-cursor",),
 )
 def list_offers(request: Any) -> Response:
-    """The current offers, cheapest first, with `closed=true` the sold-out ones after them; or those `at` a time."""
-    wanted, at, closed = (request.validated[name] for name in ("product_id", "at", "closed"))
-    if at is not None:
-        if closed is not None:
-            raise invalid_query({"closed": "must not be given together with 'at'"})
-        return _offers_then(request, wanted, at)
-    found = catalog.get(request.reader, wanted, closed=bool(closed))
-    return public_json(request, orjson.Fragment(found.offers), seconds=_until_next_list(found))
+    """The current offers, cheapest first, with `closed=true` pages of the sold-out ones too; or those `at` a time."""
+    question = request.validated
+    if question["at"] is not None:
+        _refuse(question, ("closed", "limit", "cursor"), "must not be given together with 'at'")
+        return _offers_then(request, question["product_id"], question["at"])
+    if question["closed"]:
+        return _with_closed(request, question)
+    _refuse(question, ("limit", "cursor"), "must not be given without 'closed=true'")
+    found = catalog.get(request.reader, question["product_id"])
+    return public_json(request, orjson.Fragment(found.offers), seconds=_until(found.next_sync_at, found.now))
 
 
 @offers_cost.get(
@@ -52,12 +58,32 @@ def read_cost(request: Any) -> Response:
     cost = offers.cost(wanted, orjson.loads(found.offers), request.validated["quantity"])
     # A price may have 63 bits; orjson writes no integer of more than 64.
     exact = None if cost.cost is None else orjson.Fragment(str(cost.cost))
-    return public_json(request, {**vars(cost), "cost": exact}, seconds=_until_next_list(found))
+    return public_json(request, {**vars(cost), "cost": exact}, seconds=_until(found.next_sync_at, found.now))
 
 
-def _until_next_list(found: catalog.Found) -> int:
+def _with_closed(request: Any, question: dict[str, Any]) -> Response:
+    cursor = question.pop("cursor")
+    place, began = None, int(time.time())
+    if cursor is not None:
+        place, began = request.registry["cursors"].read(cursor, question, catalog.ClosedPlace)
+    found = catalog.offers_page(request.reader, question["product_id"], question["limit"] or DEFAULT_LIMIT, place)
+    following = found.following and request.registry["cursors"].write(found.following, question, began)
+    # Not the cursor: it says when the first page was read.
+    tagged_by = [str(following is not None)]
+    headers = page_headers(request, following)
+    seconds = _until(found.next_sync_at, found.now)
+    return public_json(request, orjson.Fragment(found.offers), headers, seconds, tagged_by)
+
+
+def _refuse(question: Mapping[str, Any], names: Iterable[str], why: str) -> None:
+    given = [name for name in names if question[name] is not None]
+    if given:
+        raise invalid_query(dict.fromkeys(given, why))
+
+
+def _until(next_sync_at: datetime, now: datetime) -> int:
     """In how many seconds the product is to be asked for again, which may change its offers."""
-    return seconds_until(found.next_sync_at, found.now)
+    return seconds_until(next_sync_at, now)
 
 
 def _offers_then(request: Any, wanted: UUID, at: datetime) -> Response:

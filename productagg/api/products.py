@@ -169,6 +169,9 @@ def _wanted(question: Mapping[str, Any]) -> tuple[browsing.Wanted, int, bool | N
     limit, counting, words = (values.pop(name) for name in ("limit", "total", "q"))
     if None not in (values["min_price"], values["max_price"]) and values["min_price"] > values["max_price"]:
         raise invalid_query({"max_price": "must not be below 'min_price'"})
+    if words is None and values["sort"] == browsing.RELEVANCE:
+        raise invalid_query({"sort": f"must not be '{browsing.RELEVANCE}' without 'q'"})
+    values["sort"] = values["sort"] or (browsing.RELEVANCE if words else "created_at")
     return browsing.Wanted(words=words or (), **values), limit, counting
 
 

@@ -13,11 +13,11 @@ import colander
 from productagg import texts
 from productagg.api.errors import PROBLEMS
 from productagg.api.times import PERIOD, PERIOD_PATTERN, TIME, period, time
-from productagg.browsing import COUNTED, MEMBERS, SORTS
+from productagg.browsing import COUNTED, MEMBERS, RELEVANCE, SORTS
 from productagg.history.movers import PERIODS
 from productagg.history.series import RESOLUTIONS
 from productagg.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH, REGISTRATIONS
-from productagg.words import fold
+from productagg.words import search_words
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -220,7 +220,7 @@ def _flag(name: str, description: str, missing: bool | None = None, **options: A
 
 
 def _words(text: str) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(fold(text).split()))
+    found = search_words(text)
     if len(text) > MAX_SEARCH_LENGTH or not 1 <= len(found) <= MAX_WORDS or _CONTROL_CHARACTER.search(text):
         raise ValueError
     return found
@@ -297,9 +297,11 @@ _BROWSING = (
     _choice(
         "sort",
         SORTS,
-        "By what they are sorted; with `-` the other way round. Products without a price come last by `lowest_price` "
-        "either way; `name` ignores case and accents.",
-        missing="created_at",
+        f"By what they are sorted; with `-` the other way round. `{RELEVANCE}` needs `q`, and is the default then: "
+        "whole words first, then beginnings of words, then other parts, each in names before descriptions. Without `q` "
+        "the default is `created_at`. Products without a price come last by `lowest_price` either way; `name` ignores "
+        "case and accents.",
+        missing=None,
     ),
     _limited(),
     _flag(
@@ -322,8 +324,20 @@ PARTIAL = _mapping(
 )
 RUNS = _mapping(_limited(), _cursor("It does not expire."))
 OFFERS = _mapping(
-    _flag("closed", "Add the sold-out offers after the current ones. It does not go with `at`.", example=True),
+    _flag(
+        "closed",
+        "Pages of the sold-out offers, too, the last sold out first; the first page begins with all current ones. It "
+        "does not go with `at`.",
+        example=True,
+    ),
     _time("at", "The offers as they stood at this time, which is not in the future."),
+    _number(
+        "limit",
+        MAX_LIMIT,
+        f"With `closed=true`: how many sold-out offers at most; {DEFAULT_LIMIT} unless told.",
+        missing=None,
+    ),
+    _cursor("Only with `closed=true`; it is good until a day after the first page."),
 )
 COST = _mapping(_number("quantity", MAX_QUANTITY, "How many units.", example=100))
 _WINDOW = (

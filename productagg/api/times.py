@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 TIME = (
-    "an RFC 3339 time from 1970 on with its offset from UTC, such as 2026-01-31T12:00:00Z or "
+    "an RFC 3339 time of the years 1970 to 9999 in UTC, with its offset, such as 2026-01-31T12:00:00Z or "
     "2026-01-31T13:00:00%2B01:00 (a '+' that is not sent as %2B is a space)"
 )
 PERIOD = (
@@ -32,10 +32,16 @@ _PART = re.compile(rf"{_NUMBER}([A-Za-z])", re.ASCII)
 
 
 def time(text: str) -> datetime:
-    """Read an RFC 3339 time. What is finer than a microsecond is dropped; leap seconds (:60) are not known."""
+    """Read an RFC 3339 time, as UTC: it lies in the years 1970 to 9999 there, whatever its offset.
+
+    Digits finer than a microsecond are dropped; leap seconds (:60) are not known.
+    """
     if not _TIME.fullmatch(text):
         raise ValueError
-    found = datetime.fromisoformat(text.upper())
+    try:
+        found = datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except OverflowError:
+        raise ValueError from None
     if found < EARLIEST:
         raise ValueError
     return found

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
-from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg import ini, logs
-from productagg.db import SchemaError, check_schema, is_out_of_reach, reader_engine, writer_engine
+from productagg.db import is_out_of_reach, reader_engine, reason, writer_engine
+from productagg.dbcheck import Unfit, check
 from productagg.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def reading(uri: str) -> Iterator[tuple[Settings, Connection]]:
 
 
 @contextmanager
-def _opened(uri: str, make_engine: Callable[[URL], Engine]) -> Iterator[tuple[Settings, Engine]]:
+def _opened(uri: str, make_engine: Callable[..., Engine]) -> Iterator[tuple[Settings, Engine]]:
     try:
         options = ini.app_settings(uri)
         ini.setup_logging(uri)
@@ -50,28 +51,24 @@ def _opened(uri: str, make_engine: Callable[[URL], Engine]) -> Iterator[tuple[Se
         logs.configure(settings.log_format)
         for warning in ini.unknown_keys(options):
             log.warning(warning)
-        engine = make_engine(settings.database_url)
+        engine = make_engine(settings.database_url, prepared=settings.database_prepared)
         try:
-            with _usable(DBAPIError), engine.connect() as connection:
-                check_schema(connection)
-            # What goes wrong later and is not the connection's fault is ours: that wants a traceback.
-            with _usable(OperationalError):
+            try:
+                check(engine)
+            except DBAPIError as error:
+                raise _unusable(error) from None
+            try:
                 yield settings, engine
+            except DBAPIError as error:
+                # What goes wrong now and is not the database's fault is ours: that wants a traceback.
+                if not is_out_of_reach(error):
+                    raise
+                raise _unusable(error) from None
         finally:
             engine.dispose()
-    except (SettingsError, SchemaError) as error:
+    except (SettingsError, Unfit) as error:
         raise CannotRun(str(error)) from None
 
 
-@contextmanager
-def _usable(kind: type[DBAPIError]) -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        if not (isinstance(error, kind) or is_out_of_reach(error)):
-            raise
-        raise CannotRun(f"the database cannot be used: {_one_line(error.orig)}") from None
-
-
-def _one_line(error: BaseException | None) -> str:
-    return " ".join(str(error).split())
+def _unusable(error: DBAPIError) -> CannotRun:
+    return CannotRun(f"the database cannot be used: {reason(error)}")

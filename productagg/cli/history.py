@@ -57,7 +57,8 @@ def history() -> None:
 def compact(config_uri: str) -> None:
     """Roll up the days that are over, and drop raw rows of whole months that are older than HISTORY_RAW_DAYS.
 
-    Before that, of changes older than CHANGES_RAW_DAYS, remove those that newer ones stand for.
+    Also remove offers that were closed more than OFFERS_CLOSED_DAYS ago, and, of changes older than CHANGES_RAW_DAYS,
+    those that newer ones stand for.
 
     Meant to run once a day, beside passes and readers. It may be killed at any time, and run any number of times; what
     is left, the next run does. On a terminal, a bar shows the progress.
@@ -66,13 +67,21 @@ def compact(config_uri: str) -> None:
     """
     signal.signal(signal.SIGTERM, _interrupted)
     with writing(config_uri) as (settings, sessions):
-        engine = reader_engine(settings.database_url)
+        engine = reader_engine(settings.database_url, prepared=settings.database_prepared)
         observed_for = Schedule.of(settings).observed_for
         try:
             with progress_bar(" products") as progress, engine.connect() as reader:
                 now = clock.now(reader)
                 superseded = _compact_changes(sessions, now - timedelta(days=settings.changes_raw_days))
-                run = compaction.Compaction(reader, sessions, settings.history_raw_days, observed_for, now, progress)
+                run = compaction.Compaction(
+                    reader,
+                    sessions,
+                    settings.history_raw_days,
+                    observed_for,
+                    now,
+                    progress,
+                    closed_days=settings.offers_closed_days,
+                )
                 report = run.run()
         except compaction.Busy as busy:
             raise click.ClickException(f"history: {busy}") from None

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Executable, FromClause, Uuid, 
 from productagg.history.known import Known, product_gaps, rolled_prices
 from productagg.history.rollups import ProductStep
 from productagg.history.steps import DAY, HOUR, Step, bucket_start, microseconds, moment
-from productagg.models import Base, Offer, OfferPrice, OfferPriceDaily, OfferPriceHourly, UtcDateTime
+from productagg.models import Base, HistoryProgress, Offer, OfferPrice, OfferPriceDaily, OfferPriceHourly, UtcDateTime
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,25 @@ class OffersThen:
     offers: Sequence[OfferThen]
 
 
+class OffersNotKept(Exception):
+    """Some of the offers at the time may have been removed; all that were open at `offers_from` or later are there."""
+
+    def __init__(self, offers_from: datetime) -> None:
+        super().__init__(offers_from)
+        self.offers_from = offers_from
+
+
 def offers_at(connection: Connection, known: Known, at: datetime) -> OffersThen:
-    """The offers at a time that is not in the future."""
+    """The offers at a time that is not in the future. Raises OffersNotKept."""
+    found = _offers_at(connection, known, at)
+    # Afterwards: whoever removes offers says so before.
+    offers_from = connection.scalar(select(HistoryProgress.offers_from))
+    if offers_from is not None and at < offers_from:
+        raise OffersNotKept(offers_from)
+    return found
+
+
+def _offers_at(connection: Connection, known: Known, at: datetime) -> OffersThen:
     time = microseconds(at)
     if time >= known.raw_from:
         gaps = product_gaps(connection, known, time, time)

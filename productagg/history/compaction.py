@@ -1,4 +1,4 @@
-"""Keeps years of history small: rolls up the days that are over, and drops raw rows that are over age.
+"""Keeps years of history small: rolls up the days that are over, and drops raw rows and closed offers over age.
 
 For `productagg history compact`. All of it is made of short transactions, and can be killed between, or in, any two of
 them: what is rolled up is written down by day (models.HistoryProgress), and rolling up again changes nothing. What was
@@ -9,7 +9,7 @@ written of them has been compared with them.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -18,11 +18,13 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Uuid, column, delete, exists, func, literal, select, table, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.bulk import Rows
 from productagg.history import partitions
 from productagg.history.again import count_late_weeks, roll_up_again
+from productagg.history.closed import remove_closed
 from productagg.history.late import SETTLED, mark
 from productagg.history.partitions import month_of
 from productagg.history.rolling import Batch, Rollups, batches, first_day, lock, rollups_of, weeks, write
@@ -51,18 +53,20 @@ class Inconsistent(Exception):
 
 @dataclass
 class Report:
-    """What a compaction did: days rolled up, rows written from so many raw rows, months of raw rows dropped."""
+    """What a compaction did: days rolled up, rows written from so many raw rows, months of raw rows dropped; closed
+    offers removed."""
 
     days: int = 0
     rows: int = 0
     raw_rows: int = 0
     months: int = 0
+    offers: int = 0
     started: float = field(default_factory=time.monotonic)
 
     def __str__(self) -> str:
         return (
             f"{self.days} days rolled up, {self.rows} rows written from {self.raw_rows}, {self.months} months dropped, "
-            f"in {time.monotonic() - self.started:.2f} s"
+            f"{self.offers} closed offers removed, in {time.monotonic() - self.started:.2f} s"
         )
 
 
@@ -74,7 +78,10 @@ class _Progress(NamedTuple):
 
 
 class Compaction:
-    """One run. `reader` only reads; `observed_for` is how long an observation counts (see Schedule)."""
+    """One run. `reader` only reads; `observed_for` is how long an observation counts (see Schedule).
+
+    Raw rows are kept for `raw_days`, in whole months; closed offers for `closed_days`, but not shorter than raw rows.
+    """
 
     def __init__(
         self,
@@ -84,6 +91,8 @@ class Compaction:
         observed_for: timedelta,
         now: datetime,
         progress: Callable[[int, int], None] | None = None,
+        *,
+        closed_days: int,
     ) -> None:
         self._reader = reader
         self._sessions = sessions
@@ -93,6 +102,7 @@ class Compaction:
         # Every gap that began before that is long since one, whoever looks.
         oldest = now - max(timedelta(days=raw_days), observed_for + timedelta(days=1))
         self._cutoff = microseconds(month_of(oldest))
+        self._closed_cutoff = bucket_start(microseconds(now - timedelta(days=closed_days)), DAY)
         # Whether raw rows cannot go yet, for something that was written into their days is not rolled up.
         self._is_late = select(exists().where(HistoryLate.since < moment(self._cutoff)))
         self._postgresql = reader.dialect.name == "postgresql"
@@ -117,13 +127,17 @@ class Compaction:
         if not self._postgresql:
             yield
             return
-        if not self._reader.scalar(select(func.pg_try_advisory_lock(_LOCK))):
-            raise Busy("another compaction is at work")
-        try:
-            yield
-        finally:
-            if not self._reader.invalidated:  # else the lock went with the connection
-                self._reader.execute(select(func.pg_advisory_unlock(_LOCK)))
+        # A lock of a transaction, not of a session: behind a pooler, sessions are shared. Nothing else is done in it.
+        no_limit = func.set_config("idle_in_transaction_session_timeout", "0", literal(value=True))
+        with self._sessions() as session:
+            is_ours, _ = session.execute(select(func.pg_try_advisory_xact_lock(_LOCK), no_limit)).one()
+            if not is_ours:
+                raise Busy("another compaction is at work")
+            try:
+                yield
+            finally:
+                with suppress(DBAPIError):  # the lock went with its connection
+                    session.rollback()
 
     def _progress(self) -> _Progress:
         found = self._reader.execute(select(HistoryProgress.rolled_until, HistoryProgress.raw_from)).one()
@@ -246,7 +260,7 @@ class Compaction:
     def _tidy_up(self) -> None:
         """Remove what nobody reads any more, and make partitions ahead: whatever cannot be had stops nothing else."""
         locked = None
-        for act in (self._remove, self._prepare):
+        for act in (self._remove, self._remove_closed, self._prepare):
             try:
                 act()
             except partitions.Locked as reason:
@@ -269,6 +283,12 @@ class Compaction:
                     self._remove_rows(f"{name}_default", month)
                     partitions.drop(self._sessions, name, month)
             self._remove_rows(f"{name}_default" if self._postgresql else name, moment(raw_from))
+
+    def _remove_closed(self) -> None:
+        raw_from = self._progress().raw_from
+        if raw_from is not None:
+            before = moment(min(raw_from, self._closed_cutoff))
+            self.report.offers = remove_closed(self._reader, self._sessions, before)
 
     def _remove_rows(self, name: str, before: datetime) -> None:
         """A few products' rows at a time, and not many of those, so that no transaction is long."""

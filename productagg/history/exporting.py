@@ -19,6 +19,7 @@ from productagg import clock, db
 from productagg.history.asof import offers_at
 from productagg.history.known import Known
 from productagg.history.lines import Line
+from productagg.history.partitions import TABLES
 from productagg.history.steps import INSTANT, microseconds, moment
 from productagg.models import HistoryProgress, OfferPrice, Product, ProductPrice, ProductSync
 
@@ -36,7 +37,8 @@ def snapshot(connection: Connection) -> Iterator[None]:
     with db.snapshot(connection):
         if connection.dialect.name == "postgresql":
             # Before the first look: a partition that is dropped is gone from every snapshot.
-            connection.exec_driver_sql("LOCK TABLE offer_prices, product_prices IN ACCESS SHARE MODE")
+            tables = ", ".join(f"{db.SCHEMA}.{each}" for each in TABLES)
+            connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS SHARE MODE")
         yield
 
 

@@ -41,15 +41,14 @@ class Line(NamedTuple):
 
 
 def parse_time(text: str) -> datetime:
-    """A time as RFC 3339 has it. Raises Bad."""
+    """A time as RFC 3339 has it, as UTC. Raises Bad."""
     found = _TIME.fullmatch(text)
     if found is None:
         raise Bad(f"{shown(text)} is not a time like 2026-01-31T12:00:00Z, with at most 6 decimals")
     if found[2] is None:
         raise Bad(f"{shown(text)} has no time zone, like the Z of 2026-01-31T12:00:00Z")
     try:
-        time = datetime.fromisoformat(text.upper())
-        time.astimezone(UTC)
+        time = datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise Bad(f"{shown(text)} is no time: {error}") from None
     if time < _OLDEST:

@@ -15,6 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
+from productagg.db import SCHEMA
+
 TABLES = ("offer_prices", "product_prices")
 
 _MONTHS_AHEAD = 2
@@ -75,7 +77,7 @@ def _partitions(session: Session, table: str) -> Iterator[tuple[datetime, str]]:
     query = text(
         "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = to_regclass(:table)"
     )
-    for name in session.scalars(query, {"table": table}).all():
+    for name in session.scalars(query, {"table": f"{SCHEMA}.{table}"}).all():
         found = re.fullmatch(rf"{table}_(\d{{4}})_(\d\d)", name)
         if found:
             yield datetime(int(found[1]), int(found[2]), 1, tzinfo=UTC), name
@@ -83,7 +85,7 @@ def _partitions(session: Session, table: str) -> Iterator[tuple[datetime, str]]:
 
 def _months_in_default(session: Session, table: str, begin: datetime, end: datetime) -> set[datetime]:
     query = text(
-        f"SELECT DISTINCT date_trunc('month', observed_at) FROM {table}_default"  # noqa: S608
+        f"SELECT DISTINCT date_trunc('month', observed_at, 'UTC') FROM {SCHEMA}.{table}_default"  # noqa: S608
         " WHERE observed_at >= :begin AND observed_at < :end"
     )
     return {month_of(month) for month in session.scalars(query, {"begin": begin, "end": end})}
@@ -92,21 +94,21 @@ def _months_in_default(session: Session, table: str, begin: datetime, end: datet
 def _make(session: Session, table: str, month: datetime) -> bool:
     name = _name(table, month)
     # Attaching a partition locks all three, and in the default one nothing may come in between.
-    session.execute(text("LOCK TABLE products IN SHARE ROW EXCLUSIVE MODE"))
-    session.execute(text(f"LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE"))
-    session.execute(text(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE"))
-    if session.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is not None:
+    session.execute(text(f"LOCK TABLE {SCHEMA}.products IN SHARE ROW EXCLUSIVE MODE"))
+    session.execute(text(f"LOCK TABLE ONLY {SCHEMA}.{table} IN SHARE UPDATE EXCLUSIVE MODE"))
+    session.execute(text(f"LOCK TABLE {SCHEMA}.{table}_default IN ACCESS EXCLUSIVE MODE"))
+    if session.scalar(text("SELECT to_regclass(:name)"), {"name": f"{SCHEMA}.{name}"}) is not None:
         return False  # somebody else was faster
     if _months_in_default(session, table, month, month_of(month, 1)):
         return False
-    session.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)"))
+    session.execute(text(f"CREATE TABLE {SCHEMA}.{name} (LIKE {SCHEMA}.{table} INCLUDING ALL)"))
     window = f"FOR VALUES FROM ('{month}') TO ('{month_of(month, 1)}')"
-    session.execute(text(f"ALTER TABLE {table} ATTACH PARTITION {name} {window}"))
+    session.execute(text(f"ALTER TABLE {SCHEMA}.{table} ATTACH PARTITION {SCHEMA}.{name} {window}"))
     return True
 
 
 def _drop(session: Session, name: str) -> bool:
-    session.execute(text(f"DROP TABLE IF EXISTS {name}"))
+    session.execute(text(f"DROP TABLE IF EXISTS {SCHEMA}.{name}"))
     return True
 
 

@@ -116,7 +116,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
         request_id.reset(token)
         self.status = response.status
         self.response_headers.extend(response.headerlist)
-        if error.code != _Busy.code:  # of all others, something may not have been read
+        if error.code != _Busy.code or self.channel.is_ending:  # of all others, something may not have been read
             self.set_close_on_finish()
         self.content_length = len(response.body)
         self.write(response.body)

@@ -69,12 +69,14 @@ class Loop:
 
     def run(self) -> None:
         """Serve. Returns when it has ended."""
-        step = self._adj.asyncore_loop_timeout
+        step, looked_at = self._adj.asyncore_loop_timeout, 0.0
         while not self._has_ended():
             if self._told_at is not None:
                 step = _STEP_SECONDS
             wasyncore.loop(step, self._adj.asyncore_use_poll, self._sockets, count=1)
-            self._dispatcher.refuse_late(all_that_write=self._passed() >= self._seconds - _LAST_SECONDS)
+            if time.monotonic() >= looked_at + step:
+                looked_at = time.monotonic()
+                self._dispatcher.refuse_late(all_that_write=self._passed() >= self._seconds - _LAST_SECONDS)
 
     def _has_ended(self) -> bool:
         if self._told_at is None:

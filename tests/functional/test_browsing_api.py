@@ -76,7 +76,7 @@ def test_ids_are_looked_up_and_unknown_ones_are_simply_not_there(client, shop):
 
 @pytest.mark.parametrize("sort", SORTS)
 def test_each_sort_leads_through_all_of_them(client, shop, sort):
-    answers = list(walk(client, f"/products?sort={sort}&limit=2"))
+    answers = list(walk(client, f"/products?q=a&sort={sort}&limit=2"))
 
     assert [len(answer.json) for answer in answers] == [2, 1]
     assert {product["name"] for answer in answers for product in answer.json} == set(shop)
@@ -85,6 +85,39 @@ def test_each_sort_leads_through_all_of_them(client, shop, sort):
 def test_the_cheapest_come_first_and_those_without_a_price_last(client, shop):
     assert names(walk(client, "/products?sort=lowest_price")) == [["Kettle", "Lamp", "Čaj"]]
     assert names(walk(client, "/products?sort=-lowest_price")) == [["Lamp", "Kettle", "Čaj"]]
+
+
+def test_what_is_searched_for_comes_by_relevance_unless_another_sort_is_wanted(client, create):
+    for name in ("Clamp", "Lampshade", "Desk lamp"):
+        create(name=name)
+
+    by_relevance = [["Desk lamp"], ["Lampshade"], ["Clamp"]]
+    assert names(walk(client, "/products?q=LAMP&limit=1")) == by_relevance
+    assert names(walk(client, "/products?q=LAMP&limit=1&sort=relevance")) == by_relevance
+    assert names([client.get("/products?q=lamp&sort=created_at")]) == [["Clamp", "Lampshade", "Desk lamp"]]
+    assert names([client.get("/products?q=lamp&sort=-name")]) == [["Lampshade", "Desk lamp", "Clamp"]]
+    assert names([client.get("/products")]) == [["Clamp", "Lampshade", "Desk lamp"]]
+
+
+def test_a_letter_with_a_stroke_is_found_by_its_base_letter_and_the_other_way_round(client, create):
+    for name in ("ŁÓDŹ", "Lodz", "Лампа"):
+        create(name=name)
+
+    assert found(client, "q=lodz") == found(client, "q=%C5%81%C3%93D%C5%B9") == {"ŁÓDŹ", "Lodz"}
+    assert found(client, "q=%D0%BB%D0%B0%D0%BC%D0%BF%D0%B0") == {"Лампа"}
+    assert found(client, "q=lampa") == set()
+
+
+def test_a_product_that_is_renamed_meanwhile_is_neither_repeated_nor_hidden_by_relevance(client, admin, create):
+    ids = {name: create(name=name)["id"] for name in ("Clamp", "Lampshade", "Desk lamp")}
+    first = client.get("/products?q=lamp&limit=1")
+    client.patch_json(f"/products/{ids['Clamp']}", {"name": "Best lamp"}, headers=admin)
+    client.patch_json(f"/products/{ids['Desk lamp']}", {"name": "Worst clamp"}, headers=admin)
+
+    rest = list(walk(client, link(first)))
+
+    assert names([first, *rest]) == [["Desk lamp"], ["Lampshade"], ["Best lamp"]]
+    assert names([client.get(link(rest[0], "prev"))]) == [["Worst clamp"]]
 
 
 def test_a_price_that_falls_meanwhile_neither_repeats_nor_hides_a_product(client, shop, upstream, sync):
@@ -357,6 +390,8 @@ def test_what_makes_no_sense_is_refused_with_what_is_allowed(send, subtests):
         (f"q={'x' * 201}", {"q": Q}),
         (f"q={'+'.join('abcdefghijk')}", {"q": Q}),
         ("q=a&q=b", {"q": "is given more than once"}),
+        ("sort=relevance", {"sort": "must not be 'relevance' without 'q'"}),
+        ("q=a&sort=-relevance", {"sort": None}),
         ("sort=name&sort=name", {"sort": "is given more than once"}),
         ("after=00000000-0000-0000-0000-000000000000", {"after": "is not known"}),
     ):

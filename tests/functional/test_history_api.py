@@ -146,7 +146,7 @@ def test_half_a_window_is_completed_and_the_future_cut_off(ask, product, subtest
         ({"from_": T0}, (T0, NOW)),
         ({"to": T0}, (T0 - 30 * DAY, T0)),
         ({"from_": T0, "to": NOW + DAY}, (T0, NOW)),
-        ({"from_": T0, "to": "9999-12-31T23:59:59-01:00"}, (T0, NOW)),
+        ({"from_": T0, "to": "9999-12-31T23:59:59+01:00"}, (T0, NOW)),
     ):
         with subtests.test(str(given)):
             answer = ask(f"{product}/trend", **given).json

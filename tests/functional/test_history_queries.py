@@ -15,7 +15,7 @@ def product(client, past):
 
 
 TIME = (
-    "must be an RFC 3339 time from 1970 on with its offset from UTC, such as 2026-01-31T12:00:00Z or "
+    "must be an RFC 3339 time of the years 1970 to 9999 in UTC, with its offset, such as 2026-01-31T12:00:00Z or "
     "2026-01-31T13:00:00%2B01:00 (a '+' that is not sent as %2B is a space)"
 )
 PERIOD = (
@@ -41,6 +41,7 @@ def test_what_is_not_a_time_is_refused(send, product, subtests):
         "20260131T120000Z",
         "1969-12-31T23:59:59.999999Z",
         "0001-01-01T00:00:00%2B23:59",
+        "9999-12-31T23:59:59-00:01",
         "%D9%A2026-01-31T12:00:00Z",
         "2026-01-31T12:00:00Z%0A",
         "1767225600",

@@ -130,3 +130,19 @@ def test_a_pass_that_is_under_way_is_running_and_one_that_should_have_ended_is_l
     found = client.get("/sync-runs", headers=admin).json
 
     assert sorted(run["state"] for run in found) == ["lost", "running"]
+
+
+def test_after_the_databases_clock_was_set_back_everything_can_still_be_read(
+    database, client, upstream, database_clock
+):
+    database_clock.shift(2 * HOUR)
+    product_id = make_product(database)
+    upstream.offer(product_id, states((100, 5)))
+    client.app.registry["synchronizer"].run()
+    database_clock.shift(-2 * HOUR)
+
+    for path in ("", "/offers", "/prices", "/prices?resolution=hour", "/trend", "/verdict"):
+        client.get(f"/products/{product_id}{path}", status=200)
+    for path in ("/products?sort=-updated_at", "/movers?period=24h&direction=down", "/changes?since=0"):
+        client.get(path, status=200)
+    assert client.get(f"/products/{product_id}").json["lowest_price"] == 100

@@ -207,6 +207,8 @@ def before_statement(engine, beginning, act):
     """Call `act(statement)` before each statement that begins like this is sent to the database."""
 
     def look(_connection, _cursor, statement, *_):
+        # PostgreSQL's statements name the schema.
+        statement = statement.replace("public.", "")
         if statement.startswith(beginning):
             act(statement)
 

@@ -71,9 +71,10 @@ class Shop:
             session.execute(update(ProductSync).where(mine).values(last_synced_at=until))
 
 
-def compact(database, now, raw_days=90):
+def compact(database, now, raw_days=90, closed_days=3660):
     with database.reader.connect() as reader:
-        return compaction.Compaction(reader, database.sessions, raw_days, OBSERVED_FOR, now).run()
+        run = compaction.Compaction(reader, database.sessions, raw_days, OBSERVED_FOR, now, closed_days=closed_days)
+        return run.run()
 
 
 def progress(database):

@@ -1,5 +1,6 @@
 """The threads that sync a new product without waiting for the next pass."""
 
+import logging
 import queue
 import threading
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from productagg import background as background_module
 from productagg.background import Background
@@ -151,6 +153,24 @@ def test_why_a_product_has_to_wait_is_logged(database, upstream, background, cap
     background.wait()
 
     assert f"product {product_id} waits for the next pass: the Offers service answered 429" in caplog.text
+
+
+def test_a_database_that_cannot_be_used_is_told_without_a_traceback(
+    database, background, synchronizer, caplog, monkeypatch
+):
+    def fails(*_):
+        raise OperationalError("UPDATE", {}, Exception("the server closed the connection"))
+
+    product_id = make_product(database)
+    monkeypatch.setattr(synchronizer, "sync_products", fails)
+    background.submit(product_id)
+    background.wait()
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "the database cannot be used: the server closed the connection",
+        f"product {product_id} waits for the next pass",
+    ]
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_its_threads_end_when_what_was_submitted_is_done(database, upstream, synchronizer):

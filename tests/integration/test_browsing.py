@@ -1,10 +1,11 @@
 """Searching, filtering, sorting and paging; a walk through the pages meets everybody once, whatever happens."""
 
 import json
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,7 +17,7 @@ from productagg import browsing, catalog
 from productagg.browsing import MEMBERS, SORTS, Wanted
 from productagg.models import ProductSummary
 from productagg.offers import Observation, State
-from productagg.words import fold
+from productagg.words import search_words
 from tests.factories import make_product
 from tests.integration.conftest import before_statement
 from tests.integration.histories import write_down
@@ -34,19 +35,19 @@ class Shelf:
         self.database = database
         self.now = NOON
 
-    def _write(self, write, *arguments, **values):
+    def write(self, write, *arguments, **values):
         self.now += MINUTE
         with self.database.sessions.begin() as session:
             return write(session, *arguments, now=self.now, **values)
 
     def add(self, *names, description=""):
-        return self._write(catalog.create_many, [catalog.NewProduct(name, description) for name in names])
+        return self.write(catalog.create_many, [catalog.NewProduct(name, description) for name in names])
 
     def change(self, product_id, **values):
-        self._write(catalog.change, product_id, **values)
+        self.write(catalog.change, product_id, **values)
 
     def remove(self, product_id):
-        self._write(catalog.remove, product_id)
+        self.write(catalog.remove, product_id)
 
     def offer(self, product_id, *offers):
         """Let a list of offers, as pairs of price and stock, be what the sync observed."""
@@ -64,6 +65,18 @@ class Shelf:
     def names(self, **wanted):
         return [product["name"] for product in self.find(**wanted).products]
 
+    def walk(self, limit, **wanted):
+        """All pages from the first to the last one, and those from there back to the first."""
+        there: list[Any] = [self.find(limit, **wanted)]
+        while there[-1].following is not None:
+            there.append(self.find(limit, there[-1].following, **wanted))
+        back: list[Any] = []
+        place = there[-1].previous
+        while place is not None:
+            back.append(self.find(limit, place, **wanted))
+            place = back[-1].previous
+        return there, back
+
     def total(self, *, exact=False, **wanted):
         with self.database.reader.connect() as connection:
             return browsing.total(connection, Wanted(**wanted), exact=exact)
@@ -72,6 +85,21 @@ class Shelf:
 @pytest.fixture
 def shelf(database):
     return Shelf(database)
+
+
+@contextmanager
+def few(count):
+    """By relevance, more products than that are many."""
+    browsing._statement.cache_clear()
+    with patch.object(browsing, "FEW", count):
+        yield
+    browsing._statement.cache_clear()
+
+
+@pytest.fixture(params=[0, 3, 1000])
+def some_are_few(request):
+    with few(request.param):
+        yield
 
 
 @pytest.fixture
@@ -129,16 +157,7 @@ def test_a_change_needs_both_prices_and_a_percentage_something_to_compare_with(s
 )
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6])
 def test_pages_lead_through_all_products_in_the_order_wanted_and_back(sorted_shelf, sort, expected, limit):
-    pages: list[Any] = []
-    place = None
-    while place is not None or not pages:
-        pages.append(sorted_shelf.find(limit, place, sort=sort))
-        place = pages[-1].following
-    back: list[browsing.Page] = []
-    place = pages[-1].previous
-    while place is not None:
-        back.append(sorted_shelf.find(limit, place, sort=sort))
-        place = back[-1].previous
+    pages, back = sorted_shelf.walk(limit, sort=sort)
 
     assert [product["name"] for page in pages for product in page.products] == expected
     assert all(len(page.products) == limit for page in pages[:-1])
@@ -211,6 +230,12 @@ def test_of_ids_those_are_found_that_there_are(shelf):
         ("STRAẞE", {"Straße"}),
         ("ﬁnd", {"find"}),
         ("한", {"한국어"}),
+        ("lodz", {"ŁÓDŹ"}),
+        ("Łodz", {"ŁÓDŹ"}),
+        ("лампа", {"Лампа"}),
+        ("灯", {"電灯"}),
+        ("d/o", {"and/or"}),
+        ("e_c", {"snake_case"}),
         ("caj", {"Čaj"}),
         ("čÁJ", {"Čaj"}),
         ("both words", {"Words"}),
@@ -220,10 +245,84 @@ def test_of_ids_those_are_found_that_there_are(shelf):
 )
 def test_every_word_must_occur_and_case_accents_and_wildcards_mean_nothing(shelf, query, expected):
     shelf.add("Brass lamp", "Lámpa", "lamp 100%", "1000", "0% fat", "snake_case", "and/or", "back\\slash", "Straße")
-    shelf.add("find", "한국어", "Čaj")
+    shelf.add("find", "한국어", "Čaj", "ŁÓDŹ", "Лампа", "電灯")
     shelf.add("Words", description="Both\nof them")
 
-    assert set(shelf.names(words=fold(query).split())) == expected
+    assert set(shelf.names(words=search_words(query))) == expected
+
+
+# From the most to the least relevant for "lamp", with the descriptions.
+LAMPS = {
+    "Desk lamp": "",
+    "LÁMP-shade": "Without one",
+    "Shade": "For a desk lamp.",
+    "Lampshade": "",
+    "Lamps": "Two",
+    "Bulb": "For lamps",
+    "Clamp": "",
+    "Vise": "Clamps",
+}
+
+
+@pytest.fixture
+def lamps(shelf, some_are_few):
+    """The least relevant one is the oldest, but of equals the better one in LAMPS is."""
+    new = [catalog.NewProduct(name, text) for name, text in LAMPS.items()]
+    for first, last in ((7, 8), (6, 7), (5, 6), (3, 5), (2, 3), (0, 2)):
+        shelf.write(catalog.create_many, new[first:last])
+    shelf.add("Kettle")
+    return shelf
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 8, 9])
+def test_whole_words_come_first_then_beginnings_then_other_parts_and_names_before_descriptions(lamps, limit):
+    there, back = lamps.walk(limit, sort="relevance", words=search_words("lamp"))
+
+    assert [product["name"] for page in there for product in page.products] == list(LAMPS)
+    assert [page.products for page in reversed(back)] == [page.products for page in there[:-1]]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("lamp desk", ["Desk lamp", "Shade"]),
+        ("desk l", ["Desk lamp", "Shade"]),
+        ("la for", ["Bulb", "Shade"]),  # both are as relevant, Bulb is older
+        ("sh la", ["LÁMP-shade", "Shade", "Lampshade"]),
+        ("-", ["LÁMP-shade"]),
+        ("p-s", ["LÁMP-shade"]),
+    ],
+)
+def test_a_product_is_as_relevant_as_the_word_that_it_meets_worst(lamps, query, expected):
+    assert lamps.names(sort="relevance", words=search_words(query)) == expected
+
+
+def test_as_many_words_as_there_can_be_are_met_at_once(shelf, some_are_few):
+    words = "abcdefghij"
+    shelf.add(f"{' '.join(words[:-1])} xj", " ".join(words))
+
+    (place,) = [shelf.find(1, sort="relevance", words=list(words)).following]
+
+    assert shelf.names(sort="relevance", words=list(words)) == [" ".join(words), f"{' '.join(words[:-1])} xj"]
+    assert place is not None and place.key == 0
+    assert [product["name"] for product in shelf.find(1, place, sort="relevance", words=list(words)).products] == [
+        f"{' '.join(words[:-1])} xj"
+    ]
+
+
+def test_by_relevance_all_other_filters_are_met_too(lamps):
+    (first,) = lamps.find(sort="relevance", words=["desk", "lamp"], limit=1).products
+    lamps.offer(UUID(first["id"]), (5, 1))
+
+    assert lamps.names(sort="relevance", words=["lamp"], in_stock=True) == ["Desk lamp"]
+    assert lamps.names(sort="relevance", words=["lamp"], in_stock=False) == list(LAMPS)[1:]
+
+
+@pytest.mark.parametrize("word", ["%", "_", "/", "100%", "a_c", "a/c"])
+def test_no_character_of_a_word_means_anything_by_relevance(shelf, some_are_few, word):
+    shelf.add("abc", "1000", word, f"x{word}x")
+
+    assert shelf.names(sort="relevance", words=search_words(word)) == [word, f"x{word}x"]
 
 
 def test_what_a_product_is_found_and_sorted_by_follows_its_changes(shelf):
@@ -256,7 +355,7 @@ def test_a_page_is_as_many_statements_however_many_products_it_has(shelf, sort):
         assert len(shelf.find(30, place, sort=sort).products) == 30
 
     # Later pages by what edits change begin with counting those.
-    assert len(statements) == (3 if sort.removeprefix("-") in ("name", "updated_at") else 2)
+    assert len(statements) == (3 if sort.removeprefix("-") in ("name", "updated_at", "relevance") else 2)
 
 
 @pytest.mark.parametrize("back", [False, True])
@@ -277,8 +376,9 @@ def test_where_everything_ahead_is_gone_the_way_back_leads_to_where_one_was(shel
     assert again.products == page.products
 
 
-# Names that share what they are sorted by, prices that meet, and none.
-NAMES = [f"{char}{number}" for number in range(4) for char in "aAáÁ"]
+# Names that share what they are sorted by, and all ways to meet the word "a"; prices that meet, and none.
+NAMES = [f"{text}{number}" for number in range(3) for text in ("a", "A", "á", "a ", "ba")]
+DESCRIPTIONS = ["", "a", "an", "ban", "b", "b a"]
 OFFERS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=2)
 
 
@@ -330,7 +430,7 @@ def _happen(shelf, present, data):
         with suppress(catalog.DuplicateName):
             shelf.change(which, name=data.draw(st.sampled_from(NAMES)))
     elif what == "describe":
-        shelf.change(which, description=str(shelf.now))
+        shelf.change(which, description=data.draw(st.sampled_from(DESCRIPTIONS)))
     elif what == "offers":
         shelf.offer(which, *data.draw(OFFERS))
     elif what == "delete":
@@ -338,17 +438,31 @@ def _happen(shelf, present, data):
         present.remove(which)
 
 
-@pytest.mark.parametrize("sort", SORTS)
+FILTERS: list[dict[str, Any]] = [{}, {}, {"in_stock": True}, {"max_price": 2}, {"words": ["a"]}]
+WORDS: list[dict[str, Any]] = [
+    {"words": ["a"]},
+    {"words": ["a"]},
+    {"words": ["a", "b"]},
+    {"words": ["a"], "max_price": 2},
+]
+
+
+@pytest.mark.parametrize(("sort", "count"), [*((sort, browsing.FEW) for sort in SORTS), ("relevance", 2)])
 @examples(8)
 @given(data=st.data())
-def test_no_product_is_skipped_or_repeated_whatever_happens_between_two_pages(database, sort, data):
+def test_no_product_is_skipped_or_repeated_whatever_happens_between_two_pages(database, sort, count, data):
+    with few(count):
+        _walk_while_things_happen(database, sort, data)
+
+
+def _walk_while_things_happen(database, sort, data):
     database.empty()
     shelf = Shelf(database)
     names = data.draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=4, max_size=9), "names")
     present = list(shelf.add(*names))
     for product_id in present:
         shelf.offer(product_id, *data.draw(OFFERS))
-    filters = data.draw(st.sampled_from([{}, {}, {"in_stock": True}, {"max_price": 2}, {"words": ["a"]}]), "filters")
+    filters = data.draw(st.sampled_from(FILTERS if sort != "relevance" else WORDS), "filters")
     walk = Walk(shelf, {"sort": sort, **filters})
 
     page = walk.read(data.draw(st.integers(1, 3), "limit"))

@@ -62,7 +62,8 @@ def test_without_products_there_is_nothing_to_do(database, history):
     done = history("compact")
 
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.startswith("history: 0 days rolled up, 0 rows written from 0, 0 months dropped, in 0.")
+    nothing = "history: 0 days rolled up, 0 rows written from 0, 0 months dropped, 0 closed offers removed, in 0."
+    assert done.stdout.startswith(nothing)
     assert history("verify").stdout == "history: 0 days are rolled up as the raw rows say\n"
 
 
@@ -105,7 +106,9 @@ def test_a_second_one_at_the_same_time_ends_with_one_line(database, shop, histor
 
     looking = before_statement(database.writer, "INSERT INTO product_prices_daily", try_meanwhile)
     with looking, database.reader.connect() as reader:
-        compaction.Compaction(reader, database.sessions, 90, timedelta(minutes=5), datetime.now(UTC)).run()
+        compaction.Compaction(
+            reader, database.sessions, 90, timedelta(minutes=5), datetime.now(UTC), closed_days=366
+        ).run()
 
     assert set(ended) == {(1, "Error: history: another compaction is at work\n")}
 
@@ -153,15 +156,21 @@ def test_sigterm_ends_it_with_one_line_and_the_next_run_goes_on(database, shop, 
 def test_rows_are_kept_for_as_long_as_the_settings_say(database, history, monkeypatch):
     seen = []
 
-    def look(_self, _reader, _sessions, raw_days, observed_for, *_):
-        seen.append((raw_days, observed_for))
+    def look(_self, _reader, _sessions, raw_days, observed_for, *_, closed_days):
+        seen.append((raw_days, observed_for, closed_days))
         raise compaction.Busy("seen")
 
     monkeypatch.setattr(compaction.Compaction, "__init__", look)
 
-    history("compact", HISTORY_RAW_DAYS="31", SYNC_INTERVAL_SECONDS="60", SYNC_MAX_INTERVAL_SECONDS="3600")
+    history(
+        "compact",
+        HISTORY_RAW_DAYS="31",
+        OFFERS_CLOSED_DAYS="40",
+        SYNC_INTERVAL_SECONDS="60",
+        SYNC_MAX_INTERVAL_SECONDS="3600",
+    )
 
-    assert seen == [(31, timedelta(hours=5))]
+    assert seen == [(31, timedelta(hours=5), 40)]
 
 
 @pytest.mark.parametrize("command", ["compact", "verify"])

@@ -177,6 +177,10 @@ def test_a_field_that_stands_twice_is_bad_as_it_is_for_a_client(run):
         ({"id": f"{{{ID}}}"}, "is not a UUID"),
         ({"created_at": 1}, "created_at is not a time"),
         ({"updated_at": ""}, "'' is not a time"),
+        ({"created_at": "0001-01-01T00:00:00+00:01"}, "is no time: date value out of range"),
+        ({"updated_at": "9999-12-31T23:59:59-00:01"}, "is no time: date value out of range"),
+        ({"created_at": "1970-01-01T00:00:00+00:01"}, "is before 1970"),
+        ({"updated_at": "9999-12-31T23:59:59+00:01"}, "is in the future"),
     ],
 )
 def test_a_bad_line_of_ndjson_is_told_what_a_client_is_told(database, run, values, reason):

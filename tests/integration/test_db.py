@@ -8,7 +8,9 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import StatementError
 
 from productagg import catalog
+from productagg.db import reader_engine, writer_engine
 from productagg.models import Product, ProductSync
+from productagg.settings import database_url
 from tests.factories import LONG_AGO, make_product, rows, sync_row
 from tests.integration.conftest import only_postgresql, only_sqlite, wait_until
 
@@ -28,16 +30,54 @@ def test_sqlite_minds_foreign_keys_and_lets_readers_and_a_writer_work_side_by_si
 
 
 @only_postgresql
-def test_postgresql_bounds_every_wait_and_speaks_utc(connection):
-    names = ("timezone", "lock_timeout", "statement_timeout", "application_name")
+def test_postgresql_bounds_every_wait(connection):
+    names = ("lock_timeout", "statement_timeout", "application_name", "default_transaction_isolation")
     options = {name: connection.execute(text(f"SHOW {name}")).scalar() for name in names}
 
     assert options == {
-        "timezone": "UTC",
         "lock_timeout": "10s",
         "statement_timeout": "1min",
         "application_name": "productagg",
+        "default_transaction_isolation": "read committed",
     }
+
+
+@only_postgresql
+@pytest.mark.parametrize("make_engine", [writer_engine, reader_engine])
+@pytest.mark.parametrize("prepared", [True, False])
+def test_what_the_url_sets_itself_holds_and_the_rest_is_ours(database, make_engine, prepared):
+    given = {"application_name": "shop", "connect_timeout": "3", "keepalives_idle": "7"}
+    url = database_url(database.url).update_query_dict({**given, "options": "-c work_mem=5MB -c lock_timeout=7s"})
+    engine = make_engine(url, prepared=prepared)
+
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        names = ("work_mem", "lock_timeout", "statement_timeout", "application_name", "client_encoding")
+        found = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        sent = driver.get_dsn_parameters()
+    engine.dispose()
+
+    assert found == ["5MB", "7s", "1min" if prepared else "0", "shop", "UTF8"]
+    assert {name: sent[name] for name in ("connect_timeout", "keepalives_idle", "keepalives_count")} == {
+        "connect_timeout": "3",
+        "keepalives_idle": "7",
+        "keepalives_count": "3",
+    }
+
+
+@only_postgresql
+def test_so_does_what_libpqs_environment_sets(database, monkeypatch):
+    monkeypatch.setenv("PGOPTIONS", "-c work_mem=5MB -c lock_timeout=7s")
+    monkeypatch.setenv("PGAPPNAME", "shop")
+    engine = reader_engine(database_url(database.url))
+
+    with engine.connect() as connection:
+        names = ("work_mem", "lock_timeout", "statement_timeout", "application_name")
+        found = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
+    engine.dispose()
+
+    assert found == ["5MB", "7s", "1min", "shop"]
 
 
 def test_two_writers_wait_for_each_other_and_both_succeed(database):

@@ -77,7 +77,7 @@ def test_rows_are_kept_for_as_long_as_was_wished(database, shop):
 def test_what_a_product_is_observed_for_is_no_longer_than_rows_are_kept(database, shop):
     with database.reader.connect() as reader:
         long = timedelta(days=100)
-        report = compaction.Compaction(reader, database.sessions, 31, long, NOW).run()
+        report = compaction.Compaction(reader, database.sessions, 31, long, NOW, closed_days=3660).run()
 
     assert (report.months, progress(database).raw_from) == (0, None)
 

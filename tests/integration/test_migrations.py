@@ -3,19 +3,21 @@
 import re
 import shutil
 import threading
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import delete, insert, inspect, text
+from sqlalchemy import delete, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
 from alembic import command
-from productagg import catalog, words
-from productagg.db import SchemaError, check_schema
+from productagg import catalog, db, words
+from productagg.dbcheck import SchemaError, check_schema
 from productagg.models import (
     SCHEMA_REVISION,
     Base,
@@ -137,6 +139,53 @@ def test_products_of_before_are_found_and_sorted_as_new_ones(blank_database):
     assert found == {(words.search_text(name, "Hořký"), words.sort_name(name)) for name in ("Čaj", "ﷺ" * 200)}
 
 
+NAMES = [
+    "ŁÓDŹ",
+    "Ærø, straße",
+    "a/b_c",
+    "हिन्दी x_",
+    "Лампа",
+    "電灯",
+    "IŞIK ışık",
+    *(f"Lamp {number}" for number in range(5)),
+]
+
+
+def test_products_are_folded_anew_batch_by_batch_and_nothing_else_of_them_changes(blank_database):
+    # Given products as the release before found and sorted them
+    blank_database.migrate("0008")
+    values = {"version": 3, "created_at": LONG_AGO, "updated_at": LONG_AGO, "search_text": "old", "sort_name": "old"}
+    columns = (Product.id, Product.name, Product.description, Product.version, Product.created_at, Product.updated_at)
+    with blank_database.writer.begin() as connection:
+        new = [{"id": uuid7(), "name": name, "description": f"{name}\n{name}.", **values} for name in NAMES]
+        connection.execute(insert(Product), new)
+        before = connection.execute(select(*columns).order_by(Product.id)).all()
+
+    with a_batch_of(5):
+        blank_database.migrate("0009")
+
+    with blank_database.reader.connect() as connection:
+        assert connection.execute(select(*columns).order_by(Product.id)).all() == before
+        found = connection.execute(select(Product.name, Product.description, Product.search_text, Product.sort_name))
+        for name, description, search_text, sort_name in found:
+            assert (search_text, sort_name) == (words.search_text(name, description), words.sort_name(name))
+
+
+@contextmanager
+def a_batch_of(size):
+    """The migrations' modules are loaded for each run: make this one's batches small."""
+    read = ScriptDirectory._load_revisions
+
+    def load(directory):
+        for script in read(directory):
+            if hasattr(script.module, "_BATCH"):
+                setattr(script.module, "_BATCH", size)  # noqa: B010 - for the type checker
+            yield script
+
+    with patch.object(ScriptDirectory, "_load_revisions", load):
+        yield
+
+
 def test_a_migration_that_rebuilds_a_table_keeps_the_rows_that_refer_to_it(blank_database, tmp_path, monkeypatch):
     blank_database.migrate()
     make_products(blank_database, 3)
@@ -207,7 +256,7 @@ def test_two_releases_that_migrate_at_once_both_succeed(blank_database):
 
 @pytest.mark.parametrize("blank_database", ["postgresql"], indirect=True)
 def test_a_migration_waits_for_another_one_longer_than_for_a_tables_lock(blank_database, monkeypatch):
-    monkeypatch.setattr("productagg.db._LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setitem(db._OPTIONS, "lock_timeout", "100ms")
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
     long_enough = text(
         "SELECT coalesce(max(clock_timestamp() - waitstart), '0') > '0.3 s' FROM pg_locks WHERE NOT granted"
@@ -247,7 +296,7 @@ PRODUCT = {
     "version": 1,
     "created_at": LONG_AGO,
     "updated_at": LONG_AGO,
-    "search_text": "toaster\n",
+    "search_text": " toaster \n  ",
     "sort_name": "toaster",
 }
 USER = {"id": uuid4(), "username": "u", "password_hash": "", "role": "admin", "disabled": False, "token_generation": 1}

@@ -2,9 +2,11 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from itertools import count
+from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 
 from productagg import catalog
@@ -174,24 +176,83 @@ def test_a_product_that_does_not_exist_cannot_have_offers(database):
         observe(database, next(iter(states((0, 0)))), states((100, 1)), NOON)
 
 
-def test_offers_are_listed_cheapest_first_and_the_closed_ones_after_them(database, product_id):
-    tied, tied_too, cheap, dear, gone, gone_cheap = sorted(states(*[(0, 0)] * 6))
-    observe(database, product_id, {gone: (150, 1), gone_cheap: (1, 1)}, NOON)
+def read(database, product_id, limit=10, place=None):
+    """A page of closed offers: the ids on it, and the place of the next one."""
+    with database.reader.connect() as connection:
+        page = catalog.offers_page(connection, product_id, limit, place)
+    return [UUID(offer["id"]) for offer in json.loads(page.offers)], page.following
+
+
+def read_all(database, product_id, limit, after_page=lambda: None):
+    ids, place = read(database, product_id, limit)
+    while place is not None:
+        after_page()
+        more, place = read(database, product_id, limit, place)
+        ids += more
+    return ids
+
+
+def test_offers_are_listed_cheapest_first(database, product_id):
+    tied, tied_too, cheap, dear, gone = sorted(states(*[(0, 0)] * 5))
+    observe(database, product_id, {gone: (1, 1)}, NOON)
     observe(database, product_id, {dear: (300, 1), tied_too: (200, 1), tied: (200, 0), cheap: (100, 1)}, LATER)
 
     with database.reader.connect() as connection:
         current = [UUID(offer["id"]) for offer in json.loads(catalog.get(connection, product_id).offers)]
-        everything = [
-            UUID(offer["id"]) for offer in json.loads(catalog.get(connection, product_id, closed=True).offers)
-        ]
 
     assert current == [cheap, tied, tied_too, dear]
-    assert everything == [*current, gone_cheap, gone]
+    assert read(database, product_id) == ([*current, gone], None)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6])
+def test_pages_of_closed_offers_begin_with_the_current_ones_and_go_back_in_time(database, product_id, limit):
+    oldest, first, second, newest, open_ = sorted(states(*[(0, 0)] * 5))
+    everything = dict.fromkeys((newest, first, second, oldest, open_), (100, 1))
+    for minute, gone in enumerate(((), (oldest,), (first, second), (newest,))):  # two at the same moment
+        for id_ in gone:
+            del everything[id_]
+        observe(database, product_id, everything, NOON + timedelta(minutes=minute))
+
+    assert read_all(database, product_id, limit) == [open_, newest, second, first, oldest]
+
+
+def test_offers_that_close_or_open_between_two_pages_move_none_that_stays_closed(database, product_id):
+    ids = sorted(states(*[(0, 0)] * 12))
+    remaining, minutes = dict.fromkeys(ids, (100, 1)), count()
+
+    def happen(*closing, opening=()):
+        for id_ in closing:
+            del remaining[id_]
+        remaining.update(dict.fromkeys(opening, (50, 1)))
+        observe(database, product_id, remaining, NOON + timedelta(minutes=next(minutes)))
+
+    happen()
+    for id_ in ids[:10]:
+        happen(id_)
+    turns = iter([lambda: happen(ids[10], opening=[ids[9]]), lambda: happen(ids[9], opening=[ids[0]])])
+
+    found = read_all(database, product_id, 3, lambda: next(turns, lambda: None)())
+
+    # Open at first: 10 and 11. Then 9 was seen before it opened, and 0 opened before it was seen.
+    assert found == [ids[10], ids[11], *(ids[number] for number in range(9, 0, -1))]
+
+
+def test_where_all_that_is_left_was_removed_the_last_page_is_empty(database, product_id):
+    gone = states((100, 1), (100, 1))
+    observe(database, product_id, gone, NOON)
+    observe(database, product_id, {}, LATER)
+    _, place = read(database, product_id, 1)
+    with database.writer.begin() as connection:
+        connection.execute(delete(Offer))
+
+    assert read(database, product_id, 1, place) == ([], None)
 
 
 def test_only_the_products_own_offers_are_listed(database):
     one, other = make_products(database, 2)
     observe(database, one, states((100, 1)), NOON)
+    observe(database, one, {}, LATER)
 
-    with database.reader.connect() as connection:
-        assert catalog.get(connection, other, closed=True).offers == "[]"
+    assert read(database, other) == ([], None)
+    with pytest.raises(catalog.NotFound):
+        read(database, uuid4())

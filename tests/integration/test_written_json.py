@@ -1,6 +1,7 @@
 """The database writes JSON, byte by byte, just as orjson writes what SQLAlchemy reads."""
 
 from datetime import UTC, datetime
+from operator import itemgetter
 from uuid import uuid4
 
 import orjson
@@ -110,14 +111,14 @@ class Written:
                 "change_24h_percent": round(100 * (now - before) / before, 2) if known and before else None,
             }
 
-    def offers(self, closed):
+    def offers(self):
+        """The current ones and the closed ones, as they are listed."""
         with self._database.sessions.begin() as session:
-            found = [
-                {name: getattr(offer, name) for name in OFFER}
-                for offer in session.scalars(select(Offer))
-                if closed or offer.closed_at is None
-            ]
-        return sorted(found, key=lambda offer: (offer["closed_at"] is not None, offer["price"], offer["id"]))
+            found = [{name: getattr(offer, name) for name in OFFER} for offer in session.scalars(select(Offer))]
+        return (
+            sorted((each for each in found if not each["closed_at"]), key=itemgetter("price", "id")),
+            sorted((each for each in found if each["closed_at"]), key=itemgetter("closed_at", "id"), reverse=True),
+        )
 
     def page(self, fields, **filters):
         with self._database.reader.connect() as connection:
@@ -154,12 +155,13 @@ def test_a_product_and_its_offers_are_written_as_orjson_writes_them(written, dat
     written.write(product, sync, summary, offers)
     members = written.members()
 
-    for closed in (False, True):
-        with database.reader.connect() as connection:
-            found = catalog.get(connection, written.product_id, closed=closed)
-        expected = written.offers(closed)
-        assert found.offers == dumped(expected)
-        assert "{" + found.says + "}" == dumped({**members, "offers": expected})
+    with database.reader.connect() as connection:
+        found = catalog.get(connection, written.product_id)
+        page = catalog.offers_page(connection, written.product_id, len(offers) + 1)
+    current, closed = written.offers()
+    assert found.offers == dumped(current)
+    assert "{" + found.says + "}" == dumped({**members, "offers": current})
+    assert page.offers == dumped([*current, *closed])
 
 
 @examples(25)

@@ -51,3 +51,21 @@ def test_what_cannot_be_used_is_refused_without_showing_its_password(text, probl
         database_url(text)
 
     assert "hunter2" not in f"{raised.value!r}"
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("options=-csearch_path%3Dshop", "search_path"),
+        ("options=-c%20work_mem%3D8MB%20-c%20Search_Path%3Dshop", "search_path"),
+        ("options=--search_path%3Dshop", "search_path"),
+        ("options=-c%20client_encoding%3Dlatin1", "client_encoding"),
+        ("client_encoding=latin1", "client_encoding"),
+    ],
+)
+def test_what_is_always_the_same_is_refused_by_name(query, named):
+    with pytest.raises(ValueError, match=named) as raised:
+        database_url(f"postgresql://user:hunter2@db/name?{query}")
+
+    assert "hunter2" not in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,298 @@
+"""A database that goes away, comes back read-only, is full or takes rights away: 503, one line, and then all is well.
+
+What the programs say of it is in tests/integration/test_cli_unusable_database.py.
+"""
+
+import logging
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import InternalError
+
+from productagg import db, main
+from productagg.models import User
+from productagg.settings import database_url
+from tests.conftest import Client, Database, ini
+from tests.functional.problems import assert_problem
+from tests.integration.conftest import before_statement, only_postgresql, only_sqlite
+
+NEW = {"name": "Lamp", "description": ""}
+
+
+@contextmanager
+def one_line(caplog):
+    """Within, exactly one line is logged as an error, without a traceback; returned in a list."""
+    caplog.clear()
+    lines: list[str] = []
+    yield lines
+    records = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert len(records) == 1, [each.getMessage() for each in records]
+    assert records[0].exc_info is None
+    lines.append(records[0].getMessage())
+    assert "\n" not in lines[0]
+
+
+def assert_unavailable(answer):
+    assert_problem(answer, "unavailable")
+    assert answer.headers["Retry-After"] == "5"
+    return answer.json["detail"]
+
+
+def end_all_others(database):
+    with database.writer.connect() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    database.close()
+
+
+@only_postgresql
+class TestThePrimaryComesBackReadOnly:
+    @pytest.fixture
+    def read_only(self, database, postgres_server):
+        """Connections that are opened from now on only read; it ends with a call."""
+        elsewhere = create_engine(database_url(postgres_server), isolation_level="AUTOCOMMIT")
+
+        def alter(what):
+            with elsewhere.connect() as connection:
+                connection.execute(text(f"ALTER DATABASE {database.writer.url.database} {what}"))
+
+        end_all_others(database)
+        alter("SET default_transaction_read_only = on")
+        yield lambda: alter("RESET default_transaction_read_only")
+        alter("RESET default_transaction_read_only")
+        elsewhere.dispose()
+        database.close()
+
+    def test_a_write_is_a_503_and_the_first_one_on_a_server_that_writes_succeeds(
+        self, client, send, admin, read_only, caplog
+    ):
+        for engine in client.app.registry["engines"]:
+            engine.dispose()
+        with one_line(caplog) as lines:
+            assert_unavailable(send("POST", "/products", NEW, admin))
+        read_only()
+
+        assert lines[0].endswith("in a read-only transaction")
+        assert send("POST", "/products", NEW, admin).status_int == 201
+
+    def test_it_is_not_ready_until_it_reaches_a_server_that_writes(self, client, send, read_only):
+        for engine in client.app.registry["engines"]:
+            engine.dispose()
+        detail = assert_unavailable(send("GET", "/health/ready"))
+        reads = send("GET", "/products").status_int
+        read_only()
+
+        assert detail == "database: the database is read-only"
+        assert reads == 200
+        client.get("/health/ready", status=200)
+
+    def test_readers_leave_the_old_server_with_the_writers(self, client, send, admin):
+        writer, reader = client.app.registry["engines"]
+        send("GET", "/products")
+        idle = reader.pool.checkedout()
+
+        with writer.connect() as connection, pytest.raises(InternalError):
+            connection.execute(text("SET TRANSACTION READ ONLY"))
+            connection.execute(text("DELETE FROM products"))
+
+        assert idle == 1
+        assert reader.pool.checkedout() == 0
+
+
+class TestTheServerGoesAway:
+    @only_postgresql
+    @pytest.mark.parametrize("moment", ["before the change", "after the change", "at the commit"])
+    def test_in_the_middle_of_a_patch(self, client, send, admin, create, database, caplog, moment):
+        product = create()
+        writer = client.app.registry["engines"][0]
+
+        def go(*_):
+            end_all_others(database)
+
+        caplog.clear()
+        with one_line(caplog) as lines:
+            if moment == "at the commit":
+                event.listen(writer, "commit", go, once=True)
+                answer = send("PATCH", f"/products/{product['id']}", {"description": "Dim"}, admin)
+            else:
+                beginning = "UPDATE products" if moment == "before the change" else "WITH locked AS"
+                with before_statement(writer, beginning, go):
+                    answer = send("PATCH", f"/products/{product['id']}", {"description": "Dim"}, admin)
+
+        assert_unavailable(answer)
+        assert lines[0].startswith("the database cannot be used: ")
+        assert client.get(f"/products/{product['id']}").json["description"] == "Bright"
+        assert send("PATCH", f"/products/{product['id']}", {"description": "Dim"}, admin).status_int == 200
+
+    def test_a_restart_while_a_patch_is_made_is_one_503(self, own_postgres_server, owned, upstream, caplog):
+        client = Client(main({}, **ini(owned, upstream)))
+        admin = client.log_in()
+        product = client.post_json("/products", NEW, headers=admin, status=201).json
+        client.background.wait()
+        path, change = f"/products/{product['id']}", {"description": "Dim"}
+        restarts = [own_postgres_server.restart]
+
+        with (
+            one_line(caplog),
+            before_statement(client.app.registry["engines"][0], "UPDATE products", lambda _: _once(restarts)),
+        ):
+            answer = client.patch_json(path, change, headers=admin, expect_errors=True)
+        assert_unavailable(answer)
+        # The readers' connections broke as well, and are not tried one by one
+        found = [client.get(path, expect_errors=True).status_int for _ in range(2)]
+
+        assert found[-1] == 200
+        client.patch_json(path, change, headers=admin, status=200)
+        client.close()
+
+
+def _once(acts):
+    while acts:
+        acts.pop()()
+
+
+@pytest.fixture
+def owned(own_postgres_server, _password_hash):
+    """A migrated database on a server of its own, with an admin."""
+    database = Database("postgresql", own_postgres_server.url("postgres"))
+    database.migrate()
+    with database.sessions.begin() as session:
+        session.add(
+            User(username="admin", password_hash=_password_hash, role="admin", disabled=False, token_generation=1)
+        )
+    yield database
+    database.close()  # the server may have been restarted
+    database.empty()
+    database.close()
+
+
+class TestRightsAreRevoked:
+    @pytest.fixture
+    def clerk(self, owned):
+        """The database as a user with rights on its tables reaches it."""
+        with owned.writer.begin() as connection:
+            connection.execute(text("CREATE ROLE clerk LOGIN"))
+            connection.execute(text("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO clerk"))
+            connection.execute(text("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO clerk"))
+        clerk = Database("postgresql", owned.url.replace("postgres@", "clerk@"))
+        yield clerk
+        clerk.close()
+        with owned.writer.begin() as connection:
+            connection.execute(text("DROP OWNED BY clerk"))
+            connection.execute(text("DROP ROLE clerk"))
+
+    def test_a_write_is_a_503_and_ready_names_the_tables(self, clerk, owned, upstream, caplog):
+        client = Client(main({}, **ini(clerk, upstream)))
+        admin = client.log_in()
+        client.get("/health/ready", status=200)
+        with owned.writer.begin() as connection:
+            connection.execute(text("REVOKE INSERT ON products FROM clerk"))
+
+        with one_line(caplog) as lines:
+            assert_unavailable(client.post_json("/products", NEW, headers=admin, expect_errors=True))
+        detail = assert_unavailable(client.get("/health/ready", expect_errors=True))
+        with owned.writer.begin() as connection:
+            connection.execute(text("GRANT INSERT ON products TO clerk"))
+
+        assert lines == ["the database cannot be used: permission denied for table products"]
+        assert detail == "database: the database's user lacks rights to: products"
+        client.get("/health/ready", status=200)
+        client.post_json("/products", NEW, headers=admin, status=201)
+        client.close()
+
+
+class TestThereIsNoRoom:
+    @pytest.fixture
+    def full(self, database, client):
+        """Call it for a disk that is full, and what it returns for one that is not."""
+        if database.name == "postgresql":
+            return self.full_postgresql(database)
+        return self.full_sqlite(client)
+
+    def full_postgresql(self, database):
+        tables = ("products", "upstream_tokens")
+        full = [
+            "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION"
+            " 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$",
+            *(f"CREATE TRIGGER no_room BEFORE INSERT ON {each} EXECUTE FUNCTION no_room()" for each in tables),
+        ]
+        room = [*(f"DROP TRIGGER no_room ON {each}" for each in tables), "DROP FUNCTION no_room"]
+
+        def execute(statements):
+            with database.writer.begin() as connection:
+                for each in statements:
+                    connection.execute(text(each))
+
+        def make_full():
+            execute(full)
+            return lambda: execute(room)
+
+        return make_full
+
+    def full_sqlite(self, client):
+        writer = client.app.registry["engines"][0]
+
+        def make_full():
+            def limit(connection, _record):
+                connection.execute("PRAGMA max_page_count = 1")  # as many as there are
+
+            writer.dispose()
+            event.listen(writer, "connect", limit)
+
+            def make_room():
+                event.remove(writer, "connect", limit)
+                writer.dispose()
+
+            return make_room
+
+        return make_full
+
+    def test_a_write_is_a_503_and_ready_tells_until_there_is_room(self, client, send, admin, full, caplog):
+        new = {"name": "Lamp", "description": "x" * 10_000}
+        client.get("/health/ready", status=200)
+        make_room = full()
+
+        with one_line(caplog) as lines:
+            assert_unavailable(send("POST", "/products", new, admin))
+        reads = send("GET", "/products").status_int
+        detail = assert_unavailable(send("GET", "/health/ready"))
+        make_room()
+
+        assert "full" in lines[0] or "No space left" in lines[0]
+        assert reads == 200
+        assert detail.startswith("database: it cannot be used (")
+        client.get("/health/ready", status=200)
+        assert send("POST", "/products", new, admin).status_int == 201
+
+
+@only_sqlite
+class TestSQLite:
+    def test_a_file_that_may_not_be_written_is_a_503(self, database, make_client, admin, users, caplog):
+        path = database.writer.url.database
+        make_read_only = Database("sqlite", f"sqlite:///file:{path}?mode=ro&uri=true")
+        client = Client(main({}, **ini(make_read_only)))
+
+        with one_line(caplog) as lines:
+            assert_unavailable(client.post_json("/products", NEW, headers=admin, expect_errors=True))
+        reads = client.get("/products").status_int
+        assert_unavailable(client.get("/health/ready", expect_errors=True))
+
+        assert lines == ["the database cannot be used: attempt to write a readonly database"]
+        assert reads == 200
+        client.close()
+        make_read_only.close()
+
+    def test_a_writer_that_does_not_end_is_a_503(self, database, make_client, admin, users, monkeypatch, caplog):
+        monkeypatch.setattr(db, "LOCK_TIMEOUT_SECONDS", 0.05)
+        client = make_client()
+
+        with database.writer.begin(), one_line(caplog) as lines:
+            assert_unavailable(client.post_json("/products", NEW, headers=admin, expect_errors=True))
+
+        assert lines == ["the database cannot be used: database is locked"]
+        client.post_json("/products", NEW, headers=admin, status=201)

@@ -1,0 +1,169 @@
+"""What the programs, and alembic, say of a database that cannot be used: one line, and a documented exit code."""
+
+import json
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from productagg import main
+from productagg.settings import database_url
+from tests.conftest import PASSWORD, Database, ini
+from tests.factories import environment, make_product, start
+from tests.integration.conftest import only_postgresql, only_sqlite
+
+WRITING = [
+    (("sync",), ""),
+    (("import", "FILE"), ""),
+    (("history", "compact"), ""),
+    (("user", "add", "somebody"), f"{PASSWORD}\n{PASSWORD}\n"),
+]
+COMMANDS = pytest.mark.parametrize(("command", "typed"), WRITING, ids=lambda value: " ".join(value) or None)
+
+
+@pytest.fixture
+def admin_of(own_postgres_server):
+    """Execute statements as the server's owner: `admin_of("database", statement, …)`."""
+
+    def execute(database, *statements):
+        engine = create_engine(database_url(own_postgres_server.url(database)), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            for each in statements:
+                connection.execute(text(each))
+        engine.dispose()
+
+    return execute
+
+
+@pytest.fixture
+def products(write):
+    return write("products.ndjson", json.dumps({"name": "Lamp", "description": ""}))
+
+
+def assert_one_line(done, reason):
+    told = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert (done.exit_code, len(told)) == (2, 1), done.output
+    assert told[0].startswith("Error: the database cannot be used: ")
+    assert reason in told[0]
+    assert "Traceback" not in done.output
+
+
+def with_file(command, products):
+    return [products if each == "FILE" else each for each in command]
+
+
+def reading_only(database):
+    """The URL of a PostgreSQL database, for sessions that only read."""
+    url = database_url(database.url).update_query_dict({"options": "-c default_transaction_read_only=on"})
+    return url.render_as_string(hide_password=False)
+
+
+@only_postgresql
+@COMMANDS
+def test_a_server_that_only_reads(database, run, products, command, typed):
+    make_product(database)
+    done = run(*with_file(command, products), typed=typed, DATABASE_URL=reading_only(database))
+
+    assert_one_line(done, "read-only transaction")
+
+
+@only_sqlite
+@COMMANDS
+def test_a_file_that_may_not_be_written(database, run, products, command, typed):
+    make_product(database)
+    read_only = f"sqlite:///file:{database.writer.url.database}?mode=ro&uri=true"
+
+    done = run(*with_file(command, products), typed=typed, DATABASE_URL=read_only)
+
+    assert_one_line(done, "attempt to write a readonly database")
+
+
+class TestRights:
+    @pytest.fixture
+    def guest(self, own_postgres_server, admin_of):
+        """The URL of an empty database, for a user who may create nothing in it."""
+        admin_of("postgres", "CREATE DATABASE guests", "CREATE ROLE guest LOGIN")
+        yield own_postgres_server.url("guests").replace("postgres@", "guest@")
+        admin_of("postgres", "DROP DATABASE guests WITH (FORCE)", "DROP ROLE guest")
+
+    @only_postgresql
+    @pytest.mark.parametrize(("command", "typed"), [each for each in WRITING if "compact" not in each[0]])
+    def test_rights_that_were_revoked(self, guest, own_postgres_server, admin_of, run, products, command, typed):
+        Database("postgresql", own_postgres_server.url("guests")).migrate()
+        admin_of("guests", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest")
+
+        done = run(*with_file(command, products), typed=typed, DATABASE_URL=guest)
+
+        assert_one_line(done, "permission denied")
+
+    def test_alembic_without_the_right_to_create(self, guest):
+        code, told = alembic(guest, "upgrade", "head")
+
+        assert (code, told) == (255, "FAILED: the database cannot be used: permission denied for schema public")
+
+
+def alembic(url, *arguments):
+    """The exit code, and the one line that says why."""
+    env = {**environment(Database("postgresql", url)), "DATABASE_URL": url}
+    process = start("alembic", "-c", "development.ini", *arguments, env=env)
+    output, _ = process.communicate(timeout=60)
+    assert "Traceback" not in output
+    (told,) = [line.strip() for line in output.splitlines() if "FAILED" in line]
+    return process.returncode, told
+
+
+def test_alembic_without_a_database():
+    code, told = alembic("postgresql://somebody:hunter2@127.0.0.1:9/nowhere", "upgrade", "head")
+
+    assert code == 255
+    assert told.startswith("FAILED: the database cannot be used: ") and "refused" in told
+    assert "hunter2" not in told
+
+
+@only_postgresql
+def test_alembic_on_a_server_that_only_reads(database):
+    code, told = alembic(reading_only(database), "downgrade", "base")
+
+    assert code == 255
+    assert told.startswith("FAILED: the database cannot be used: ") and "read-only transaction" in told
+
+
+@pytest.mark.parametrize("command", [("upgrade", "head"), ("downgrade", "head:base")])
+def test_alembic_writes_no_sql(blank_database, command):
+    code, told = alembic(blank_database.url, *command, "--sql")
+
+    assert (code, told) == (255, "FAILED: --sql does not work here: migrations read the rows that they change")
+
+
+class TestEncodings:
+    @pytest.fixture(params=["SQL_ASCII", "LATIN2"])
+    def encoded(self, request, own_postgres_server, admin_of):
+        """A database in another encoding than UTF-8, and which."""
+        name = f"encoded_{request.param.lower()}"
+        options = "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+        admin_of("postgres", f"CREATE DATABASE {name} ENCODING '{request.param}' {options}")
+        yield own_postgres_server.url(name), request.param
+        admin_of("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+
+    def expected(self, encoding):
+        return f"the database's encoding is {encoding}, and must be UTF8: create it with ENCODING 'UTF8'"
+
+    def test_the_web_service_refuses_them_at_its_start(self, encoded):
+        url, encoding = encoded
+
+        with pytest.raises(SystemExit) as stopped:
+            main({}, **ini(Database("postgresql", url)))
+
+        assert stopped.value.code == f"productagg: {self.expected(encoding)}"
+
+    def test_so_do_the_programs(self, encoded):
+        url, encoding = encoded
+        process = start("productagg", "sync", "development.ini", env=environment(Database("postgresql", url)))
+
+        output, _ = process.communicate(timeout=60)
+
+        assert (process.returncode, output) == (2, f"Error: {self.expected(encoding)}\n")
+
+    def test_no_table_is_made_in_them(self, encoded):
+        url, encoding = encoded
+
+        assert alembic(url, "upgrade", "head") == (255, f"FAILED: {self.expected(encoding)}")

@@ -1,0 +1,285 @@
+"""PostgreSQL behind a pooler: what may be prepared, what is set per session, and what a start finds out about it."""
+
+import re
+import shutil
+import socket
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import bindparam, create_engine, func, select
+from sqlalchemy.exc import DBAPIError
+
+from productagg import main, prepared
+from productagg.db import is_out_of_reach, reader_engine, writer_engine
+from productagg.dbcheck import Unfit, check
+from productagg.models import Product, User
+from productagg.settings import database_url
+from tests.conftest import Client, Database, ini
+from tests.factories import environment, make_products, start
+from tests.integration.conftest import only_postgresql, wait_until
+from tests.pooler import Pooler
+
+ECHO = select(func.length(bindparam("value")))
+OTHER = select(func.upper(bindparam("value")))
+
+
+@pytest.fixture
+def server(own_postgres_server):
+    return own_postgres_server
+
+
+@pytest.fixture
+def direct(server, _password_hash):
+    """The database without a pooler; migrated, and empty but for the admin."""
+    database = Database("postgresql", server.url("postgres"))
+    database.migrate()
+    with database.sessions.begin() as session:
+        session.add(
+            User(username="admin", password_hash=_password_hash, role="admin", disabled=False, token_generation=1)
+        )
+    yield database
+    database.empty()
+    database.close()
+
+
+@contextmanager
+def pgbouncer(server, directory, pool_mode, more="ignore_startup_parameters = options\n"):
+    """The real one; the URL of the database through it. Unless told, it refuses what it does not know."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        pytest.skip("pgbouncer is not installed (Debian: apt install pgbouncer)")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    directory.chmod(0o755)
+    config = directory / "pgbouncer.ini"
+    config.write_text(
+        f"[databases]\npostgres = host={server.home} dbname=postgres user=postgres\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+        f"pool_mode = {pool_mode}\ndefault_pool_size = 3\n{more}"
+    )
+    process = subprocess.Popen(
+        [program, "-u", "nobody", config] if server.runs_as_nobody else [program, config],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: _listens(port))
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(params=["ours", "pgbouncer"])
+def shared(request, server, direct, tmp_path):
+    """The URL of the database through a pooler in transaction mode."""
+    if request.param == "pgbouncer":
+        with pgbouncer(server, tmp_path, "transaction") as url:
+            yield url
+        return
+    with Pooler(server, "postgres", connections=3) as pooler:
+        yield pooler.url
+
+
+def refusal(url):
+    engine = reader_engine(database_url(url))
+    try:
+        with pytest.raises(Unfit) as raised:
+            check(engine)
+    finally:
+        engine.dispose()
+    return str(raised.value)
+
+
+class TestWhatAStartFindsOut:
+    def test_prepared_statements_are_refused_behind_a_pooler_in_transaction_mode(self, shared):
+        with pytest.raises(SystemExit) as stopped:
+            main({}, **ini(Database("postgresql", shared)))
+
+        [line] = str(stopped.value.code).splitlines()
+        assert "DATABASE_PREPARED" in line and "transaction mode" in line
+
+    def test_so_are_they_by_the_programs(self, shared):
+        process = start("productagg", "sync", "development.ini", env=environment(Database("postgresql", shared)))
+        output, _ = process.communicate(timeout=60)
+
+        assert process.returncode == 2
+        assert output.startswith("Error: DATABASE_PREPARED is true, but a pooler")
+        assert output.count("\n") == 1
+
+    @pytest.mark.parametrize("in_turn", [False, True])
+    @pytest.mark.parametrize("connections", [1, 2, 3, 7])
+    def test_it_is_found_out_whichever_connection_serves_next(self, server, direct, in_turn, connections):
+        with Pooler(server, "postgres", connections=connections, in_turn=in_turn) as pooler:
+            assert "transaction mode" in refusal(pooler.url)
+
+    def test_it_is_found_out_while_others_use_the_pooler(self, server, direct):
+        with Pooler(server, "postgres", connections=3) as pooler:
+            engine = create_engine(database_url(pooler.url), isolation_level="AUTOCOMMIT")
+            over = threading.Event()
+
+            def ask():
+                with engine.connect() as connection:
+                    while not over.is_set():
+                        connection.execute(select(1))
+
+            with ThreadPoolExecutor(4) as pool:
+                asking = [pool.submit(ask) for _ in range(4)]
+                try:
+                    found = [refusal(pooler.url) for _ in range(5)]
+                finally:
+                    over.set()
+                for each in asking:
+                    each.result()
+            engine.dispose()
+
+        assert all("transaction mode" in each for each in found)
+
+    def test_nothing_is_refused_in_session_mode_or_without_a_pooler(self, server, direct, tmp_path):
+        with Pooler(server, "postgres", mode="session", connections=5) as pooler:
+            for url in (pooler.url, server.url("postgres")):
+                for make_engine in (reader_engine, writer_engine):
+                    engine = make_engine(database_url(url))
+                    check(engine)
+                    engine.dispose()
+
+    def test_nor_by_pgbouncer_in_session_mode(self, server, direct, tmp_path):
+        with pgbouncer(server, tmp_path, "session") as url:
+            engine = reader_engine(database_url(url))
+            check(engine)
+            engine.dispose()
+
+    def test_as_it_comes_pgbouncer_takes_what_is_not_prepared_and_the_other_is_refused_by_name(
+        self, server, direct, tmp_path
+    ):
+        with pgbouncer(server, tmp_path, "transaction", more="") as url:
+            assert "DATABASE_PREPARED" in refusal(url)
+            for make_engine in (reader_engine, writer_engine):
+                engine = make_engine(database_url(url), prepared=False)
+                check(engine)
+                engine.dispose()
+
+    def test_to_look_leaves_nothing_behind(self, server, direct):
+        with Pooler(server, "postgres") as pooler:
+            refusal(pooler.url)
+
+        assert all(each.lstrip().upper().startswith(("SELECT", "SHOW", "BEGIN", "ROLLBACK")) for each in pooler.sent)
+
+
+class TestWhatIsNotPrepared:
+    def test_two_processes_answer_right_at_once_behind_a_pooler_in_transaction_mode(self, shared, direct, upstream):
+        names = [f"Kettle {number}" for number in range(60)]
+        make_products(direct, 60)
+        database = Database("postgresql", shared)
+        clients = [Client(main({}, **ini(database, upstream, **{"database.prepared": "false"}))) for _ in range(2)]
+
+        def ask(number):
+            client, backwards = clients[number % 2], number % 3 == 0
+            sort = "-name" if backwards else "name"
+            found = [each["name"] for each in client.get(f"/products?sort={sort}&limit=100&fields=name").json]
+            one = client.get(f"/products/{ids[number]}").json["name"]
+            return found == sorted(names, reverse=backwards), one == f"Kettle {number}"
+
+        with direct.reader.connect() as connection:
+            ids = connection.scalars(select(Product.id).order_by(Product.created_at)).all()
+        with ThreadPoolExecutor(8) as pool:
+            right = list(pool.map(ask, range(60)))
+        headers = clients[0].log_in()
+        made = clients[1].post_json("/products", {"name": "New", "description": ""}, headers=headers, status=201)
+        clients[1].background.wait()
+        clients[0].patch_json(f"/products/{made.json['id']}", {"description": "Newer"}, headers=headers, status=200)
+
+        assert set(right) == {(True, True)}
+        for client in clients:
+            client.close()
+        database.close()
+
+    @only_postgresql
+    def test_nothing_is_set_or_kept_per_session(self, server, direct, upstream, run):
+        make_products(direct, 3)
+        with Pooler(server, "postgres", connections=2) as pooler:
+            database = Database("postgresql", pooler.url)
+            environ = {"DATABASE_URL": pooler.url, "DATABASE_PREPARED": "false"}
+            for command in (("sync",), ("history", "compact"), ("history", "export"), ("export",), ("status",)):
+                done = run(*command, **environ)
+                assert done.exit_code == 0, done.output
+            client = Client(main({}, **ini(database, upstream, **{"database.prepared": "false"})))
+            client.post_json("/products", {"name": "New", "description": ""}, headers=client.log_in(), status=201)
+            client.get("/products?q=new", status=200)
+            client.close()
+
+        per_session = (
+            r"(?i)\s*(PREPARE|EXECUTE|DEALLOCATE|DISCARD|LISTEN|SET (?!LOCAL\b|TRANSACTION\b)|DECLARE .* WITH HOLD)"
+        )
+        assert [each for each in pooler.sent if re.match(per_session, each)] == []
+        assert not any("pg_advisory_lock" in each or "pg_try_advisory_lock" in each for each in pooler.sent)
+        assert any("SET LOCAL lock_timeout = '10s'" in each for each in pooler.sent)
+        assert any("pg_try_advisory_xact_lock" in each for each in pooler.sent)
+
+
+class TestNames:
+    def test_behind_a_pooler_that_shares_connections_after_all_no_answer_is_a_wrong_one(self, server, direct):
+        """Nobody looked, or its mode was changed later."""
+        found = []
+        with Pooler(server, "postgres", connections=3) as pooler:
+            engines = [reader_engine(database_url(pooler.url)) for _ in range(2)]
+
+            def ask(number):
+                statement = ECHO if number % 2 else OTHER
+                with engines[number % 3 % 2].connect() as connection:
+                    try:
+                        return prepared.rows(connection, statement, {"value": "abc" * number})[0][0] == (
+                            3 * number if number % 2 else "ABC" * number
+                        )
+                    except DBAPIError as error:
+                        return is_out_of_reach(error)
+
+            with ThreadPoolExecutor(6) as pool:
+                found = list(pool.map(ask, range(200)))
+            for engine in engines:
+                engine.dispose()
+
+        assert found == [True] * 200
+
+    def test_a_name_is_the_same_in_every_process_and_another_one_for_another_statement(self):
+        script = (
+            "from sqlalchemy import bindparam, func, select; from productagg import prepared;"
+            "print(prepared._sent(select(func.length(bindparam('value')))).name)"
+        )
+        other = start("python", "-c", script, env={})
+        name = prepared._sent(ECHO).name
+
+        assert other.communicate(timeout=60)[0].strip() == name
+        assert prepared._sent(OTHER).name != name
+        assert re.fullmatch("productagg_[0-9a-f]{32}", name)
+
+    def test_a_statement_that_another_process_prepared_on_the_connection_is_found_there(self, server, direct):
+        with Pooler(server, "postgres", mode="session", connections=1) as pooler:
+            for value in ("a", "ab"):  # one process after the other, on the same connection of the server
+                engine = reader_engine(database_url(pooler.url))
+                with engine.connect() as connection:
+                    assert prepared.rows(connection, ECHO, {"value": value})[0][0] == len(value)
+                    assert prepared.rows(connection, ECHO, {"value": value * 3})[0][0] == 3 * len(value)
+                engine.dispose()
+
+        assert len([each for each in pooler.sent if each.startswith("PREPARE")]) == 1
+
+    def test_it_is_found_in_a_transaction_as_well(self, server, direct):
+        with Pooler(server, "postgres", mode="session", connections=1) as pooler:
+            for value in ("a", "ab"):
+                engine = writer_engine(database_url(pooler.url))
+                with engine.begin() as connection:
+                    assert prepared.rows(connection, ECHO, {"value": value})[0][0] == len(value)
+                    assert connection.execute(select(1)).scalar_one() == 1
+                engine.dispose()
