@@ -38,7 +38,10 @@ class Readers:
     def _give_back(self, connection: Connection, closed: int) -> None:
         # With more than that, somebody may wait, and waits for the pool.
         are_many = self._engine.pool.checkedout() > READERS  # type: ignore[attr-defined]  # it is a QueuePool
-        if closed != self._closed or are_many or connection.invalidated or connection.get_execution_options():
+        is_stale = closed != self._closed
+        if is_stale and not connection.invalidated:
+            connection.detach()  # or the pool that was disposed of would keep it open
+        if is_stale or are_many or connection.invalidated or connection.get_execution_options():
             connection.close()
             return
         if connection.in_transaction():  # SQLAlchemy's; the database has none
@@ -50,7 +53,7 @@ class Readers:
         with suppress(IndexError):  # other threads take and give back meanwhile
             while True:
                 connection = self._idle.pop()
-                connection.detach()  # or the pool that was disposed of would keep it open
+                connection.detach()  # as in _give_back
                 connection.close()
 
 

@@ -4,7 +4,9 @@ Every test that touches a database runs on SQLite and on PostgreSQL, on a schema
 was really committed; it is deleted afterwards (docs/decisions/0001-tests-commit.md).
 """
 
+import gc
 import os
+import signal
 import threading
 import time
 from dataclasses import dataclass
@@ -20,11 +22,13 @@ from sqlalchemy.orm import sessionmaker
 
 from alembic import command
 from productagg import accounts, background, clock, main
+from productagg.background import Background
 from productagg.db import reader_engine, writer_engine
 from productagg.models import Base, HistoryProgress, User
 from productagg.sandbox import Offer, SandboxServer
 from productagg.settings import OPTIONS, Settings, database_url
 from productagg.sync import Synchronizer
+from productagg.throttle import LoginThrottle
 from tests.contract import ContractApp
 from tests.leaks import JWT_SECRET, _no_secret_in_logs, _watch_everything  # noqa: F401
 from tests.leaks import PASSWORD as PASSWORD
@@ -46,6 +50,14 @@ def _clean_environment():
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible():
+    """Programs that the tests start heed SIGINT, even where the tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -104,12 +116,23 @@ class Database:
             patch.setenv("DATABASE_URL", self.url)
             config = Config("development.ini")
             (command.downgrade if revision == "base" else command.upgrade)(config, revision)
+        self._migrated_partitions = self._partitions()
 
     def empty(self):
         with self.writer.begin() as connection:
+            # A compaction makes partitions; the next test must not find them.
+            for partition in self._partitions() - self._migrated_partitions:
+                connection.execute(text(f"DROP TABLE {partition}"))
             for table in reversed(Base.metadata.sorted_tables):
                 connection.execute(table.delete())
             connection.execute(insert(HistoryProgress).values(id=1))  # as the migration did
+
+    def _partitions(self):
+        if self.name == "sqlite":
+            return set()
+        with self.reader.connect() as connection:
+            found = "SELECT oid::regclass::text FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE relkind = 'r'"
+            return set(connection.scalars(text(found)))
 
     def close(self):
         self.writer.dispose()
@@ -296,14 +319,50 @@ class Client:
                 engine.dispose()
 
 
-@pytest.fixture
-def make_client(database):
-    """Make a client of an application with ini options of its own: `make_client(upstream, **{"sync.workers": "1"})`."""
+@pytest.fixture(scope="session")
+def _application(migrated_database):
+    """One application per database, shared by the clients without options of their own: making one outlasts most tests.
 
-    made = []
+    Each client gives it new parts for those that remember what they did. A test that changes the application itself
+    uses the fixture `own_application`.
+    """
+    app = main({}, **ini(migrated_database))
+    # The garbage collector would look through it again and again.
+    gc.collect()
+    gc.freeze()
+    return app
+
+
+@pytest.fixture
+def own_application():
+    """For a test that adds views or listeners: its client has an application of its own."""
+
+
+def _renew(registry, settings):
+    """Give a shared application the settings of a test, and new parts for those that remember what they did."""
+    registry["settings"] = settings
+    registry["writes_fail"] = False
+    registry["login_throttle"] = LoginThrottle(settings, registry["sessions"])
+    registry["synchronizer"] = Synchronizer(settings, registry["sessions"])
+    registry["background"] = Background(registry["synchronizer"])
+
+
+@pytest.fixture
+def make_client(database, request):
+    """Make a client of an application with ini options of its own: `make_client(upstream, **{"sync.workers": "1"})`.
+
+    The first client without options gets the shared application.
+    """
+    made: list[Client] = []
 
     def make(upstream=None, **options):
-        made.append(Client(main({}, **ini(database, upstream, **options))))
+        values = ini(database, upstream, **options)
+        if made or options or "own_application" in request.fixturenames:
+            app = main({}, **values)
+        else:
+            app = request.getfixturevalue("_application")
+            _renew(app.registry, Settings.load(values, environ={}))
+        made.append(Client(app))
         return made[-1]
 
     yield make

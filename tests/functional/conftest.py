@@ -76,7 +76,7 @@ def stored(database):
 
 
 @pytest.fixture
-def add_view():
+def add_view(own_application):
     """Give a client's application one more view: `add_view(client, "/path", view)`. It is public, for every method."""
 
     def add(client, path, view):
@@ -89,7 +89,7 @@ def add_view():
 
 
 @pytest.fixture
-def lose_database():
+def lose_database(own_application):
     """Make the database of a client's application unreachable, as its driver would report it."""
     lost = []
 

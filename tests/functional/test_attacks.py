@@ -352,6 +352,7 @@ def test_no_login_is_told_who_it_is(send, users, assigned):
 MADE_WITH = re.compile(r"(?i)pyramid|cornice|waitress|webob|colander|sqlalchemy|psycopg|python|site-packages|\.py\b")
 
 
+@pytest.mark.usefixtures("own_application")
 @pytest.mark.parametrize("what", OPERATIONS)
 @pytest.mark.parametrize("breaks", [False, True], ids=["well", "broken"])
 def test_no_answer_says_what_it_was_made_with(client, send, admin, create, what, breaks):

@@ -320,6 +320,7 @@ def test_what_is_public_looks_no_account_up(client, send, create, admin, method,
     assert len(looked_up) == (1 if (method, path) == ("GET", "/products/{id}") else 0)
 
 
+@pytest.mark.usefixtures("own_application")
 def test_a_view_without_a_declared_permission_does_not_start(client):
     config = Configurator(registry=client.app.registry)
     config.add_route("forgotten", "/forgotten")

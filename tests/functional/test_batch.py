@@ -286,6 +286,7 @@ def test_a_batch_that_failed_has_created_nothing(post, stored, monkeypatch):
     assert stored() == 0
 
 
+@pytest.mark.usefixtures("own_application")
 def test_a_thousand_take_as_many_statements_as_one(client, post):
     writer, _ = client.app.registry["engines"]
     statements = []

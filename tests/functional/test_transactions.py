@@ -159,6 +159,7 @@ def test_only_what_may_write_runs_in_a_transaction(client, add_view, method, beg
     assert client.request("/test", method=method).headers["Transaction"] == str(begun)
 
 
+@pytest.mark.usefixtures("own_application")
 @pytest.mark.parametrize("path", ["/products", "/products/{id}", "/products/{id}/offers", "/health/ready"])
 def test_a_read_takes_no_connection_for_writing_and_gives_its_own_back(client, create, path):
     path = path.format(id=create()["id"])

@@ -71,6 +71,7 @@ class TestWhereAValueComesFrom:
     GIVEN = (
         ("PRODUCTAGG_MODE", "development", "production"),
         ("DATABASE_URL", "sqlite:///one.sqlite", "sqlite:///two.sqlite"),
+        ("DATABASE_PREPARED", "false", "true"),
         ("OFFERS_BASE_URL", "http://one.test", "http://two.test"),
         ("OFFERS_REFRESH_TOKEN", "one", "two"),
         ("OFFERS_TIMEOUT_SECONDS", "0.5", "300"),
@@ -148,6 +149,7 @@ class TestAWrongValue:
         [
             ("PRODUCTAGG_MODE", "staging", "is not one of the allowed values"),
             ("PRODUCTAGG_MODE", "Production", "is not one of the allowed values"),
+            ("DATABASE_PREPARED", "1", "is not one of the allowed values"),
             ("OFFERS_BASE_URL", "offers.test/api/v1", "is not a base URL"),
             ("OFFERS_BASE_URL", "ftp://offers.test", "is not a base URL"),
             ("OFFERS_BASE_URL", "http:///api/v1", "is not a base URL"),
