@@ -61,7 +61,7 @@ class Server:
 
     def send(self, *parts):
         """Send bytes as they are; returns the first answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             for part in parts:
                 connection.sendall(part)
             received = connection.makefile("rb")

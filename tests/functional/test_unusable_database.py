@@ -4,7 +4,8 @@ What the programs say of it is in tests/integration/test_cli_unusable_database.p
 """
 
 import logging
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 
 import pytest
 from sqlalchemy import create_engine, event, text
@@ -208,11 +209,11 @@ class TestRightsAreRevoked:
 
 class TestThereIsNoRoom:
     @pytest.fixture
-    def full(self, database, client):
+    def full(self, own_application, database, client):
         """Call it for a disk that is full, and what it returns for one that is not."""
         if database.name == "postgresql":
             return self.full_postgresql(database)
-        return self.full_sqlite(client)
+        return self.full_sqlite(database, client)
 
     def full_postgresql(self, database):
         tables = ("products", "upstream_tokens")
@@ -234,7 +235,7 @@ class TestThereIsNoRoom:
 
         return make_full
 
-    def full_sqlite(self, client):
+    def full_sqlite(self, database, client):
         writer = client.app.registry["engines"][0]
 
         def make_full():
@@ -242,6 +243,8 @@ class TestThereIsNoRoom:
                 connection.execute("PRAGMA max_page_count = 1")  # as many as there are
 
             writer.dispose()
+            with closing(sqlite3.connect(database_url(database.url).database)) as connection:
+                connection.execute("VACUUM")  # no page is free
             event.listen(writer, "connect", limit)
 
             def make_room():
