@@ -243,7 +243,7 @@ class TestThereIsNoRoom:
                 connection.execute("PRAGMA max_page_count = 1")  # as many as there are
 
             writer.dispose()
-            with closing(sqlite3.connect(database_url(database.url).database)) as connection:
+            with closing(sqlite3.connect(database_url(database.url).database or "")) as connection:
                 connection.execute("VACUUM")  # no page is free
             event.listen(writer, "connect", limit)
 
