@@ -395,7 +395,7 @@ OPTIONS = (
         "offers.closed_days",
         _number(int, LEAST_RAW_DAYS, 3660),
         f"{LEAST_RAW_DAYS} to 3660",
-        "how long closed offers are kept, with their prices; never shorter than every step is kept",
+        "how long closed offers are kept, with their prices; at least as long as every step is (`HISTORY_RAW_DAYS`)",
         default="366",
     ),
     Option(
