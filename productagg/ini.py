@@ -38,13 +38,17 @@ def setup_logging(uri: str) -> None:
         raise SettingsError(f"{uri}: logging cannot be set up: {_reason(error)}") from None
 
 
-def check_applications(path: str) -> None:
-    """Raises SettingsError if PasteDeploy could not read the file's applications."""
+def check_applications(path: str, variables: Mapping[str, str]) -> None:
+    """Raises SettingsError if PasteDeploy could not read the file's applications.
+
+    The file may refer to `variables`, those of pserve's command line.
+    """
     loader = _loader(path)
+    known = {name: value.replace("%", "%%") for name, value in variables.items()} | _places(loader)
     try:
         for section in loader.get_sections():
             if section.partition(":")[0] in _OF_APPLICATIONS:
-                loader.get_settings(section, _places(loader))
+                loader.get_settings(section, known)
     except Exception as error:
         raise SettingsError(f"{path}: {_reason(error)}") from None
 

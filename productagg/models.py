@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
-# The migration that these tables need; the programs refuse to run on any other (see db.check_schema).
+# The migration that these tables need; the programs refuse to run on any other (see dbcheck.check_schema).
 SCHEMA_REVISION = "0009"
 
 NAME_MAX_LENGTH = 200

@@ -16,7 +16,7 @@ from productagg.settings import SettingsError
 def make_server(variables: Mapping[str, str], **options: Any) -> Callable[[Any], int]:
     """The server, which takes the application. An ini file that cannot be read ends the process with one line."""
     try:
-        ini.check_applications(variables["__file__"])
+        ini.check_applications(variables["__file__"], variables)
     except SettingsError as error:
         raise SystemExit(f"productagg: {error}") from None
     return partial(serve, variables=variables, **options)

@@ -25,6 +25,9 @@ DEVELOPMENT_ADMIN_PASSWORD = "admin"  # noqa: S105
 DEVELOPMENT_DATABASE_PASSWORD = "productagg"  # noqa: S105
 
 _ORIGIN = re.compile(r"(?P<scheme>https?)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?")
+# The characters of a URL (RFC 3986) but for those of a query.
+_OF_URLS = re.compile(r"[A-Za-z0-9._~:/\[\]@!$&'()*+,;=%-]+")
+_LONGEST_PUBLIC_URL = 500
 # libpq takes `-c name=value` and `--name=value`.
 _SETTING_IN_OPTIONS = re.compile(r"(?:-c\s*|--)(\w+)\s*=")
 
@@ -133,6 +136,16 @@ def _http_url(text: str) -> str:
         raise ValueError("is not a base URL")
     if "@" in parts.netloc:
         raise ValueError("holds a user name, which has no use")
+    return text
+
+
+def _public_url(text: str) -> str:
+    text = _http_url(text)
+    # It goes into headers as it is, which together stay below 4 KB.
+    if len(text) > _LONGEST_PUBLIC_URL:
+        raise ValueError(f"has more than {_LONGEST_PUBLIC_URL} characters")
+    if not _OF_URLS.fullmatch(text):
+        raise ValueError("has characters that a URL does not have")
     return text
 
 
@@ -319,8 +332,8 @@ OPTIONS = (
     Option(
         "PUBLIC_URL",
         "public.url",
-        _http_url,
-        "an http or https URL",
+        _public_url,
+        f"an http or https URL of up to {_LONGEST_PUBLIC_URL} characters",
         "what `Location` and `Link` begin with, e.g. `https://shop.example/catalogue`; without it as `Host` says",
     ),
     Option(
@@ -382,7 +395,7 @@ OPTIONS = (
         "offers.closed_days",
         _number(int, LEAST_RAW_DAYS, 3660),
         f"{LEAST_RAW_DAYS} to 3660",
-        "how long closed offers are kept, with their prices; never shorter than every step is kept",
+        "how long closed offers are kept, with their prices; at least as long as every step is (`HISTORY_RAW_DAYS`)",
         default="366",
     ),
     Option(

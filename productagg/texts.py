@@ -26,6 +26,7 @@ _INVISIBLE = (
 _SEQUENCES = r"""(?xV1)
     (?<=[0-9\#*]) \uFE0F (?=\u20E3)                                     # a keycap
     | (?<=[\p{Emoji}--[0-9\#*]]) \uFE0F                                 # a symbol in colour
+    | (?<=[\p{Extended_Pictographic}&&\p{Emoji_Presentation}]) \uFE0E    # one that would be in colour, in black
     | (?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}] \uFE0F?) \u200D (?=\p{Extended_Pictographic})
     | (?<=\U0001F3F4) (?: \U000E0067\U000E0062 (?:                      # the flags of England, Scotland and Wales:
         \U000E0065\U000E006E\U000E0067 | \U000E0073\U000E0063\U000E0074 | \U000E0077\U000E006C\U000E0073

@@ -1,4 +1,4 @@
-"""/products/batch: many products in one request, created with as many statements as one."""
+"""/products/batch: many products in one request, created with as many statements as one unless their texts are long."""
 
 from collections.abc import Sequence
 from typing import Any

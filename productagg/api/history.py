@@ -86,7 +86,7 @@ window = Validator(_window, ("invalid-data",))
 
 
 def _as_csv(example: str) -> tuple[contract.Answer, ...]:
-    return contract.public("The series, in a line a point.", None, "Content-Disposition", csv=example)
+    return contract.public("The series, with a line for each point.", None, "Content-Disposition", csv=example)
 
 
 @product_prices.get(

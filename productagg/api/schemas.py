@@ -326,8 +326,8 @@ RUNS = _mapping(_limited(), _cursor("It does not expire."))
 OFFERS = _mapping(
     _flag(
         "closed",
-        "Pages of the sold-out offers, too, the last sold out first; the first page begins with all current ones. It "
-        "does not go with `at`.",
+        "The sold-out offers as well, in pages, the last sold out first. The first page begins with all current "
+        "offers. It does not go with `at`.",
         example=True,
     ),
     _time("at", "The offers as they stood at this time, which is not in the future."),

@@ -140,10 +140,19 @@ def test_a_file_that_is_missing_or_not_text_is_named(tmp_path):
 
 
 def test_applications_are_checked_and_other_sections_are_not(tmp_path):
-    ini.check_applications(written(tmp_path, f"{SOUND}\n[alembic]\nfile_template = %(rev)s"))
+    ini.check_applications(written(tmp_path, f"{SOUND}\n[alembic]\nfile_template = %(rev)s"), {})
 
     with pytest.raises(SettingsError, match=r"\[app:other\] jwt.secret"):
-        ini.check_applications(written(tmp_path, f"{SOUND}\n[app:other]\njwt.secret = abc%hunter2"))
+        ini.check_applications(written(tmp_path, f"{SOUND}\n[app:other]\njwt.secret = abc%hunter2"), {})
+
+
+def test_applications_may_refer_to_variables_of_the_command_line(tmp_path):
+    path = written(tmp_path, f"{SOUND}\npublic.url = http://localhost:%(http_port)s\n")
+
+    ini.check_applications(path, {"http_port": "8000", "other": "100%"})
+
+    with pytest.raises(SettingsError, match=r"\[app:main\] public.url"):
+        ini.check_applications(path, {})
 
 
 class TestAnUnknownKeyOfTheIniFile:
