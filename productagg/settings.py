@@ -25,8 +25,8 @@ DEVELOPMENT_ADMIN_PASSWORD = "admin"  # noqa: S105
 DEVELOPMENT_DATABASE_PASSWORD = "productagg"  # noqa: S105
 
 _ORIGIN = re.compile(r"(?P<scheme>https?)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?")
-# libpq takes `-c name=value` and `--name=value`.
-_SETTING_IN_OPTIONS = re.compile(r"(?:-c\s*|--)(\w+)\s*=")
+# PostgreSQL takes `-c name=value` and `--name=value`, and hyphens for underscores in names.
+_SETTING_IN_OPTIONS = re.compile(r"(?:-c\s*|--)([\w.-]+)\s*=")
 
 # What is said of the last 30 days is always exact.
 LEAST_RAW_DAYS = 31
@@ -172,9 +172,14 @@ def database_url(text: str) -> URL:
     return url
 
 
+def names_in_options(options: str) -> set[str]:
+    """The names of the PostgreSQL settings in the connection parameter `options`."""
+    return {name.lower().replace("-", "_") for name in _SETTING_IN_OPTIONS.findall(options)}
+
+
 def _refuse_what_is_not_the_urls_to_say(url: URL) -> None:
     query = url.normalized_query
-    names = {name.lower() for text in query.get("options", ()) for name in _SETTING_IN_OPTIONS.findall(text)}
+    names = names_in_options(" ".join(query.get("options", ())))
     if "search_path" in names:
         raise ValueError("sets 'search_path' in its options, but the tables are always in the schema 'public'")
     if "client_encoding" in names | query.keys():
