@@ -492,6 +492,10 @@ class Settings:
         if of_one is not None and of_all is not None and of_all < 2 * of_one:
             # Or one address could use up what all others have.
             faults.append("LOGIN_ATTEMPTS_PER_ACCOUNT is below twice LOGIN_ATTEMPTS; allowed: the same or more")
+        seconds, delay = values.get("shutdown_seconds"), values.get("shutdown_delay_seconds")
+        if seconds is not None and delay and delay >= seconds:
+            # Nothing would be left to answer what was accepted.
+            faults.append("SHUTDOWN_DELAY_SECONDS is not below SHUTDOWN_SECONDS; allowed: less, or 0")
         if faults:
             raise SettingsError("\n".join(faults))
         return cls(**values)
