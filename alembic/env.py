@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic import context
 from productagg import ini
-from productagg.db import LOCK_TIMEOUT_SECONDS, SCHEMA, is_out_of_reach, reason, writer_engine
+from productagg.db import SCHEMA, is_out_of_reach, reason, writer_engine
 from productagg.dbcheck import Unfit, check_encoding
 from productagg.models import Base, UtcDateTime
 from productagg.settings import Settings, SettingsError
@@ -72,9 +72,10 @@ def _migrate(connection: Connection) -> None:
     if not sqlite:
         # Another release's migrations may take their time; a table's lock is waited for as long as always.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
+        lock_timeout = connection.scalar(text("SELECT current_setting('lock_timeout')"))
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"))
+        connection.execute(text("SELECT set_config('lock_timeout', :value, true)"), {"value": lock_timeout})
         # For the names in statements that migrations write themselves; extensions may be in another schema.
         connection.execute(_SCHEMA_FIRST, {"schema": SCHEMA})
         check_encoding(connection)

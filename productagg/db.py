@@ -9,7 +9,7 @@ database's errors mean is decided here, and nowhere else: see `is_out_of_reach`.
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import TableClause
+
+from productagg.settings import names_in_options
 
 # The schema of all tables on PostgreSQL. Every statement names it.
 SCHEMA = "public"
@@ -38,11 +40,11 @@ _OPTIONS = {
 }
 _LIBPQ_VARIABLES = {"application_name": "PGAPPNAME", "connect_timeout": "PGCONNECT_TIMEOUT"}
 # Behind a pooler that shares connections, the same belongs to a transaction.
-_BEGIN_SHARED = (
-    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
-    f"SET LOCAL lock_timeout = '{_OPTIONS['lock_timeout']}'; "
-    f"SET LOCAL statement_timeout = '{_OPTIONS['statement_timeout']}'"
-)
+_BEGIN_SHARED = {
+    "default_transaction_isolation": "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "lock_timeout": f"SET LOCAL lock_timeout = '{_OPTIONS['lock_timeout']}'",
+    "statement_timeout": f"SET LOCAL statement_timeout = '{_OPTIONS['statement_timeout']}'",
+}
 
 # SQLSTATEs, or their beginnings, after which a connection is given up, and with it all others: it broke, the server is
 # going down or lets nobody in, ended an idle transaction, only reads (after a fail-over), or has other prepared
@@ -80,7 +82,7 @@ def writer_engine(url: URL, *, prepared: bool = True) -> Engine:
         return engine
     engine = _engine(url, prepared, pool_size=5, pool_pre_ping=True)
     if not prepared:
-        event.listen(engine, "begin", _begin_shared)
+        event.listen(engine, "begin", _begin_shared(url))
     return engine
 
 
@@ -132,9 +134,12 @@ def _connect_args(url: URL, prepared: bool) -> dict[str, Any]:
     given = {*url.query, *(name for name, variable in _LIBPQ_VARIABLES.items() if os.environ.get(variable))}
     arguments = {name: value for name, value in ours.items() if name not in given}
     options = [f"-c {name}={value}" for name, value in _OPTIONS.items()] if prepared else []
-    # What comes last wins.
-    options += url.normalized_query.get("options", (os.environ.get("PGOPTIONS", ""),))
+    options.append(_given_options(url))  # what comes last wins
     return {**arguments, "options": " ".join(options)} if any(options) else arguments
+
+
+def _given_options(url: URL) -> str:
+    return " ".join(url.normalized_query.get("options", (os.environ.get("PGOPTIONS", ""),)))
 
 
 def _schema_of(named: Any) -> str | None:
@@ -150,8 +155,16 @@ def _may_prepare(_connection: Any, record: Any) -> None:
     record.info[MAY_PREPARE] = True
 
 
-def _begin_shared(connection: Connection) -> None:
-    connection.exec_driver_sql(_BEGIN_SHARED)
+def _begin_shared(url: URL) -> Callable[[Connection], None]:
+    """Begins a transaction with our settings, but for those that the options of the URL or the environment name."""
+    given = names_in_options(_given_options(url))
+    statements = [statement for name, statement in _BEGIN_SHARED.items() if name not in given]
+
+    def begin(connection: Connection) -> None:
+        if statements:
+            connection.exec_driver_sql("; ".join(statements))
+
+    return begin
 
 
 def translated(connection: Connection, error: Exception, statement: str) -> DBAPIError:

@@ -28,8 +28,8 @@ _ORIGIN = re.compile(r"(?P<scheme>https?)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a
 # The characters of a URL (RFC 3986) but for those of a query.
 _OF_URLS = re.compile(r"[A-Za-z0-9._~:/\[\]@!$&'()*+,;=%-]+")
 _LONGEST_PUBLIC_URL = 500
-# libpq takes `-c name=value` and `--name=value`.
-_SETTING_IN_OPTIONS = re.compile(r"(?:-c\s*|--)(\w+)\s*=")
+# PostgreSQL takes `-c name=value` and `--name=value`, and hyphens for underscores in names.
+_SETTING_IN_OPTIONS = re.compile(r"(?:-c\s*|--)([\w.-]+)\s*=")
 
 # What is said of the last 30 days is always exact.
 LEAST_RAW_DAYS = 31
@@ -185,9 +185,14 @@ def database_url(text: str) -> URL:
     return url
 
 
+def names_in_options(options: str) -> set[str]:
+    """The names of the PostgreSQL settings in the connection parameter `options`."""
+    return {name.lower().replace("-", "_") for name in _SETTING_IN_OPTIONS.findall(options)}
+
+
 def _refuse_what_is_not_the_urls_to_say(url: URL) -> None:
     query = url.normalized_query
-    names = {name.lower() for text in query.get("options", ()) for name in _SETTING_IN_OPTIONS.findall(text)}
+    names = names_in_options(" ".join(query.get("options", ())))
     if "search_path" in names:
         raise ValueError("sets 'search_path' in its options, but the tables are always in the schema 'public'")
     if "client_encoding" in names | query.keys():
@@ -500,6 +505,10 @@ class Settings:
         if of_one is not None and of_all is not None and of_all < 2 * of_one:
             # Or one address could use up what all others have.
             faults.append("LOGIN_ATTEMPTS_PER_ACCOUNT is below twice LOGIN_ATTEMPTS; allowed: the same or more")
+        seconds, delay = values.get("shutdown_seconds"), values.get("shutdown_delay_seconds")
+        if seconds is not None and delay and delay >= seconds:
+            # Nothing would be left to answer what was accepted.
+            faults.append("SHUTDOWN_DELAY_SECONDS is not below SHUTDOWN_SECONDS; allowed: less, or 0")
         if faults:
             raise SettingsError("\n".join(faults))
         return cls(**values)

@@ -67,6 +67,31 @@ def test_what_the_url_sets_itself_holds_and_the_rest_is_ours(database, make_engi
 
 
 @only_postgresql
+@pytest.mark.parametrize("prepared", [True, False])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("-c lock_timeout=7s", ["7s", "1min", "read committed"]),
+        ("--lock-timeout=7s -cstatement_timeout=8s", ["7s", "8s", "read committed"]),
+        (
+            r"-c lock_timeout=7s -c statement_timeout=8s -c default_transaction_isolation=repeatable\ read",
+            ["7s", "8s", "repeatable read"],
+        ),
+    ],
+)
+def test_what_the_options_set_holds_in_transactions_that_write(database, prepared, options, expected):
+    url = database_url(database.url).update_query_dict({"options": options})
+    engine = writer_engine(url, prepared=prepared)
+
+    with engine.begin() as connection:
+        names = ("lock_timeout", "statement_timeout", "transaction_isolation")
+        found = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
+    engine.dispose()
+
+    assert found == expected
+
+
+@only_postgresql
 def test_so_does_what_libpqs_environment_sets(database, monkeypatch):
     monkeypatch.setenv("PGOPTIONS", "-c work_mem=5MB -c lock_timeout=7s")
     monkeypatch.setenv("PGAPPNAME", "shop")

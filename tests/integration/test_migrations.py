@@ -3,6 +3,7 @@
 import re
 import shutil
 import threading
+import time
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -11,6 +12,7 @@ from uuid import uuid4
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import delete, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
@@ -271,6 +273,22 @@ def test_a_migration_waits_for_another_one_longer_than_for_a_tables_lock(blank_d
     migration.join(20)
 
     assert tables(blank_database) == OURS | {"alembic_version"}
+
+
+@pytest.mark.parametrize("blank_database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("prepared", ["true", "false"])
+def test_a_migration_waits_for_a_tables_lock_as_long_as_the_options_say(blank_database, monkeypatch, prepared):
+    blank_database.migrate()
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=100ms")
+    monkeypatch.setenv("DATABASE_PREPARED", prepared)
+
+    with blank_database.writer.begin() as other:
+        other.execute(text("LOCK TABLE products, offers"))
+        began = time.monotonic()
+        with pytest.raises(CommandError, match="lock timeout"):
+            blank_database.migrate("base")
+
+    assert time.monotonic() - began < 5
 
 
 OFFER = {"id": uuid4(), "price": 1, "items_in_stock": 1, "first_seen_at": LONG_AGO, "changed_at": LONG_AGO}

@@ -59,6 +59,7 @@ def test_what_cannot_be_used_is_refused_without_showing_its_password(text, probl
         ("options=-csearch_path%3Dshop", "search_path"),
         ("options=-c%20work_mem%3D8MB%20-c%20Search_Path%3Dshop", "search_path"),
         ("options=--search_path%3Dshop", "search_path"),
+        ("options=--search-path%3Dshop", "search_path"),
         ("options=-c%20client_encoding%3Dlatin1", "client_encoding"),
         ("client_encoding=latin1", "client_encoding"),
     ],

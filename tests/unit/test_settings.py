@@ -94,7 +94,7 @@ class TestWhereAValueComesFrom:
         ("OFFERS_CLOSED_DAYS", "31", "3660"),
         ("CHANGES_RAW_DAYS", "2", "3660"),
         ("SHUTDOWN_SECONDS", "0", "300"),
-        ("SHUTDOWN_DELAY_SECONDS", "1", "300"),
+        ("SHUTDOWN_DELAY_SECONDS", "1", "14"),
         ("LOG_FORMAT", "json", "text"),
     )
 
@@ -134,6 +134,14 @@ class TestWhereAValueComesFrom:
 
 
 class TestAWrongValue:
+    @pytest.mark.parametrize(("seconds", "delay"), [("15", "15"), ("15", "20"), ("0", "1")])
+    def test_the_delay_of_a_shutdown_leaves_time_to_answer(self, seconds, delay):
+        with pytest.raises(SettingsError, match="SHUTDOWN_DELAY_SECONDS is not below SHUTDOWN_SECONDS"):
+            load(SHUTDOWN_SECONDS=seconds, SHUTDOWN_DELAY_SECONDS=delay)
+
+    def test_no_delay_needs_no_time(self):
+        assert load(SHUTDOWN_SECONDS="0", SHUTDOWN_DELAY_SECONDS="0").shutdown_seconds == 0
+
     def test_one_address_cannot_use_up_what_all_of_them_have(self):
         with pytest.raises(SettingsError, match="LOGIN_ATTEMPTS_PER_ACCOUNT is below twice LOGIN_ATTEMPTS"):
             load(LOGIN_ATTEMPTS_PER_ACCOUNT="19")
