@@ -87,7 +87,13 @@ def serving(database, directory, *variables, **environ):
             [PSERVE, "development.ini", "http_host=127.0.0.1", "http_port=0", *variables],
             stdout=stream,
             stderr=stream,
-            env={**os.environ, "DATABASE_URL": database.url, **environ},
+            # Not the ini file's Offers service: somebody may run `make serve` beside the tests.
+            env={
+                **os.environ,
+                "DATABASE_URL": database.url,
+                "OFFERS_BASE_URL": "http://127.0.0.1:9/api/v1",
+                **environ,
+            },
         )
         try:
             server = Server(process, log)
