@@ -306,7 +306,7 @@ OPTIONS = (
         "login.attempts_per_account",
         _number(int, 1, 100_000),
         "twice `LOGIN_ATTEMPTS` to 100000",
-        "the same to one account, from all addresses that it was not logged in to from in the last 30 days",
+        "the same to one account, from all addresses without a successful login to it in the last 30 days",
         default="200",
     ),
     Option(
@@ -361,8 +361,8 @@ OPTIONS = (
         "sync.max_interval_seconds",
         _number(int, 1, 7 * 86400),
         "`SYNC_INTERVAL_SECONDS` to 604800",
-        "how seldom at most, for a product whose offers do not change: after a tenth of the time since they last did; "
-        "without it all are asked for equally often",
+        "a product whose offers have not changed for a time is asked about after a tenth of that time, and at least "
+        "this often; without it, every product is asked about every `SYNC_INTERVAL_SECONDS`",
     ),
     Option(
         "SYNC_BUDGET_SECONDS",
@@ -417,7 +417,7 @@ OPTIONS = (
         "shutdown.seconds",
         _number(float, 0, 300),
         "0 to 300",
-        "within how many seconds after SIGTERM the web service answers what it has accepted; kill it later, if at all",
+        "how long the web service may take to answer what it has accepted after SIGTERM; send no SIGKILL sooner",
         default="15",
     ),
     Option(

@@ -123,7 +123,7 @@ def problem_view(error: Exception, request: Any) -> Response:
     elif isinstance(error, catalog.DuplicateName):
         problem = Problem("duplicate-name", f"There is a product named {str(error)!r} already.")
     elif isinstance(error, catalog.StaleVersion):
-        problem = Problem("stale-version", "The product has changed since the version, or the time, that is named.")
+        problem = Problem("stale-version", "The product has changed since what the conditions name: read it again.")
     elif isinstance(error, catalog.UnwantedVersion):
         problem = Problem("precondition-failed", "The product is at a version that If-None-Match names.")
     elif isinstance(error, TooManyLogins):

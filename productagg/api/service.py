@@ -207,7 +207,7 @@ def _body(request: Any, media_types: Sequence[str], most_bytes: int) -> bytes:
         accepted = ", ".join(media_types)
         raise Problem(
             "unsupported-media-type",
-            f"The body is {request.content_type or 'of no declared type'}.",
+            f"The body is {request.content_type or 'of no declared type'}: send {accepted}.",
             headers={"Accept": accepted, **({"Accept-Patch": accepted} if request.method == "PATCH" else {})},
         )
     if (request.content_length or 0) > most_bytes:

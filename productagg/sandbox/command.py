@@ -10,7 +10,7 @@ import threading
 
 import click
 
-from productagg.sandbox.faults import Fault, FaultError
+from productagg.sandbox.faults import KINDS, Fault, FaultError
 from productagg.sandbox.server import SandboxServer, request_log
 from productagg.sandbox.service import DEVELOPMENT_REFRESH_TOKEN, TOKEN_LIFETIME
 
@@ -58,7 +58,8 @@ def _read_faults(context: click.Context, parameter: click.Parameter, texts: tupl
     multiple=True,
     callback=_read_faults,
     metavar="JSON",
-    help='Any fault, such as \'{"kind": "rate_limit", "endpoints": ["offers"], "times": 3}\'. May be repeated.',
+    help='Any fault, such as \'{"kind": "rate_limit", "endpoints": ["offers"], "times": 3}\'. May be repeated. Kinds: '
+    f"{', '.join(KINDS)}.",
 )
 @click.option("--quiet", is_flag=True, help="Do not log every request.")
 def sandbox(
