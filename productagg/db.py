@@ -98,8 +98,9 @@ def _engine(url: URL, prepared: bool, **options: Any) -> Engine:
     options["hide_parameters"] = True
     if url.get_backend_name() == "sqlite":
         assert url.database is not None
-        with suppress(OSError):  # connecting says it better
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        if not url.database.startswith("file:"):  # a URI: not a path
+            with suppress(OSError):  # connecting says it better
+                Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT_SECONDS}, **options)
         event.listen(engine, "connect", _prepare_sqlite)
         return engine

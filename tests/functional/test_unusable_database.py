@@ -275,7 +275,10 @@ class TestThereIsNoRoom:
 
 @only_sqlite
 class TestSQLite:
-    def test_a_file_that_may_not_be_written_is_a_503(self, database, make_client, admin, users, caplog):
+    def test_a_file_that_may_not_be_written_is_a_503(
+        self, database, make_client, admin, users, caplog, monkeypatch, tmp_path
+    ):
+        monkeypatch.chdir(tmp_path)
         path = database.writer.url.database
         make_read_only = Database("sqlite", f"sqlite:///file:{path}?mode=ro&uri=true")
         client = Client(main({}, **ini(make_read_only)))
@@ -287,6 +290,7 @@ class TestSQLite:
 
         assert lines == ["the database cannot be used: attempt to write a readonly database"]
         assert reads == 200
+        assert list(tmp_path.iterdir()) == []  # of a URI no directory is made
         client.close()
         make_read_only.close()
 
