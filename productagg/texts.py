@@ -79,10 +79,7 @@ def has_invisible(text: str) -> bool:
 def username(text: str) -> str:
     """The name of a user to be added, tidied. Raises ValueError, whose message says what is wrong with it."""
     text = tidy_name(text)
-    if is_blank(text):
-        raise ValueError("is empty")
-    if has_control(text):
-        raise ValueError("has control characters")
+    _check_shows(text)
     if has_invisible(text):
         raise ValueError("has invisible characters")
     if len(text) > USERNAME_MAX_LENGTH:
@@ -93,12 +90,16 @@ def username(text: str) -> str:
 def password(text: str) -> str:
     """The password to be set, in NFC. Raises ValueError, whose message says what is wrong and does not show it."""
     text = nfc(text)
-    if is_blank(text):
-        raise ValueError("is empty")
-    if has_control(text):
-        raise ValueError("has control characters")
+    _check_shows(text)
     if len(text) < PASSWORD_MIN_LENGTH:
         raise ValueError(f"has fewer than {PASSWORD_MIN_LENGTH} characters")
     if len(text) > PASSWORD_MAX_LENGTH:
         raise ValueError(f"has more than {PASSWORD_MAX_LENGTH} characters")
     return text
+
+
+def _check_shows(text: str) -> None:
+    if is_blank(text):
+        raise ValueError("is empty")
+    if has_control(text):
+        raise ValueError("has control characters")

@@ -118,6 +118,11 @@ class Database:
             (command.downgrade if revision == "base" else command.upgrade)(config, revision)
         self._migrated_partitions = self._partitions()
 
+    def add_user(self, name, password_hash):
+        """A user whose role has the user's name: `admin` or `reader`."""
+        with self.sessions.begin() as session:
+            session.add(User(username=name, password_hash=password_hash, role=name, disabled=False, token_generation=1))
+
     def empty(self):
         with self.writer.begin() as connection:
             # A compaction makes partitions; the next test must not find them.
@@ -373,11 +378,8 @@ def make_client(database, request):
 @pytest.fixture
 def users(database, _password_hash):
     """An admin `admin` and a reader `reader`, both with the password PASSWORD."""
-    with database.sessions.begin() as session:
-        for name in ("admin", "reader"):
-            session.add(
-                User(username=name, password_hash=_password_hash, role=name, disabled=False, token_generation=1)
-            )
+    for name in ("admin", "reader"):
+        database.add_user(name, _password_hash)
 
 
 @pytest.fixture

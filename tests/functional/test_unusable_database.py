@@ -12,7 +12,6 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import InternalError
 
 from productagg import db, main
-from productagg.models import User
 from productagg.settings import database_url
 from tests.conftest import Client, Database, ini
 from tests.functional.problems import assert_problem
@@ -162,10 +161,7 @@ def owned(own_postgres_server, _password_hash):
     """A migrated database on a server of its own, with an admin."""
     database = Database("postgresql", own_postgres_server.url("postgres"))
     database.migrate()
-    with database.sessions.begin() as session:
-        session.add(
-            User(username="admin", password_hash=_password_hash, role="admin", disabled=False, token_generation=1)
-        )
+    database.add_user("admin", _password_hash)
     yield database
     database.close()  # the server may have been restarted
     database.empty()

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from productagg import main, prepared
 from productagg.db import is_out_of_reach, reader_engine, writer_engine
 from productagg.dbcheck import Unfit, check
-from productagg.models import Product, User
+from productagg.models import Product
 from productagg.settings import database_url
 from tests.conftest import Client, Database, ini
 from tests.factories import environment, make_products, start
@@ -36,10 +36,7 @@ def direct(server, _password_hash):
     """The database without a pooler; migrated, and empty but for the admin."""
     database = Database("postgresql", server.url("postgres"))
     database.migrate()
-    with database.sessions.begin() as session:
-        session.add(
-            User(username="admin", password_hash=_password_hash, role="admin", disabled=False, token_generation=1)
-        )
+    database.add_user("admin", _password_hash)
     yield database
     database.empty()
     database.close()
