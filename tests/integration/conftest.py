@@ -19,6 +19,7 @@ from productagg import clock as database_time
 from productagg import fetching, prepared
 from productagg import sync as sync_module
 from productagg.cli import main
+from productagg.history import compaction
 from productagg.settings import Settings
 from productagg.sync import Synchronizer
 from tests.conftest import Upstream, ini
@@ -119,6 +120,12 @@ def pass_time(monkeypatch):
     for module in (sync_module, fetching):
         monkeypatch.setattr(module, "time", made)
     return made
+
+
+@pytest.fixture
+def no_readers(monkeypatch):
+    """Compaction waits for no readers to leave."""
+    monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
 
 
 @pytest.fixture

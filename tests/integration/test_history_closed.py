@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, text, update
 
-from productagg.history import closed, compaction
+from productagg.history import closed
 from productagg.history.asof import OffersNotKept, offers_at
 from productagg.history.closed import remove_closed
 from productagg.history.known import known
@@ -28,9 +28,7 @@ FEBRUARY = day(31)
 NOW = day(140, 12)
 
 
-@pytest.fixture(autouse=True)
-def no_readers(monkeypatch):
-    monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
+pytestmark = pytest.mark.usefixtures("no_readers")
 
 
 @pytest.fixture

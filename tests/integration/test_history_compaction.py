@@ -39,9 +39,7 @@ from tests.integration.shops import (
 ONE, OTHER = UUID(int=1), UUID(int=2)
 
 
-@pytest.fixture(autouse=True)
-def no_readers(monkeypatch):
-    monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
+pytestmark = pytest.mark.usefixtures("no_readers")
 
 
 @pytest.fixture

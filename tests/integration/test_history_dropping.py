@@ -27,9 +27,7 @@ JANUARY, FEBRUARY, MARCH = day(0), day(31), day(59)
 NOW = day(130, 12)
 
 
-@pytest.fixture(autouse=True)
-def no_readers(monkeypatch):
-    monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
+pytestmark = pytest.mark.usefixtures("no_readers")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pytest
 from sqlalchemy import delete, text
 from sqlalchemy.exc import OperationalError
 
-from productagg.history import compaction
 from productagg.models import (
     Product,
 )
@@ -20,9 +19,7 @@ from tests.integration.shops import (
 ONE = UUID(int=1)
 
 
-@pytest.fixture(autouse=True)
-def no_readers(monkeypatch):
-    monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
+pytestmark = pytest.mark.usefixtures("no_readers")
 
 
 @pytest.fixture

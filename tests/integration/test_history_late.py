@@ -33,9 +33,7 @@ from tests.integration.transfers import A, bring, create_on, line
 ONE, OTHER = UUID(int=1), UUID(int=2)
 
 
-@pytest.fixture(autouse=True)
-def no_readers(monkeypatch):
-    monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
+pytestmark = pytest.mark.usefixtures("no_readers")
 
 
 @pytest.fixture

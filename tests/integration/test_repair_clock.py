@@ -9,7 +9,6 @@ from sqlalchemy import select
 from productagg import accounts, catalog, idempotency
 from productagg import clock as database_time
 from productagg.credentials import TokenKeeper, account_key
-from productagg.history import compaction
 from productagg.models import (
     Base,
     IdempotencyKey,
@@ -190,12 +189,9 @@ class TestWhatStandsInTheWay:
         assert everything(database) == before
 
 
+@pytest.mark.usefixtures("no_readers")
 class TestWhatWasRolledUpBeforeItsTime:
     """Which days had not come to their end, nobody knows: all that is kept raw is rolled up again."""
-
-    @pytest.fixture(autouse=True)
-    def no_readers(self, monkeypatch):
-        monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
 
     @pytest.fixture
     def shop(self, database):
