@@ -9,9 +9,9 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic import context
 from productagg import ini
-from productagg.db import SCHEMA, is_out_of_reach, reason, writer_engine
-from productagg.dbcheck import Unfit, check_encoding
-from productagg.models import Base, UtcDateTime
+from productagg.db.engines import SCHEMA, is_out_of_reach, reason, writer_engine
+from productagg.db.models import Base, UtcDateTime
+from productagg.db.startup_checks import Unfit, check_encoding
 from productagg.settings import Settings, SettingsError
 
 # Any number; all productagg migrations share it, so that two releases starting at once migrate one after the other.

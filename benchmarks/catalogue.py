@@ -18,10 +18,10 @@ from uuid_utils.compat import uuid7
 
 from benchmarks.harness import Recorder, peak_memory, run_command, start_command, timed
 from benchmarks.upstream import ITEMS_IN_STOCK, Upstream, prices
-from productagg import words
-from productagg.db import writer_engine
+from productagg.catalog.search_text import search_text
+from productagg.db.engines import writer_engine
 from productagg.settings import Settings, database_url
-from productagg.sync import Synchronizer
+from productagg.sync.run import Synchronizer
 
 WORKERS = 8
 
@@ -71,7 +71,7 @@ class Catalogue:
             columns = "id, name, description, version, created_at, updated_at, search_text, sort_name"
             for start in range(0, size, _COPIED_AT_ONCE):
                 rows = "".join(
-                    f"{id_}\tProduct {id_}\tA product.\t1\tnow\tnow\t{search_text(id_)}\tproduct {id_}\n"
+                    f"{id_}\tProduct {id_}\tA product.\t1\tnow\tnow\t{search_text_of(id_)}\tproduct {id_}\n"
                     for id_ in self.product_ids[start : start + _COPIED_AT_ONCE]
                 )
                 cursor.copy_expert(f"COPY products ({columns}) FROM STDIN", io.StringIO(rows))
@@ -130,9 +130,9 @@ class Catalogue:
             yield synchronizer, Recorder(engine, explain="COSTS OFF" if explain else "")
 
 
-def search_text(id_: UUID) -> str:
+def search_text_of(id_: UUID) -> str:
     """What such a product is found by, for COPY."""
-    return words.search_text(f"Product {id_}", "A product.").replace("\n", "\\n")
+    return search_text(f"Product {id_}", "A product.").replace("\n", "\\n")
 
 
 def _environment(url: str, base_url: str) -> dict[str, str]:

@@ -28,8 +28,8 @@ from benchmarks import harness
 from benchmarks.harness import Pairs, Recorder, Targets, in_turn, peak_memory, say, timed
 from benchmarks.history_data import History, Size
 from benchmarks.history_sql import Answer, HandWritten
-from productagg import main as application
-from productagg.db import reader_engine
+from productagg.app import main as application
+from productagg.db.engines import reader_engine
 from productagg.history import series, trends
 from productagg.history.known import Known, known
 from productagg.history.movers import movers

@@ -18,7 +18,7 @@ import orjson
 import psycopg2.extensions
 from uuid_utils.compat import uuid7
 
-from benchmarks.catalogue import search_text
+from benchmarks.catalogue import search_text_of
 from benchmarks.harness import say
 from productagg.history.rollups import ProductStep, product_buckets, product_row
 from productagg.history.steps import DAY, HOUR, WEEK, moment
@@ -216,7 +216,7 @@ class History:
         created = self._oldest - _ONE_DAY
         ids = [uuid7() for _ in range(self._size.products)]
         rows = "".join(
-            f"{id_}\tProduct {id_}\tA product.\t1\t{created}\t{created}\t{search_text(id_)}\tproduct {id_}\n"
+            f"{id_}\tProduct {id_}\tA product.\t1\t{created}\t{created}\t{search_text_of(id_)}\tproduct {id_}\n"
             for id_ in ids
         )
         columns = "id, name, description, version, created_at, updated_at, search_text, sort_name"

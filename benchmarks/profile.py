@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from benchmarks.harness import Recorder, timed
-from productagg.upstream import OffersClient
+from productagg.sources.offers_service.client import OffersClient
 
 _TEXT_WIDTH = 40
 _LINE, _LABEL, _BAR, _FIGURE = 26, 250, 420, 90

@@ -27,11 +27,11 @@ from benchmarks import harness
 from benchmarks.catalogue import Catalogue
 from benchmarks.harness import Spread, Targets, in_turn, say, timed
 from benchmarks.upstream import Upstream
-from productagg import catalog
-from productagg.browsing import Page, Place, Wanted, page
-from productagg.db import reader_engine, writer_engine
+from productagg.catalog import products as catalog
+from productagg.catalog.listing import Page, Place, Wanted, page
+from productagg.db.engines import reader_engine, writer_engine
 from productagg.settings import database_url
-from productagg.sync import Synchronizer
+from productagg.sync.run import Synchronizer
 
 _PAGE = 50
 _TABLES = ("products", "product_sync", "product_summaries", "offers", "offer_prices", "product_prices", "changes")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from productagg import texts
+from productagg import text_rules
 
 # What development.ini ships. Public, therefore refused in production.
 DEVELOPMENT_JWT_SECRET = "development-jwt-secret-that-everybody-knows"  # noqa: S105
@@ -108,7 +108,7 @@ def _without_line_end(text: str) -> str:
 def _admin_password(text: str) -> Secret:
     text = _without_line_end(text)
     # It is refused in production, but not because of its length.
-    return Secret(text if text == DEVELOPMENT_ADMIN_PASSWORD else texts.password(text))
+    return Secret(text if text == DEVELOPMENT_ADMIN_PASSWORD else text_rules.password(text))
 
 
 def _jwt_secret(text: str) -> Secret:
@@ -320,8 +320,8 @@ OPTIONS = (
     Option(
         "ADMIN_USERNAME",
         "admin.username",
-        texts.username,
-        f"1 to {texts.USERNAME_MAX_LENGTH} characters, all of which show",
+        text_rules.username,
+        f"1 to {text_rules.USERNAME_MAX_LENGTH} characters, all of which show",
         "the first admin, made at start-up while there is no user yet",
         default="admin",
     ),
@@ -329,7 +329,7 @@ OPTIONS = (
         "ADMIN_PASSWORD",
         "admin.password",
         _admin_password,
-        f"{texts.PASSWORD_MIN_LENGTH} to {texts.PASSWORD_MAX_LENGTH} characters without control characters; "
+        f"{text_rules.PASSWORD_MIN_LENGTH} to {text_rules.PASSWORD_MAX_LENGTH} characters without control characters; "
         "`admin` in development only",
         "the first admin's password; without it no admin is made (`productagg user add` does it)",
         secret=True,

@@ -21,14 +21,17 @@ from sqlalchemy import create_engine, insert, text
 from sqlalchemy.orm import sessionmaker
 
 from alembic import command
-from productagg import accounts, background, clock, main
-from productagg.background import Background
-from productagg.db import reader_engine, writer_engine
-from productagg.models import Base, HistoryProgress, User
+from productagg.accounts import users as accounts
+from productagg.accounts.login_throttle import LoginThrottle
+from productagg.app import main
+from productagg.db import clock
+from productagg.db.engines import reader_engine, writer_engine
+from productagg.db.models import Base, HistoryProgress, User
 from productagg.sandbox import Offer, SandboxServer
 from productagg.settings import OPTIONS, Settings, database_url
-from productagg.sync import Synchronizer
-from productagg.throttle import LoginThrottle
+from productagg.sync import background
+from productagg.sync.background import Background
+from productagg.sync.run import Synchronizer
 from tests.contract import ContractApp
 from tests.leaks import JWT_SECRET, _no_secret_in_logs, _watch_everything  # noqa: F401
 from tests.leaks import PASSWORD as PASSWORD

@@ -19,7 +19,7 @@ from webtest import TestApp
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
 from productagg.api import SERVICES
-from productagg.api.openapi import document
+from productagg.api.openapi.document import document
 
 # All headers of an answer together: less than what any proxy or client takes (nginx 4 KB, Node 16 KB).
 MOST_HEADER_BYTES = 4000

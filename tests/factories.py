@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import select, update
 from uuid_utils.compat import uuid7
 
-from productagg import catalog
-from productagg.models import ProductSync, SyncRun
+from productagg.catalog import products as catalog
+from productagg.db.models import ProductSync, SyncRun
 from tests.conftest import REFRESH_TOKEN
 from tests.leaks import watch
 

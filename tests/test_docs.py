@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from productagg.api.errors import PROBLEMS
+from productagg.api.core.errors import PROBLEMS
 from productagg.settings import OPTIONS
 
 README = Path(__file__).parents[1] / "README.md"

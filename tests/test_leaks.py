@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
-from productagg import accounts
-from productagg.models import User
+from productagg.accounts import users
+from productagg.db.models import User
 from tests.leaks import JWT_SECRET, PASSWORD, REFRESH_TOKEN, watch
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +20,7 @@ SECRETS = {
     "the refresh token": REFRESH_TOKEN,
     "an access token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
     "a header": "Authorization: Bearer 0123456789abcdef",
-    "a hash": accounts._NOBODYS_HASH,
+    "a hash": users._NOBODYS_HASH,
     "a database's password": "postgresql+psycopg2://productagg:sesame@db:5432/productagg",
 }
 log = logging.getLogger("productagg.tests")
@@ -110,7 +110,7 @@ def test_the_test_that_logged_it_fails(tmp_path):
 def test_a_row_that_the_database_refuses_does_not_show_its_password(database, caplog, role):
     """PostgreSQL says in an error which row it was, and SQLAlchemy with which parameters."""
     with database.sessions.begin() as session:
-        accounts.add(session, "admin", PASSWORD, "admin")
+        users.add(session, "admin", PASSWORD, "admin")
     user = {"username": "admin", "password_hash": "sesame", "role": role, "disabled": False, "token_generation": 1}
 
     with pytest.raises(IntegrityError) as raised, database.writer.begin() as connection:

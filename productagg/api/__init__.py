@@ -6,46 +6,46 @@ from typing import Any
 from cornice.pyramidhook import register_service_views
 from cornice.util import ContentTypePredicate
 
-from productagg.api import (
-    batch,
+from productagg.api.core.cursors import Cursors
+from productagg.api.core.service import ContractService, dumps
+from productagg.api.openapi.document import document
+from productagg.api.views import (
     changes,
-    description,
     docs,
     health,
-    history,
     login,
     movers,
     offers,
+    openapi,
+    prices,
     problems,
     products,
-    runs,
+    products_batch,
+    sync_runs,
 )
-from productagg.api.cursors import Cursors
-from productagg.api.openapi import document
-from productagg.api.service import ContractService, dumps
 
 SERVICES: tuple[ContractService, ...] = (
     products.products,
     products.partial_products,  # before the path that would take 'partial' for an id, as it would 'batch'
-    batch.products_batch,
+    products_batch.products_batch,
     products.product,
     offers.product_offers,
     offers.offers_cost,
-    history.product_prices,
-    history.product_prices_csv,
-    history.offer_prices,
-    history.offer_prices_csv,
-    history.product_trend,
-    history.product_verdict,
+    prices.product_prices,
+    prices.product_prices_csv,
+    prices.offer_prices,
+    prices.offer_prices_csv,
+    prices.product_trend,
+    prices.product_verdict,
     movers.catalogue_movers,
     changes.feed,
-    runs.sync_runs,
-    runs.sync_run,
+    sync_runs.sync_runs,
+    sync_runs.sync_run,
     login.login,
     health.live,
     health.ready,
     problems.problem,
-    description.description,
+    openapi.description,
     docs.front,
     docs.docs,
     docs.docs_file,
@@ -58,9 +58,9 @@ def includeme(config: Any) -> None:
     config.registry.cornice_services = {}
     config.add_directive("add_cornice_service", register_service_views)
     config.add_view_predicate("content_type", ContentTypePredicate)
-    config.include("productagg.api.tweens")
-    config.include("productagg.api.idempotency")
-    config.include("productagg.api.errors")
+    config.include("productagg.api.core.tweens")
+    config.include("productagg.api.core.idempotency")
+    config.include("productagg.api.core.errors")
     config.add_renderer("json", lambda _info: _render)
     for service in SERVICES:
         config.add_cornice_service(service)

@@ -15,8 +15,8 @@ from productagg.cli.output import guard_output
 _COMMANDS = {
     "sync": "productagg.cli.sync:sync",
     "status": "productagg.cli.status:status",
-    "import": "productagg.cli.importing:import_",
-    "export": "productagg.cli.exporting:export",
+    "import": "productagg.cli.import_products:import_",
+    "export": "productagg.cli.export_products:export",
     "history": "productagg.cli.history:history",
     "repair-clock": "productagg.cli.repair_clock:repair_clock",
     "user": "productagg.cli.user:user",

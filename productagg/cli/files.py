@@ -9,8 +9,8 @@ from typing import IO, get_args
 
 import click
 
-from productagg.cli.configured import CannotRun
-from productagg.records import Format
+from productagg.cli.bootstrap import CannotRun
+from productagg.record_reader import Format
 
 STANDARD = Path("-")
 

@@ -15,14 +15,16 @@ import click
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg import catalog, changes, clock
-from productagg.cli.configured import CannotRun, config_uri, reading, writing
+from productagg.catalog import change_feed
+from productagg.catalog import products as catalog
+from productagg.cli.bootstrap import CannotRun, config_uri, reading, writing
 from productagg.cli.progress import progress_bar
-from productagg.db import is_out_of_reach, reader_engine
+from productagg.db import clock
+from productagg.db.engines import is_out_of_reach, reader_engine
 from productagg.history import compaction, partitions, verification
 from productagg.history.rolling import weeks
 from productagg.history.steps import DAY
-from productagg.schedule import Schedule
+from productagg.sync.schedule import Schedule
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class _Lazy(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in _ELSEWHERE:
             return super().get_command(context, name)
-        command: Any = getattr(import_module("productagg.cli.history_transfer"), _ELSEWHERE[name])
+        command: Any = getattr(import_module("productagg.cli.history_import_export"), _ELSEWHERE[name])
         assert isinstance(command, click.Command)
         return command
 
@@ -104,7 +106,7 @@ def _compact_changes(sessions: sessionmaker[Session], before: datetime) -> int:
     removed, after = 0, cast(int | None, 0)
     while after is not None:
         with sessions.begin() as session:
-            count, after = changes.compact(session, after, before)
+            count, after = change_feed.compact(session, after, before)
         removed += count
     return removed
 

@@ -25,7 +25,7 @@ class _Output(FileIO):
                 self._failed = True
                 if not self._is_error:
                     # Imported here, for it takes time.
-                    from productagg.cli.configured import CannotRun
+                    from productagg.cli.bootstrap import CannotRun
 
                     raise CannotRun(f"standard output: {error.strerror}") from None
         return len(data)

@@ -2,8 +2,8 @@
 
 import click
 
-from productagg import repair
-from productagg.cli.configured import config_uri, writing
+from productagg.cli.bootstrap import config_uri, writing
+from productagg.sync import clock_repair
 
 
 @click.command(name="repair-clock", short_help="Repair what a clock that was ahead left behind.")
@@ -18,7 +18,7 @@ def repair_clock(config_uri: str, apply: bool) -> None:
     Exit codes: 0 nothing is to be done, or it is done; 1 there is something to be done; 2 it could not run.
     """
     with writing(config_uri) as (settings, sessions), sessions() as session:
-        found = repair.repair(session, settings)
+        found = clock_repair.repair(session, settings)
         if apply:
             session.commit()
         else:

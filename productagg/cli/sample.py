@@ -5,8 +5,8 @@ from importlib.resources import files
 
 import click
 
-from productagg import catalog
-from productagg.cli.configured import config_uri, writing
+from productagg.catalog import products as catalog
+from productagg.cli.bootstrap import config_uri, writing
 
 
 @click.command()

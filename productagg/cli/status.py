@@ -3,10 +3,10 @@
 import click
 import orjson
 
-from productagg import clock
-from productagg import status as overview
-from productagg.cli.configured import config_uri, reading
-from productagg.credentials import account_key
+from productagg.cli.bootstrap import config_uri, reading
+from productagg.db import clock
+from productagg.sync import status as overview
+from productagg.sync.tokens import account_key
 
 
 @click.command()

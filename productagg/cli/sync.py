@@ -11,12 +11,12 @@ import click
 import orjson
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg import catalog
-from productagg.cli.configured import CannotRun, config_uri, writing
+from productagg.catalog import products as catalog
+from productagg.cli.bootstrap import CannotRun, config_uri, writing
 from productagg.cli.progress import progress_bar
-from productagg.db import is_out_of_reach
+from productagg.db.engines import is_out_of_reach
 from productagg.settings import Settings
-from productagg.sync import Report, Synchronizer
+from productagg.sync.run import Report, Synchronizer
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import click
 from sqlalchemy.orm import Session
 
-from productagg import accounts, texts
-from productagg.cli.configured import config_uri, writing
+from productagg import text_rules
+from productagg.accounts import users
+from productagg.cli.bootstrap import config_uri, writing
 
 
 @click.group()
@@ -17,7 +18,9 @@ def user() -> None:
 
 def _ask_password() -> str:
     """Ask twice, without echo. Never an option: its value would stand in the shell's history and the process list."""
-    return _valid(texts.password, "the password", click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    return _valid(
+        text_rules.password, "the password", click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    )
 
 
 def _valid(rule: Callable[[str], str], what: str, text: str) -> str:
@@ -31,14 +34,14 @@ def _valid(rule: Callable[[str], str], what: str, text: str) -> str:
 @config_uri
 @click.argument("username")
 @click.option("--role", type=click.Choice(["admin", "reader"]), default="admin", show_default=True)
-def add(config_uri: str, username: str, role: accounts.Role) -> None:
+def add(config_uri: str, username: str, role: users.Role) -> None:
     """Add a user; asks for the password."""
-    username = _valid(texts.username, "the user name", username)
+    username = _valid(text_rules.username, "the user name", username)
     password = _ask_password()
     with writing(config_uri) as (_, sessions), sessions.begin() as session:
         try:
-            accounts.add(session, username, password, role)
-        except accounts.DuplicateUser:
+            users.add(session, username, password, role)
+        except users.DuplicateUser:
             raise click.ClickException(f"there is a user {username!r} already") from None
     click.echo(f"user {username!r} added with the role {role}")
 
@@ -50,7 +53,7 @@ def passwd(config_uri: str, username: str) -> None:
     """Change a user's password, which ends the user's tokens; asks for the password."""
     password = _ask_password()
     with _known_user(config_uri, username) as session:
-        accounts.set_password(session, username, password)
+        users.set_password(session, username, password)
     click.echo(f"the password of {username!r} is changed")
 
 
@@ -60,7 +63,7 @@ def passwd(config_uri: str, username: str) -> None:
 def disable(config_uri: str, username: str) -> None:
     """Let a user log in no more, and end the user's tokens."""
     with _known_user(config_uri, username) as session:
-        accounts.disable(session, username)
+        users.disable(session, username)
     click.echo(f"user {username!r} is disabled")
 
 
@@ -70,7 +73,7 @@ def disable(config_uri: str, username: str) -> None:
 def enable(config_uri: str, username: str) -> None:
     """Let a disabled user log in again."""
     with _known_user(config_uri, username) as session:
-        accounts.enable(session, username)
+        users.enable(session, username)
     click.echo(f"user {username!r} is enabled")
 
 
@@ -79,7 +82,7 @@ def enable(config_uri: str, username: str) -> None:
 def list_users(config_uri: str) -> None:
     """List the users: name, role, and whether disabled."""
     with writing(config_uri) as (_, sessions), sessions.begin() as session:
-        for each in accounts.listing(session):
+        for each in users.listing(session):
             click.echo(f"{each.username}\t{each.role}\t{'disabled' if each.disabled else 'active'}")
 
 
@@ -88,5 +91,5 @@ def _known_user(uri: str, username: str) -> Iterator[Session]:
     try:
         with writing(uri) as (_, sessions), sessions.begin() as session:
             yield session
-    except accounts.UnknownUser:
+    except users.UnknownUser:
         raise click.ClickException(f"there is no user {username!r}") from None

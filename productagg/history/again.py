@@ -11,10 +11,10 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from productagg.db.models import Base, HistoryLate, HistoryProgress, Product, ProductPriceWeekly
 from productagg.history.rolling import ROLLUPS, read, rollups_of, weeks, write
 from productagg.history.steps import DAY, WEEK, bucket_start, microseconds, moment
 from productagg.history.weekly import write_weeks
-from productagg.models import Base, HistoryLate, HistoryProgress, Product, ProductPriceWeekly
 
 # Of a transaction: products times days.
 _PRODUCT_DAYS = 350

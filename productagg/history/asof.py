@@ -9,10 +9,18 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Executable, FromClause, Uuid, bindparam, case, func, or_, select
 
+from productagg.db.models import (
+    Base,
+    HistoryProgress,
+    Offer,
+    OfferPrice,
+    OfferPriceDaily,
+    OfferPriceHourly,
+    UtcDateTime,
+)
 from productagg.history.known import Known, product_gaps, rolled_prices
 from productagg.history.rollups import ProductStep
 from productagg.history.steps import DAY, HOUR, Step, bucket_start, microseconds, moment
-from productagg.models import Base, HistoryProgress, Offer, OfferPrice, OfferPriceDaily, OfferPriceHourly, UtcDateTime
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.models import Base, HistoryProgress, Offer, OfferPriceDaily, OfferPriceHourly, Product, ProductSync
+from productagg.db.models import Base, HistoryProgress, Offer, OfferPriceDaily, OfferPriceHourly, Product, ProductSync
 
 # Of a transaction: products, and offers.
 _PRODUCTS_AT_ONCE = 20

@@ -21,7 +21,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.bulk import Rows
+from productagg.db.json_rows import Rows
+from productagg.db.models import Base, HistoryLate, HistoryProgress, Product, ProductPrice, ProductSync, UtcDateTime
 from productagg.history import partitions
 from productagg.history.again import count_late_weeks, roll_up_again
 from productagg.history.closed import remove_closed
@@ -31,7 +32,6 @@ from productagg.history.rolling import Batch, Rollups, batches, first_day, lock,
 from productagg.history.steps import DAY, INSTANT, WEEK, bucket_start, microseconds, moment
 from productagg.history.verification import differences, rolled_up_days
 from productagg.history.weekly import write_weeks
-from productagg.models import Base, HistoryLate, HistoryProgress, Product, ProductPrice, ProductSync, UtcDateTime
 
 # How long a reader that looked up what there is may take until it has read it.
 _READERS_LEAVE_SECONDS = 10

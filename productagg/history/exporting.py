@@ -15,13 +15,13 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Uuid, case, cast, 
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.selectable import CompoundSelect
 
-from productagg import clock, db
+from productagg.db import clock, engines
+from productagg.db.models import HistoryProgress, OfferPrice, Product, ProductPrice, ProductSync
 from productagg.history.asof import offers_at
 from productagg.history.known import Known
 from productagg.history.lines import Line
 from productagg.history.partitions import TABLES
 from productagg.history.steps import INSTANT, microseconds, moment
-from productagg.models import HistoryProgress, OfferPrice, Product, ProductPrice, ProductSync
 
 _BATCH = 1000
 
@@ -34,10 +34,10 @@ class _Product(NamedTuple):
 @contextmanager
 def snapshot(connection: Connection) -> Iterator[None]:
     """All that is read within is of one moment, and nothing of it is dropped meanwhile. No writer waits for that."""
-    with db.snapshot(connection):
+    with engines.snapshot(connection):
         if connection.dialect.name == "postgresql":
             # Before the first look: a partition that is dropped is gone from every snapshot.
-            tables = ", ".join(f"{db.SCHEMA}.{each}" for each in TABLES)
+            tables = ", ".join(f"{engines.SCHEMA}.{each}" for each in TABLES)
             connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS SHARE MODE")
         yield
 

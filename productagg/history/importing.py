@@ -16,16 +16,8 @@ from sqlalchemy import ColumnElement, Executable, Table, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from productagg.bulk import Rows
-from productagg.history.again import roll_up
-from productagg.history.late import day_of, mark
-from productagg.history.lines import LARGEST, Line
-from productagg.history.rolling import ROLLUPS
-from productagg.history.rollups import OfferStep, ProductStep
-from productagg.history.staging import MOST_REPORTED, Staged, StagedProduct
-from productagg.history.steps import WEEK, bucket_start, microseconds, moment
-from productagg.history.weekly import write_weeks
-from productagg.models import (
+from productagg.db.json_rows import Rows
+from productagg.db.models import (
     Base,
     HistoryProgress,
     Offer,
@@ -35,7 +27,15 @@ from productagg.models import (
     ProductPriceDaily,
     ProductPriceWeekly,
 )
-from productagg.prices import summarise
+from productagg.history.again import roll_up
+from productagg.history.late import day_of, mark
+from productagg.history.lines import LARGEST, Line
+from productagg.history.rolling import ROLLUPS
+from productagg.history.rollups import OfferStep, ProductStep
+from productagg.history.staging import MOST_REPORTED, Staged, StagedProduct
+from productagg.history.steps import WEEK, bucket_start, microseconds, moment
+from productagg.history.weekly import write_weeks
+from productagg.offers.summary import summarise
 
 _BATCH = 5000
 _INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}

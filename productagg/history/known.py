@@ -12,11 +12,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Executable, Select, bindparam, func, select, true, union_all
 
-from productagg import prepared
-from productagg.history.reading import PRODUCT, Part, Row, lists, parameters, read, side_by_side, unpack
-from productagg.history.rollups import OfferBucket, OfferStep, ProductBucket, ProductStep
-from productagg.history.steps import DAY, HOUR, INSTANT, WEEK, Bucket, Step, bucket_start, microseconds, moment
-from productagg.models import (
+from productagg.db import prepared_statements
+from productagg.db.models import (
     HistoryLate,
     HistoryProgress,
     OfferPrice,
@@ -29,6 +26,9 @@ from productagg.models import (
     ProductSync,
     UtcDateTime,
 )
+from productagg.history.reading import PRODUCT, Part, Row, lists, parameters, read, side_by_side, unpack
+from productagg.history.rollups import OfferBucket, OfferStep, ProductBucket, ProductStep
+from productagg.history.steps import DAY, HOUR, INSTANT, WEEK, Bucket, Step, bucket_start, microseconds, moment
 from productagg.settings import LEAST_RAW_DAYS
 
 _AnyStep = TypeVar("_AnyStep", bound=Sequence[Any])
@@ -82,7 +82,7 @@ def known(
     brought = _recent(connection, product_id, observed_for, now, bring) if bring is not None else None
     if brought is not None:
         return brought
-    row = prepared.row(connection, _KNOWN, parameters(product_id, ()))
+    row = prepared_statements.row(connection, _KNOWN, parameters(product_id, ()))
     if row is None:
         return None
     last_synced_at, *progress, late_since = row
@@ -100,7 +100,9 @@ def _recent(
     connection: Connection, product_id: UUID, observed_for: timedelta, now: datetime, part: Part
 ) -> Known | None:
     """What is known of a window, with its raw steps; None: they do not say it all."""
-    row = prepared.row(connection, _recent_steps(connection.dialect.name, part.shape), parameters(product_id, [part]))
+    row = prepared_statements.row(
+        connection, _recent_steps(connection.dialect.name, part.shape), parameters(product_id, [part])
+    )
     if row is None:
         return None
     (rows,) = unpack(row[1:], [part])

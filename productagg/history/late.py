@@ -14,9 +14,9 @@ from sqlalchemy import Executable, Uuid, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from productagg.bulk import Rows
+from productagg.db.json_rows import Rows
+from productagg.db.models import HistoryLate, UtcDateTime
 from productagg.history.steps import DAY, bucket_start, microseconds, moment
-from productagg.models import HistoryLate, UtcDateTime
 
 # A day is rolled up when it is over for so long that whoever was writing into it has come to an end.
 SETTLED = timedelta(hours=1)

@@ -13,9 +13,9 @@ from uuid import UUID
 
 import orjson
 
-from productagg import records
+from productagg import record_reader
 from productagg.history.steps import microseconds, moment
-from productagg.records import Bad, Format, shown
+from productagg.record_reader import Bad, Format, shown
 
 FIELDS = ("product_id", "offer_id", "at", "price", "items_in_stock")
 
@@ -68,7 +68,7 @@ def header(form: Format) -> bytes:
 
 def read(file: IO[bytes], form: Format) -> Iterator[tuple[int, Line | Bad]]:
     """Each line with its number, or what is wrong with it. Empty lines are passed over."""
-    for number, values in records.read(records.Lines(file, _LONGEST), form, FIELDS):
+    for number, values in record_reader.read(record_reader.Lines(file, _LONGEST), form, FIELDS):
         try:
             yield number, values if isinstance(values, Bad) else _line(_typed(values) if form == "csv" else values)
         except Bad as bad:

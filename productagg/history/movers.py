@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from productagg.models import (
+from productagg.db.models import (
     Base,
     HistoryProgress,
     Product,

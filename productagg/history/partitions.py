@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.db import SCHEMA
+from productagg.db.engines import SCHEMA
 
 TABLES = ("offer_prices", "product_prices")
 

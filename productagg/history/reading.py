@@ -30,11 +30,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
-from productagg import prepared
-from productagg.bulk import columns as in_columns
-from productagg.bulk import rows_of
+from productagg.db import prepared_statements
+from productagg.db.json_rows import columns as in_columns
+from productagg.db.json_rows import rows_of
+from productagg.db.models import Base, UtcDateTime
 from productagg.history.steps import SECOND, moment
-from productagg.models import Base, UtcDateTime
 
 PRODUCT = bindparam("product_id", type_=Uuid)
 
@@ -70,7 +70,7 @@ class Part:
 def read(connection: Connection, product_id: UUID, parts: Sequence[Part]) -> list[list[Row]]:
     """The rows of each part in order; each begins with its time in microseconds since the epoch."""
     statement = _statement(connection.dialect.name, tuple(part.shape for part in parts))
-    row = prepared.row(connection, statement, parameters(product_id, parts))
+    row = prepared_statements.row(connection, statement, parameters(product_id, parts))
     assert row is not None
     return unpack(row, parts)
 

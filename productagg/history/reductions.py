@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Executable, Uuid, bindparam, func, or_, select
 
+from productagg.db.models import ProductPrice, UtcDateTime
 from productagg.history.known import Known, rolled_prices
 from productagg.history.reading import as_microseconds
 from productagg.history.steps import DAY, HOUR, Bucket, bucket_start, moment
 from productagg.history.trends import add_up
-from productagg.models import ProductPrice, UtcDateTime
 
 # How far to look back at first, and how many times further if the price has only fallen since.
 _FIRST_LOOK = 2 * DAY

@@ -16,19 +16,8 @@ from sqlalchemy import ColumnElement, Connection, Executable, Table, Text, Uuid,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from productagg.bulk import Rows, aggregate
-from productagg.history.reading import as_microseconds
-from productagg.history.rollups import (
-    OfferStep,
-    ProductStep,
-    offer_buckets,
-    offer_row,
-    product_buckets,
-    product_row,
-    with_gaps,
-)
-from productagg.history.steps import DAY, HOUR, WEEK, bucket_start, microseconds, moment
-from productagg.models import (
+from productagg.db.json_rows import Rows, aggregate
+from productagg.db.models import (
     Base,
     Offer,
     OfferPrice,
@@ -40,6 +29,17 @@ from productagg.models import (
     ProductPriceHourly,
     UtcDateTime,
 )
+from productagg.history.reading import as_microseconds
+from productagg.history.rollups import (
+    OfferStep,
+    ProductStep,
+    offer_buckets,
+    offer_row,
+    product_buckets,
+    product_row,
+    with_gaps,
+)
+from productagg.history.steps import DAY, HOUR, WEEK, bucket_start, microseconds, moment
 
 _LENGTHS = ((HOUR, ProductPriceHourly, OfferPriceHourly), (DAY, ProductPriceDaily, OfferPriceDaily))
 ROLLUPS: tuple[type[Base], ...] = (ProductPriceHourly, ProductPriceDaily, OfferPriceHourly, OfferPriceDaily)

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, exists, select
 
+from productagg.db.models import Offer
 from productagg.history.known import Known, is_raw, product_part
 from productagg.history.reading import Part
 from productagg.history.sources import AnyBucket, Before, OfferSource, Point, ProductSource, Window
 from productagg.history.steps import DAY, HOUR, WEEK, bucket_start, fill, merge, microseconds, moment
-from productagg.models import Offer
 
 # About as many as a screen has columns.
 MAX_POINTS = 1000

@@ -15,10 +15,10 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from productagg.db.models import Product
 from productagg.history.lines import Line
 from productagg.history.steps import DAY, bucket_start, microseconds, moment
-from productagg.models import Product
-from productagg.records import Bad
+from productagg.record_reader import Bad
 
 MOST_REPORTED = 50
 _CHUNK = 1000

@@ -12,12 +12,8 @@ import orjson
 from sqlalchemy import Connection, Executable, Text, Uuid, bindparam, cast, select, union
 from sqlalchemy.sql.selectable import FromClause
 
-from productagg.bulk import Rows, aggregate
-from productagg.history.reading import as_microseconds
-from productagg.history.rolling import Batch, batches, first_day, rollups_of, weeks
-from productagg.history.steps import WEEK, bucket_start, microseconds, moment
-from productagg.history.weekly import weekly_rows
-from productagg.models import (
+from productagg.db.json_rows import Rows, aggregate
+from productagg.db.models import (
     Base,
     HistoryLate,
     HistoryProgress,
@@ -27,6 +23,10 @@ from productagg.models import (
     ProductPriceWeekly,
     UtcDateTime,
 )
+from productagg.history.reading import as_microseconds
+from productagg.history.rolling import Batch, batches, first_day, rollups_of, weeks
+from productagg.history.steps import WEEK, bucket_start, microseconds, moment
+from productagg.history.weekly import weekly_rows
 
 _Values = dict[str, Any]
 _Stored = dict[tuple[Any, ...], _Values]

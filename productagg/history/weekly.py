@@ -14,12 +14,12 @@ from uuid import UUID
 from sqlalchemy import Connection, Executable, Text, bindparam, cast, func, select
 from sqlalchemy.orm import Session
 
-from productagg.bulk import Rows
+from productagg.db.json_rows import Rows
+from productagg.db.models import Product, ProductPriceDaily, ProductPriceWeekly, UtcDateTime
 from productagg.history.reading import as_microseconds
 from productagg.history.rolling import is_one_of, upsert
 from productagg.history.rollups import ProductBucket, bucket_of, product_row
 from productagg.history.steps import DAY, WEEK, bucket_start, fill, merge, moment
-from productagg.models import Product, ProductPriceDaily, ProductPriceWeekly, UtcDateTime
 
 
 def write_weeks(session: Session, product_ids: Iterable[UUID], begin: int, end: int) -> int:

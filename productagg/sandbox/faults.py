@@ -2,7 +2,7 @@
 
 A `Fault` is checked when it is made, so one that exists makes sense. The server asks `Faults` once for every request
 below `/api/v1`; tests, the command line and the control endpoint say what is in force. Nothing here carries a fault
-out: `wire.py` and `server.py` do.
+out: `responses.py` and `server.py` do.
 """
 
 import math
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeGuard
 
-from productagg.sandbox.bodies import MALFORMED, WRONG_TYPES
+from productagg.sandbox.bad_bodies import MALFORMED, WRONG_TYPES
 from productagg.sandbox.service import ENDPOINTS, Endpoint
 
 

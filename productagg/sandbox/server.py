@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from productagg.sandbox import wire
+from productagg.sandbox import responses
 from productagg.sandbox.control import CONTROL_PATH, Control
 from productagg.sandbox.faults import Fault, Faults
 from productagg.sandbox.offers import OffersSource, offers_at
@@ -272,7 +272,7 @@ class _Exchange(BaseHTTPRequestHandler):
             if fault.params["processed"]:
                 sandbox.service.answer(request)
             self._reset(endpoint)
-        elif (answer := wire.instead(fault, sandbox.service.clock())) is not None:
+        elif (answer := responses.instead(fault, sandbox.service.clock())) is not None:
             self._send(answer, endpoint)
         else:
             self._send_spoiled(fault, sandbox.service.answer(request), endpoint)
@@ -281,7 +281,7 @@ class _Exchange(BaseHTTPRequestHandler):
         self._record(endpoint, answer.status)
         # One call for head and body: two would be two packets, and half as fast.
         self.connection.sendall(
-            wire.whole(
+            responses.whole(
                 answer,
                 self.server.sandbox.service.clock(),
                 close=self.close_connection,
@@ -292,7 +292,7 @@ class _Exchange(BaseHTTPRequestHandler):
     def _send_spoiled(self, fault: Fault, answer: Answer, endpoint: Endpoint) -> None:
         self._record(endpoint, answer.status)
         self.close_connection = True
-        for piece in wire.spoiled(fault, answer, self.server.sandbox.service.clock()):
+        for piece in responses.spoiled(fault, answer, self.server.sandbox.service.clock()):
             self.connection.sendall(piece)
             if fault.kind == "dripping":
                 self._pause(fault.params["drip_seconds"])

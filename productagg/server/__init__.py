@@ -21,9 +21,9 @@ from waitress.server import BaseWSGIServer, create_server
 from productagg.logs import write_in_batches
 from productagg.server.connections import Channel
 from productagg.server.dispatcher import Dispatcher
-from productagg.server.ending import Loop
 from productagg.server.processes import keep_to_one_processor, serve_with
 from productagg.server.proxies import TrustedProxy
+from productagg.server.shutdown import Loop
 
 log = logging.getLogger(__name__)
 

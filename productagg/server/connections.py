@@ -15,9 +15,9 @@ from waitress.parser import HTTPRequestParser, ParsingError, get_header_lines
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
-from productagg.api.errors import Problem
-from productagg.api.headers import add_cors, add_security
-from productagg.api.tweens import sane_request_id
+from productagg.api.core.errors import Problem
+from productagg.api.core.security_headers import add_cors, add_security
+from productagg.api.core.tweens import sane_request_id
 from productagg.logs import request_id
 from productagg.server.dispatcher import LARGE_BYTES, Kind
 from productagg.server.proxies import Client

@@ -9,7 +9,7 @@ from pyramid.config import Configurator
 from pyramid.security import NO_PERMISSION_REQUIRED
 from sqlalchemy import event, func, select
 
-from productagg.models import Product, ProductSync
+from productagg.db.models import Product, ProductSync
 from tests.functional.everywhere import there  # noqa: F401 - a fixture
 from tests.integration.pasts import PastWriter
 

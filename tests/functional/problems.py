@@ -2,7 +2,7 @@
 
 import re
 
-from productagg.api.errors import PROBLEMS
+from productagg.api.core.errors import PROBLEMS
 
 
 def assert_problem(answer, code, errors=None):

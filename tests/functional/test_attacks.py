@@ -15,10 +15,10 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import event, update
 
-from productagg import accounts
+from productagg.accounts import users as accounts
 from productagg.api import SERVICES
-from productagg.api.openapi import document
-from productagg.models import Base, Product, User
+from productagg.api.openapi.document import document
+from productagg.db.models import Base, Product, User
 from tests.conftest import PASSWORD
 from tests.factories import make_product, rows
 from tests.functional.problems import assert_problem

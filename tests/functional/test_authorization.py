@@ -15,8 +15,8 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.response import Response
 from sqlalchemy import update
 
-from productagg import accounts
-from productagg.models import User
+from productagg.accounts import users
+from productagg.db.models import User
 from tests.functional.problems import assert_problem
 from tests.integration.conftest import before_statement
 
@@ -272,8 +272,8 @@ def test_a_token_is_good_for_as_long_as_was_said(send, admin, seconds, status):
 @pytest.mark.parametrize(
     "end",
     [
-        lambda session: accounts.disable(session, "admin"),
-        lambda session: accounts.set_password(session, "admin", "another password"),
+        lambda session: users.disable(session, "admin"),
+        lambda session: users.set_password(session, "admin", "another password"),
         lambda session: session.execute(update(User).values(disabled=True)),
         lambda session: session.delete(session.query(User).filter_by(username="admin").one()),
     ],

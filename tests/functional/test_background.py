@@ -5,9 +5,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from productagg import background
 from productagg.sandbox import Fault
-from productagg.sync import Synchronizer
+from productagg.sync import background
+from productagg.sync.run import Synchronizer
 
 NEW = {"name": "Lamp", "description": ""}
 
@@ -111,6 +111,8 @@ def test_what_the_background_logs_bears_the_id_of_the_request_that_it_comes_from
     client.background.wait()
 
     ids = {
-        record.request_id for record in caplog.records if record.name in ("productagg.background", "productagg.sync")
+        record.request_id
+        for record in caplog.records
+        if record.name in ("productagg.sync.background", "productagg.sync.run")
     }
     assert ids == {"find-me"}

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import event
 from webtest import TestApp
 
-from productagg import catalog, strict_json
-from productagg.models import ProductSummary, ProductSync
+from productagg import strict_json
+from productagg.catalog import products as catalog
+from productagg.db.models import ProductSummary, ProductSync
 from tests.factories import rows
 from tests.functional.problems import assert_problem
 

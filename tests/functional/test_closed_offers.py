@@ -8,7 +8,7 @@ import pytest
 import time_machine
 from sqlalchemy import insert, update
 
-from productagg.models import HistoryProgress, Offer
+from productagg.db.models import HistoryProgress, Offer
 from tests.factories import make_product
 from tests.functional.problems import assert_problem
 

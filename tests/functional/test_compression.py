@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from webob import Request
 
-from productagg.api import encoding
+from productagg.api.core import compression
 from tests.functional.everywhere import once
 from tests.functional.problems import assert_problem
 from tests.timelines import ProductRow
@@ -66,13 +66,13 @@ def test_what_may_be_compressed_says_so_to_caches_either_way(get, path):
 def test_what_is_small_is_not_compressed(get, create):
     answer = get(f"/products/{create(description='')['id']}", "gzip")
 
-    assert len(answer.body) < encoding.SMALLEST
+    assert len(answer.body) < compression.SMALLEST
     assert "Content-Encoding" not in answer.headers
     assert "Accept-Encoding" not in answer.headers["Vary"]
 
 
 def test_an_image_is_not_compressed(get, monkeypatch):
-    monkeypatch.setattr(encoding, "SMALLEST", 1)
+    monkeypatch.setattr(compression, "SMALLEST", 1)
     answer = get("/docs/favicon-32x32.png", "gzip")
 
     assert answer.body.startswith(b"\x89PNG")
@@ -82,7 +82,7 @@ def test_an_image_is_not_compressed(get, monkeypatch):
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"])
 def test_what_never_changes_is_compressed_once(get, path, monkeypatch):
     plain, packed = get(path), get(path, "gzip")
-    monkeypatch.setattr("productagg.api.encoding.gzip.compress", None)
+    monkeypatch.setattr("productagg.api.core.compression.gzip.compress", None)
     again = get(path, "gzip")
 
     assert again.body == packed.body
@@ -125,7 +125,7 @@ def test_a_304_is_not_compressed_and_has_the_tag_that_was_asked_for(ask, get, pa
 
 def test_for_a_304_nothing_is_compressed(ask, get, path, monkeypatch):
     tag = get(path, "gzip").headers["ETag"]
-    monkeypatch.setattr("productagg.api.encoding.gzip.compress", None)
+    monkeypatch.setattr("productagg.api.core.compression.gzip.compress", None)
 
     assert ask(path, {**GZIP, "If-None-Match": tag}).status_int == 304
 
@@ -152,7 +152,7 @@ def test_the_compressed_answer_to_a_change_has_the_tag_of_the_compressed_page(as
 
 
 def test_an_answer_with_a_secret_is_never_compressed(ask, users, monkeypatch):
-    monkeypatch.setattr(encoding, "SMALLEST", 1)
+    monkeypatch.setattr(compression, "SMALLEST", 1)
     body = b'{"username": "admin", "password": "correct horse"}'
 
     answer = ask("/login", {**GZIP, "Content-Type": "application/json"}, method="POST", body=body)

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 import time_machine
 
-from productagg.models import ProductSync
+from productagg.db.models import ProductSync
 from tests.functional.everywhere import KEPT, MOMENTARY
 from tests.functional.problems import assert_problem
 

@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from productagg import browsing, catalog
-from productagg.api.errors import PROBLEMS
+from productagg.api.core.errors import PROBLEMS
+from productagg.catalog import listing
+from productagg.catalog import products as catalog
 from tests.functional.problems import assert_problem
 
 
@@ -77,7 +78,7 @@ def test_an_unexpected_error_is_logged_with_the_request_id_and_tells_nothing(
     def fails(*_, **__):
         raise unexpected
 
-    monkeypatch.setattr(browsing, "page", fails)
+    monkeypatch.setattr(listing, "page", fails)
     monkeypatch.setattr(catalog, "create", fails)
     body = {"name": "Lamp", "description": ""} if method == "POST" else None
 

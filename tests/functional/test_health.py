@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from productagg.models import SCHEMA_REVISION
+from productagg.db.models import SCHEMA_REVISION
 from tests.functional.problems import assert_problem
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 import time_machine
 
-from productagg.models import IdempotencyKey, LoginCounter, Product, ProductChange, ProductSync
+from productagg.db.models import IdempotencyKey, LoginCounter, Product, ProductChange, ProductSync
 from tests.factories import make_due, make_product, make_run, rows, states
 
 HOUR = timedelta(hours=1)

@@ -11,9 +11,10 @@ import time_machine
 from pyramid.response import Response
 from sqlalchemy import select
 
-from productagg import accounts, catalog
-from productagg.api.idempotency import once
-from productagg.models import IdempotencyKey, Product, User
+from productagg.accounts import users
+from productagg.api.core.idempotency import once
+from productagg.catalog import products as catalog
+from productagg.db.models import IdempotencyKey, Product, User
 from tests.conftest import PASSWORD
 from tests.factories import rows
 from tests.functional.problems import assert_problem
@@ -45,7 +46,7 @@ def later(client, admin):
             self._travel.start()
             with client.app.registry["sessions"].begin() as session:
                 user = session.query(User).filter_by(username="admin").one()
-                account = accounts.Account(user.id, user.username, "admin", user.token_generation)
+                account = users.Account(user.id, user.username, "admin", user.token_generation)
             return {"Authorization": f"Bearer {client.app.registry['issue_token'](account)}"}
 
         def __exit__(self, *_):
@@ -179,7 +180,7 @@ def test_a_query_belongs_to_the_request(post, stored):
 @pytest.fixture
 def second_admin(client, database):
     with database.sessions.begin() as session:
-        accounts.add(session, "second", PASSWORD, "admin")
+        users.add(session, "second", PASSWORD, "admin")
     return client.log_in("second")
 
 
@@ -199,7 +200,7 @@ def test_nobody_gets_an_answer_who_may_not_ask_for_it(client, post, database):
     reader = client.log_in("reader")
     post()
     with database.sessions.begin() as session:
-        accounts.disable(session, "admin")
+        users.disable(session, "admin")
 
     assert_problem(post(), "invalid-token")
     assert_problem(post(headers={}), "authentication-required")

@@ -5,8 +5,8 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import select, update
 
-from productagg import accounts
-from productagg.models import User
+from productagg.accounts import users
+from productagg.db.models import User
 from tests.conftest import PASSWORD
 from tests.functional.problems import assert_problem
 
@@ -58,8 +58,8 @@ class CountingHasher:
 def test_failed_logins_are_alike_to_the_byte_and_cost_one_verification_each(send, database, monkeypatch):
     with database.sessions.begin() as session:
         session.execute(update(User).where(User.username == "reader").values(disabled=True))
-    hasher = CountingHasher(accounts._hasher)
-    monkeypatch.setattr(accounts, "_hasher", hasher)
+    hasher = CountingHasher(users._hasher)
+    monkeypatch.setattr(users, "_hasher", hasher)
 
     attempts = (("admin", "wrong"), ("nobody", "wrong"), ("reader", PASSWORD), ("ADMIN", PASSWORD), ("", ""))
     answers = [send("POST", "/login", {"username": name, "password": password}) for name, password in attempts]
@@ -73,7 +73,7 @@ def test_failed_logins_are_alike_to_the_byte_and_cost_one_verification_each(send
 
 
 def test_verifying_nobodys_password_takes_as_much_work_as_anybodys():
-    assert not accounts._hasher.check_needs_rehash(accounts._NOBODYS_HASH)
+    assert not users._hasher.check_needs_rehash(users._NOBODYS_HASH)
 
 
 def test_a_login_renews_a_hash_with_the_parameters_of_the_past(client, database):
@@ -85,7 +85,7 @@ def test_a_login_renews_a_hash_with_the_parameters_of_the_past(client, database)
 
     with database.reader.connect() as connection:
         stored = connection.execute(select(User.password_hash).where(User.username == "reader")).scalar_one()
-    assert not accounts._hasher.check_needs_rehash(stored)
+    assert not users._hasher.check_needs_rehash(stored)
     client.log_in("reader")
 
 
@@ -99,7 +99,7 @@ def test_a_login_locks_nothing_while_the_password_is_verified(client, monkeypatc
             taken.append(writer.pool.checkedout())
             return super().verify(hashed, password)
 
-    monkeypatch.setattr(accounts, "_hasher", Hasher(accounts._hasher))
+    monkeypatch.setattr(users, "_hasher", Hasher(users._hasher))
 
     client.log_in("admin")
     client.post_json("/login", {"username": "admin", "password": "wrong"}, status=401)
@@ -109,7 +109,7 @@ def test_a_login_locks_nothing_while_the_password_is_verified(client, monkeypatc
 
 def test_a_password_is_taken_letter_by_letter(client, database, send):
     with database.sessions.begin() as session:
-        accounts.add(session, "Žofie", " pä ss\0\n", "reader")
+        users.add(session, "Žofie", " pä ss\0\n", "reader")
 
     assert send("POST", "/login", {"username": "Žofie", "password": " pä ss\0\n"}).status_int == 200
     for wrong in ("pä ss\0\n", " pä ss", " PÄ SS\0\n"):

@@ -8,8 +8,8 @@ import time_machine
 from argon2.exceptions import VerifyMismatchError
 from sqlalchemy import func, select, update
 
-from productagg import accounts
-from productagg.models import LoginCounter, User
+from productagg.accounts import users
+from productagg.db.models import LoginCounter, User
 from tests.conftest import PASSWORD
 from tests.factories import rows
 from tests.functional.problems import assert_problem
@@ -33,7 +33,7 @@ class Verifier:
 
     def verify(self, hashed, password):
         self.verified += 1
-        if password != PASSWORD or hashed == accounts._NOBODYS_HASH:
+        if password != PASSWORD or hashed == users._NOBODYS_HASH:
             raise VerifyMismatchError
 
     def check_needs_rehash(self, _hashed):
@@ -43,7 +43,7 @@ class Verifier:
 @pytest.fixture
 def verifier(monkeypatch):
     verifier = Verifier()
-    monkeypatch.setattr(accounts, "_hasher", verifier)
+    monkeypatch.setattr(users, "_hasher", verifier)
     return verifier
 
 

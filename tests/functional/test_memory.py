@@ -5,7 +5,7 @@ import threading
 import psutil
 import pytest
 
-from productagg import accounts
+from productagg.accounts import users
 from tests.conftest import PASSWORD
 from tests.functional.pserve import serving
 from tests.functional.test_threads import Requests, request
@@ -19,7 +19,7 @@ BATCHES, ITEMS, CHARACTERS = 3, 300, 10_000
 def test_batches_side_by_side_take_little_memory_and_give_it_back(database, tmp_path, character):
     with serving(database, tmp_path) as server:
         with database.sessions.begin() as session:
-            accounts.add_first_admin(session, "admin", PASSWORD)
+            users.add_first_admin(session, "admin", PASSWORD)
         body = b'{"username": "admin", "password": "%s"}' % PASSWORD.encode()
         token = server.send(request(b"POST", "/login", body, b"Content-Type: application/json")).json["access_token"]
         headers = b"Authorization: Bearer " + token.encode(), b"Content-Type: application/json"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
-from productagg.models import ProductSummary
+from productagg.db.models import ProductSummary
 from tests.factories import make_product
 from tests.functional.problems import assert_problem
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from productagg.models import Offer
+from productagg.db.models import Offer
 from tests.functional.problems import assert_problem
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

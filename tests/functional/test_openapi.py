@@ -7,13 +7,13 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pyramid.response import Response
 
-from productagg import browsing
 from productagg.api import SERVICES
-from productagg.api.contract import Answer
-from productagg.api.errors import PROBLEMS
-from productagg.api.glossary import MEMBERS
-from productagg.api.openapi import document
-from productagg.api.service import PUBLIC, no_query, service
+from productagg.api.core.errors import PROBLEMS
+from productagg.api.core.service import PUBLIC, no_query, service
+from productagg.api.openapi.answers import Answer
+from productagg.api.openapi.document import document
+from productagg.api.openapi.members import MEMBERS
+from productagg.catalog import listing
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -185,7 +185,7 @@ def test_answers_have_all_members_but_a_few(contract):
     }
 
     assert {name: members for name, members in missing.items() if members} == {
-        "PartialProduct": set(browsing.MEMBERS) - {"id"},
+        "PartialProduct": set(listing.MEMBERS) - {"id"},
         "Product": {"sync"},
         "Problem": {"errors"},
         "Fault": {"pointer", "parameter"},

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from productagg import catalog
+from productagg.catalog import products as catalog
 from tests.functional.problems import assert_problem
 
 

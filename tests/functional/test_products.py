@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select, update
 
-from productagg.models import Offer, OfferPrice, Product, ProductPrice, ProductSync
+from productagg.db.models import Offer, OfferPrice, Product, ProductPrice, ProductSync
 from tests.functional.problems import assert_problem
 
 CHEAP, DEAR = uuid4(), uuid4()

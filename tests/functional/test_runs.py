@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import update
 
-from productagg.models import ProductSync
+from productagg.db.models import ProductSync
 from productagg.sandbox import Fault
 from tests.factories import make_product, make_run, make_runs
 from tests.functional.problems import assert_problem

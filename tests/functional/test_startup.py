@@ -9,8 +9,9 @@ from alembic.util import CommandError
 from sqlalchemy import text
 
 from alembic import command
-from productagg import accounts, main
-from productagg.models import SCHEMA_REVISION
+from productagg.accounts import users
+from productagg.app import main
+from productagg.db.models import SCHEMA_REVISION
 from tests.conftest import ini
 from tests.functional.pserve import PSERVE
 
@@ -91,14 +92,14 @@ def test_the_first_start_makes_the_admin_and_the_next_ones_leave_the_users_alone
     client.log_in("root", "first password")
     client.post_json("/login", {"username": "root", "password": "second password"}, status=401)
     with database.sessions() as session:
-        assert [user.username for user in accounts.listing(session)] == ["root"]
+        assert [user.username for user in users.listing(session)] == ["root"]
 
 
 def test_without_a_password_no_admin_is_made(make_client, database):
     make_client()
 
     with database.sessions() as session:
-        assert accounts.listing(session) == []
+        assert users.listing(session) == []
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import text
 
-from productagg import accounts
+from productagg.accounts import users
 from tests.conftest import PASSWORD
 from tests.factories import make_products
 from tests.functional.problems import assert_problem
@@ -63,7 +63,7 @@ def server(database, tmp_path, request):
     environ = getattr(request, "param", {})
     with serving(database, tmp_path, **environ) as server:
         with database.sessions.begin() as session:
-            accounts.add_first_admin(session, "admin", PASSWORD)
+            users.add_first_admin(session, "admin", PASSWORD)
         yield server
 
 

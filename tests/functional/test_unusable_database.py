@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import InternalError
 
-from productagg import db, main
+from productagg.app import main
+from productagg.db import engines
 from productagg.settings import database_url
 from tests.conftest import Client, Database, ini
 from tests.functional.problems import assert_problem
@@ -291,7 +292,7 @@ class TestSQLite:
         make_read_only.close()
 
     def test_a_writer_that_does_not_end_is_a_503(self, database, make_client, admin, users, monkeypatch, caplog):
-        monkeypatch.setattr(db, "LOCK_TIMEOUT_SECONDS", 0.05)
+        monkeypatch.setattr(engines, "LOCK_TIMEOUT_SECONDS", 0.05)
         client = make_client()
 
         with database.writer.begin(), one_line(caplog) as lines:

@@ -15,13 +15,14 @@ import time_machine
 from click.testing import CliRunner
 from sqlalchemy import event
 
-from productagg import clock as database_time
-from productagg import fetching, prepared
-from productagg import sync as sync_module
 from productagg.cli import main
+from productagg.db import clock as database_time
+from productagg.db import prepared_statements
 from productagg.history import compaction
 from productagg.settings import Settings
-from productagg.sync import Synchronizer
+from productagg.sync import run as sync_module
+from productagg.sync import workers
+from productagg.sync.run import Synchronizer
 from tests.conftest import Upstream, ini
 from tests.factories import environment
 from tests.integration.pasts import PastWriter
@@ -117,7 +118,7 @@ class PassTime:
 def pass_time(monkeypatch):
     """Lets a pass's time go by: `pass_time.go_by(seconds)`."""
     made = PassTime()
-    for module in (sync_module, fetching):
+    for module in (sync_module, workers):
         monkeypatch.setattr(module, "time", made)
     return made
 
@@ -224,10 +225,10 @@ def before_statement(engine, beginning, act):
         look(None, None, sent.prepare.partition(" AS ")[2])
         return sent
 
-    prepared_text = prepared._sent
+    prepared_text = prepared_statements._sent
     event.listen(engine, "before_cursor_execute", look)
     try:
-        with patch.object(prepared, "_sent", executed):  # which goes past SQLAlchemy
+        with patch.object(prepared_statements, "_sent", executed):  # which goes past SQLAlchemy
             yield
     finally:
         event.remove(engine, "before_cursor_execute", look)

@@ -4,8 +4,8 @@ from itertools import groupby
 from operator import attrgetter
 from uuid import UUID
 
-from productagg import offers
-from productagg.models import Offer, OfferPrice, ProductPrice
+from productagg.db.models import Offer, OfferPrice, ProductPrice
+from productagg.offers import reconcile
 from tests.factories import make_due, make_products, rows
 
 
@@ -26,9 +26,9 @@ def make_synced(database, upstream, run, count, old, new):
 
 def write_down(session, *observations):
     """What a pass does with lists of offers; returns what they change, by product."""
-    stored = offers.stored(session, [each.product_id for each in observations])
-    changes = offers.compare(stored, observations)
-    offers.apply(session, changes.values())
+    stored = reconcile.stored(session, [each.product_id for each in observations])
+    changes = reconcile.compare(stored, observations)
+    reconcile.apply(session, changes.values())
     return changes
 
 

@@ -6,18 +6,7 @@ from datetime import datetime
 from hypothesis import HealthCheck, settings
 from sqlalchemy import delete, insert, update
 
-from productagg.history.known import Known, known
-from productagg.history.reading import Part
-from productagg.history.rollups import (
-    ProductStep,
-    offer_buckets,
-    offer_row,
-    product_buckets,
-    product_row,
-    with_gaps,
-)
-from productagg.history.steps import DAY, HOUR, WEEK, microseconds, moment
-from productagg.models import (
+from productagg.db.models import (
     HistoryLate,
     HistoryProgress,
     Offer,
@@ -30,6 +19,10 @@ from productagg.models import (
     ProductPriceWeekly,
     ProductSync,
 )
+from productagg.history.known import Known, known
+from productagg.history.reading import Part
+from productagg.history.rollups import ProductStep, offer_buckets, offer_row, product_buckets, product_row, with_gaps
+from productagg.history.steps import DAY, HOUR, WEEK, microseconds, moment
 from tests.factories import make_product
 from tests.reference import OfferRow
 from tests.timelines import OBSERVED_FOR, ProductRow, offer_steps

@@ -7,6 +7,18 @@ from uuid import UUID
 
 from sqlalchemy import update
 
+from productagg.db.models import (
+    HistoryLate,
+    HistoryProgress,
+    OfferPrice,
+    OfferPriceDaily,
+    OfferPriceHourly,
+    ProductPrice,
+    ProductPriceDaily,
+    ProductPriceHourly,
+    ProductPriceWeekly,
+    ProductSync,
+)
 from productagg.history import compaction
 from productagg.history.late import mark
 from productagg.history.rollups import (
@@ -19,19 +31,7 @@ from productagg.history.rollups import (
     with_gaps,
 )
 from productagg.history.steps import DAY, HOUR, INSTANT, WEEK, microseconds, moment
-from productagg.models import (
-    HistoryLate,
-    HistoryProgress,
-    OfferPrice,
-    OfferPriceDaily,
-    OfferPriceHourly,
-    ProductPrice,
-    ProductPriceDaily,
-    ProductPriceHourly,
-    ProductPriceWeekly,
-    ProductSync,
-)
-from productagg.offers import Observation, State
+from productagg.offers.reconcile import Observation, State
 from tests.factories import make_product, rows, sync_row
 from tests.integration.histories import write_down
 

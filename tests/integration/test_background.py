@@ -11,12 +11,12 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from productagg import background as background_module
-from productagg.background import Background
+from productagg.db.models import Offer
 from productagg.logs import request_id
-from productagg.models import Offer
 from productagg.sandbox import Fault
-from productagg.sync import Report, Synchronizer
+from productagg.sync import background as background_module
+from productagg.sync.background import Background
+from productagg.sync.run import Report, Synchronizer
 from tests.factories import make_product, make_products, rows, states, sync_row
 
 

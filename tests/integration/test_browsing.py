@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from productagg import browsing, catalog
-from productagg.browsing import MEMBERS, SORTS, Wanted
-from productagg.models import ProductSummary
-from productagg.offers import Observation, State
-from productagg.words import search_words
+from productagg.catalog import listing
+from productagg.catalog import products as catalog
+from productagg.catalog.listing import MEMBERS, SORTS, Wanted
+from productagg.catalog.search_text import search_words
+from productagg.db.models import ProductSummary
+from productagg.offers.reconcile import Observation, State
 from tests.factories import make_product
 from tests.integration.conftest import before_statement
 from tests.integration.histories import write_down
@@ -58,7 +59,7 @@ class Shelf:
 
     def find(self, limit=200, place=None, **wanted):
         with self.database.reader.connect() as connection:
-            found = browsing.page(connection, Wanted(**wanted), limit, place)
+            found = listing.page(connection, Wanted(**wanted), limit, place)
         products: Any = [json.loads(each) for each in found.products]
         return replace(found, products=products)
 
@@ -79,7 +80,7 @@ class Shelf:
 
     def total(self, *, exact=False, **wanted):
         with self.database.reader.connect() as connection:
-            return browsing.total(connection, Wanted(**wanted), exact=exact)
+            return listing.total(connection, Wanted(**wanted), exact=exact)
 
 
 @pytest.fixture
@@ -90,10 +91,10 @@ def shelf(database):
 @contextmanager
 def few(count):
     """By relevance, more products than that are many."""
-    browsing._statement.cache_clear()
-    with patch.object(browsing, "FEW", count):
+    listing._statement.cache_clear()
+    with patch.object(listing, "FEW", count):
         yield
-    browsing._statement.cache_clear()
+    listing._statement.cache_clear()
 
 
 @pytest.fixture(params=[0, 3, 1000])
@@ -336,7 +337,7 @@ def test_what_a_product_is_found_and_sorted_by_follows_its_changes(shelf):
 
 
 def test_counting_stops_where_it_would_take_long_unless_it_must_not(shelf, monkeypatch):
-    monkeypatch.setattr(browsing, "COUNTED", 3)
+    monkeypatch.setattr(listing, "COUNTED", 3)
     shelf.add("A", "B", "C")
 
     assert (shelf.total(), shelf.total(exact=True)) == (3, 3)
@@ -391,7 +392,7 @@ class Walk:
         # Those that were there, and as they should, at the first page and ever since.
         self._always = self._matching()
         self._first_order = [product["id"] for product in shelf.find(**wanted).products]
-        self._pages: list[tuple[bool, list[UUID], browsing.Page]] = []
+        self._pages: list[tuple[bool, list[UUID], listing.Page]] = []
 
     def _matching(self):
         return {product["id"] for product in self._shelf.find(**{**self._wanted, "sort": "created_at"}).products}
@@ -447,7 +448,7 @@ WORDS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("sort", "count"), [*((sort, browsing.FEW) for sort in SORTS), ("relevance", 2)])
+@pytest.mark.parametrize(("sort", "count"), [*((sort, listing.FEW) for sort in SORTS), ("relevance", 2)])
 @examples(8)
 @given(data=st.data())
 def test_no_product_is_skipped_or_repeated_whatever_happens_between_two_pages(database, sort, count, data):

@@ -8,8 +8,9 @@ import psycopg2.extensions
 import pytest
 from sqlalchemy import text
 
-from productagg import browsing, catalog
-from productagg.browsing import SORTS, Wanted
+from productagg.catalog import listing
+from productagg.catalog import products as catalog
+from productagg.catalog.listing import SORTS, Wanted
 from tests.integration.conftest import only_postgresql
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -49,7 +50,7 @@ def plan(connection, wanted, place=None, options="COSTS ON"):
     sent: list[str] = []
     if connection.dialect.name == "sqlite":
         driver.set_trace_callback(sent.append)
-        browsing.page(connection, wanted, 20, place)
+        listing.page(connection, wanted, 20, place)
         driver.set_trace_callback(None)
         return [str(row[-1]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sent[-1]}")]
 
@@ -60,7 +61,7 @@ def plan(connection, wanted, place=None, options="COSTS ON"):
 
     driver.cursor_factory = Cursor
     for _ in range(6):  # after five times PostgreSQL may plan for all values at once
-        browsing.page(connection, wanted, 20, place)
+        listing.page(connection, wanted, 20, place)
     driver.cursor_factory = None
     with driver.cursor() as cursor:
         cursor.execute(f"EXPLAIN ({options}) {sent[-1]}")
@@ -69,7 +70,7 @@ def plan(connection, wanted, place=None, options="COSTS ON"):
 
 @pytest.mark.parametrize("sort", [sort for sort in SORTS if sort != "relevance"])
 def test_a_page_deep_in_the_catalogue_is_a_range_of_the_sorts_index(catalogue, sort):
-    middle = browsing.page(catalogue, Wanted(sort=sort), PRODUCTS // 2).following
+    middle = listing.page(catalogue, Wanted(sort=sort), PRODUCTS // 2).following
     assert middle is not None
 
     for place in (None, middle, middle._replace(back=True)):
@@ -100,7 +101,7 @@ def test_a_price_that_few_have_is_found_by_its_index_whatever_the_sort(catalogue
 
 @only_postgresql
 def test_edits_since_the_first_page_are_found_by_their_own_index(catalogue):
-    place = browsing.page(catalogue, Wanted(sort="name"), 20).following
+    place = listing.page(catalogue, Wanted(sort="name"), 20).following
 
     assert any("ix_changes_changed" in line for line in plan(catalogue, Wanted(sort="name"), place))
 

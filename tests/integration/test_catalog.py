@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from productagg import catalog
-from productagg.models import Product, ProductSummary, ProductSync
+from productagg.catalog import products as catalog
+from productagg.db.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, make_product, rows, sync_row
 from tests.integration.conftest import before_statement, only_postgresql, wait_until
 

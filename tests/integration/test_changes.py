@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, event, func, select, text
 from sqlalchemy.exc import OperationalError
 
-from productagg import catalog, changes
-from productagg.changes import Event, Unknown, record, since
-from productagg.models import Product, ProductChange, ProductSummary
-from productagg.offers import Observation, State
+from productagg.catalog import change_feed
+from productagg.catalog import products as catalog
+from productagg.catalog.change_feed import Event, Unknown, record, since
+from productagg.db.models import Product, ProductChange, ProductSummary
+from productagg.offers.reconcile import Observation, State
 from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states
 from tests.integration.conftest import before_statement, crash, only_postgresql, wait_until, writing_offers
 from tests.integration.histories import write_down
@@ -153,7 +154,7 @@ class TestWhatIsNotRecorded:
 
         with database.sessions() as session:
             act(session, product_id)
-            changes._write(session)
+            change_feed._write(session)
             assert session.scalar(select(func.count()).select_from(ProductChange)) == 2
             session.rollback()
 
@@ -393,7 +394,7 @@ def compact(database, before, after=0):
     removed = 0
     while after is not None:
         with database.sessions.begin() as session:
-            count, after = changes.compact(session, after, before)
+            count, after = change_feed.compact(session, after, before)
         removed += count
     return removed
 
@@ -444,7 +445,7 @@ class TestCompaction:
         for number in range(7):
             write("offers", (ONE, OTHER)[number % 2], NOON)
         write("created", ONE, LATER)
-        monkeypatch.setattr(changes, "_ROWS_AT_ONCE", at_once)
+        monkeypatch.setattr(change_feed, "_ROWS_AT_ONCE", at_once)
 
         assert compact(database, LATER) == 5
 
@@ -637,7 +638,7 @@ class TestBesideOthers:
     def test_the_next_one_waits_until_it_has_ended_however_that_is(self, database, other, news, end):
         session = database.sessions()
         record(session, [Event(ONE, "created", NOON)])
-        changes._write(session)
+        change_feed._write(session)
         waiting = other(OTHER)
         assert news() == []
 
@@ -655,11 +656,11 @@ class TestBesideOthers:
         assert news() == [*first, ("created", OTHER)]
 
     def test_one_that_does_not_come_to_its_end_is_ended(self, database, other, news, monkeypatch):
-        monkeypatch.setattr(changes, "_COMMITS_WITHIN", "300ms")
-        monkeypatch.setattr(changes, "_RECORD", {"postgresql": changes._record("postgresql")})
+        monkeypatch.setattr(change_feed, "_COMMITS_WITHIN", "300ms")
+        monkeypatch.setattr(change_feed, "_RECORD", {"postgresql": change_feed._record("postgresql")})
         session = database.sessions()
         record(session, [Event(ONE, "created", NOON)])
-        changes._write(session)
+        change_feed._write(session)
 
         other(OTHER).result(10)
 

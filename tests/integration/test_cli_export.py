@@ -9,8 +9,9 @@ import tracemalloc
 
 import pytest
 
-from productagg import catalog, transfer
-from productagg.db import snapshot
+from productagg.catalog import import_export
+from productagg.catalog import products as catalog
+from productagg.db.engines import snapshot
 from tests.factories import LONG_AGO, environment, make_product, make_products, on_a_terminal
 
 HEADER = "id,name,description,created_at,updated_at\r\n"
@@ -63,7 +64,7 @@ def test_an_export_that_breaks_off_leaves_the_file_as_it_was(database, run, tmp_
     make_product(database)
     path = tmp_path / "products.csv"
     path.write_text("what was there")
-    monkeypatch.setattr(transfer, "write", lambda *_: 1 / 0)
+    monkeypatch.setattr(import_export, "write", lambda *_: 1 / 0)
 
     done = run("export", str(path))
 
@@ -74,7 +75,7 @@ def test_an_export_that_breaks_off_leaves_the_file_as_it_was(database, run, tmp_
 
 def test_an_export_that_is_terminated_leaves_nothing(database, run, tmp_path, monkeypatch):
     make_product(database)
-    monkeypatch.setattr(transfer, "write", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(import_export, "write", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
     assert run("export", str(tmp_path / "products.csv")).exit_code == 2
     assert [each for each in tmp_path.iterdir() if "products" in each.name] == []

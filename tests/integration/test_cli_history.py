@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import delete
 
-from productagg.changes import Event, record
+from productagg.catalog.change_feed import Event, record
 from productagg.cli import main
+from productagg.db.models import HistoryProgress, OfferPriceHourly, ProductChange, ProductPriceDaily
 from productagg.history import compaction, partitions
 from productagg.history.rolling import write
-from productagg.models import HistoryProgress, OfferPriceHourly, ProductChange, ProductPriceDaily
 from tests.factories import environment, rows, start
 from tests.integration.conftest import before_statement, only_postgresql
 from tests.integration.shops import Shop

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from productagg.db.models import OfferPrice, ProductPrice
 from productagg.history import importing
 from productagg.history.exporting import export, snapshot
-from productagg.models import OfferPrice, ProductPrice
 from tests.factories import environment, make_product, make_products, on_a_terminal, rows
 
 HEADER = "product_id,offer_id,at,price,items_in_stock\n"

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from productagg import catalog
-from productagg.api.schemas import NEW_PRODUCT, validate
-from productagg.cli import importing
-from productagg.models import Product, ProductSummary, ProductSync
+from productagg.api.core.schemas import NEW_PRODUCT, validate
+from productagg.catalog import products as catalog
+from productagg.cli import import_products
+from productagg.db.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, environment, make_product, on_a_terminal, rows, sync_row
 
 HEADER = "id,name,description,created_at,updated_at"
@@ -326,8 +326,8 @@ def test_names_and_ids_that_contradict_what_is_there_are_told_by_line(database, 
 
 
 def test_a_name_is_told_to_be_twice_in_the_file_however_far_apart(database, run, write, monkeypatch):
-    monkeypatch.setattr(importing, "_UPDATES_AT_ONCE", 3)
-    monkeypatch.setattr(importing, "_BATCHES_UNREMEMBERED", 2)
+    monkeypatch.setattr(import_products, "_UPDATES_AT_ONCE", 3)
+    monkeypatch.setattr(import_products, "_BATCHES_UNREMEMBERED", 2)
     make_product(database, "5")
     lines = [f"{number},first" for number in range(20)]
     path = write("products.csv", "name,description", *lines, "0,x", "5,x", "19,x", "20,first")
@@ -341,15 +341,15 @@ def test_a_name_is_told_to_be_twice_in_the_file_however_far_apart(database, run,
 
 
 def test_others_may_write_while_lines_are_read_and_checked(database, run, write, monkeypatch):
-    monkeypatch.setattr(importing, "_RECORDS_AT_ONCE", 2)
-    check = importing._product
+    monkeypatch.setattr(import_products, "_RECORDS_AT_ONCE", 2)
+    check = import_products._product
     checked: list[UUID] = []
 
     def meanwhile(*arguments):
         checked.append(make_product(database, f"Meanwhile {len(checked)}"))
         return check(*arguments)
 
-    monkeypatch.setattr(importing, "_product", meanwhile)
+    monkeypatch.setattr(import_products, "_product", meanwhile)
 
     done = run("import", write("products.csv", "name,description", *[f"{number},x" for number in range(5)]))
 
@@ -428,8 +428,8 @@ def test_on_a_terminal_the_progress_is_shown_and_bad_lines_stand_above_it(databa
 
 @pytest.mark.parametrize("line", ["{number},x", "?"], ids=["good", "bad"])
 def test_the_memory_of_an_import_does_not_grow_with_the_file(database, run, write, monkeypatch, line):
-    monkeypatch.setattr(importing, "_RECORDS_AT_ONCE", 100)
-    monkeypatch.setattr(importing, "_BATCHES_UNREMEMBERED", 5)
+    monkeypatch.setattr(import_products, "_RECORDS_AT_ONCE", 100)
+    monkeypatch.setattr(import_products, "_BATCHES_UNREMEMBERED", 5)
 
     def peak(count):
         lines = (line.format(number=f"{count} {number}") for number in range(count))

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import OperationalError
 
-from productagg import catalog
-from productagg.cli import importing
-from productagg.cli.remembered import Remembered
-from productagg.models import Product, ProductSummary, ProductSync
+from productagg.catalog import products as catalog
+from productagg.cli import import_products
+from productagg.cli.checkpoint import Remembered
+from productagg.db.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, environment, make_product, rows
 from tests.integration.conftest import WRITING_PRODUCTS, before_statement, wait_until
 
@@ -31,7 +31,7 @@ def path(tmp_path):
 def few_at_once(monkeypatch):
     """Two lines at once."""
     for name in ("_RECORDS_AT_ONCE", "_UPDATES_AT_ONCE"):
-        monkeypatch.setattr(importing, name, 2)
+        monkeypatch.setattr(import_products, name, 2)
 
 
 def write(path, count=COUNT, changed=None):
@@ -168,7 +168,7 @@ def test_a_second_interruption_changes_nothing(database, run, path, few_at_once,
 
 
 def test_an_import_may_be_interrupted_before_it_begins(database, run, path, monkeypatch):
-    monkeypatch.setattr(importing, "_beginning", lambda *_: is_terminated())
+    monkeypatch.setattr(import_products, "_beginning", lambda *_: is_terminated())
 
     done = run("import", str(write(path)))
 
@@ -236,7 +236,7 @@ def test_what_was_committed_when_it_ended_counts_as_what_it_did(
 ):
     for number in range(14):
         make_product(database, str(number), "another description")
-    batches, flush = [], importing._Complaints.flush
+    batches, flush = [], import_products._Complaints.flush
 
     def end(complaints):
         batches.append(complaints)
@@ -244,7 +244,7 @@ def test_what_was_committed_when_it_ended_counts_as_what_it_did(
             act()
         flush(complaints)
 
-    monkeypatch.setattr(importing._Complaints, "flush", end)
+    monkeypatch.setattr(import_products._Complaints, "flush", end)
     assert run("import", str(write(path)), *options).exit_code == 2
 
     done = run("import", str(path), *options)
@@ -358,7 +358,7 @@ def test_in_another_database_it_begins_again(tmp_path, database, run, path, inte
 
 
 def test_two_imports_of_a_file_at_once_are_refused(database, run, path, monkeypatch):
-    check = importing._product
+    check = import_products._product
     began: list[bool] = []
     done: list[Any] = []
 
@@ -368,7 +368,7 @@ def test_two_imports_of_a_file_at_once_are_refused(database, run, path, monkeypa
             done.append(run("import", str(path)))
         return check(*arguments)
 
-    monkeypatch.setattr(importing, "_product", meanwhile)
+    monkeypatch.setattr(import_products, "_product", meanwhile)
 
     first = run("import", str(write(path)))
 

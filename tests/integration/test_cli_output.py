@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from productagg import accounts
+from productagg.accounts import users
 from tests.conftest import PASSWORD
 from tests.factories import environment, make_product, make_products
 from tests.integration.conftest import only_sqlite
@@ -109,8 +109,8 @@ def test_an_error_that_cannot_be_told_has_its_exit_code_all_the_same(database):
 )
 def test_a_locale_that_lacks_the_characters_of_a_name_stops_nothing(database, environ, shown):
     with database.sessions.begin() as session:
-        accounts.add(session, "\u017dofie", PASSWORD, "reader")
-        accounts.add(session, "\u0141 \u65e5\u672c", PASSWORD, "reader")
+        users.add(session, "\u017dofie", PASSWORD, "reader")
+        users.add(session, "\u0141 \u65e5\u672c", PASSWORD, "reader")
 
     done = subprocess.run(
         [PRODUCTAGG, "user", "list", "development.ini"],

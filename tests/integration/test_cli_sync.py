@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from productagg.models import SyncRun
+from productagg.db.models import SyncRun
 from productagg.sandbox import Fault
 from tests.factories import environment, make_product, make_products, on_a_terminal, rows, states, sync_row
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from sqlalchemy import create_engine, text
 
-from productagg import main
+from productagg.app import main
 from productagg.settings import database_url
 from tests.conftest import PASSWORD, Database, ini
 from tests.factories import environment, make_product, start

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from productagg.credentials import Issued, NoToken, TokenKeeper, account_key
-from productagg.models import Base, ProductSync, SyncRun, UpstreamToken
+from productagg.db.models import Base, ProductSync, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
 from productagg.sandbox.service import Answer, endpoint_of
-from productagg.upstream import OffersClient, StillValid
+from productagg.sources.offers_service.client import OffersClient, StillValid
+from productagg.sync.tokens import Issued, NoToken, TokenKeeper, account_key
 from tests.conftest import REFRESH_TOKEN
 from tests.factories import make_due, make_product, make_products, rows
 from tests.integration.conftest import before_statement, only_postgresql, wait_until

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import StatementError
 
-from productagg import catalog
-from productagg.db import reader_engine, writer_engine
-from productagg.models import Product, ProductSync
+from productagg.catalog import products as catalog
+from productagg.db.engines import reader_engine, writer_engine
+from productagg.db.models import Product, ProductSync
 from productagg.settings import database_url
 from tests.factories import LONG_AGO, make_product, rows, sync_row
 from tests.integration.conftest import only_postgresql, only_sqlite, wait_until

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, text, update
 
+from productagg.db.models import Offer, OfferPrice, OfferPriceDaily, OfferPriceHourly, Product, ProductSync
 from productagg.history import closed
 from productagg.history.asof import OffersNotKept, offers_at
 from productagg.history.closed import remove_closed
@@ -17,7 +18,6 @@ from productagg.history.series import offer_series, product_series
 from productagg.history.trends import trend
 from productagg.history.verdicts import verdict
 from productagg.history.verification import differences, rolled_up_days
-from productagg.models import Offer, OfferPrice, OfferPriceDaily, OfferPriceHourly, Product, ProductSync
 from tests.factories import rows
 from tests.integration.conftest import before_statement, crash, only_postgresql, wait_until
 from tests.integration.shops import OBSERVED_FOR, OF_PRODUCTS, Shop, compact, day, progress

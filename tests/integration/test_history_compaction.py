@@ -9,17 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from productagg import catalog
-from productagg.history import compaction
-from productagg.history.rolling import first_day, rollups_of
-from productagg.history.steps import INSTANT, microseconds
-from productagg.models import (
+from productagg.catalog import products as catalog
+from productagg.db.models import (
     OfferPriceDaily,
     OfferPriceHourly,
     ProductPriceDaily,
     ProductPriceHourly,
     ProductPriceWeekly,
 )
+from productagg.history import compaction
+from productagg.history.rolling import first_day, rollups_of
+from productagg.history.steps import INSTANT, microseconds
 from tests.factories import rows
 from tests.integration.conftest import before_statement, crash, only_postgresql, only_sqlite
 from tests.integration.shops import (

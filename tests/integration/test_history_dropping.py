@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import insert
 
+from productagg.db.models import OfferPrice, OfferPriceDaily, ProductPrice, ProductPriceDaily
 from productagg.history import compaction
 from productagg.history.asof import offers_at
 from productagg.history.known import known
@@ -16,7 +17,6 @@ from productagg.history.series import product_series
 from productagg.history.steps import INSTANT
 from productagg.history.trends import trend
 from productagg.history.verification import differences
-from productagg.models import OfferPrice, OfferPriceDaily, ProductPrice, ProductPriceDaily
 from tests.factories import rows
 from tests.integration.conftest import before_statement, crash
 from tests.integration.shops import OBSERVED_FOR, Shop, compact, day, progress, rolled_up

@@ -6,9 +6,7 @@ import pytest
 from sqlalchemy import delete, text
 from sqlalchemy.exc import OperationalError
 
-from productagg.models import (
-    Product,
-)
+from productagg.db.models import Product
 from tests.integration.conftest import before_statement, only_postgresql
 from tests.integration.shops import (
     Shop,

@@ -6,7 +6,8 @@ from random import Random
 import pytest
 from sqlalchemy import text
 
-from productagg import catalog
+from productagg.catalog import products as catalog
+from productagg.db.models import HistoryProgress, Offer, OfferPrice, OfferPriceDaily, ProductSummary
 from productagg.history import importing
 from productagg.history.asof import offers_at
 from productagg.history.importing import Refused, import_
@@ -14,13 +15,6 @@ from productagg.history.known import known
 from productagg.history.lines import LARGEST
 from productagg.history.staging import Staged, stage
 from productagg.history.verification import differences, rolled_up_days
-from productagg.models import (
-    HistoryProgress,
-    Offer,
-    OfferPrice,
-    OfferPriceDaily,
-    ProductSummary,
-)
 from tests.factories import LONG_AGO, make_product, make_products, rows
 from tests.integration.conftest import before_statement, crash, only_postgresql
 from tests.integration.transfers import (

@@ -6,14 +6,12 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import OperationalError
 
+from productagg.db.models import HistoryProgress
 from productagg.history import importing
 from productagg.history.importing import Refused, import_
 from productagg.history.known import known
 from productagg.history.staging import Staged, stage
 from productagg.history.steps import microseconds
-from productagg.models import (
-    HistoryProgress,
-)
 from tests.factories import LONG_AGO, make_product
 from tests.integration.conftest import before_statement, only_postgresql
 from tests.integration.shops import late

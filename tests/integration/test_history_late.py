@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import insert, select
 
+from productagg.db.models import HistoryLate, OfferPriceDaily, ProductPriceDaily
 from productagg.history import compaction, verification
 from productagg.history.again import roll_up_again
 from productagg.history.known import known
@@ -14,7 +15,6 @@ from productagg.history.late import mark as make_it_late
 from productagg.history.rolling import rollups_of
 from productagg.history.steps import microseconds
 from productagg.history.verification import differences, rolled_up_days
-from productagg.models import HistoryLate, OfferPriceDaily, ProductPriceDaily
 from tests.factories import rows
 from tests.integration.conftest import before_statement, crash, only_postgresql
 from tests.integration.shops import (

@@ -10,8 +10,8 @@ from sqlalchemy import BigInteger, Integer, Uuid, column, insert, table, text
 from uuid_utils.compat import uuid7
 
 from alembic import command
-from productagg import catalog
-from productagg.models import OfferPrice, ProductPrice, ProductSummary, ProductSync, UtcDateTime
+from productagg.catalog import products as catalog
+from productagg.db.models import OfferPrice, ProductPrice, ProductSummary, ProductSync, UtcDateTime
 from tests.factories import LONG_AGO, rows
 
 NOW = datetime.now(UTC)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
+from productagg.db.models import ProductPrice, ProductSummary
 from productagg.history.movers import PERIODS, refresh
-from productagg.models import ProductPrice, ProductSummary
 from tests.factories import rows
 from tests.integration.pasts import examples
 from tests.reference import facts

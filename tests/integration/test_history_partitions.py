@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from productagg import catalog
+from productagg.catalog import products as catalog
+from productagg.db.models import OfferPrice, ProductPrice
 from productagg.history import compaction, partitions
 from productagg.history.partitions import month_of
-from productagg.models import OfferPrice, ProductPrice
 from tests.factories import rows
 from tests.integration.conftest import before_statement
 from tests.integration.shops import Shop, compact, day, progress

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
+from productagg.db.models import HistoryLate, ProductPrice
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints, offer_series, product_series, raw_part
-from productagg.models import HistoryLate, ProductPrice
 from tests.integration.conftest import before_statement
 from tests.integration.pasts import examples
 from tests.reference import OfferRow, facts, in_force, offer_history

@@ -5,15 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
+from productagg.db.models import HistoryProgress, OfferPrice, ProductPrice, ProductSync
 from productagg.history.exporting import export, snapshot
 from productagg.history.lines import LARGEST
 from productagg.history.steps import INSTANT, microseconds
-from productagg.models import (
-    HistoryProgress,
-    OfferPrice,
-    ProductPrice,
-    ProductSync,
-)
 from tests.factories import LONG_AGO, make_product, make_products
 from tests.integration.transfers import (
     LAST,

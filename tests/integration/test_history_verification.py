@@ -5,10 +5,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import delete, insert, update
 
-from productagg.history import compaction
-from productagg.history.steps import DAY, microseconds
-from productagg.history.verification import differences, rolled_up_days
-from productagg.models import (
+from productagg.db.models import (
     HistoryProgress,
     OfferPriceDaily,
     OfferPriceHourly,
@@ -16,6 +13,9 @@ from productagg.models import (
     ProductPriceHourly,
     ProductPriceWeekly,
 )
+from productagg.history import compaction
+from productagg.history.steps import DAY, microseconds
+from productagg.history.verification import differences, rolled_up_days
 from tests.factories import make_products, rows
 from tests.integration.shops import Shop, compact, day
 

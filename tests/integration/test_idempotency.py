@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from productagg import accounts, clock, idempotency
-from productagg.idempotency import Answer, Claim, InProgress
-from productagg.models import IdempotencyKey
+from productagg.accounts import users
+from productagg.db import clock, idempotency_keys
+from productagg.db.idempotency_keys import Answer, Claim, InProgress
+from productagg.db.models import IdempotencyKey
 from tests.factories import rows
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -17,7 +18,7 @@ ANSWER = Answer(201, [["Content-Type", "text/plain"], ["Link", "a"], ["Link", "b
 @pytest.fixture
 def user_id(database):
     with database.sessions.begin() as session:
-        return accounts.add(session, "somebody", "a password", "admin")
+        return users.add(session, "somebody", "a password", "admin")
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def claim(database, user_id, monkeypatch):
     def claim(key, now=NOW, fingerprint="it"):
         monkeypatch.setattr(clock, "given", lambda _dialect: now)
         with database.sessions.begin() as session:
-            return idempotency.claim(session, user_id, key, fingerprint)
+            return idempotency_keys.claim(session, user_id, key, fingerprint)
 
     return claim
 
@@ -52,7 +53,7 @@ def test_what_is_over_is_removed_bit_by_bit_the_oldest_first(database, claim):
 def test_an_answer_comes_back_as_it_was_given(database, claim):
     taken = claim("a")
     with database.sessions.begin() as session:
-        idempotency.answered(session, taken, ANSWER)
+        idempotency_keys.answered(session, taken, ANSWER)
 
     assert claim("a", NOW + timedelta(hours=23)) == ANSWER
 
@@ -73,10 +74,10 @@ def test_who_lost_the_lease_can_neither_answer_nor_release(database, claim):
     held = claim("a", lost.leased_until)
 
     with database.sessions.begin() as session:
-        idempotency.release(session, lost)
+        idempotency_keys.release(session, lost)
         with pytest.raises(InProgress):
-            idempotency.answered(session, lost, ANSWER)
-        idempotency.answered(session, held, ANSWER)
+            idempotency_keys.answered(session, lost, ANSWER)
+        idempotency_keys.answered(session, held, ANSWER)
 
     assert claim("a") == ANSWER
 
@@ -84,10 +85,10 @@ def test_who_lost_the_lease_can_neither_answer_nor_release(database, claim):
 def test_what_is_answered_cannot_be_answered_again_or_released(database, claim):
     held = claim("a")
     with database.sessions.begin() as session:
-        idempotency.answered(session, held, ANSWER)
-        idempotency.release(session, held)
+        idempotency_keys.answered(session, held, ANSWER)
+        idempotency_keys.release(session, held)
         with pytest.raises(InProgress):
-            idempotency.answered(session, held, Answer(409, [], b""))
+            idempotency_keys.answered(session, held, Answer(409, [], b""))
 
     assert claim("a") == ANSWER
 
@@ -95,7 +96,7 @@ def test_what_is_answered_cannot_be_answered_again_or_released(database, claim):
 def test_a_released_key_may_stand_for_another_request(database, claim):
     held = claim("a")
     with database.sessions.begin() as session:
-        idempotency.release(session, held)
+        idempotency_keys.release(session, held)
 
     assert isinstance(claim("a", fingerprint="another"), Claim)
 

@@ -18,9 +18,10 @@ from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
 from alembic import command
-from productagg import catalog, db, words
-from productagg.dbcheck import SchemaError, check_schema
-from productagg.models import (
+from productagg.catalog import products as catalog
+from productagg.catalog import search_text
+from productagg.db import engines
+from productagg.db.models import (
     SCHEMA_REVISION,
     Base,
     HistoryLate,
@@ -40,6 +41,7 @@ from productagg.models import (
     SyncRun,
     User,
 )
+from productagg.db.startup_checks import SchemaError, check_schema
 from tests.factories import LONG_AGO, environment, make_product, make_products, rows, start, sync_row
 from tests.integration.conftest import wait_until
 
@@ -138,7 +140,9 @@ def test_products_of_before_are_found_and_sorted_as_new_ones(blank_database):
     blank_database.migrate()
 
     found = {(row.search_text, row.sort_name) for row in rows(blank_database, Product)}
-    assert found == {(words.search_text(name, "Hořký"), words.sort_name(name)) for name in ("Čaj", "ﷺ" * 200)}
+    assert found == {
+        (search_text.search_text(name, "Hořký"), search_text.sort_name(name)) for name in ("Čaj", "ﷺ" * 200)
+    }
 
 
 NAMES = [
@@ -170,7 +174,7 @@ def test_products_are_folded_anew_batch_by_batch_and_nothing_else_of_them_change
         assert connection.execute(select(*columns).order_by(Product.id)).all() == before
         found = connection.execute(select(Product.name, Product.description, Product.search_text, Product.sort_name))
         for name, description, search_text, sort_name in found:
-            assert (search_text, sort_name) == (words.search_text(name, description), words.sort_name(name))
+            assert (search_text, sort_name) == (search_text.search_text(name, description), search_text.sort_name(name))
 
 
 @contextmanager
@@ -258,7 +262,7 @@ def test_two_releases_that_migrate_at_once_both_succeed(blank_database):
 
 @pytest.mark.parametrize("blank_database", ["postgresql"], indirect=True)
 def test_a_migration_waits_for_another_one_longer_than_for_a_tables_lock(blank_database, monkeypatch):
-    monkeypatch.setitem(db._OPTIONS, "lock_timeout", "100ms")
+    monkeypatch.setitem(engines._OPTIONS, "lock_timeout", "100ms")
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
     long_enough = text(
         "SELECT coalesce(max(clock_timestamp() - waitstart), '0') > '0.3 s' FROM pg_locks WHERE NOT granted"

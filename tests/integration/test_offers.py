@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 
-from productagg import catalog
-from productagg.models import Offer, OfferPrice, ProductPrice
-from productagg.offers import Observation, State
+from productagg.catalog import products as catalog
+from productagg.db.models import Offer, OfferPrice, ProductPrice
+from productagg.offers.reconcile import Observation, State
 from tests.factories import make_product, make_products, rows, states
 from tests.integration.conftest import before_statement
 from tests.integration.histories import write_down

@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import bindparam, create_engine, func, select
 from sqlalchemy.exc import DBAPIError
 
-from productagg import main, prepared
-from productagg.db import is_out_of_reach, reader_engine, writer_engine
-from productagg.dbcheck import Unfit, check
-from productagg.models import Product
+from productagg.app import main
+from productagg.db import prepared_statements
+from productagg.db.engines import is_out_of_reach, reader_engine, writer_engine
+from productagg.db.models import Product
+from productagg.db.startup_checks import Unfit, check
 from productagg.settings import database_url
 from tests.conftest import Client, Database, ini
 from tests.factories import environment, make_products, start
@@ -236,7 +237,7 @@ class TestNames:
                 statement = ECHO if number % 2 else OTHER
                 with engines[number % 3 % 2].connect() as connection:
                     try:
-                        return prepared.rows(connection, statement, {"value": "abc" * number})[0][0] == (
+                        return prepared_statements.rows(connection, statement, {"value": "abc" * number})[0][0] == (
                             3 * number if number % 2 else "ABC" * number
                         )
                     except DBAPIError as error:
@@ -255,10 +256,10 @@ class TestNames:
             "print(prepared._sent(select(func.length(bindparam('value')))).name)"
         )
         other = start("python", "-c", script, env={})
-        name = prepared._sent(ECHO).name
+        name = prepared_statements._sent(ECHO).name
 
         assert other.communicate(timeout=60)[0].strip() == name
-        assert prepared._sent(OTHER).name != name
+        assert prepared_statements._sent(OTHER).name != name
         assert re.fullmatch("productagg_[0-9a-f]{32}", name)
 
     def test_a_statement_that_another_process_prepared_on_the_connection_is_found_there(self, server, direct):
@@ -266,8 +267,8 @@ class TestNames:
             for value in ("a", "ab"):  # one process after the other, on the same connection of the server
                 engine = reader_engine(database_url(pooler.url))
                 with engine.connect() as connection:
-                    assert prepared.rows(connection, ECHO, {"value": value})[0][0] == len(value)
-                    assert prepared.rows(connection, ECHO, {"value": value * 3})[0][0] == 3 * len(value)
+                    assert prepared_statements.rows(connection, ECHO, {"value": value})[0][0] == len(value)
+                    assert prepared_statements.rows(connection, ECHO, {"value": value * 3})[0][0] == 3 * len(value)
                 engine.dispose()
 
         assert len([each for each in pooler.sent if each.startswith("PREPARE")]) == 1
@@ -277,6 +278,6 @@ class TestNames:
             for value in ("a", "ab"):
                 engine = writer_engine(database_url(pooler.url))
                 with engine.begin() as connection:
-                    assert prepared.rows(connection, ECHO, {"value": value})[0][0] == len(value)
+                    assert prepared_statements.rows(connection, ECHO, {"value": value})[0][0] == len(value)
                     assert connection.execute(select(1)).scalar_one() == 1
                 engine.dispose()

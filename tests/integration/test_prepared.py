@@ -5,9 +5,10 @@ import pytest
 from sqlalchemy import Integer, bindparam, func, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
 
-from productagg import catalog, prepared
-from productagg.db import is_out_of_reach, snapshot
-from productagg.models import Product
+from productagg.catalog import products as catalog
+from productagg.db import prepared_statements
+from productagg.db.engines import is_out_of_reach, snapshot
+from productagg.db.models import Product
 from tests.factories import LONG_AGO, make_product, make_products
 from tests.integration.conftest import only_postgresql
 
@@ -33,10 +34,12 @@ def test_the_rows_are_those_that_the_statement_finds(database, reader):
     first, second = make_products(database, 2)
 
     def found(product_id, below=100):
-        return [tuple(row) for row in prepared.rows(reader, NAMES, {"product_id": product_id, "below": below})]
+        return [
+            tuple(row) for row in prepared_statements.rows(reader, NAMES, {"product_id": product_id, "below": below})
+        ]
 
     assert (found(first), found(second), found(first, below=3)) == ([("Kettle 0",)], [("Kettle 1",)], [])
-    assert prepared.row(reader, NAMES, {"product_id": first, "below": 3}) is None
+    assert prepared_statements.row(reader, NAMES, {"product_id": first, "below": 3}) is None
 
 
 @only_postgresql
@@ -55,16 +58,18 @@ def test_a_connection_prepares_a_statement_once_and_executes_it_each_time(databa
 
 @only_postgresql
 def test_a_connection_keeps_so_many_statements_and_forgets_those_that_were_not_used_for_the_longest(reader):
-    statements = [select(literal_column(str(number), Integer)) for number in range(prepared._MOST + 2)]
+    statements = [select(literal_column(str(number), Integer)) for number in range(prepared_statements._MOST + 2)]
 
     for statement in statements[:-2]:
-        prepared.rows(reader, statement, {})
-    prepared.rows(reader, statements[0], {})
-    found = [prepared.rows(reader, each, {})[0][0] for each in (*statements[-2:], statements[0], statements[1])]
+        prepared_statements.rows(reader, statement, {})
+    prepared_statements.rows(reader, statements[0], {})
+    found = [
+        prepared_statements.rows(reader, each, {})[0][0] for each in (*statements[-2:], statements[0], statements[1])
+    ]
 
-    assert found == [prepared._MOST, prepared._MOST + 1, 0, 1]
+    assert found == [prepared_statements._MOST, prepared_statements._MOST + 1, 0, 1]
     names = {statement.rpartition(" ")[2] for statement, _ in kept(reader)}
-    assert len(kept(reader)) == prepared._MOST
+    assert len(kept(reader)) == prepared_statements._MOST
     assert {"2", "3"} & names == set()
 
 
@@ -115,8 +120,8 @@ def test_an_error_tells_what_happened_and_no_values(reader):
 
     for wrong, values in ((statement, {"secret": "abracadabra"}), (divided, {"secret": ""})):
         with pytest.raises(DBAPIError) as raised:
-            prepared.rows(reader, wrong, values)
+            prepared_statements.rows(reader, wrong, values)
         assert "abracadabra" not in str(raised.value)
         assert isinstance(raised.value.orig, psycopg2.Error)
         assert not raised.value.connection_invalidated
-    assert prepared.rows(reader, select(literal_column("1")), {})[0][0] == 1
+    assert prepared_statements.rows(reader, select(literal_column("1")), {})[0][0] == 1

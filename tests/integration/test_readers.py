@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from productagg import prepared
-from productagg.db import READERS, reader_engine
-from productagg.dbsession import Readers
+from productagg.db import prepared_statements
+from productagg.db.engines import READERS, reader_engine
+from productagg.db.session import Readers
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_when_the_server_ends_one_those_at_work_are_replaced_as_well(postgresql)
         connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
 
     with pytest.raises(DBAPIError) as caught:
-        prepared.rows(broken[0], select(1), {})
+        prepared_statements.rows(broken[0], select(1), {})
     for _, give_back in (at_work, broken):
         give_back()
     again = [readers.take() for _ in range(2)]

@@ -6,10 +6,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from productagg import accounts, catalog, idempotency
-from productagg import clock as database_time
-from productagg.credentials import TokenKeeper, account_key
-from productagg.models import (
+from productagg.accounts import users
+from productagg.catalog import products as catalog
+from productagg.db import clock as database_time
+from productagg.db import idempotency_keys
+from productagg.db.models import (
     Base,
     IdempotencyKey,
     LoginCounter,
@@ -21,9 +22,10 @@ from productagg.models import (
     SyncRun,
     UpstreamToken,
 )
-from productagg.repair import repair
 from productagg.sandbox import Fault
 from productagg.settings import Settings
+from productagg.sync.clock_repair import repair
+from productagg.sync.tokens import TokenKeeper, account_key
 from tests.conftest import REFRESH_TOKEN, ini
 from tests.factories import make_product, make_products, make_run, rows, states, sync_row
 from tests.integration.histories import replay, stored
@@ -149,7 +151,7 @@ class TestWhatStandsInTheWay:
         make_product(database, leased_until=then)
         make_run(database, started_at=then, finished_at=None)
         with database.sessions.begin() as session:
-            user_id = accounts.add(session, "somebody", "a password", "admin")
+            user_id = users.add(session, "somebody", "a password", "admin")
             token = {"access_token": "the token", "expires_at": then, "blocked_reason": "it was busy"}
             account = account_key(upstream.base_url, REFRESH_TOKEN)
             session.add(UpstreamToken(account=account, blocked_until=then, refreshing_until=then, **token))
@@ -176,8 +178,8 @@ class TestWhatStandsInTheWay:
             database_clock.shift(61 * SECOND)
         with database.sessions.begin() as session:
             session.get_one(ProductSync, leased).leased_until = database_clock.now() + 41 * SECOND
-            user_id = accounts.add(session, "somebody", "a password", "admin")
-            idempotency.claim(session, user_id, "a", "it")
+            user_id = users.add(session, "somebody", "a password", "admin")
+            idempotency_keys.claim(session, user_id, "a", "it")
             account = account_key(upstream.base_url, REFRESH_TOKEN)
             session.get_one(UpstreamToken, account).refreshing_until = database_clock.now() + 7 * SECOND
         TokenKeeper(database.sessions, account, lambda: None, 7.0).block(HOUR, "busy")

@@ -8,8 +8,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import create_engine, text
 
-from productagg import accounts, main
-from productagg.models import Base, Offer, ProductSync, SyncRun
+from productagg.accounts import users
+from productagg.app import main
+from productagg.db.models import Base, Offer, ProductSync, SyncRun
 from productagg.settings import database_url
 from tests.conftest import PASSWORD, Client, Database, ini
 from tests.factories import rows
@@ -172,7 +173,7 @@ def test_no_setting_changes_what_is_written_or_answered(hostile, server, upstrea
     done("history", "compact")
     direct = Database("postgresql", server.url(name))
     with direct.sessions.begin() as session:
-        accounts.add(session, "admin", PASSWORD, "admin")
+        users.add(session, "admin", PASSWORD, "admin")
     runs = [row.id for row in rows(direct, SyncRun)]
     client = Client(main({}, **ini(database, upstream, **options, **{"database.prepared": prepared})))
     headers = {**client.log_in(), "Idempotency-Key": "it's"}

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import event, text
 
-from productagg import status
-from productagg.credentials import account_key
-from productagg.models import Base, UpstreamToken
+from productagg.db.models import Base, UpstreamToken
+from productagg.sync import status
+from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN
 from tests.factories import make_product, make_products, make_run, make_runs, rows
 from tests.integration.conftest import only_sqlite

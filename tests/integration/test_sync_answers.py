@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from productagg.models import ProductSync, SyncRun, UpstreamToken
+from productagg.db.models import ProductSync, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
 from productagg.settings import Settings
-from productagg.sync import Synchronizer
+from productagg.sync.run import Synchronizer
 from tests.conftest import ini
 from tests.factories import make_due, make_products, rows, states, sync_row
 from tests.integration.conftest import before_statement

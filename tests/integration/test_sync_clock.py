@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 import time_machine
 
-from productagg import catalog
-from productagg import clock as database_time
-from productagg.models import Offer, OfferPrice, Product, ProductChange, ProductPrice, ProductSync, SyncRun
+from productagg.catalog import products as catalog
+from productagg.db import clock as database_time
+from productagg.db.models import Offer, OfferPrice, Product, ProductChange, ProductPrice, ProductSync, SyncRun
 from productagg.sandbox import Fault
 from tests.factories import make_due, make_product, make_products, rows, states, sync_row
 from tests.integration.conftest import only_postgresql

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from productagg.models import ProductSync, SyncRun
+from productagg.db.models import ProductSync, SyncRun
 from tests.factories import make_products, rows, states
 from tests.integration.conftest import before_statement, wait_until
 from tests.integration.histories import offer_to_all, stored

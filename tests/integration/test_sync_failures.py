@@ -13,13 +13,13 @@ from uuid import uuid4
 
 import pytest
 
-from productagg.credentials import account_key
-from productagg.models import SyncRun, UpstreamToken
+from productagg.db.models import SyncRun, UpstreamToken
 from productagg.sandbox import Fault
-from productagg.sandbox.bodies import MALFORMED
+from productagg.sandbox.bad_bodies import MALFORMED
 from productagg.settings import Settings
-from productagg.sync import Synchronizer
-from productagg.upstream import MAX_BODY_BYTES
+from productagg.sources.offers_service.client import MAX_BODY_BYTES
+from productagg.sync.run import Synchronizer
+from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN, ini
 from tests.factories import make_due, rows, states, sync_row
 from tests.integration.histories import make_synced, recorded, stored

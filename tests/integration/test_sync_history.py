@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from productagg.models import Offer, OfferPrice, ProductSync
-from productagg.prices import summarise
+from productagg.db.models import Offer, OfferPrice, ProductSync
+from productagg.offers.summary import summarise
 from productagg.sandbox.service import Answer
 from tests.factories import LONG_AGO, make_products, rows, sync_row
 from tests.integration.histories import recorded, replay, stored, summaries

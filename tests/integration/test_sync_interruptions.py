@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import event
 
-from productagg.models import ProductSync, SyncRun
+from productagg.db.models import ProductSync, SyncRun
 from productagg.settings import Settings
-from productagg.sync import Synchronizer
+from productagg.sync.run import Synchronizer
 from tests.conftest import Database, ini
 from tests.factories import environment, make_due, rows, start, states
 from tests.integration.conftest import Gate, only_sqlite, wait_until

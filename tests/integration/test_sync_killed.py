@@ -14,10 +14,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import insert, text, update
 
-from productagg.models import Product, ProductSync, SyncRun, UpstreamToken
+from productagg.db.models import Product, ProductSync, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
 from productagg.settings import Settings
-from productagg.sync import Synchronizer
+from productagg.sync.run import Synchronizer
 from tests.conftest import Database, Upstream, ini
 from tests.factories import environment, make_due, make_products, rows
 from tests.integration.conftest import only_postgresql, wait_until

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
-from productagg.credentials import account_key
-from productagg.models import ProductSync, SyncRun, UpstreamToken
+from productagg.db.models import ProductSync, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
 from productagg.sandbox.service import Answer
+from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN
 from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states, sync_row
 from tests.integration.conftest import before_statement

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import pytest
 
-from productagg import catalog
-from productagg.models import Offer, OfferPrice, ProductPrice, SyncRun
+from productagg.catalog import products as catalog
+from productagg.db.models import Offer, OfferPrice, ProductPrice, SyncRun
 from productagg.sandbox import Fault, Registration
 from productagg.sandbox.service import Answer, endpoint_of
-from productagg.upstream import OffersClient
+from productagg.sources.offers_service.client import OffersClient
 from tests.factories import make_due, make_product, make_products, rows, states, sync_row
 from tests.integration.conftest import before_statement, crash, writing_offers
 from tests.integration.histories import stored

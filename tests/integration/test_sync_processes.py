@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from productagg.models import ProductSync, SyncRun
+from productagg.db.models import ProductSync, SyncRun
 from tests.factories import environment, make_product, make_products, rows, start, sync_row
 from tests.integration.conftest import wait_until
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text, update
 
-from productagg import catalog
-from productagg.models import Offer, OfferPrice, Product, ProductSync, SyncRun
+from productagg.catalog import products as catalog
+from productagg.db.models import Offer, OfferPrice, Product, ProductSync, SyncRun
 from tests.factories import make_product, make_products, rows, states, sync_row
 from tests.integration.conftest import before_statement, only_postgresql, wait_until, writing_offers
 

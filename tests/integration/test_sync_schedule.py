@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from productagg.models import ProductSync, SyncRun
+from productagg.db.models import ProductSync, SyncRun
 from productagg.sandbox import Fault
 from productagg.sandbox.service import Answer
 from tests.factories import make_product, make_products, rows, sync_row

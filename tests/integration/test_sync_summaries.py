@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from productagg import sync as sync_module
-from productagg.models import ProductSummary
+from productagg.db.models import ProductSummary
+from productagg.sync import run as sync_module
 from tests.factories import make_due, make_products, rows, states
 from tests.integration.conftest import before_statement
 from tests.integration.histories import offer_to_all

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from productagg.models import ProductSync, SyncRun, UpstreamToken
+from productagg.db.models import ProductSync, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
 from productagg.sandbox.service import Answer, endpoint_of
-from productagg.upstream import OffersClient
+from productagg.sources.offers_service.client import OffersClient
 from tests.conftest import REFRESH_TOKEN
 from tests.factories import environment, make_products, rows, start, states, sync_row
 from tests.integration.histories import make_synced, offer_to_all, recorded, stored

@@ -10,9 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select, update
 
-from productagg import browsing, catalog
-from productagg.browsing import MEMBERS
-from productagg.models import Offer, Product, ProductSummary, ProductSync
+from productagg.catalog import listing
+from productagg.catalog import products as catalog
+from productagg.catalog.listing import MEMBERS
+from productagg.db.models import Offer, Product, ProductSummary, ProductSync
 from tests.factories import make_product
 from tests.integration.pasts import examples
 
@@ -122,7 +123,7 @@ class Written:
 
     def page(self, fields, **filters):
         with self._database.reader.connect() as connection:
-            return browsing.page(connection, browsing.Wanted(fields=fields, **filters), 10).products
+            return listing.page(connection, listing.Wanted(fields=fields, **filters), 10).products
 
 
 @pytest.fixture

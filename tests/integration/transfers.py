@@ -7,16 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import delete, update
 
-from productagg.history.again import roll_up_again
-from productagg.history.exporting import export, snapshot
-from productagg.history.importing import import_
-from productagg.history.lines import Line, header, read, write
-from productagg.history.rolling import ROLLUPS, batches, rollups_of, weeks
-from productagg.history.rolling import write as write_rollups
-from productagg.history.staging import Staged, stage
-from productagg.history.steps import INSTANT, microseconds
-from productagg.history.weekly import write_weeks
-from productagg.models import (
+from productagg.db.models import (
     Base,
     HistoryProgress,
     Offer,
@@ -27,7 +18,16 @@ from productagg.models import (
     ProductSummary,
     ProductSync,
 )
-from productagg.offers import Observation, State
+from productagg.history.again import roll_up_again
+from productagg.history.exporting import export, snapshot
+from productagg.history.importing import import_
+from productagg.history.lines import Line, header, read, write
+from productagg.history.rolling import ROLLUPS, batches, rollups_of, weeks
+from productagg.history.rolling import write as write_rollups
+from productagg.history.staging import Staged, stage
+from productagg.history.steps import INSTANT, microseconds
+from productagg.history.weekly import write_weeks
+from productagg.offers.reconcile import Observation, State
 from tests.factories import LONG_AGO, rows
 from tests.integration.histories import write_down
 

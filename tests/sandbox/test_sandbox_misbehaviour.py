@@ -15,7 +15,7 @@ import requests
 from openapi_core.exceptions import OpenAPIError
 
 from productagg.sandbox import NO_ANSWER, Fault, Offer, SandboxServer
-from productagg.sandbox.bodies import WRONG_TYPES
+from productagg.sandbox.bad_bodies import WRONG_TYPES
 
 
 class Exchange:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from productagg.history.lines import FIELDS, LARGEST, Line, header, parse_time, read, write
 from productagg.history.steps import microseconds
-from productagg.records import Bad
+from productagg.record_reader import Bad
 
 PRODUCT = UUID("019a0000-0000-7000-8000-000000000001")
 OFFER = UUID("6f1c8a52-0a1e-4a53-9f0e-000000000002")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.offers import Difference, State, diff
+from productagg.offers.reconcile import Difference, State, diff
 
 FIRST, SECOND = UUID(int=1), UUID(int=2)
 

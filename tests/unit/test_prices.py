@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.prices import Summary, summarise
+from productagg.offers.summary import Summary, summarise
 
 LARGEST = 2**63 - 1
 

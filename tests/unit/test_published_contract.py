@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from productagg.api import SERVICES
-from productagg.api.openapi import document
+from productagg.api.openapi.document import document
 from tests.breaking import breaking_changes
 
 ROOT = Path(__file__).parents[2]

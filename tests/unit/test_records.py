@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from productagg import records
-from productagg.records import Bad, Broken, Lines, read
+from productagg import record_reader
+from productagg.record_reader import Bad, Broken, Lines, read
 
 FIELDS = ("name", "description", "id")
 
@@ -154,13 +154,13 @@ def test_a_line_of_a_description_is_not_taken_for_a_product(rest):
 
 def test_however_many_lines_have_wrong_quotes_each_line_is_judged_once(monkeypatch):
     judged = []
-    judge = records._is_outside
+    judge = record_reader._is_outside
 
     def count(line, fields):
         judged.append(line)
         return judge(line, fields)
 
-    monkeypatch.setattr(records, "_is_outside", count)
+    monkeypatch.setattr(record_reader, "_is_outside", count)
     content = "name,description\n" + f"{UNDOUBLED}\n" * 500
 
     assert len(read_all(content, longest=2000)) == 500

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg import texts
-from productagg.api.schemas import NEW_PRODUCT, validate
-from productagg.texts import has_control, has_invisible, is_blank, tidy_name
+from productagg import text_rules
+from productagg.api.core.schemas import NEW_PRODUCT, validate
+from productagg.text_rules import has_control, has_invisible, is_blank, tidy_name
 
 
 def tags(text):
@@ -145,7 +145,7 @@ def test_a_name_that_is_taken_matches_the_contract_and_stays_as_it_is(text):
 
 @pytest.mark.parametrize("text", ["root", "ren\u00e9", "O'Neill (night shift)", "x" * 200])
 def test_a_user_name_is_taken(text):
-    assert texts.username(f" {text} ") == text
+    assert text_rules.username(f" {text} ") == text
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ def test_a_user_name_is_taken(text):
 )
 def test_a_user_name_is_refused(text, problem):
     with pytest.raises(ValueError, match=problem):
-        texts.username(text)
+        text_rules.username(text)
 
 
 def test_a_password_is_brought_into_one_form_and_otherwise_kept():
-    assert texts.password(" cafe\u0301 au lait ") == " caf\u00e9 au lait "
-    assert texts.password("x" * 8) == "x" * 8
-    assert texts.password("x" * 1000) == "x" * 1000
+    assert text_rules.password(" cafe\u0301 au lait ") == " caf\u00e9 au lait "
+    assert text_rules.password("x" * 8) == "x" * 8
+    assert text_rules.password("x" * 1000) == "x" * 1000
 
 
 @pytest.mark.parametrize(
@@ -187,6 +187,6 @@ def test_a_password_is_brought_into_one_form_and_otherwise_kept():
 )
 def test_a_password_is_refused_without_being_shown(text, problem):
     with pytest.raises(ValueError, match=problem) as raised:
-        texts.password(text)
+        text_rules.password(text)
 
     assert "hunter2" not in str(raised.value)

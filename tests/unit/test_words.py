@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.words import fold, search_text, search_words, sort_name
+from productagg.catalog.search_text import fold, search_text, search_words, sort_name
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from productagg.upstream import OffersClient
+from productagg.sources.offers_service.client import OffersClient
 from tests.conftest import REFRESH_TOKEN
 from tests.unit.upstream.servers import ScriptedServer
 

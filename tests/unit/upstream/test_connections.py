@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from productagg.upstream import Unavailable
+from productagg.sources.offers_service.client import Unavailable
 from tests.unit.upstream.servers import CERTIFICATE, always, answer, price, priced
 
 

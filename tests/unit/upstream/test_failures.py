@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from productagg.sandbox import Fault, Offer
-from productagg.upstream import MAX_BODY_BYTES, Busy, InvalidAnswer, Unavailable, UpstreamError
+from productagg.sources.offers_service.client import MAX_BODY_BYTES, Busy, InvalidAnswer, Unavailable, UpstreamError
 from tests.conftest import REFRESH_TOKEN
 from tests.unit.upstream.servers import always, answer
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from productagg.upstream import InvalidAnswer, OffersClient
+from productagg.sources.offers_service.client import InvalidAnswer, OffersClient
 from tests.conftest import REFRESH_TOKEN
 from tests.unit.upstream.servers import ScriptedServer, always, answer
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from openapi_core import OpenAPI
 from openapi_core.testing import MockRequest
 
-from productagg.upstream import InvalidAnswer, OffersClient
+from productagg.sources.offers_service.client import InvalidAnswer, OffersClient
 from tests.conftest import REFRESH_TOKEN
 from tests.unit.upstream.servers import ScriptedServer, always, answer
 

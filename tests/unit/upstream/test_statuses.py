@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from productagg.sandbox import Fault
-from productagg.upstream import (
+from productagg.sources.offers_service.client import (
     AccessToken,
     BadRefreshToken,
     Busy,

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from productagg.upstream import BadRefreshToken, InvalidAnswer, Unavailable
+from productagg.sources.offers_service.client import BadRefreshToken, InvalidAnswer, Unavailable
 from tests.unit.upstream.servers import CERTIFICATE, RESET, always, answer, price, priced
 
 INTERIM = {

@@ -1,0 +1,1 @@
+"""/openapi.json: the contract, made of what the views declare."""

@@ -1,0 +1,1 @@
+"""Products: create, change, remove, list, search, import and export."""

@@ -1,0 +1,74 @@
+"""What the commands start with: the settings and the database that CONFIG_URI and the environment name.
+
+What is wrong with them ends the command with one line and exit code 2, and never with a traceback.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
+
+from productagg import ini, logs
+from productagg.db.engines import is_out_of_reach, reader_engine, reason, writer_engine
+from productagg.db.startup_checks import Unfit, check
+from productagg.settings import Settings, SettingsError
+
+log = logging.getLogger(__name__)
+
+config_uri = click.argument("config_uri", metavar="CONFIG_URI")
+
+
+class CannotRun(click.ClickException):
+    """Ends the command with its message and exit code 2."""
+
+    exit_code = 2
+
+
+@contextmanager
+def writing(uri: str) -> Iterator[tuple[Settings, sessionmaker[Session]]]:
+    """The settings, and sessions with transactions."""
+    with _opened(uri, writer_engine) as (settings, engine):
+        yield settings, sessionmaker(engine)
+
+
+@contextmanager
+def reading(uri: str) -> Iterator[tuple[Settings, Connection]]:
+    """The settings, and a connection that only reads and stands in no writer's way."""
+    with _opened(uri, reader_engine) as (settings, engine), engine.connect() as connection:
+        yield settings, connection
+
+
+@contextmanager
+def _opened(uri: str, make_engine: Callable[..., Engine]) -> Iterator[tuple[Settings, Engine]]:
+    try:
+        options = ini.app_settings(uri)
+        ini.setup_logging(uri)
+        settings = Settings.load(options)
+        logs.configure(settings.log_format)
+        for warning in ini.unknown_keys(options):
+            log.warning(warning)
+        engine = make_engine(settings.database_url, prepared=settings.database_prepared)
+        try:
+            try:
+                check(engine)
+            except DBAPIError as error:
+                raise _unusable(error) from None
+            try:
+                yield settings, engine
+            except DBAPIError as error:
+                # What goes wrong now and is not the database's fault is ours: that wants a traceback.
+                if not is_out_of_reach(error):
+                    raise
+                raise _unusable(error) from None
+        finally:
+            engine.dispose()
+    except (SettingsError, Unfit) as error:
+        raise CannotRun(str(error)) from None
+
+
+def _unusable(error: DBAPIError) -> CannotRun:
+    return CannotRun(f"the database cannot be used: {reason(error)}")

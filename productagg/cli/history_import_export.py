@@ -1,0 +1,110 @@
+"""`productagg history export` and `import`: raw histories as CSV or NDJSON, to take along and to bring along."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from uuid import UUID
+
+import click
+
+from productagg.catalog import products as catalog
+from productagg.cli.bootstrap import CannotRun, config_uri, reading, writing
+from productagg.cli.files import STANDARD, format_of, format_option, opened, written
+from productagg.cli.progress import progress_bar
+from productagg.db import clock
+from productagg.history import lines
+from productagg.history.exporting import export, snapshot
+from productagg.history.importing import Refused, import_
+from productagg.history.staging import BadFile, Staged, stage
+from productagg.record_reader import Bad, Format
+
+_LINES_AT_ONCE = 1000
+
+
+def _time(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
+    try:
+        return lines.parse_time(text) if text is not None else None
+    except Bad as bad:
+        raise click.BadParameter(str(bad)) from None
+
+
+@click.command(name="export")
+@config_uri
+@click.option(
+    "--product", "products", metavar="ID", type=click.UUID, multiple=True, help="Only this product. May be repeated."
+)
+@click.option("--from", "begin", metavar="TIME", callback=_time, help="What was in force then comes first, as of then.")
+@click.option("--to", "end", metavar="TIME", callback=_time, help="What happened then, or later, is left out.")
+@format_option
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    default=STANDARD,
+    help="Instead of standard output.",
+)
+def export_prices(
+    config_uri: str,
+    products: Sequence[UUID],
+    begin: datetime | None,
+    end: datetime | None,
+    form: Format | None,
+    output: Path,
+) -> None:
+    """Write the price histories as lines that `import` takes.
+
+    It exports what is kept raw, the last HISTORY_RAW_DAYS days at least; older prices are kept as hours, days and weeks
+    only.
+    A line is an offer's price and items in stock from a time on. Without an offer it is about the product: with nothing
+    else, it was not observed from then on; with 0 items_in_stock it was again, and no offer had changed.
+    """
+    if begin and end and begin >= end:
+        raise click.UsageError("--from is to be before --to")
+    form = form or format_of(output)
+    with reading(config_uri) as (_, connection), snapshot(connection):
+        unknown = catalog.unknown(connection, products)
+        if unknown:
+            raise CannotRun(f"there is no product {', '.join(map(str, unknown))}")
+        with written(output) as file:
+            file.write(lines.header(form))
+            found = export(connection, products, begin, end)
+            while batch := list(islice(found, _LINES_AT_ONCE)):
+                file.write(lines.write(batch, form))
+
+
+@click.command(name="import")
+@config_uri
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.option("--replace", is_flag=True, help="Replace what was imported earlier of the products in the file.")
+@format_option
+def import_prices(config_uri: str, file: Path, replace: bool, form: Format | None) -> None:
+    """Bring in prices that were collected elsewhere, from before a product was created here.
+
+    FILE is CSV with a header, or NDJSON, with the fields product_id, offer_id, at, price, items_in_stock; '-' is
+    standard input. Lines may come in any order. Each is an offer's state from a time on, until the offer's next line:
+    0 items_in_stock says that it is sold out. A line without offer_id, price and items_in_stock says that the product
+    was not observed from then on: where the collecting ended, put one. Times are before the UTC day on which the
+    product was created. The file is checked as a whole; if anything is wrong with it, nothing is imported.
+
+    Exit codes: 0 all is imported, 2 nothing is.
+    """
+    form = form or format_of(file)
+    with writing(config_uri) as (_, sessions), Staged() as staged:
+        try:
+            with sessions.begin() as session:
+                now = clock.now(session)
+            with opened(file) as content:
+                stage(staged, lines.read(content, form), sessions, now)
+            with progress_bar(" lines") as progress, sessions.begin() as session:
+                import_(session, staged, replace=replace, progress=progress)
+        except BadFile as bad:
+            for number, reason in bad.lines:
+                click.echo(f"{file}:{number}: {reason}", err=True)
+            if bad.more:
+                click.echo(f"and {bad.more} more", err=True)
+            raise CannotRun("nothing is imported") from None
+        except Refused as refused:
+            raise CannotRun(f"{refused}; nothing is imported") from None
+        products = staged.products()
+    click.echo(f"import: {sum(each.lines for each in products)} lines of {len(products)} products imported")

@@ -1,0 +1,1 @@
+"""The database: tables, engines, sessions, and how statements are sent."""

@@ -1,0 +1,492 @@
+"""The tables, and nothing else. The migrations in alembic/ make them; CI checks that the two agree.
+
+Every per-product table's key leads with product_id: one product's rows lie together and no second index is needed.
+There are no ORM relationships: rooms ask for what they need, and the database cascades a product's removal.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    Text,
+    TypeDecorator,
+    cast,
+    text,
+    type_coerce,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from uuid_utils.compat import uuid7
+
+# The migration that these tables need; the programs refuse to run on any other (see dbcheck.check_schema).
+SCHEMA_REVISION = "0009"
+
+NAME_MAX_LENGTH = 200
+DESCRIPTION_MAX_LENGTH = 10_000
+REGISTRATIONS = ("pending", "registered", "failed")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, always UTC. SQLite has no time zones: there the UTC wall clock is stored and read as UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive time has no place in the database")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class _Seconds(TypeDecorator[float]):
+    """A number of seconds, whose last digits PostgreSQL's `extra_float_digits` does not take away."""
+
+    impl = Double
+    cache_ok = True
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return type_coerce(cast(column, Numeric), self)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> float | None:
+        return None if value is None else float(value)
+
+
+# Compared as SQLite does it, and not as the database's locale would have it.
+_BY_CODE_POINTS = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, int: Integer, str: Text}  # noqa: RUF012 - SQLAlchemy's declaration
+
+
+def _product_key(**options: Any) -> Any:
+    return mapped_column(ForeignKey("products.id", ondelete="CASCADE"), primary_key=True, **options)
+
+
+class Product(Base):
+    """A product of the catalogue. `id` is a UUIDv7, so id order is creation order; `version` counts its changes.
+
+    `search_text` and `sort_name` are made of the name and the description (see catalog/search_text.py), whenever these are written.
+    """
+
+    __tablename__ = "products"
+    __table_args__ = (
+        CheckConstraint("length(trim(name)) > 0", name="name_not_empty"),
+        CheckConstraint("version > 0", name="version_positive"),
+        Index(None, "sort_name", "id"),
+        Index(None, "created_at", "id"),
+        Index(None, "updated_at", "id"),
+        # Trigrams: so that a word is found anywhere in the text.
+        Index(
+            "ix_products_search_text",
+            "search_text",
+            postgresql_using="gin",
+            postgresql_ops={"search_text": "gin_trgm_ops"},
+            info={"only": "postgresql"},
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    name: Mapped[str] = mapped_column(unique=True)
+    description: Mapped[str]
+    version: Mapped[int]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    search_text: Mapped[str]
+    sort_name: Mapped[str] = mapped_column(_BY_CODE_POINTS)
+
+
+class ProductSync(Base):
+    """How a product stands with the Offers service, and when to ask next. Written every minute, products are not.
+
+    `leased_until` is both the end of the lease of whoever works on the product and the proof of holding it: a later
+    claim writes a later time, and who finds another time than its own has lost the lease.
+    """
+
+    __tablename__ = "product_sync"
+    __table_args__ = (
+        CheckConstraint("registration IN ('pending', 'registered', 'failed')", name="registration_known"),
+        CheckConstraint("failures >= 0", name="failures_not_negative"),
+    )
+
+    product_id: Mapped[UUID] = _product_key()
+    registration: Mapped[str]
+    registered_at: Mapped[datetime | None]
+    next_sync_at: Mapped[datetime] = mapped_column(index=True)
+    leased_until: Mapped[datetime | None]
+    last_asked_at: Mapped[datetime | None]
+    last_synced_at: Mapped[datetime | None]
+    last_changed_at: Mapped[datetime | None]
+    failures: Mapped[int]
+    last_error: Mapped[str | None]
+
+
+class Offer(Base):
+    """An offer as last seen. A sync never deletes one: an offer that vanished is closed, with stock 0.
+
+    Compaction removes offers that have been closed for long (see history/closed.py).
+    """
+
+    __tablename__ = "offers"
+    __table_args__ = (
+        CheckConstraint("price >= 0", name="price_not_negative"),
+        CheckConstraint("items_in_stock >= 0", name="items_in_stock_not_negative"),
+        # The current offers, without wading through years of closed ones.
+        Index(
+            "ix_offers_open",
+            "product_id",
+            postgresql_where=text("closed_at IS NULL"),
+            sqlite_where=text("closed_at IS NULL"),
+        ),
+        # The closed ones in the order in which they closed: for pages of them, and to find those that are over age.
+        Index(
+            "ix_offers_closed",
+            "product_id",
+            "closed_at",
+            "id",
+            postgresql_where=text("closed_at IS NOT NULL"),
+            sqlite_where=text("closed_at IS NOT NULL"),
+        ),
+    )
+
+    product_id: Mapped[UUID] = _product_key()
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    price: Mapped[int] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    first_seen_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+
+
+class OfferPrice(Base):
+    """One offer's history: append-only, a row only when something changed. Closing is a row with stock 0.
+
+    PostgreSQL keeps both histories in monthly partitions, which history/compaction.py makes ahead and drops.
+    """
+
+    __tablename__ = "offer_prices"
+    __table_args__ = (
+        CheckConstraint("price >= 0", name="price_not_negative"),
+        CheckConstraint("items_in_stock >= 0", name="items_in_stock_not_negative"),
+        {"postgresql_partition_by": "RANGE (observed_at)"},
+    )
+
+    product_id: Mapped[UUID] = _product_key()
+    offer_id: Mapped[UUID] = mapped_column(primary_key=True)
+    observed_at: Mapped[datetime] = mapped_column(primary_key=True)
+    price: Mapped[int] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+
+
+class ProductPrice(Base):
+    """One product's history: append-only, a row only when it changed. NULL prices say 'sold out'.
+
+    `average` is rounded to a whole unit, half up: money is never a float. A row that is not `observed` begins a gap:
+    from then on, until the next row, nobody knows.
+    """
+
+    __tablename__ = "product_prices"
+    __table_args__ = (
+        CheckConstraint("lowest >= 0", name="lowest_not_negative"),
+        CheckConstraint("average >= lowest", name="average_not_below_lowest"),
+        CheckConstraint("offers >= 0 AND items_in_stock >= 0", name="counts_not_negative"),
+        CheckConstraint(
+            "(lowest IS NULL) = (offers = 0) AND (average IS NULL) = (offers = 0)", name="sold_out_is_null"
+        ),
+        CheckConstraint("observed OR (offers = 0 AND items_in_stock = 0)", name="gap_says_nothing"),
+        {"postgresql_partition_by": "RANGE (observed_at)"},
+    )
+
+    product_id: Mapped[UUID] = _product_key()
+    observed_at: Mapped[datetime] = mapped_column(primary_key=True)
+    lowest: Mapped[int | None] = mapped_column(BigInteger)
+    average: Mapped[int | None] = mapped_column(BigInteger)
+    offers: Mapped[int]
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    observed: Mapped[bool]
+
+
+class _Rollup:
+    """What a price did in the bucket (hour, UTC day …) that begins at `at`; a row only if anything happened in it.
+
+    Until the next row, all stays as the row's end left it: `state` with `close` and `items_in_stock`. The prices are
+    those in stock: `open` the first, `close` the last, NULL if there was none. Durations are in microseconds, and the
+    sum of price times duration in stock is exactly mean * in_stock_us + remainder: the mean is rounded down. `changes`
+    counts new prices, 'sold out' among them.
+    """
+
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    in_stock_us: Mapped[int] = mapped_column(BigInteger)
+    observed_us: Mapped[int] = mapped_column(BigInteger)
+    open: Mapped[int | None] = mapped_column(BigInteger)
+    close: Mapped[int | None] = mapped_column(BigInteger)
+    lowest: Mapped[int | None] = mapped_column(BigInteger)
+    highest: Mapped[int | None] = mapped_column(BigInteger)
+    mean: Mapped[int] = mapped_column(BigInteger)
+    remainder: Mapped[int] = mapped_column(BigInteger)
+    changes: Mapped[int]
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+
+
+class _ProductRollup(_Rollup):
+    """A product's bucket: its lowest price, the same of its average price, and the in-stock offers at the end."""
+
+    product_id: Mapped[UUID] = _product_key(sort_order=-1)
+    average_open: Mapped[int | None] = mapped_column(BigInteger)
+    average_close: Mapped[int | None] = mapped_column(BigInteger)
+    average_lowest: Mapped[int | None] = mapped_column(BigInteger)
+    average_highest: Mapped[int | None] = mapped_column(BigInteger)
+    average_mean: Mapped[int] = mapped_column(BigInteger)
+    average_remainder: Mapped[int] = mapped_column(BigInteger)
+    average_changes: Mapped[int]
+    offers: Mapped[int]
+
+
+class _OfferRollup(_Rollup):
+    """An offer's bucket. After the offer was closed, `close` is the price that it had."""
+
+    product_id: Mapped[UUID] = _product_key(sort_order=-2)
+    offer_id: Mapped[UUID] = mapped_column(primary_key=True, sort_order=-1)
+
+
+_STATE_KNOWN = "state IN ('in_stock', 'sold_out', 'not_observed')"
+
+
+class ProductPriceHourly(_ProductRollup, Base):
+    __tablename__ = "product_prices_hourly"
+    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
+
+
+class ProductPriceDaily(_ProductRollup, Base):
+    __tablename__ = "product_prices_daily"
+    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
+
+
+class ProductPriceWeekly(_ProductRollup, Base):
+    """ISO weeks, made of days: so that an answer about years reads a row a week."""
+
+    __tablename__ = "product_prices_weekly"
+    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
+
+
+class OfferPriceHourly(_OfferRollup, Base):
+    __tablename__ = "offer_prices_hourly"
+    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
+
+
+class OfferPriceDaily(_OfferRollup, Base):
+    __tablename__ = "offer_prices_daily"
+    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
+
+
+class HistoryProgress(Base):
+    """How far the histories are rolled up, and from when on their rows are there; NULL: not at all, and all of them.
+
+    Offers that were closed before `offers_from` may be removed; NULL: none is. All are the beginning of a UTC day.
+    There is one row; a migration made it. Of some products, roll-ups are to be relied on for less: see HistoryLate.
+    """
+
+    __tablename__ = "history_progress"
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    rolled_until: Mapped[datetime | None]
+    raw_from: Mapped[datetime | None]
+    offers_from: Mapped[datetime | None]
+
+
+class HistoryLate(Base):
+    """A product of which something was written into days that are rolled up, or might be at that moment.
+
+    From the UTC day that begins at `since` on, its roll-ups are not to be relied on, until compaction makes them again.
+    """
+
+    __tablename__ = "history_late"
+
+    product_id: Mapped[UUID] = _product_key()
+    since: Mapped[datetime]
+
+
+class ProductSummary(Base):
+    """What a product costs now, and what it cost a while ago: kept by the sync, so that nobody need search histories.
+
+    `lowest` to `items_in_stock` are those of its newest price, at `observed_at`: NULL, and nothing in stock, as long as
+    there is none. Every product has a row. `lowest_24h` and its like are the
+    lowest price so long before `compared_at`, NULL if there was none in stock, or nobody knows. `compare_at` is when
+    that is to be looked up again; NULL: not before the product changes.
+    """
+
+    __tablename__ = "product_summaries"
+    __table_args__ = (Index(None, "lowest", "product_id"), Index(None, "items_in_stock", "product_id"))
+
+    product_id: Mapped[UUID] = _product_key()
+    observed_at: Mapped[datetime | None]
+    lowest: Mapped[int | None] = mapped_column(BigInteger)
+    average: Mapped[int | None] = mapped_column(BigInteger)
+    offers: Mapped[int]
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    compared_at: Mapped[datetime | None]
+    lowest_24h: Mapped[int | None] = mapped_column(BigInteger)
+    lowest_7d: Mapped[int | None] = mapped_column(BigInteger)
+    lowest_30d: Mapped[int | None] = mapped_column(BigInteger)
+    compare_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class ProductChange(Base):
+    """What happened to a product, in commit order: see catalog/change_feed.py. Its product may be gone: `deleted` outlives it.
+
+    A row says by what the product was sorted before, so that the past can be told from the present: `changed` has the
+    `sort_name`, `updated_at` and `search_text` that it had, `offers` the `lowest` (NULL: none) and `items_in_stock` of
+    its summary. The text is removed once no cursor needs it any more.
+    """
+
+    __tablename__ = "changes"
+    __table_args__ = (
+        CheckConstraint("kind IN ('created', 'changed', 'deleted', 'offers')", name="kind_known"),
+        CheckConstraint(
+            "(sort_name IS NOT NULL) = (kind = 'changed') AND (updated_at IS NOT NULL) = (kind = 'changed')",
+            name="changed_has_before",
+        ),
+        CheckConstraint(
+            "(items_in_stock IS NOT NULL) = (kind = 'offers') AND (lowest IS NULL OR kind = 'offers')",
+            name="offers_has_before",
+        ),
+        Index(None, "product_id", "kind", "sequence"),
+        # The few among the many that say what offers did. (SQLite would not use it.)
+        Index("ix_changes_changed", "sequence", postgresql_where=text("kind = 'changed'"), info={"only": "postgresql"}),
+        # No number is given twice, also after its row was removed.
+        {"sqlite_autoincrement": True},
+    )
+
+    sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    product_id: Mapped[UUID]
+    kind: Mapped[str]
+    at: Mapped[datetime]
+    sort_name: Mapped[str | None] = mapped_column(_BY_CODE_POINTS)
+    updated_at: Mapped[datetime | None]
+    lowest: Mapped[int | None] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int | None] = mapped_column(BigInteger)
+    search_text: Mapped[str | None]
+
+
+class SyncRun(Base):
+    """One pass: when, where, what it did and what ended it. `ended_by` is NULL while it runs, or if it was killed.
+
+    `claimed` counts products taken, `fetched` whole, valid lists, `changed` products with changed offers, `closed`
+    offers that vanished, `failed` products, by reason in `failures`. `requests` and `bytes` (of bodies, decompressed)
+    are the exchanges with the Offers service; `longest_wait_seconds` is how overdue the most overdue product was.
+    """
+
+    __tablename__ = "sync_runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    host: Mapped[str]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    claimed: Mapped[int]
+    fetched: Mapped[int]
+    changed: Mapped[int]
+    closed: Mapped[int]
+    failed: Mapped[int]
+    failures: Mapped[dict[str, int]] = mapped_column(JSON)
+    requests: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    longest_wait_seconds: Mapped[float] = mapped_column(_Seconds)
+    ended_by: Mapped[str | None]
+
+
+class UpstreamToken(Base):
+    """The one access token that all processes share, per account (a fingerprint of base URL and refresh token).
+
+    `refreshing_until` is the lease of whoever is asking for a new token; `blocked_until` with its reason says that
+    nobody should ask the Offers service for anything before then.
+    """
+
+    __tablename__ = "upstream_tokens"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    access_token: Mapped[str | None]
+    expires_at: Mapped[datetime | None]
+    refreshing_until: Mapped[datetime | None]
+    blocked_until: Mapped[datetime | None]
+    blocked_reason: Mapped[str | None]
+
+
+class User(Base):
+    """Somebody who can log in. A token carries the generation; raising it ends every token given out before."""
+
+    __tablename__ = "users"
+    __table_args__ = (CheckConstraint("role IN ('admin', 'reader')", name="role_known"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    username: Mapped[str] = mapped_column(unique=True)
+    password_hash: Mapped[str]
+    role: Mapped[str]
+    disabled: Mapped[bool]
+    token_generation: Mapped[int]
+
+
+class LoginCounter(Base):
+    """What the login's throttle counts, and remembers, under a key until a time. Rows that are over get removed."""
+
+    __tablename__ = "login_counters"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class IdempotencyKey(Base):
+    """What a user's request under an Idempotency-Key was answered, and which request it was, by its fingerprint.
+
+    While it is being worked on, `leased_until` is set, which is the proof of the claim as in ProductSync, and there is
+    no answer; then the other way round.
+    """
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (
+        CheckConstraint(
+            "(leased_until IS NULL) = (status IS NOT NULL) AND (status IS NULL) = (headers IS NULL) "
+            "AND (status IS NULL) = (body IS NULL)",
+            name="claimed_or_answered",
+        ),
+    )
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    leased_until: Mapped[datetime | None]
+    status: Mapped[int | None]
+    headers: Mapped[list[list[str]] | None] = mapped_column(JSON(none_as_null=True))
+    body: Mapped[bytes | None]

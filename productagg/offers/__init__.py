@@ -1,0 +1,1 @@
+"""What is offered for a product now."""

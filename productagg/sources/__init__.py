@@ -1,0 +1,1 @@
+"""Where offers come from. Speaks HTTP, knows no database."""

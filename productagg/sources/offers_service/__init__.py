@@ -1,0 +1,1 @@
+"""The Offers service: the source that every product has."""
