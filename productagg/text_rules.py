@@ -1,7 +1,7 @@
-"""What the names of products and users and the passwords may be. Pure: for the settings, the API and the commands.
+"""Rules for product names, user names and passwords. Pure functions for the settings, the API and the command line.
 
-Characters are judged by their Unicode properties (https://www.unicode.org/reports/tr44/) and emoji by the grammar of
-https://www.unicode.org/reports/tr51/, in the version that the package `regex` knows.
+Characters are classified by their Unicode properties (https://www.unicode.org/reports/tr44/) and emoji by the grammar
+of https://www.unicode.org/reports/tr51/, in the Unicode version of the package `regex`.
 """
 
 import re
@@ -12,21 +12,21 @@ from typing import Any
 PASSWORD_MIN_LENGTH, PASSWORD_MAX_LENGTH = 8, 1000
 USERNAME_MAX_LENGTH = 200
 
-# C0 and C1 with NUL, which PostgreSQL does not store; and lone surrogates, which UTF-8 does not have.
+# C0 and C1 (PostgreSQL cannot store NUL), and lone surrogates, which UTF-8 cannot encode.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-# The Braille pattern without a dot is a symbol, and as blank as a space.
+# U+2800, the Braille pattern without dots, is a symbol that looks like a space.
 _BLANK = r"[\p{Z}\p{C}\p{Default_Ignorable_Code_Point}\u2800]*"
-# Characters that do not show, or that steer how others do (writing direction). Format characters that show (Arabic
-# number signs, Egyptian joiners) are none.
+# Characters without a glyph, and characters that change how others are displayed (writing direction). Format characters
+# with a glyph (Arabic number signs, Egyptian joiners) are visible.
 _INVISIBLE = (
     r"(?V1)[\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}"
     r"[\p{Cf}--[\p{Prepended_Concatenation_Mark}\p{Script=Egyptian_Hieroglyphs}]]]"
 )
-# Where invisible characters change what is seen: in the sequences that Unicode defines.
+# The sequences defined by Unicode in which an invisible character changes the glyph.
 _SEQUENCES = r"""(?xV1)
     (?<=[0-9\#*]) \uFE0F (?=\u20E3)                                     # a keycap
     | (?<=[\p{Emoji}--[0-9\#*]]) \uFE0F                                 # a symbol in colour
-    | (?<=[\p{Extended_Pictographic}&&\p{Emoji_Presentation}]) \uFE0E    # one that would be in colour, in black
+    | (?<=[\p{Extended_Pictographic}&&\p{Emoji_Presentation}]) \uFE0E    # a coloured symbol, in black
     | (?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}] \uFE0F?) \u200D (?=\p{Extended_Pictographic})
     | (?<=\U0001F3F4) (?: \U000E0067\U000E0062 (?:                      # the flags of England, Scotland and Wales:
         \U000E0065\U000E006E\U000E0067 | \U000E0073\U000E0063\U000E0074 | \U000E0077\U000E006C\U000E0073
@@ -35,51 +35,51 @@ _SEQUENCES = r"""(?xV1)
     | (?<=\p{Unified_Ideograph}) [\U000E0100-\U000E01EF]                # a variant of an ideograph
     | (?<=\p{Script=Mongolian}) [\u180B-\u180F]                         # a variant of a Mongolian letter
 """
-# A selector of the style that the symbol has anyway.
+# A selector of the style that the symbol has by default.
 _REDUNDANT_SELECTOR = r"(?V1)(?<=\p{Emoji_Presentation})\uFE0F|(?<=[\p{Emoji}--\p{Emoji_Presentation}])\uFE0E"
 
 
 @cache
 def _compiled(pattern: str) -> Any:
-    # Imported when a text needs it: cron starts a pass each minute, whose texts are ASCII as a rule.
+    # Imported when needed: cron starts a process every minute, and its texts are usually ASCII.
     import regex
 
     return regex.compile(pattern)
 
 
 def nfc(text: str) -> str:
-    """The text in the Unicode form NFC, in which é is one character and never an e with an accent after it."""
+    """Return the text in the Unicode form NFC: é is one character, not an e followed by a combining accent."""
     return unicodedata.normalize("NFC", text)
 
 
-def tidy_name(text: str) -> str:
-    """The one spelling of a name: without white space around it, in NFC, without redundant emoji selectors."""
+def normalize_name(text: str) -> str:
+    """Return the canonical spelling of a name: stripped of white space, in NFC, without redundant emoji selectors."""
     text = nfc(text.strip())
     return text if text.isascii() else _compiled(_REDUNDANT_SELECTOR).sub("", text)
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing of the text shows."""
+    """Whether the text has no visible character."""
     return not _CONTROL.sub("", text).strip() or (not text.isascii() and bool(_compiled(_BLANK).fullmatch(text)))
 
 
 def has_control(text: str) -> bool:
-    """Whether a control character or a lone surrogate is in the text."""
+    """Whether the text has a control character or a lone surrogate."""
     return _CONTROL.search(text) is not None
 
 
 def has_invisible(text: str) -> bool:
-    """Whether a character is in the text that does not show, where Unicode gives it no meaning for what is seen."""
+    """Whether the text has an invisible character outside the sequences in which it changes a glyph."""
     if text.isascii():
         return False
     invisible = _compiled(_INVISIBLE)
     return bool(invisible.search(text) and invisible.search(_compiled(_SEQUENCES).sub("", text)))
 
 
-def username(text: str) -> str:
-    """The name of a user to be added, tidied. Raises ValueError, whose message says what is wrong with it."""
-    text = tidy_name(text)
-    _check_shows(text)
+def valid_username(text: str) -> str:
+    """Return the normalized name for a new user. Raises ValueError, whose message says what is wrong with the name."""
+    text = normalize_name(text)
+    _check_visible(text)
     if has_invisible(text):
         raise ValueError("has invisible characters")
     if len(text) > USERNAME_MAX_LENGTH:
@@ -87,10 +87,10 @@ def username(text: str) -> str:
     return text
 
 
-def password(text: str) -> str:
-    """The password to be set, in NFC. Raises ValueError, whose message says what is wrong and does not show it."""
+def valid_password(text: str) -> str:
+    """Return a new password in NFC. Raises ValueError, whose message says what is wrong without showing the password."""
     text = nfc(text)
-    _check_shows(text)
+    _check_visible(text)
     if len(text) < PASSWORD_MIN_LENGTH:
         raise ValueError(f"has fewer than {PASSWORD_MIN_LENGTH} characters")
     if len(text) > PASSWORD_MAX_LENGTH:
@@ -98,7 +98,7 @@ def password(text: str) -> str:
     return text
 
 
-def _check_shows(text: str) -> None:
+def _check_visible(text: str) -> None:
     if is_blank(text):
         raise ValueError("is empty")
     if has_control(text):

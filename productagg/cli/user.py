@@ -19,7 +19,7 @@ def user() -> None:
 def _ask_password() -> str:
     """Ask twice, without echo. Never an option: its value would stand in the shell's history and the process list."""
     return _valid(
-        text_rules.password, "the password", click.prompt("Password", hide_input=True, confirmation_prompt=True)
+        text_rules.valid_password, "the password", click.prompt("Password", hide_input=True, confirmation_prompt=True)
     )
 
 
@@ -36,7 +36,7 @@ def _valid(rule: Callable[[str], str], what: str, text: str) -> str:
 @click.option("--role", type=click.Choice(["admin", "reader"]), default="admin", show_default=True)
 def add(config_uri: str, username: str, role: users.Role) -> None:
     """Add a user; asks for the password."""
-    username = _valid(text_rules.username, "the user name", username)
+    username = _valid(text_rules.valid_username, "the user name", username)
     password = _ask_password()
     with writing(config_uri) as (_, sessions), sessions.begin() as session:
         try:

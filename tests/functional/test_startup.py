@@ -125,7 +125,7 @@ def test_pserve_names_an_option_with_a_wrong_percent_sign_and_does_not_show_it(w
 
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"productagg: {path}: [app:main] jwt.secret: a '%' that stands for itself is written '%%'"
+        f"productagg: {path}: [app:main] jwt.secret: write a literal '%' as '%%'"
     )
     assert "Traceback" not in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
@@ -137,7 +137,7 @@ def test_the_migrations_name_an_option_with_a_wrong_percent_sign_and_do_not_show
     with pytest.raises(CommandError) as refused:
         command.upgrade(Config(path), "head")
 
-    assert str(refused.value) == f"{path}: [app:main] jwt.secret: a '%' that stands for itself is written '%%'"
+    assert str(refused.value) == f"{path}: [app:main] jwt.secret: write a literal '%' as '%%'"
 
 
 def test_an_unknown_key_of_the_ini_file_is_a_warning_with_the_nearest_one(make_client, caplog):

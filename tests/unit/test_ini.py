@@ -28,7 +28,7 @@ handlers = file
 class = FileHandler
 args = ('%(here)s/log', 'w')
 """
-PERCENT = "a '%' that stands for itself is written '%%'"
+PERCENT = "write a literal '%' as '%%'"
 
 
 @pytest.fixture(params=["plain", "100%", "%(here)s", "%%"])
@@ -43,9 +43,9 @@ def _same_logging():
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
-    for each in root.handlers:
-        if each not in handlers:
-            each.close()
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
     root.handlers[:], root.level = handlers, level
 
 
@@ -129,7 +129,7 @@ def test_a_file_that_is_missing_or_not_text_is_named(tmp_path):
 
     for name, reason in (
         ("missing.ini", "No such file or directory"),
-        ("latin.ini", "it is not text in UTF-8"),
+        ("latin.ini", "it is not UTF-8 text"),
         ("nonsense", 'Could not determine the loader scheme for the supplied config_uri "{}"'),
     ):
         path = str(tmp_path / name)

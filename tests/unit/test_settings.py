@@ -170,9 +170,9 @@ class TestAWrongValue:
             ("OFFERS_BASE_URL", "http://off ers.test", "is not a base URL"),
             ("OFFERS_BASE_URL", "http://offers\n.test", "is not a base URL"),
             ("PUBLIC_URL", "shop.example", "is not a base URL"),
-            ("PUBLIC_URL", "https://m\u00fcnchen.example", "has characters that a URL does not have"),
-            ("PUBLIC_URL", "https://shop.example/\u017e", "has characters that a URL does not have"),
-            ("PUBLIC_URL", "https://shop.example/<a>", "has characters that a URL does not have"),
+            ("PUBLIC_URL", "https://m\u00fcnchen.example", "has characters that are not allowed in a URL"),
+            ("PUBLIC_URL", "https://shop.example/\u017e", "has characters that are not allowed in a URL"),
+            ("PUBLIC_URL", "https://shop.example/<a>", "has characters that are not allowed in a URL"),
             ("PUBLIC_URL", f"https://shop.example/{'x' * 480}", "has more than 500 characters"),
             ("OFFERS_TIMEOUT_SECONDS", "soon", "is not a number"),
             ("OFFERS_TIMEOUT_SECONDS", "nan", "is out of range"),
@@ -194,20 +194,24 @@ class TestAWrongValue:
             ("ADMIN_USERNAME", "x" * 201, "has more than 200 characters"),
             ("ADMIN_USERNAME", "caf\udce9", "is not UTF-8"),
             ("CORS_ORIGINS", ",", "is empty"),
-            ("CORS_ORIGINS", "shop.example", "holds what is not an origin"),
-            ("CORS_ORIGINS", "null", "holds what is not an origin"),
-            ("CORS_ORIGINS", "https://shop.example/", "holds what is not an origin"),
-            ("CORS_ORIGINS", "https://shop.example/path", "holds what is not an origin"),
-            ("CORS_ORIGINS", "https://shop.example?q", "holds what is not an origin"),
-            ("CORS_ORIGINS", "https://Shop.example", "holds what is not an origin"),
-            ("CORS_ORIGINS", "https://*.shop.example", "holds what is not an origin"),
-            ("CORS_ORIGINS", "https://shop.example, *", "holds what is not an origin"),
-            ("CORS_ORIGINS", "https://shop.example:65536", "holds what is not an origin"),
-            ("CORS_ORIGINS", "https://shop.example:", "holds what is not an origin"),
-            ("CORS_ORIGINS", "ftp://shop.example", "holds what is not an origin"),
-            ("CORS_ORIGINS", "https://", "holds what is not an origin"),
-            ("CORS_ORIGINS", "https://shop.example:443", "holds an origin with the port that browsers leave out"),
-            ("CORS_ORIGINS", "http://shop.example:80", "holds an origin with the port that browsers leave out"),
+            ("CORS_ORIGINS", "shop.example", "holds a value that is not an origin"),
+            ("CORS_ORIGINS", "null", "holds a value that is not an origin"),
+            ("CORS_ORIGINS", "https://shop.example/", "holds a value that is not an origin"),
+            ("CORS_ORIGINS", "https://shop.example/path", "holds a value that is not an origin"),
+            ("CORS_ORIGINS", "https://shop.example?q", "holds a value that is not an origin"),
+            ("CORS_ORIGINS", "https://Shop.example", "holds a value that is not an origin"),
+            ("CORS_ORIGINS", "https://*.shop.example", "holds a value that is not an origin"),
+            ("CORS_ORIGINS", "https://shop.example, *", "holds a value that is not an origin"),
+            ("CORS_ORIGINS", "https://shop.example:65536", "holds a value that is not an origin"),
+            ("CORS_ORIGINS", "https://shop.example:", "holds a value that is not an origin"),
+            ("CORS_ORIGINS", "ftp://shop.example", "holds a value that is not an origin"),
+            ("CORS_ORIGINS", "https://", "holds a value that is not an origin"),
+            (
+                "CORS_ORIGINS",
+                "https://shop.example:443",
+                "holds an origin with a default port, which browsers leave out",
+            ),
+            ("CORS_ORIGINS", "http://shop.example:80", "holds an origin with a default port, which browsers leave out"),
             ("SYNC_INTERVAL_SECONDS", "-1", "is out of range"),
             ("SYNC_INTERVAL_SECONDS", "a minute\nor two", "is not a whole number"),
             ("SYNC_WORKERS", "0", "is out of range"),
@@ -233,7 +237,7 @@ class TestAWrongValue:
         [
             ("DATABASE_URL", "mysql://somebody:hunter2@db/name", "names a database that productagg does not support"),
             ("DATABASE_URL", "hunter2", "is not a database URL"),
-            ("CORS_ORIGINS", "https://somebody:hunter2@shop.example", "holds what is not an origin"),
+            ("CORS_ORIGINS", "https://somebody:hunter2@shop.example", "holds a value that is not an origin"),
             ("OFFERS_BASE_URL", "https://somebody:hunter2@offers.test", "holds a user name"),
             ("OFFERS_BASE_URL", "https://somebody:hunter2@offers.test:port", "is not a base URL"),
             ("OFFERS_REFRESH_TOKEN", " ", "is empty"),
@@ -320,13 +324,13 @@ class TestProduction:
     )
 
     @pytest.mark.parametrize(("variable", "value"), PUBLIC)
-    def test_it_refuses_what_everybody_knows(self, variable, value):
+    def test_it_refuses_published_development_secrets(self, variable, value):
         [line] = faults(**{variable: value})
 
-        assert line == f"{variable} has the value that everybody knows; allowed in production: one of your own"
+        assert line == f"{variable} has its published development value; allowed in production: a secret of your own"
 
     @pytest.mark.parametrize(("variable", "value"), PUBLIC)
-    def test_development_takes_it(self, variable, value):
+    def test_development_accepts_them(self, variable, value):
         settings = load(PRODUCTAGG_MODE="development", **{variable: value})
 
         assert getattr(settings, variable.lower()) == Secret(value)
@@ -343,10 +347,12 @@ class TestProduction:
             "postgresql://db/name?user=productagg&password=productagg",
         ],
     )
-    def test_it_refuses_the_database_password_that_everybody_knows(self, url):
+    def test_it_refuses_the_published_database_password(self, url):
         [line] = faults(DATABASE_URL=url)
 
-        assert line == "DATABASE_URL has the password that everybody knows; allowed in production: one of your own"
+        assert (
+            line == "DATABASE_URL has the published development password; allowed in production: a password of your own"
+        )
         assert load(DATABASE_URL=url, PRODUCTAGG_MODE="development").database_url.drivername == "postgresql+psycopg2"
 
     def test_the_database_password_that_it_refuses_is_that_of_the_compose_file(self, pytestconfig):

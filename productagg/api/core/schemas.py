@@ -83,7 +83,7 @@ class FromQuery(colander.SchemaType):
 
 
 def _tidied(value: Any) -> Any:
-    return text_rules.tidy_name(value) if isinstance(value, str) else value
+    return text_rules.normalize_name(value) if isinstance(value, str) else value
 
 
 def _not_empty(node: colander.SchemaNode, value: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from productagg import text_rules
 from productagg.api.core.schemas import NEW_PRODUCT, validate
-from productagg.text_rules import has_control, has_invisible, is_blank, tidy_name
+from productagg.text_rules import has_control, has_invisible, is_blank, normalize_name
 
 
 def tags(text):
@@ -76,12 +76,12 @@ def test_a_sequence_that_unicode_defines_is_taken_as_it_is(what):
     name = f"Mug {TAKEN[what]} blue"
 
     assert not has_invisible(name)
-    assert tidy_name(name) == name
+    assert normalize_name(name) == name
 
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_character_that_only_hides_is_refused(what):
-    assert has_invisible(tidy_name(REFUSED[what]))
+    assert has_invisible(normalize_name(REFUSED[what]))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_character_that_only_hides_is_refused(what):
     ],
 )
 def test_two_spellings_that_look_the_same_are_one_name(one, other):
-    assert tidy_name(one) == tidy_name(other) == other
+    assert normalize_name(one) == normalize_name(other) == other
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_the_contract_refuses_of_the_basic_plane_what_is_refused_wherever_it_sta
     }
 
     for char in map(chr, range(0xFFFF)):
-        refused = has_control(char) or has_invisible(tidy_name(f"a{char}b"))
+        refused = has_control(char) or has_invisible(normalize_name(f"a{char}b"))
         allowed = not refused or char in somewhere or char == "\ufe0e"
         if not 0xD800 <= ord(char) < 0xE000:  # a surrogate is no character
             assert bool(pattern.search(f"a{char}b")) == allowed, hex(ord(char))
@@ -140,12 +140,12 @@ def test_a_name_that_is_taken_matches_the_contract_and_stays_as_it_is(text):
     if not faults:
         [name] = [node for node in NEW_PRODUCT if node.name == "name"]
         assert re.search(name.typ.schema["pattern"], values["name"])
-        assert tidy_name(values["name"]) == values["name"]
+        assert normalize_name(values["name"]) == values["name"]
 
 
 @pytest.mark.parametrize("text", ["root", "ren\u00e9", "O'Neill (night shift)", "x" * 200])
 def test_a_user_name_is_taken(text):
-    assert text_rules.username(f" {text} ") == text
+    assert text_rules.valid_username(f" {text} ") == text
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ def test_a_user_name_is_taken(text):
 )
 def test_a_user_name_is_refused(text, problem):
     with pytest.raises(ValueError, match=problem):
-        text_rules.username(text)
+        text_rules.valid_username(text)
 
 
 def test_a_password_is_brought_into_one_form_and_otherwise_kept():
-    assert text_rules.password(" cafe\u0301 au lait ") == " caf\u00e9 au lait "
-    assert text_rules.password("x" * 8) == "x" * 8
-    assert text_rules.password("x" * 1000) == "x" * 1000
+    assert text_rules.valid_password(" cafe\u0301 au lait ") == " caf\u00e9 au lait "
+    assert text_rules.valid_password("x" * 8) == "x" * 8
+    assert text_rules.valid_password("x" * 1000) == "x" * 1000
 
 
 @pytest.mark.parametrize(
@@ -187,6 +187,6 @@ def test_a_password_is_brought_into_one_form_and_otherwise_kept():
 )
 def test_a_password_is_refused_without_being_shown(text, problem):
     with pytest.raises(ValueError, match=problem) as raised:
-        text_rules.password(text)
+        text_rules.valid_password(text)
 
     assert "hunter2" not in str(raised.value)
