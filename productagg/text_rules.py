@@ -88,7 +88,7 @@ def valid_username(text: str) -> str:
 
 
 def valid_password(text: str) -> str:
-    """Return a new password in NFC. Raises ValueError, whose message says what is wrong without showing the password."""
+    """Return a new password in NFC. Raises ValueError, whose message says what is wrong but not the password."""
     text = nfc(text)
     _check_visible(text)
     if len(text) < PASSWORD_MIN_LENGTH:

@@ -1,4 +1,5 @@
 """Every option of productagg, declared once. The README's table is made of these declarations (a test compares)."""
+# ruff: noqa: RUF009 - these calls make dataclass fields
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -138,7 +139,7 @@ class Settings:
         # Cursors of `GET /products` are valid for a day, and need the changes of transactions that began before.
         integer(2, 3660),
         default="7",
-        meaning="how long `GET /changes` has every change; of older changes, it has the newest of each kind per product",
+        meaning="how long `GET /changes` has every change; of older ones, it has the newest of each kind per product",
     )
     shutdown_seconds: float = option(
         number(0, 300),
