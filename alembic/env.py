@@ -9,9 +9,10 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic import context
 from productagg import ini
-from productagg.db.engines import SCHEMA, is_out_of_reach, reason, writer_engine
+from productagg.db.engines import SCHEMA, writer_engine
+from productagg.db.errors import driver_message, is_unavailable
 from productagg.db.models import Base, UtcDateTime
-from productagg.db.startup_checks import Unfit, check_encoding
+from productagg.db.startup_checks import UnusableDatabase, check_encoding
 from productagg.settings import Settings, SettingsError
 
 # Any number; all productagg migrations share it, so that two releases starting at once migrate one after the other.
@@ -57,12 +58,12 @@ def run() -> None:
     try:
         with engine.begin() as connection:
             _migrate(connection)
-    except Unfit as error:
+    except UnusableDatabase as error:
         raise CommandError(str(error)) from None
     except DBAPIError as error:
-        if not is_out_of_reach(error):
+        if not is_unavailable(error):
             raise
-        raise CommandError(f"the database cannot be used: {reason(error)}") from None
+        raise CommandError(f"the database cannot be used: {driver_message(error)}") from None
     finally:
         engine.dispose()
 

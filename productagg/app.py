@@ -10,8 +10,8 @@ from productagg import logs
 from productagg.accounts import users
 from productagg.accounts.login_throttle import LoginThrottle
 from productagg.api.core.request import use_one_class
-from productagg.db.engines import reason
-from productagg.db.startup_checks import Unfit
+from productagg.db.errors import driver_message
+from productagg.db.startup_checks import UnusableDatabase
 from productagg.ini import unknown_keys
 from productagg.settings import Settings, SettingsError
 from productagg.sync.background import Background
@@ -37,9 +37,9 @@ def main(_global_config: object, **ini: str) -> Any:
         if settings.admin_password is not None:
             with sessions.begin() as session:
                 users.add_first_admin(session, settings.admin_username, settings.admin_password.reveal())
-    except (SettingsError, Unfit) as error:
+    except (SettingsError, UnusableDatabase) as error:
         raise SystemExit("\n".join(f"productagg: {line}" for line in str(error).splitlines())) from None
     except DBAPIError as error:
-        raise SystemExit(f"productagg: the database cannot be used: {reason(error)}") from None
+        raise SystemExit(f"productagg: the database cannot be used: {driver_message(error)}") from None
     use_one_class(config)
     return config.make_wsgi_app()

@@ -75,9 +75,9 @@ def _tireless_background():
 def _database_travels_along():
     """Where a test moves the host's clock, PostgreSQL's moves with it; `database_clock` sets the two apart."""
     with pytest.MonkeyPatch.context() as patch:
-        real = clock.given
+        real = clock.now_parameter
         travelling = time_machine.escape_hatch.is_travelling
-        patch.setattr(clock, "given", lambda dialect: datetime.now(UTC) if travelling() else real(dialect))
+        patch.setattr(clock, "now_parameter", lambda dialect: datetime.now(UTC) if travelling() else real(dialect))
         yield
 
 
@@ -98,7 +98,7 @@ class DatabaseClock:
 def database_clock(monkeypatch):
     """The database's clock, which a test can move: `database_clock.shift(timedelta)`; the host's stays as it is."""
     made = DatabaseClock()
-    monkeypatch.setattr(clock, "given", lambda _dialect: made.now())
+    monkeypatch.setattr(clock, "now_parameter", lambda _dialect: made.now())
     return made
 
 

@@ -103,7 +103,7 @@ def _write(session: Session) -> None:
     if events := session.info.pop(_PENDING, None):
         dialect = dialect_name(session)
         parameters = Rows.parameter(dialect, [event._asdict() for event in events])
-        prepared_statements.rows(session, _RECORD[dialect], {**parameters, "now": clock.given(dialect)})
+        prepared_statements.rows(session, _RECORD[dialect], {**parameters, "now": clock.now_parameter(dialect)})
 
 
 @listens_for(Session, "after_transaction_end")
@@ -169,7 +169,7 @@ def _record(dialect: str) -> Executable:
     others can see what the transaction did."""
     data = _EVENTS.table(dialect)
     values: dict[str, ColumnElement[Any]] = {column.key: column for column in data.c}
-    values["at"] = func.coalesce(data.c.at, clock.expression(dialect))
+    values["at"] = func.coalesce(data.c.at, clock.now_expression(dialect))
     if dialect == "sqlite":
         return insert(_CHANGES).from_select(list(values), select(*values.values()))
     timeout = func.set_config("idle_in_transaction_session_timeout", _COMMITS_WITHIN, literal(value=True))

@@ -131,7 +131,7 @@ def create_many(session: Session, products: Sequence[NewProduct], now: datetime 
     As many statements for many as for one, unless their texts are long: then a statement takes some of them.
     """
     dialect = dialect_name(session)
-    now = now or clock.given(dialect)
+    now = now or clock.now_parameter(dialect)
     numbered = [new._replace(id=new.id or uuid7()) for new in products]
     created: set[tuple[UUID, str]] = set()
     # In the order of names, or two that add the same ones might wait for each other.
@@ -237,7 +237,8 @@ def remove(
 def get(connection: Connection | Session, product_id: UUID) -> Found:
     """One product: browsing.MEMBERS and its current `offers`, cheapest first, as of one moment. Raises NotFound."""
     dialect = dialect_name(connection)
-    row = prepared_statements.row(connection, _ONE[dialect], {"product_id": product_id, "now": clock.given(dialect)})
+    values = {"product_id": product_id, "now": clock.now_parameter(dialect)}
+    row = prepared_statements.row(connection, _ONE[dialect], values)
     if row is None:
         raise NotFound(product_id)
     *says, offers, version, next_sync_at, modified_at, now = row
@@ -251,7 +252,7 @@ def offers_page(connection: Connection, product_id: UUID, limit: int, place: Clo
     offer that stays closed comes exactly once, whatever is closed, opened or removed meanwhile.
     """
     dialect = connection.dialect.name
-    values: dict[str, Any] = {"product_id": product_id, "limit": limit + 1, "now": clock.given(dialect)}
+    values: dict[str, Any] = {"product_id": product_id, "limit": limit + 1, "now": clock.now_parameter(dialect)}
     if place is not None:
         values |= {"closed_at": datetime.fromisoformat(place.closed_at), "id": place.id}
     row = connection.execute(_OFFERS_PAGE[dialect][place is not None], values).one_or_none()
@@ -299,10 +300,10 @@ def _locked(
 ) -> tuple[Product, datetime]:
     """The product, locked, and the time of the transaction."""
     dialect = dialect_name(session)
-    query = select(Product, clock.expression(dialect)).where(Product.id == product_id)
+    query = select(Product, clock.now_expression(dialect)).where(Product.id == product_id)
     # What the session knows of it already may be older than the lock.
     locked = query.with_for_update(of=Product).execution_options(populate_existing=True)
-    found = session.execute(locked, {"now": clock.given(dialect)}).one_or_none()
+    found = session.execute(locked, {"now": clock.now_parameter(dialect)}).one_or_none()
     if found is None:
         raise NotFound(product_id)
     product, now = found
@@ -328,8 +329,8 @@ def _insert_products(make_insert: Any, dialect: str) -> Executable:
     new = _NEW.table(dialect).c
     values: dict[str, Any] = {"id": new.id, **{name: new[name] for name in _TEXTS}, "version": literal(1, Integer)}
     values |= {
-        "created_at": func.coalesce(new.created_at, clock.expression(dialect)),
-        "updated_at": func.coalesce(new.updated_at, new.created_at, clock.expression(dialect)),
+        "created_at": func.coalesce(new.created_at, clock.now_expression(dialect)),
+        "updated_at": func.coalesce(new.updated_at, new.created_at, clock.now_expression(dialect)),
     }
     # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
     rows = select(*values.values()).where(new.id.is_not(None))
@@ -346,7 +347,7 @@ def _insert_products(make_insert: Any, dialect: str) -> Executable:
 def _insert_companions(added: ColumnElement[Any], dialect: str) -> tuple[Insert, ...]:
     """What each product has a row of from the beginning."""
     none = literal(0, BigInteger)
-    due_at = clock.expression(dialect)
+    due_at = clock.now_expression(dialect)
     sync = {"product_id": added, "registration": literal("pending"), "next_sync_at": due_at, "failures": none}
     summary = {"product_id": added, "offers": none, "items_in_stock": none}
     return tuple(
@@ -402,7 +403,7 @@ def _find_offers_page(dialect: str, *, from_place: bool) -> Select[*tuple[Any, .
         current.label("current"),
         objects(dialect, list(found), [found.closed_at.desc(), found.id.desc()]).label("closed"),
         ProductSync.next_sync_at,
-        clock.expression(dialect).label("now"),
+        clock.now_expression(dialect).label("now"),
     ).where(ProductSync.product_id == _ID)
 
 
@@ -417,7 +418,7 @@ def _find_one(dialect: str) -> Select[Any]:
             newest(
                 Product.updated_at, *(func.coalesce(each, Product.updated_at) for each in _WHEN), type_=UtcDateTime()
             ),
-            clock.expression(dialect),
+            clock.now_expression(dialect),
         )
         .join_from(Product, ProductSync, ProductSync.product_id == Product.id)
         .join(ProductSummary, ProductSummary.product_id == Product.id)

@@ -13,8 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg import ini, logs
-from productagg.db.engines import is_out_of_reach, reader_engine, reason, writer_engine
-from productagg.db.startup_checks import Unfit, check
+from productagg.db.engines import reader_engine, writer_engine
+from productagg.db.errors import driver_message, is_unavailable
+from productagg.db.startup_checks import UnusableDatabase, check_database
 from productagg.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -54,21 +55,21 @@ def _opened(uri: str, make_engine: Callable[..., Engine]) -> Iterator[tuple[Sett
         engine = make_engine(settings.database_url, prepared=settings.database_prepared)
         try:
             try:
-                check(engine)
+                check_database(engine)
             except DBAPIError as error:
                 raise _unusable(error) from None
             try:
                 yield settings, engine
             except DBAPIError as error:
                 # What goes wrong now and is not the database's fault is ours: that wants a traceback.
-                if not is_out_of_reach(error):
+                if not is_unavailable(error):
                     raise
                 raise _unusable(error) from None
         finally:
             engine.dispose()
-    except (SettingsError, Unfit) as error:
+    except (SettingsError, UnusableDatabase) as error:
         raise CannotRun(str(error)) from None
 
 
 def _unusable(error: DBAPIError) -> CannotRun:
-    return CannotRun(f"the database cannot be used: {reason(error)}")
+    return CannotRun(f"the database cannot be used: {driver_message(error)}")

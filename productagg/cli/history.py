@@ -20,7 +20,8 @@ from productagg.catalog import products as catalog
 from productagg.cli.bootstrap import CannotRun, config_uri, reading, writing
 from productagg.cli.progress import progress_bar
 from productagg.db import clock
-from productagg.db.engines import is_out_of_reach, reader_engine
+from productagg.db.engines import reader_engine
+from productagg.db.errors import is_unavailable
 from productagg.history import compaction, partitions, verification
 from productagg.history.rolling import weeks
 from productagg.history.steps import DAY
@@ -92,7 +93,7 @@ def compact(config_uri: str) -> None:
         except (compaction.Inconsistent, partitions.Locked) as reason:
             raise CannotRun(f"history: {reason}") from None
         except Exception as error:
-            if is_out_of_reach(error):
+            if is_unavailable(error):
                 raise
             log.exception("the compaction crashed")
             raise SystemExit(2) from None

@@ -27,7 +27,7 @@ from productagg.cli.checkpoint import Position, Remembered
 from productagg.cli.files import format_of, format_option, opened
 from productagg.cli.progress import progress_bar
 from productagg.db import clock
-from productagg.db.engines import is_out_of_reach
+from productagg.db.errors import is_unavailable
 from productagg.history.lines import parse_time
 from productagg.record_reader import Bad, Broken, Format, Place, shown
 
@@ -126,7 +126,7 @@ def _import(
                 with suppress(CannotRun):  # the first reason counts
                     run.keep()
                 click.echo(f"import: {run.advice}", err=True)
-                if isinstance(error, click.ClickException) or is_out_of_reach(error):
+                if isinstance(error, click.ClickException) or is_unavailable(error):
                     raise
                 log.exception("the import crashed")
                 raise SystemExit(2) from None

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from productagg.catalog import products as catalog
 from productagg.cli.bootstrap import CannotRun, config_uri, writing
 from productagg.cli.progress import progress_bar
-from productagg.db.engines import is_out_of_reach
+from productagg.db.errors import is_unavailable
 from productagg.settings import Settings
 from productagg.sync.run import Report, Synchronizer
 
@@ -109,7 +109,7 @@ def _pass(settings: Settings, sessions: sessionmaker[Session], products: Sequenc
             with progress_bar(" products") as progress:
                 return synchronizer.run(products=products or None, everything=everything, progress=progress)
         except Exception as error:
-            if is_out_of_reach(error):
+            if is_unavailable(error):
                 raise
             log.exception("the pass crashed")
             raise SystemExit(2) from None

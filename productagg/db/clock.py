@@ -1,8 +1,8 @@
-"""What time it is: by the database's clock, the only one that all hosts and processes share.
+"""The current time by the database's clock, the only clock that all hosts and processes share.
 
-Everything that is written or compared with what is written takes its time from here. On PostgreSQL that is `now()`, the
-time at which the transaction began: one time for all that a transaction writes, whichever of its statements asks, so
-that most need no statement of their own for it. SQLite has no clock of its own: there it is the host's.
+Every time that is stored, or compared with a stored time, comes from here. On PostgreSQL it is `now()`, the time at
+which the transaction began: all statements of a transaction write the same time, and most need no statement of their
+own to get it. SQLite has no clock, so there it is the host's.
 """
 
 import time
@@ -16,28 +16,18 @@ from productagg.db.engines import dialect_name
 from productagg.db.models import UtcDateTime
 
 
-def given(dialect: str) -> datetime | None:
-    """The time to hand to the database, for the parameter of `expression`; None: it looks at its own clock.
+def now_parameter(dialect: str) -> datetime | None:
+    """Return the value of the parameter in `now_expression`: the host's time, or None for the database's own clock.
 
-    Tests replace this function to set the clock, on both databases.
+    Tests replace this function to set the clock on both databases.
     """
     return datetime.now(UTC) if dialect == "sqlite" else None
 
 
-def now(connection: Connection | Session) -> datetime:
-    """The time. In a transaction it is that of every `expression`; on PostgreSQL this is a statement of its own."""
-    found = given(dialect_name(connection))
-    if found is None:
-        row = prepared_statements.row(connection, _NOW, {})
-        assert row is not None
-        found = row[0].astimezone(UTC)
-    return found
+def now_expression(dialect: str, parameter: str = "now", later: timedelta = timedelta(0)) -> ColumnElement[datetime]:
+    """Return an SQL expression for the current time plus `later`.
 
-
-def expression(dialect: str, parameter: str = "now", later: timedelta = timedelta(0)) -> ColumnElement[datetime]:
-    """The time, or one so much later, within a statement.
-
-    The statement's `parameter` is what is `given`, so much later as well; None on PostgreSQL.
+    `parameter` names a parameter of the statement. Its value is `now_parameter`, plus `later` unless it is None.
     """
     value: ColumnElement[datetime] = bindparam(parameter, type_=UtcDateTime)
     if dialect == "sqlite":
@@ -45,16 +35,27 @@ def expression(dialect: str, parameter: str = "now", later: timedelta = timedelt
     return func.coalesce(value, func.now() + later if later else func.now(), type_=UtcDateTime())
 
 
-def deadline(until: datetime, now: datetime) -> float:
-    """A time by the database's clock, of which it is `now`, on this process's monotonic clock: see `left`.
+def now(connection: Connection | Session) -> datetime:
+    """Return the current time: the same as `now_expression` in a transaction. On PostgreSQL this costs a statement."""
+    host_time = now_parameter(dialect_name(connection))
+    if host_time is not None:
+        return host_time
+    row = prepared_statements.row(connection, _NOW, {})
+    assert row is not None
+    time_of_transaction: datetime = row[0]
+    return time_of_transaction.astimezone(UTC)
 
-    So a process can tell whether it is over without asking the database, and whatever its own wall clock says.
+
+def deadline(until: datetime, now: datetime) -> float:
+    """Convert a time of the database's clock, which shows `now`, to this process's monotonic clock.
+
+    So a process can tell whether the time is over without asking the database, whatever its own wall clock shows.
     """
     return time.monotonic() + (until - now).total_seconds()
 
 
-def left(deadline: float) -> float:
-    """Seconds until a deadline; negative when it is over."""
+def seconds_left(deadline: float) -> float:
+    """Return the seconds until a deadline; negative once it has passed."""
     return deadline - time.monotonic()
 
 

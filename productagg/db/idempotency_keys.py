@@ -54,7 +54,7 @@ class Answer:
 def claim(session: Session, user_id: UUID, key: str, fingerprint: str) -> Claim | Answer:
     """Take the key for a request with this fingerprint, or find what was answered. Raises UsedOtherwise, InProgress."""
     dialect = dialect_name(session)
-    now = clock.given(dialect)
+    now = clock.now_parameter(dialect)
     times = {name: now and now + later for name, later in _TIMES.items()}
     wanted = {"user_id": user_id, "key": key, "fingerprint": fingerprint}
     leased_until = session.execute(_CLAIM[dialect], wanted | times).scalar()
@@ -112,7 +112,7 @@ def _removing(dialect: str) -> Executable:
 
 
 def _time(dialect: str, name: str) -> ColumnElement[datetime]:
-    return clock.expression(dialect, name, _TIMES[name])
+    return clock.now_expression(dialect, name, _TIMES[name])
 
 
 _KEYS = Base.metadata.tables[IdempotencyKey.__tablename__]

@@ -11,8 +11,8 @@ import zope.sqlalchemy.datamanager
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.db.engines import READERS, reader_engine, writer_engine
-from productagg.db.startup_checks import check
+from productagg.db.engines import READER_POOL_SIZE, reader_engine, writer_engine
+from productagg.db.startup_checks import check_database
 
 
 class Readers:
@@ -37,7 +37,7 @@ class Readers:
 
     def _give_back(self, connection: Connection, closed: int) -> None:
         # With more than that, somebody may wait, and waits for the pool.
-        are_many = self._engine.pool.checkedout() > READERS  # type: ignore[attr-defined]  # it is a QueuePool
+        are_many = self._engine.pool.checkedout() > READER_POOL_SIZE  # type: ignore[attr-defined]  # it is a QueuePool
         is_stale = closed != self._closed
         if is_stale and not connection.invalidated:
             connection.detach()  # or the pool that was disposed of would keep it open
@@ -68,7 +68,7 @@ def includeme(config: Any) -> None:
     writer, reader = (
         make(settings.database_url, prepared=settings.database_prepared) for make in (writer_engine, reader_engine)
     )
-    check(reader)
+    check_database(reader)
     # What is wrong with the writer's connections, a server that only reads after a fail-over, is so with the reader's.
     event.listen(writer, "invalidate", lambda *_: reader.dispose())
     event.listen(writer, "engine_disposed", lambda _: reader.dispose())

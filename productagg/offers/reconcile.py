@@ -112,9 +112,9 @@ def stored(session: Session, product_ids: Sequence[UUID]) -> Stored:
         .subquery()
     )
     # A row of the clock's at least, so that the time costs no statement of its own.
-    now = select(clock.expression(dialect).label("now")).subquery()
+    now = select(clock.now_expression(dialect).label("now")).subquery()
     query = select(now.c.now, offers.c.product_id, offers.c.offers).select_from(now.outerjoin(offers, true()))
-    rows = session.execute(query, {"now": clock.given(dialect)}).all()
+    rows = session.execute(query, {"now": clock.now_parameter(dialect)}).all()
     found = {
         product_id: {UUID(id_): State(price, items) for id_, price, items in orjson.loads(text)}
         for _, product_id, text in rows

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 
-from productagg.db.engines import is_out_of_reach, reason
+from productagg.db.errors import driver_message, is_unavailable
 from productagg.logs import request_id
 from productagg.sync.run import Synchronizer
 
@@ -97,8 +97,8 @@ class Background:
             report, fetched, worked = self._synchronizer.sync_products(ids, beginning)
         except Exception as error:
             fault = error
-            if isinstance(error, DBAPIError) and is_out_of_reach(error):
-                log.warning("the database cannot be used: %s", reason(error))
+            if isinstance(error, DBAPIError) and is_unavailable(error):
+                log.warning("the database cannot be used: %s", driver_message(error))
                 fault = None
         for product_id in ids:
             beginning(product_id)

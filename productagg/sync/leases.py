@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 class Claim:
     """A product that is ours to work on until `leased_until`. It was due at `due_at`.
 
-    `deadline` is when the lease ends by this process's monotonic clock: see clock.left.
+    `deadline` is when the lease ends by this process's monotonic clock: see clock.seconds_left.
     """
 
     product_id: UUID

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.db import clock
-from productagg.db.engines import is_out_of_reach, reason
+from productagg.db.errors import driver_message, is_unavailable
 from productagg.db.models import ProductSync, SyncRun
 from productagg.history import movers
 from productagg.settings import Settings
@@ -299,13 +299,13 @@ class Synchronizer:
                 with self._sessions.begin() as session:
                     return work(session)
             except DBAPIError as error:
-                if not is_out_of_reach(error) or times is None:
+                if not is_unavailable(error) or times is None:
                     raise
                 if times.left() <= 0 or time.monotonic() >= give_up_at:
                     raise
                 if not warned:
                     warned = True
-                    log.warning("the database is out of reach, trying again: %s", reason(error))
+                    log.warning("the database is out of reach, trying again: %s", driver_message(error))
             time.sleep(_LOOK_SECONDS)
 
     def _times(self, seconds: float) -> Times:

@@ -52,7 +52,7 @@ class Issued(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A token in use, and when it ends by this process's monotonic clock: see clock.left."""
+    """A token in use, and when it ends by this process's monotonic clock: see clock.seconds_left."""
 
     value: str
     deadline: float
@@ -87,10 +87,10 @@ class TokenKeeper:
     def get(self) -> str:
         """A token that is valid as far as anybody knows. Raises NoToken, and what `ask` raises."""
         known = self._known
-        if known is not None and clock.left(known.deadline) > 0:
+        if known is not None and clock.seconds_left(known.deadline) > 0:
             return known.value
         with self._lock:  # one thread of ours at a time; the others find its result
-            if self._known is None or clock.left(self._known.deadline) <= 0:
+            if self._known is None or clock.seconds_left(self._known.deadline) <= 0:
                 self._known = self._shared_token()
             return self._known.value
 
@@ -124,12 +124,12 @@ class TokenKeeper:
     def blocked(self, session: Session) -> tuple[datetime, NoToken | None]:
         """The time, and why and until when nothing is to be asked; None if all is well."""
         dialect = dialect_name(session)
-        now = select(clock.expression(dialect).label("now")).subquery()
+        now = select(clock.now_expression(dialect).label("now")).subquery()
         mine = UpstreamToken.account == self._account
         # A row of the clock's in any case, so that the time costs no statement of its own.
         query = select(now.c.now, UpstreamToken.blocked_until, UpstreamToken.blocked_reason)
         query = query.select_from(now.outerjoin(UpstreamToken, mine))
-        row = session.execute(query, {"now": clock.given(dialect)}).one()
+        row = session.execute(query, {"now": clock.now_parameter(dialect)}).one()
         return row.now, _block(row.blocked_until, row.blocked_reason, row.now)
 
     def _shared_token(self) -> _Known:

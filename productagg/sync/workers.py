@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 
 from productagg.db import clock
-from productagg.db.engines import is_out_of_reach
+from productagg.db.errors import is_unavailable
 from productagg.offers.reconcile import State
 from productagg.sources.offers_service.client import Busy, NotRegistered, OffersClient, Unauthorized, UpstreamError
 from productagg.sync.leases import Claim, Outcome
@@ -71,7 +71,7 @@ class Fetcher:
     def fetch(self, claim: Claim) -> Outcome:
         """Ask for a claimed product's offers, registering it first where needed. Raises only faults of ours."""
         registered = claim.registered
-        if clock.left(claim.deadline) < self._longest.total_seconds():
+        if clock.seconds_left(claim.deadline) < self._longest.total_seconds():
             return Outcome(claim, registered)
         try:
             if not registered:
@@ -94,7 +94,7 @@ class Fetcher:
         except UpstreamError as error:
             return Outcome(claim, registered, error=error)
         except SQLAlchemyError as error:
-            if not is_out_of_reach(error):
+            if not is_unavailable(error):
                 raise
             return Outcome(claim, registered)
         except Exception as error:
@@ -157,7 +157,7 @@ class Fetcher:
         try:
             self._tokens.block(error.retry_after, str(error))
         except SQLAlchemyError as failure:
-            if not is_out_of_reach(failure):
+            if not is_unavailable(failure):
                 raise
             log.warning("%s; the database is out of reach, so other processes do not know it", error)
 

@@ -124,9 +124,7 @@ def test_pserve_names_an_option_with_a_wrong_percent_sign_and_does_not_show_it(w
     done = subprocess.run([PSERVE, path], capture_output=True, text=True, timeout=30, check=False)
 
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        f"productagg: {path}: [app:main] jwt.secret: write a literal '%' as '%%'"
-    )
+    assert done.stderr.splitlines()[-1] == f"productagg: {path}: [app:main] jwt.secret: write a literal '%' as '%%'"
     assert "Traceback" not in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
 

@@ -225,10 +225,10 @@ def before_statement(engine, beginning, act):
         look(None, None, sent.prepare.partition(" AS ")[2])
         return sent
 
-    prepared_text = prepared_statements._sent
+    prepared_text = prepared_statements.prepared_statement
     event.listen(engine, "before_cursor_execute", look)
     try:
-        with patch.object(prepared_statements, "_sent", executed):  # which goes past SQLAlchemy
+        with patch.object(prepared_statements, "prepared_statement", executed):  # which goes past SQLAlchemy
             yield
     finally:
         event.remove(engine, "before_cursor_execute", look)

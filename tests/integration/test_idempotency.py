@@ -26,7 +26,7 @@ def claim(database, user_id, monkeypatch):
     """Claim a key in a transaction of its own, at a time by the database's clock."""
 
     def claim(key, now=NOW, fingerprint="it"):
-        monkeypatch.setattr(clock, "given", lambda _dialect: now)
+        monkeypatch.setattr(clock, "now_parameter", lambda _dialect: now)
         with database.sessions.begin() as session:
             return idempotency_keys.claim(session, user_id, key, fingerprint)
 

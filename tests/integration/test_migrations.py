@@ -20,7 +20,6 @@ from uuid_utils.compat import uuid7
 from alembic import command
 from productagg.catalog import products as catalog
 from productagg.catalog import search_text
-from productagg.db import engines
 from productagg.db.models import (
     SCHEMA_REVISION,
     Base,
@@ -262,7 +261,7 @@ def test_two_releases_that_migrate_at_once_both_succeed(blank_database):
 
 @pytest.mark.parametrize("blank_database", ["postgresql"], indirect=True)
 def test_a_migration_waits_for_another_one_longer_than_for_a_tables_lock(blank_database, monkeypatch):
-    monkeypatch.setitem(engines._OPTIONS, "lock_timeout", "100ms")
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=100ms")
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
     long_enough = text(
         "SELECT coalesce(max(clock_timestamp() - waitstart), '0') > '0.3 s' FROM pg_locks WHERE NOT granted"

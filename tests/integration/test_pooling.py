@@ -14,9 +14,11 @@ from sqlalchemy.exc import DBAPIError
 
 from productagg.app import main
 from productagg.db import prepared_statements
-from productagg.db.engines import is_out_of_reach, reader_engine, writer_engine
+from productagg.db.engines import reader_engine, writer_engine
+from productagg.db.errors import is_unavailable
 from productagg.db.models import Product
-from productagg.db.startup_checks import Unfit, check
+from productagg.db.prepared_statements import prepared_statement
+from productagg.db.startup_checks import UnusableDatabase, check_database
 from productagg.settings import database_url
 from tests.conftest import Client, Database, ini
 from tests.factories import environment, make_products, start
@@ -93,8 +95,8 @@ def shared(request, server, direct, tmp_path):
 def refusal(url):
     engine = reader_engine(database_url(url))
     try:
-        with pytest.raises(Unfit) as raised:
-            check(engine)
+        with pytest.raises(UnusableDatabase) as raised:
+            check_database(engine)
     finally:
         engine.dispose()
     return str(raised.value)
@@ -149,13 +151,13 @@ class TestWhatAStartFindsOut:
             for url in (pooler.url, server.url("postgres")):
                 for make_engine in (reader_engine, writer_engine):
                     engine = make_engine(database_url(url))
-                    check(engine)
+                    check_database(engine)
                     engine.dispose()
 
     def test_nor_by_pgbouncer_in_session_mode(self, server, direct, tmp_path):
         with pgbouncer(server, tmp_path, "session") as url:
             engine = reader_engine(database_url(url))
-            check(engine)
+            check_database(engine)
             engine.dispose()
 
     def test_as_it_comes_pgbouncer_takes_what_is_not_prepared_and_the_other_is_refused_by_name(
@@ -165,7 +167,7 @@ class TestWhatAStartFindsOut:
             assert "DATABASE_PREPARED" in refusal(url)
             for make_engine in (reader_engine, writer_engine):
                 engine = make_engine(database_url(url), prepared=False)
-                check(engine)
+                check_database(engine)
                 engine.dispose()
 
     def test_to_look_leaves_nothing_behind(self, server, direct):
@@ -241,7 +243,7 @@ class TestNames:
                             3 * number if number % 2 else "ABC" * number
                         )
                     except DBAPIError as error:
-                        return is_out_of_reach(error)
+                        return is_unavailable(error)
 
             with ThreadPoolExecutor(6) as pool:
                 found = list(pool.map(ask, range(200)))
@@ -252,14 +254,15 @@ class TestNames:
 
     def test_a_name_is_the_same_in_every_process_and_another_one_for_another_statement(self):
         script = (
-            "from sqlalchemy import bindparam, func, select; from productagg import prepared;"
-            "print(prepared._sent(select(func.length(bindparam('value')))).name)"
+            "from sqlalchemy import bindparam, func, select\n"
+            "from productagg.db.prepared_statements import prepared_statement\n"
+            "print(prepared_statement(select(func.length(bindparam('value')))).name)"
         )
         other = start("python", "-c", script, env={})
-        name = prepared_statements._sent(ECHO).name
+        name = prepared_statement(ECHO).name
 
         assert other.communicate(timeout=60)[0].strip() == name
-        assert prepared_statements._sent(OTHER).name != name
+        assert prepared_statement(OTHER).name != name
         assert re.fullmatch("productagg_[0-9a-f]{32}", name)
 
     def test_a_statement_that_another_process_prepared_on_the_connection_is_found_there(self, server, direct):

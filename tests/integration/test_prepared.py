@@ -7,8 +7,10 @@ from sqlalchemy.exc import DBAPIError
 
 from productagg.catalog import products as catalog
 from productagg.db import prepared_statements
-from productagg.db.engines import is_out_of_reach, snapshot
+from productagg.db.engines import snapshot
+from productagg.db.errors import is_unavailable
 from productagg.db.models import Product
+from productagg.db.prepared_statements import MAX_STATEMENTS
 from tests.factories import LONG_AGO, make_product, make_products
 from tests.integration.conftest import only_postgresql
 
@@ -58,7 +60,7 @@ def test_a_connection_prepares_a_statement_once_and_executes_it_each_time(databa
 
 @only_postgresql
 def test_a_connection_keeps_so_many_statements_and_forgets_those_that_were_not_used_for_the_longest(reader):
-    statements = [select(literal_column(str(number), Integer)) for number in range(prepared_statements._MOST + 2)]
+    statements = [select(literal_column(str(number), Integer)) for number in range(MAX_STATEMENTS + 2)]
 
     for statement in statements[:-2]:
         prepared_statements.rows(reader, statement, {})
@@ -67,9 +69,9 @@ def test_a_connection_keeps_so_many_statements_and_forgets_those_that_were_not_u
         prepared_statements.rows(reader, each, {})[0][0] for each in (*statements[-2:], statements[0], statements[1])
     ]
 
-    assert found == [prepared_statements._MOST, prepared_statements._MOST + 1, 0, 1]
+    assert found == [MAX_STATEMENTS, MAX_STATEMENTS + 1, 0, 1]
     names = {statement.rpartition(" ")[2] for statement, _ in kept(reader)}
-    assert len(kept(reader)) == prepared_statements._MOST
+    assert len(kept(reader)) == MAX_STATEMENTS
     assert {"2", "3"} & names == set()
 
 
@@ -107,7 +109,7 @@ def test_after_a_lost_connection_one_read_fails_and_the_next_works(database):
     with database.reader.connect() as connection, pytest.raises(DBAPIError) as raised:
         catalog.get(connection, product_id)
 
-    assert is_out_of_reach(raised.value)
+    assert is_unavailable(raised.value)
     for _ in range(2):
         with database.reader.connect() as connection:
             assert catalog.get(connection, product_id).version == 1

@@ -5,7 +5,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from productagg.db import prepared_statements
-from productagg.db.engines import READERS, reader_engine
+from productagg.db.engines import READER_POOL_SIZE, reader_engine
 from productagg.db.session import Readers
 
 
@@ -91,9 +91,9 @@ def test_when_the_engine_is_disposed_of_nothing_stays_open(engine, readers):
 
 
 def test_no_more_are_kept_than_leave_room_for_those_that_wait(engine, readers):
-    taken = [readers.take() for _ in range(READERS + 4)]
+    taken = [readers.take() for _ in range(READER_POOL_SIZE + 4)]
 
     for _, give_back in taken:
         give_back()
 
-    assert engine.pool.checkedout() == READERS
+    assert engine.pool.checkedout() == READER_POOL_SIZE

@@ -19,7 +19,7 @@ from productagg.accounts.login_throttle import TooManyLogins
 from productagg.accounts.policy import bearer_token
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
-from productagg.db.engines import is_out_of_reach, reason
+from productagg.db.errors import driver_message, is_unavailable
 from productagg.db.session import needs_transaction
 from productagg.history.asof import OffersNotKept
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
@@ -145,8 +145,8 @@ def problem_view(error: Exception, request: Any) -> Response:
         problem = _denied(request)
     elif isinstance(error, HTTPException) and error.status_int < 500:
         problem = _from_pyramid(error, request)
-    elif isinstance(error, PoolTimeout) or is_out_of_reach(error):
-        log.error("the database cannot be used: %s", reason(error) if isinstance(error, DBAPIError) else error)
+    elif isinstance(error, PoolTimeout) or is_unavailable(error):
+        log.error("the database cannot be used: %s", driver_message(error) if isinstance(error, DBAPIError) else error)
         # Whether it takes any, /health/ready finds out.
         request.registry["writes_fail"] |= needs_transaction(request)
         detail = "The database cannot be used right now."

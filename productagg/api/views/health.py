@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from productagg.api.core.errors import RETRY_AFTER_SECONDS, Problem
 from productagg.api.core.service import PUBLIC, no_query, service
 from productagg.api.openapi.answers import LIVE, READY, Answer
-from productagg.db.startup_checks import SchemaError, Unfit, check_schema, check_writable, try_to_write
+from productagg.db.startup_checks import SchemaError, UnusableDatabase, check_schema, check_writable, try_to_write
 
 live = service("live", "/health/live", "Health")
 ready = service("ready", "/health/ready", "Health")
@@ -34,7 +34,7 @@ def is_ready(request: Any) -> dict[str, str]:
             registry["writes_fail"] = False
     except SchemaError as error:
         raise _unready(f"schema: {error}") from None
-    except Unfit as error:
+    except UnusableDatabase as error:
         raise _unready(f"database: {error}") from None
     except SQLAlchemyError as error:
         kind = error.orig if isinstance(error, DBAPIError) else error
@@ -45,7 +45,7 @@ def is_ready(request: Any) -> dict[str, str]:
 def _check_writable(request: Any) -> None:
     try:
         check_writable(request.reader)
-    except Unfit:
+    except UnusableDatabase:
         # That connection may be of a time before: the server that takes writes may be another one now.
         for engine in request.registry["engines"]:
             engine.dispose()
