@@ -42,7 +42,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from productagg.catalog import relevance
 from productagg.db import prepared_statements
-from productagg.db.json_rows import members, plain
+from productagg.db.json_rows import as_text, object_members
 from productagg.db.models import Product, ProductChange, ProductSummary, ProductSync, UtcDateTime
 
 # Counting stops here unless the exact number is asked for.
@@ -239,7 +239,7 @@ def total(connection: Connection, wanted: Wanted, *, exact: bool = False) -> int
 def columns(dialect: str, fields: tuple[str, ...]) -> list[ColumnElement[Any]]:
     """What to select of products, their `product_sync` and `product_summaries`, for `shown`."""
     runs = _runs(fields)
-    stored = [members(dialect, {name: _MEMBERS[name] for name in run}) for derive, run in runs if derive is None]
+    stored = [object_members(dialect, {name: _MEMBERS[name] for name in run}) for derive, run in runs if derive is None]
     known: list[ColumnElement[Any]] = []
     if len(stored) < len(runs):
         known = [ProductSummary.lowest_24h.label("before"), ProductSummary.lowest.label("now")]
@@ -372,8 +372,8 @@ def _statement(shape: _Shape) -> Select[Any]:
     picked = select(both).order_by(*in_order(both)).limit(_number(shape.limit)).subquery("picked")
     in_all = _count(shape.filters, exact=False).scalar_subquery() if shape.counted else null()
     # In the same statement: neither older nor newer than the page.
-    key = plain(shape.dialect, picked.c.key) if isinstance(picked.c.key.type, UtcDateTime) else picked.c.key
-    page = (key, plain(shape.dialect, picked.c.id), _NEWEST.scalar_subquery(), in_all)
+    key = as_text(shape.dialect, picked.c.key) if isinstance(picked.c.key.type, UtcDateTime) else picked.c.key
+    page = (key, as_text(shape.dialect, picked.c.id), _NEWEST.scalar_subquery(), in_all)
     first, *others = sorted({_MEMBERS[name].class_ for name in shape.fields}, key=lambda model: model.__tablename__)
     said = select(*columns(shape.dialect, shape.fields)).select_from(first)
     for model in others:

@@ -40,7 +40,7 @@ from productagg.catalog.change_feed import Event, record
 from productagg.catalog.listing import MEMBERS, columns, shown
 from productagg.db import clock, prepared_statements
 from productagg.db.engines import dialect_name
-from productagg.db.json_rows import Rows, objects, plain
+from productagg.db.json_rows import Rows, aggregate_objects, as_text
 from productagg.db.models import Base, Offer, Product, ProductSummary, ProductSync, UtcDateTime
 
 # How long the names and descriptions are that one statement takes, in all.
@@ -336,12 +336,12 @@ def _insert_products(make_insert: Any, dialect: str) -> Executable:
     rows = select(*values.values()).where(new.id.is_not(None))
     statement = make_insert(_PRODUCTS).from_select(list(values), rows).on_conflict_do_nothing()
     if dialect == "sqlite":
-        returned: Executable = statement.returning(plain(dialect, _PRODUCTS.c.id), _PRODUCTS.c.name)
+        returned: Executable = statement.returning(as_text(dialect, _PRODUCTS.c.id), _PRODUCTS.c.name)
         return returned
     created = statement.returning(_PRODUCTS.c.id, _PRODUCTS.c.name).cte("created")
     inserts = enumerate(_insert_companions(created.c.id, dialect))
     companions = (each.cte(f"companions_{number}") for number, each in inserts)
-    return select(plain(dialect, created.c.id), created.c.name).add_cte(*companions)
+    return select(as_text(dialect, created.c.id), created.c.name).add_cte(*companions)
 
 
 def _insert_companions(added: ColumnElement[Any], dialect: str) -> tuple[Insert, ...]:
@@ -388,7 +388,7 @@ _SAYS = (Offer.id, Offer.price, Offer.items_in_stock, Offer.first_seen_at, Offer
 def _current_offers(dialect: str) -> ScalarSelect[str]:
     """A product's current offers as JSON, cheapest first."""
     found = select(*_SAYS).where(Offer.product_id == _ID, Offer.closed_at.is_(None)).subquery().c
-    return objects(dialect, list(found), [found.price, found.id])
+    return aggregate_objects(dialect, list(found), [found.price, found.id])
 
 
 def _find_offers_page(dialect: str, *, from_place: bool) -> Select[*tuple[Any, ...]]:
@@ -401,7 +401,7 @@ def _find_offers_page(dialect: str, *, from_place: bool) -> Select[*tuple[Any, .
     current: ColumnElement[str] = literal("[]") if from_place else _current_offers(dialect)
     return select(
         current.label("current"),
-        objects(dialect, list(found), [found.closed_at.desc(), found.id.desc()]).label("closed"),
+        aggregate_objects(dialect, list(found), [found.closed_at.desc(), found.id.desc()]).label("closed"),
         ProductSync.next_sync_at,
         clock.now_expression(dialect).label("now"),
     ).where(ProductSync.product_id == _ID)

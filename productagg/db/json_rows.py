@@ -1,7 +1,7 @@
-"""Many rows in one statement: they travel to and from the database as one JSON text.
+"""Many rows in one statement: they go to and come from the database as one JSON text.
 
-For the rooms that write or read whole batches. The number of statements stays the same however many rows there are, and
-neither SQLAlchemy nor the driver handles each value of each row by itself.
+For code that writes or reads whole batches. The number of statements does not depend on the number of rows, and neither
+SQLAlchemy nor the driver handles single values.
 """
 
 import operator
@@ -31,117 +31,133 @@ from sqlalchemy.types import TypeEngine
 
 from productagg.db.models import UtcDateTime
 
+# Start and length of the parts of a UUID that SQLite stores as 32 hexadecimal digits.
 _UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
+
+_Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 
 
 class Rows:
-    """Rows that come to the database as the parameter `rows`, to select from: `insert(…).from_select(…)` and the like.
+    """Rows to select from, e.g. for `insert(…).from_select(…)`, that the statement's parameter `rows` brings.
 
-    PostgreSQL reads JSON by the columns' types, SQLite by paths.
+    PostgreSQL reads the JSON by the types of the columns, SQLite by paths.
     """
 
     def __init__(self, **columns: type[TypeEngine[Any]] | TypeEngine[Any]) -> None:
-        rows = bindparam("rows", type_=Text)
-        typed = [column(name, type_) for name, type_ in columns.items()]
-        each = func.json_each(rows).table_valued("value")
+        parameter = bindparam("rows", type_=Text)
+        typed_columns = [column(name, type_) for name, type_ in columns.items()]
+        row = func.json_each(parameter).table_valued("value").c.value
         self._tables: dict[str, FromClause] = {
-            "postgresql": func.json_to_recordset(cast(rows, JSON))
-            .table_valued(*typed)
+            "postgresql": func.json_to_recordset(cast(parameter, JSON))
+            .table_valued(*typed_columns)
             .render_derived(name="data", with_types=True),
-            "sqlite": select(*(_extract(each.c.value, each_column) for each_column in typed)).subquery("data"),
+            "sqlite": select(*(_extract(row, typed) for typed in typed_columns)).subquery("data"),
         }
 
     def table(self, dialect: str) -> FromClause:
-        """What to select from."""
+        """Return the table to select from."""
         return self._tables[dialect]
 
     @staticmethod
     def parameter(dialect: str, rows: Sequence[Mapping[str, object]]) -> dict[str, str]:
-        """The rows, as the parameter of a statement with such a table. Times are aware."""
+        """Return the parameter that brings these rows. Times must be aware."""
         option = orjson.OPT_PASSTHROUGH_DATETIME if dialect == "sqlite" else 0
         return {"rows": orjson.dumps(rows, _sqlite_time, option).decode()}
 
 
-def aggregate(dialect: str, *columns: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[str]:
-    """The columns of all rows of a group as one JSON text, a list of lists."""
+def aggregate_rows(dialect: str, *columns: _Column) -> ColumnElement[str]:
+    """Aggregate the rows of a group into one JSON text, a list of lists."""
     if dialect == "sqlite":
         return func.json_group_array(func.json_array(*columns))
-    # As text, or the driver would read it itself, more slowly.
+    # As text: the driver would parse JSON itself, more slowly.
     return cast(func.json_agg(func.json_build_array(*columns)), Text)
 
 
-def columns(dialect: str, *wanted: ColumnElement[Any] | InstrumentedAttribute[Any]) -> list[ColumnElement[str]]:
-    """Each column of all rows as a JSON list. For many rows that is twice as fast as a list for each row.
+def aggregate_columns(dialect: str, *columns: _Column) -> list[ColumnElement[str]]:
+    """Aggregate each column of all rows into a JSON list. For many rows this is twice as fast as `aggregate_rows`.
 
-    All lists have one order, whichever that is. `rows_of` makes rows of them again.
+    The order of the values is undefined but the same in all lists. `zip_columns` turns the lists into rows again.
     """
     if dialect == "sqlite":
-        return [func.json_group_array(each) for each in wanted]
-    return [cast(func.json_agg(each), Text) for each in wanted]
+        return [func.json_group_array(column) for column in columns]
+    return [cast(func.json_agg(column), Text) for column in columns]
 
 
-def objects(dialect: str, says: Sequence[ColumnElement[Any]], order: Iterable[ColumnElement[Any]]) -> ScalarSelect[str]:
-    """The columns of all rows, in order, as one JSON text: a list of objects, just as orjson writes it."""
-    one = _literal("{") + members(dialect, {str(each.key): each for each in says}) + _literal("}")
+def zip_columns(lists: Sequence[str | None]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of lists made by `aggregate_columns`. Without rows, a list is NULL on PostgreSQL."""
+    return zip(*(orjson.loads(values or "[]") for values in lists), strict=True)
+
+
+def aggregate_objects(
+    dialect: str, columns: Sequence[ColumnElement[Any]], order: Iterable[ColumnElement[Any]]
+) -> ScalarSelect[str]:
+    """Select all rows, in order, as one JSON text: a list of objects, formatted as orjson formats it."""
+    json_object = _literal("{") + object_members(dialect, {str(column.key): column for column in columns})
+    json_object += _literal("}")
     if dialect == "sqlite":
-        # It puts together what comes in the order in which it comes.
-        in_order = select(one.label("one")).order_by(*order).subquery()
-        found = func.group_concat(in_order.c.one, ",", type_=Text)
+        # group_concat takes the rows in the order of the subquery.
+        ordered = select(json_object.label("json_object")).order_by(*order).subquery()
+        objects = func.group_concat(ordered.c.json_object, ",", type_=Text)
     else:
-        found = func.string_agg(one, postgresql.aggregate_order_by(_literal(","), *order), type_=Text)
-    return select(_literal("[") + func.coalesce(found, _literal("")) + _literal("]")).scalar_subquery()
+        objects = func.string_agg(json_object, postgresql.aggregate_order_by(_literal(","), *order), type_=Text)
+    return select(_literal("[") + func.coalesce(objects, _literal("")) + _literal("]")).scalar_subquery()
 
 
-def members(dialect: str, says: Mapping[str, ColumnElement[Any] | InstrumentedAttribute[Any]]) -> ColumnElement[str]:
-    """The named columns as the inside of a JSON object, just as orjson writes it.
+def object_members(dialect: str, columns: Mapping[str, _Column]) -> ColumnElement[str]:
+    """Format named columns as the members of a JSON object, without its braces, as orjson formats them.
 
-    They are texts, whole numbers, UUIDs and times.
+    The columns are texts, whole numbers, UUIDs and times.
     """
     parts: list[ColumnElement[str]] = []
-    for name, each in says.items():
+    for name, value in columns.items():
         parts.append(_literal(f'{"," if parts else ""}"{name}":'))
-        parts.append(func.coalesce(_as_json(dialect, each), _literal("null"), type_=Text))
+        parts.append(func.coalesce(_as_json(dialect, value), _literal("null"), type_=Text))
     return reduce(operator.add, parts)
 
 
-def _as_json(dialect: str, wanted: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[str]:
-    if isinstance(wanted.type, Text):
-        return func.json_quote(wanted, type_=Text) if dialect == "sqlite" else cast(func.to_json(wanted), Text)
-    if isinstance(wanted.type, Uuid | UtcDateTime):
-        return _literal('"') + plain(dialect, wanted) + _literal('"')
-    return cast(wanted, Text)
+def as_text(dialect: str, column: _Column) -> ColumnElement[str]:
+    """Format a UUID or a time (RFC 3339, UTC) as orjson formats it, without quotes."""
+    return _uuid_as_text(dialect, column) if isinstance(column.type, Uuid) else _time_as_text(dialect, column)
+
+
+def _uuid_as_text(dialect: str, column: _Column) -> ColumnElement[str]:
+    if dialect == "sqlite":
+        parts: list[ColumnElement[str]] = [
+            func.substr(column, start, length, type_=Text) for start, length in _UUID_PARTS
+        ]
+        return reduce(lambda text, part: text + "-" + part, parts)
+    return cast(column, Text)
+
+
+def _time_as_text(dialect: str, column: _Column) -> ColumnElement[str]:
+    if dialect == "sqlite":
+        text = func.replace(column, " ", "T", type_=Text) + "Z"
+    else:
+        # to_char uses the session's time zone for a time that has one.
+        utc = func.timezone(_literal("UTC"), column)
+        text = func.to_char(utc, _literal('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), type_=Text)
+    return func.replace(text, _literal(".000000Z"), _literal("Z"), type_=Text)
+
+
+def _as_json(dialect: str, column: _Column) -> ColumnElement[str]:
+    if isinstance(column.type, Text):
+        return func.json_quote(column, type_=Text) if dialect == "sqlite" else cast(func.to_json(column), Text)
+    if isinstance(column.type, Uuid | UtcDateTime):
+        return _literal('"') + as_text(dialect, column) + _literal('"')
+    return cast(column, Text)
 
 
 def _literal(text: str) -> ColumnElement[str]:
     return literal_column(f"'{text}'", Text)
 
 
-def plain(dialect: str, wanted: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[str]:
-    """A UUID or a time (RFC 3339, UTC) as text, just as orjson writes it."""
-    if isinstance(wanted.type, Uuid):
-        if dialect == "sqlite":
-            parts: list[ColumnElement[str]] = [func.substr(wanted, *each, type_=Text) for each in _UUID_PARTS]
-            return reduce(lambda text, part: text + "-" + part, parts)
-        return cast(wanted, Text)
-    if dialect == "sqlite":
-        written = func.replace(wanted, " ", "T", type_=Text) + "Z"
-    else:
-        utc = func.timezone(_literal("UTC"), wanted)
-        written = func.to_char(utc, _literal('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), type_=Text)
-    return func.replace(written, _literal(".000000Z"), _literal("Z"), type_=Text)
-
-
-def rows_of(lists: Sequence[str | None]) -> Iterator[tuple[Any, ...]]:
-    """The rows of such lists; without any rows, PostgreSQL has NULL for a list."""
-    return zip(*(orjson.loads(each or "[]") for each in lists), strict=True)
-
-
-def _extract(value: ColumnElement[Any], wanted: ColumnElement[Any]) -> ColumnElement[Any]:
-    found = func.json_extract(value, f"$.{wanted.key}")
-    # SQLAlchemy keeps UUIDs on SQLite without their hyphens.
-    return (func.replace(found, "-", "") if isinstance(wanted.type, Uuid) else found).label(wanted.key)
+def _extract(row: ColumnElement[Any], column: ColumnElement[Any]) -> ColumnElement[Any]:
+    value = func.json_extract(row, f"$.{column.key}")
+    # SQLAlchemy stores UUIDs on SQLite without hyphens.
+    return (func.replace(value, "-", "") if isinstance(column.type, Uuid) else value).label(column.key)
 
 
 def _sqlite_time(value: object) -> str:
+    """Format a time as SQLAlchemy stores it on SQLite."""
     assert isinstance(value, datetime)
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")  # as SQLAlchemy keeps it
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")

@@ -1,6 +1,6 @@
 """One product's rows, of several tables and windows in one statement: what a question needs costs one round trip.
 
-For `known`. Rows come as JSON, a list for each column (see bulk.columns). Statements are made once: making one takes as
+For `known`. Rows come as JSON, a list for each column (see json_rows). Statements are made once: making one takes as
 long as running it.
 """
 
@@ -31,8 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute
 
 from productagg.db import prepared_statements
-from productagg.db.json_rows import columns as in_columns
-from productagg.db.json_rows import rows_of
+from productagg.db.json_rows import aggregate_columns, zip_columns
 from productagg.db.models import Base, UtcDateTime
 from productagg.history.steps import SECOND, moment
 
@@ -86,14 +85,16 @@ def parameters(product_id: UUID, parts: Iterable[Part]) -> dict[str, Any]:
 def unpack(row: Sequence[Any], parts: Iterable[Part]) -> list[list[Row]]:
     """The rows of each part, from a row of their `lists`."""
     lists = iter(row)
-    return [sorted(rows_of([next(lists) for _ in range(1 + len(part.columns))]), key=itemgetter(0)) for part in parts]
+    return [
+        sorted(zip_columns([next(lists) for _ in range(1 + len(part.columns))]), key=itemgetter(0)) for part in parts
+    ]
 
 
 def lists(dialect: str, shapes: Iterable[_Shape]) -> Iterator[Subquery]:
     """For each part a subquery of one row, with a JSON list for each column, the time first."""
     for number, shape in enumerate(shapes):
         at, *others = _rows(number, *shape).c
-        yield select(*in_columns(dialect, as_microseconds(dialect, at), *others)).subquery()
+        yield select(*aggregate_columns(dialect, as_microseconds(dialect, at), *others)).subquery()
 
 
 def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[int]:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Executable, Table, Text, Uuid,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from productagg.db.json_rows import Rows, aggregate
+from productagg.db.json_rows import Rows, aggregate_rows
 from productagg.db.models import (
     Base,
     Offer,
@@ -272,7 +272,7 @@ def _statements(dialect: str, *, scattered: bool) -> _Statements:
 
     def steps(table: Any, keys: Sequence[Any], values: Sequence[Any]) -> Executable:
         within = (wanted(table.product_id), table.observed_at >= begin, table.observed_at < end)
-        text = aggregate(dialect, as_microseconds(dialect, table.observed_at), *values)
+        text = aggregate_rows(dialect, as_microseconds(dialect, table.observed_at), *values)
         return select(*map(_text, keys), text).where(*within).group_by(*keys)
 
     daily, earlier = ProductPriceDaily.__table__, ProductPriceDaily.__table__.alias()

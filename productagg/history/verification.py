@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import Connection, Executable, Text, Uuid, bindparam, cast, select, union
 from sqlalchemy.sql.selectable import FromClause
 
-from productagg.db.json_rows import Rows, aggregate
+from productagg.db.json_rows import Rows, aggregate_rows
 from productagg.db.models import (
     Base,
     HistoryLate,
@@ -155,7 +155,9 @@ def _rows(dialect: str, model: type[Base]) -> Executable:
     else:
         which = select(Product.id.label("product_id")).where(Product.id.between(first, last)).subquery()
     ids = [cast(each, Text) for each in table.primary_key if each.name != "at"]
-    text = aggregate(dialect, *ids, as_microseconds(dialect, table.c.at), *(table.c[name] for name in _values(model)))
+    text = aggregate_rows(
+        dialect, *ids, as_microseconds(dialect, table.c.at), *(table.c[name] for name in _values(model))
+    )
     same = [table.c[each.key] == each for each in which.c]
     within = (table.c.at >= begin, table.c.at < end)
     return select(text).select_from(which).join(table, same[0] if len(same) == 1 else same[0] & same[1]).where(*within)

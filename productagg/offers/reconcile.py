@@ -31,7 +31,7 @@ from sqlalchemy.orm import Session
 from productagg.catalog.change_feed import Event, record
 from productagg.db import clock
 from productagg.db.engines import dialect_name
-from productagg.db.json_rows import Rows, aggregate
+from productagg.db.json_rows import Rows, aggregate_rows
 from productagg.db.models import Base, Offer, OfferPrice, ProductPrice, ProductSummary
 from productagg.history.late import mark, may_be_rolled_up
 from productagg.offers.summary import NOTHING, Summary, summarise
@@ -104,7 +104,7 @@ def stored(session: Session, product_ids: Sequence[UUID]) -> Stored:
     One statement, however many products.
     """
     dialect = dialect_name(session)
-    aggregated = aggregate(dialect, Offer.id, Offer.price, Offer.items_in_stock)
+    aggregated = aggregate_rows(dialect, Offer.id, Offer.price, Offer.items_in_stock)
     offers = (
         select(Offer.product_id, aggregated.label("offers"))
         .where(Offer.product_id.in_(product_ids), Offer.closed_at.is_(None))
