@@ -299,7 +299,7 @@ def synchronizer(database, settings):
 
 @pytest.fixture(scope="session")
 def _password_hash():
-    return accounts._hasher.hash(PASSWORD)
+    return accounts.password_hasher.hash(PASSWORD)
 
 
 class Client:

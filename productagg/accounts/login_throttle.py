@@ -1,13 +1,14 @@
-"""How many logins may fail: of one account from one address, from one address, and of one account from everywhere.
+"""Limits failed logins: per account and address, per address, and per account from all addresses together.
 
-With IPv6, a subscriber has many addresses: those of a /64 are one, and a /48 may fail as often as one address.
+With IPv6, a subscriber has many addresses: all addresses of a /64 count as one address, and a /48 (a site) may fail as
+often as one address.
 
-Called by the API's login. `limits` decides, by fixed windows that begin with their first failure; what it counts is in
-the database, so that all processes and hosts count together. A login is counted before its password is verified and
-given back if it succeeds: however many try at once, no more than the limit get through. The transactions are short ones
-of its own, for that of a request is rolled back when its login fails.
+Called by the API's login. The package `limits` decides, by fixed windows that begin with their first failure. Its
+counters are in the database, so that all processes and hosts count together. A login is counted before its password is
+verified, and the count is given back if the login succeeds: concurrent attempts cannot exceed a limit. The throttle
+uses short transactions of its own, because the request's transaction is rolled back if the login fails.
 
-Why nobody can be locked out with it: docs/decisions/0008-login-throttling.md.
+Why nobody can use it to lock out other users: docs/decisions/0008-login-throttling.md.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.storage import Storage
@@ -28,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from productagg.db import clock
+from productagg.db.engines import dialect_name
 from productagg.db.models import LoginCounter, UtcDateTime
 from productagg.settings import Settings
 
@@ -35,30 +37,41 @@ _T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
-# How long an address counts as one of an account's own after a login from there.
+# How long an address counts as the account owner's after a login from it.
 _OWN_ADDRESS_SECONDS = 30 * 86400
-# Counting a login adds four rows at most, a success one; each count removes so many that are over.
-_TIDIED_AT_ONCE = 100
+# An attempt adds at most four rows, a success one. Each attempt removes up to this many expired rows.
+_REMOVED_AT_ONCE = 100
 
 
 class TooManyLogins(Exception):
-    """Too many have failed. After `retry_after` seconds another try is possible."""
+    """Too many logins failed. Another attempt is possible after `retry_after` seconds."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"too many failed; the next try is possible in {retry_after} s")
         self.retry_after = retry_after
 
 
+class _Limit(NamedTuple):
+    """A limit, applied to a pair of account and address, to an address, to a site or to an account."""
+
+    item: RateLimitItem
+    identifier: str
+
+    @property
+    def key(self) -> str:
+        return self.item.key_for(self.identifier)
+
+
 @dataclass(frozen=True)
 class Attempt:
-    """A login that was counted: by which limits, for whom; and the key under which a success is remembered."""
+    """A counted login: the limits that counted it, and the key under which a success is remembered."""
 
-    counted: Sequence[tuple[RateLimitItem, str]]
-    own_address: str
+    limits: Sequence[_Limit]
+    own_address_key: str
 
 
 class LoginThrottle:
-    """Counts the logins that fail. Any number of threads may use one."""
+    """Counts failed logins. Thread-safe."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
@@ -67,71 +80,72 @@ class LoginThrottle:
         self._per_address = RateLimitItemPerSecond(settings.login_attempts_per_address, seconds, "address")
         self._per_site = RateLimitItemPerSecond(settings.login_attempts_per_address, seconds, "site")
         self._per_account = RateLimitItemPerSecond(settings.login_attempts_per_account, seconds, "account")
-        # Fingerprints have a key, for some people type their password where their name belongs.
-        self._key = hashlib.blake2b(settings.jwt_secret.reveal().encode(), person=b"login throttle").digest()
+        # Keyed hash: users sometimes type their password as the user name.
+        self._hash_key = hashlib.blake2b(settings.jwt_secret.reveal().encode(), person=b"login throttle").digest()
 
-    def count(self, connection: Connection, username: str, address: str) -> Attempt:
-        """Count a login that is about to be tried from an IP address; raises TooManyLogins, and then counts nothing.
+    def count_attempt(self, connection: Connection, username: str, address: str) -> Attempt:
+        """Count a login from an IP address, before its password is verified. `connection` is a reader's.
 
-        `connection` is one to read with.
+        Raises TooManyLogins; then nothing is counted.
         """
-        network, site = _network(address), _network(address, 48)
-        account, place = self._fingerprint(username), self._fingerprint(network)
-        limits = [
-            (self._per_pair, f"{account}/{place}"),
-            (self._per_address, place),
-            (self._per_account, account),
-        ]
-        if site != network:
-            limits.insert(2, (self._per_site, self._fingerprint(site)))
-        own_address = f"own/{account}/{place}"
+        limits, own_address_key = self._limits(username, address)
         try:
-            # What comes in a flood is refused here, without writing.
-            _apply(_Counters(connection), limits, own_address, FixedWindowRateLimiter.test)
+            # Without writing, so that a flood of attempts is refused cheaply.
+            _check(_Counters(connection), limits, own_address_key, FixedWindowRateLimiter.test)
             with self._sessions.begin() as session:
                 counters = _Counters(session.connection())
-                counted = _apply(counters, limits, own_address, FixedWindowRateLimiter.hit)
-                counters.tidy()
-        except TooManyLogins as refused:
-            log.warning("a login from %s is refused: %s", network, refused)
+                counted = _check(counters, limits, own_address_key, FixedWindowRateLimiter.hit)
+                counters.remove_expired()
+        except TooManyLogins as refusal:
+            log.warning("a login from %s is refused: %s", _network(address), refusal)
             raise
-        return Attempt(counted, own_address)
+        return Attempt(counted, own_address_key)
 
-    def succeeded(self, attempt: Attempt) -> None:
-        """It was the right password: give back what was counted, forget the pair's failures, remember the address."""
-        (pair, who), *wider = attempt.counted
+    def record_success(self, attempt: Attempt) -> None:
+        """Give back the counts of a successful login, forget the pair's failures, and remember the address."""
+        pair, *others = attempt.limits
         with self._sessions.begin() as session:
             counters = _Counters(session.connection())
-            counters.clear(pair.key_for(who))
-            for limit, whose in wider:
-                counters.give_back(limit.key_for(whose))
-            counters.remember(attempt.own_address, _OWN_ADDRESS_SECONDS)
+            counters.clear(pair.key)
+            for limit in others:
+                counters.give_back(limit.key)
+            counters.remember(attempt.own_address_key, _OWN_ADDRESS_SECONDS)
 
-    def _fingerprint(self, text: str) -> str:
-        return hashlib.blake2b(text.encode(), key=self._key, digest_size=16).hexdigest()
+    def _limits(self, username: str, address: str) -> tuple[list[_Limit], str]:
+        """Return the limits on a login, the pair's first and the account's last, and the key of an own address."""
+        network, site = _network(address), _network(address, 48)
+        account_hash, network_hash = self._keyed_hash(username), self._keyed_hash(network)
+        limits = [_Limit(self._per_pair, f"{account_hash}/{network_hash}"), _Limit(self._per_address, network_hash)]
+        if site != network:
+            limits.append(_Limit(self._per_site, self._keyed_hash(site)))
+        limits.append(_Limit(self._per_account, account_hash))
+        return limits, f"own/{account_hash}/{network_hash}"
+
+    def _keyed_hash(self, text: str) -> str:
+        return hashlib.blake2b(text.encode(), key=self._hash_key, digest_size=16).hexdigest()
 
 
-def _apply(
+def _check(
     counters: "_Counters",
-    limits: Sequence[tuple[RateLimitItem, str]],
-    own_address: str,
+    limits: Sequence[_Limit],
+    own_address_key: str,
     decide: Callable[[FixedWindowRateLimiter, RateLimitItem, str], bool],
-) -> Sequence[tuple[RateLimitItem, str]]:
-    """Those of the limits that hold here, if they all allow it. Raises TooManyLogins."""
+) -> Sequence[_Limit]:
+    """Return the limits that apply, if all of them allow the login. Raises TooManyLogins."""
     limiter = FixedWindowRateLimiter(counters)
-    if counters.get(own_address):
-        # Whoever fails elsewhere shall not keep the account's owner out.
+    if counters.get(own_address_key):
+        # Failures elsewhere must not lock out the account's owner: leave out the account's limit.
         limits = limits[:-1]
-    # Always in this order, which keeps the rows' locks from crossing.
-    exceeded = [each for each in limits if not decide(limiter, *each)]
+    # Always in this order, so that concurrent transactions cannot deadlock on the rows.
+    exceeded = [limit for limit in limits if not decide(limiter, limit.item, limit.identifier)]
     if exceeded:
-        free_at = max(limiter.get_window_stats(*each).reset_time for each in exceeded)
-        raise TooManyLogins(max(1, math.ceil(free_at - counters.now.timestamp())))
+        reset_time = max(limiter.get_window_stats(limit.item, limit.identifier).reset_time for limit in exceeded)
+        raise TooManyLogins(max(1, math.ceil(reset_time - counters.now.timestamp())))
     return limits
 
 
 class _Counters(Storage):
-    """What `limits` counts with: rows of login_counters, in the transaction (if any) of the connection given."""
+    """The storage of `limits`: rows of login_counters, in the connection's transaction if it has one."""
 
     STORAGE_SCHEME = None
 
@@ -145,38 +159,38 @@ class _Counters(Storage):
         return SQLAlchemyError
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count in the key's window, or begin one of `expiry` seconds; returns the count."""
-        is_over = LoginCounter.expires_at <= self.now
+        """Count in the key's window, or begin a window of `expiry` seconds. Returns the count."""
+        is_expired = LoginCounter.expires_at <= self.now
         end = literal(self.now + timedelta(seconds=expiry), UtcDateTime())
-        return self._put(
+        return self._upsert(
             {"key": key, "count": amount, "expires_at": end},
-            count=case((is_over, amount), else_=LoginCounter.count + amount),
-            expires_at=case((is_over, end), else_=LoginCounter.expires_at),
+            count=case((is_expired, amount), else_=LoginCounter.count + amount),
+            expires_at=case((is_expired, end), else_=LoginCounter.expires_at),
         )
 
     def remember(self, key: str, expiry: int) -> None:
-        """Have the key for `expiry` seconds from now on."""
+        """Store the key for `expiry` seconds from now on."""
         end = self.now + timedelta(seconds=expiry)
-        self._put({"key": key, "count": 1, "expires_at": end}, expires_at=end)
+        self._upsert({"key": key, "count": 1, "expires_at": end}, expires_at=end)
 
     def give_back(self, key: str) -> None:
-        still_counts = LoginCounter.key == key, LoginCounter.expires_at > self.now, LoginCounter.count > 0
-        self._connection.execute(update(LoginCounter).where(*still_counts).values(count=LoginCounter.count - 1))
+        is_counted = LoginCounter.key == key, LoginCounter.expires_at > self.now, LoginCounter.count > 0
+        self._connection.execute(update(LoginCounter).where(*is_counted).values(count=LoginCounter.count - 1))
 
     def get(self, key: str) -> int:
-        return self._running(LoginCounter.count, key) or 0
+        return self._value(LoginCounter.count, key) or 0
 
     def get_expiry(self, key: str) -> float:
-        return (self._running(LoginCounter.expires_at, key) or self.now).timestamp()
+        return (self._value(LoginCounter.expires_at, key) or self.now).timestamp()
 
     def clear(self, key: str) -> None:
         self._connection.execute(delete(LoginCounter).where(LoginCounter.key == key))
 
-    def tidy(self) -> None:
-        """Remove some of the rows that are over. The last thing in a transaction: it waits for nobody's locks."""
-        over = select(LoginCounter.key).where(LoginCounter.expires_at <= self.now).order_by(LoginCounter.expires_at)
-        some = over.limit(_TIDIED_AT_ONCE).with_for_update(skip_locked=True)
-        self._connection.execute(delete(LoginCounter).where(LoginCounter.key.in_(some)))
+    def remove_expired(self) -> None:
+        """Remove some expired rows. Call it last in a transaction; it does not wait for locks."""
+        expired = select(LoginCounter.key).where(LoginCounter.expires_at <= self.now).order_by(LoginCounter.expires_at)
+        unlocked = expired.limit(_REMOVED_AT_ONCE).with_for_update(skip_locked=True)
+        self._connection.execute(delete(LoginCounter).where(LoginCounter.key.in_(unlocked)))
 
     def check(self) -> bool:
         return self._connection.execute(select(1)).scalar() == 1
@@ -184,20 +198,20 @@ class _Counters(Storage):
     def reset(self) -> None:
         self._connection.execute(delete(LoginCounter))
 
-    def _running(self, column: InstrumentedAttribute[_T], key: str) -> _T | None:
-        running = LoginCounter.key == key, LoginCounter.expires_at > self.now
-        return self._connection.execute(select(column).where(*running)).scalar_one_or_none()
+    def _value(self, column: InstrumentedAttribute[_T], key: str) -> _T | None:
+        is_current = LoginCounter.key == key, LoginCounter.expires_at > self.now
+        return self._connection.execute(select(column).where(*is_current)).scalar_one_or_none()
 
-    def _put(self, new: Mapping[str, Any], **instead: Any) -> int:
-        """Add a row, or change the one that is there; returns its count."""
-        insert = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
-        put = insert(LoginCounter).values(new).on_conflict_do_update(index_elements=["key"], set_=instead)
-        count: int = self._connection.execute(put.returning(LoginCounter.count)).scalar_one()
+    def _upsert(self, row: Mapping[str, Any], **changes: Any) -> int:
+        """Insert a row, or change the existing row of its key. Returns the row's count."""
+        insert = postgresql.insert if dialect_name(self._connection) == "postgresql" else sqlite.insert
+        upsert = insert(LoginCounter).values(row).on_conflict_do_update(index_elements=["key"], set_=changes)
+        count: int = self._connection.execute(upsert.returning(LoginCounter.count)).scalar_one()
         return count
 
 
 def _network(address: str, bits: int = 64) -> str:
-    """Whom an address stands for: itself, or with IPv6 its network of so many bits. One host has all of a /64."""
+    """Return an IPv4 address as it is, and the network of an IPv6 address: one host has all of a /64."""
     try:
         ip = ip_address(address)
     except ValueError:  # a Unix socket

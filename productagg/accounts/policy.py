@@ -91,7 +91,7 @@ class SecurityPolicy:
             user_id = UUID(subject)
         except ValueError:
             return None
-        return users.active(request.reader, user_id, generation)
+        return users.account_of_token(request.reader, user_id, generation)
 
 
 def bearer_token(request: Any) -> str | None:

@@ -82,7 +82,7 @@ def enable(config_uri: str, username: str) -> None:
 def list_users(config_uri: str) -> None:
     """List the users: name, role, and whether disabled."""
     with writing(config_uri) as (_, sessions), sessions.begin() as session:
-        for each in users.listing(session):
+        for each in users.list_users(session):
             click.echo(f"{each.username}\t{each.role}\t{'disabled' if each.disabled else 'active'}")
 
 

@@ -58,8 +58,8 @@ class CountingHasher:
 def test_failed_logins_are_alike_to_the_byte_and_cost_one_verification_each(send, database, monkeypatch):
     with database.sessions.begin() as session:
         session.execute(update(User).where(User.username == "reader").values(disabled=True))
-    hasher = CountingHasher(users._hasher)
-    monkeypatch.setattr(users, "_hasher", hasher)
+    hasher = CountingHasher(users.password_hasher)
+    monkeypatch.setattr(users, "password_hasher", hasher)
 
     attempts = (("admin", "wrong"), ("nobody", "wrong"), ("reader", PASSWORD), ("ADMIN", PASSWORD), ("", ""))
     answers = [send("POST", "/login", {"username": name, "password": password}) for name, password in attempts]
@@ -73,7 +73,7 @@ def test_failed_logins_are_alike_to_the_byte_and_cost_one_verification_each(send
 
 
 def test_verifying_nobodys_password_takes_as_much_work_as_anybodys():
-    assert not users._hasher.check_needs_rehash(users._NOBODYS_HASH)
+    assert not users.password_hasher.check_needs_rehash(users.UNKNOWN_USER_HASH)
 
 
 def test_a_login_renews_a_hash_with_the_parameters_of_the_past(client, database):
@@ -85,7 +85,7 @@ def test_a_login_renews_a_hash_with_the_parameters_of_the_past(client, database)
 
     with database.reader.connect() as connection:
         stored = connection.execute(select(User.password_hash).where(User.username == "reader")).scalar_one()
-    assert not users._hasher.check_needs_rehash(stored)
+    assert not users.password_hasher.check_needs_rehash(stored)
     client.log_in("reader")
 
 
@@ -99,7 +99,7 @@ def test_a_login_locks_nothing_while_the_password_is_verified(client, monkeypatc
             taken.append(writer.pool.checkedout())
             return super().verify(hashed, password)
 
-    monkeypatch.setattr(users, "_hasher", Hasher(users._hasher))
+    monkeypatch.setattr(users, "password_hasher", Hasher(users.password_hasher))
 
     client.log_in("admin")
     client.post_json("/login", {"username": "admin", "password": "wrong"}, status=401)

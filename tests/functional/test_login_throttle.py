@@ -33,7 +33,7 @@ class Verifier:
 
     def verify(self, hashed, password):
         self.verified += 1
-        if password != PASSWORD or hashed == users._NOBODYS_HASH:
+        if password != PASSWORD or hashed == users.UNKNOWN_USER_HASH:
             raise VerifyMismatchError
 
     def check_needs_rehash(self, _hashed):
@@ -43,7 +43,7 @@ class Verifier:
 @pytest.fixture
 def verifier(monkeypatch):
     verifier = Verifier()
-    monkeypatch.setattr(users, "_hasher", verifier)
+    monkeypatch.setattr(users, "password_hasher", verifier)
     return verifier
 
 

@@ -92,14 +92,14 @@ def test_the_first_start_makes_the_admin_and_the_next_ones_leave_the_users_alone
     client.log_in("root", "first password")
     client.post_json("/login", {"username": "root", "password": "second password"}, status=401)
     with database.sessions() as session:
-        assert [user.username for user in users.listing(session)] == ["root"]
+        assert [user.username for user in users.list_users(session)] == ["root"]
 
 
 def test_without_a_password_no_admin_is_made(make_client, database):
     make_client()
 
     with database.sessions() as session:
-        assert users.listing(session) == []
+        assert users.list_users(session) == []
 
 
 @pytest.fixture

@@ -11,67 +11,73 @@ from tests.conftest import PASSWORD
 from tests.factories import rows
 
 
-def account(database, username="reader"):
+def log_in(database, username="reader"):
     with database.sessions.begin() as session:
-        found = users.authenticate(session, username, PASSWORD)
-    assert found is not None
-    return found
+        account = users.authenticate(session, username, PASSWORD)
+    assert account is not None
+    return account
 
 
-def is_active(database, known):
+def account_of_token(database, account):
     with database.reader.connect() as connection:
-        return users.active(connection, known.id, known.token_generation)
+        return users.account_of_token(connection, account.id, account.token_generation)
 
 
-def test_a_user_logs_in_with_the_right_password(database, users):
-    known = account(database, "admin")
+@pytest.mark.usefixtures("users")
+def test_a_user_logs_in_with_the_right_password(database):
+    account = log_in(database, "admin")
 
-    assert (known.username, known.role) == ("admin", "admin")
-    assert is_active(database, known) == known
+    assert (account.username, account.role) == ("admin", "admin")
+    assert account_of_token(database, account) == account
 
 
 @pytest.mark.parametrize(("username", "password"), [("reader", "wrong"), ("nobody", PASSWORD), ("reader", "")])
-def test_a_wrong_password_and_an_unknown_user_do_not(users, session, username, password):
+@pytest.mark.usefixtures("users")
+def test_a_wrong_password_and_an_unknown_user_do_not(session, username, password):
     assert users.authenticate(session, username, password) is None
 
 
-def test_a_disabled_user_logs_in_no_more_and_the_tokens_end(database, users):
-    known = account(database)
+@pytest.mark.usefixtures("users")
+def test_a_disabled_user_cannot_log_in_and_the_tokens_end(database):
+    account = log_in(database)
 
     with database.sessions.begin() as session:
         users.disable(session, "reader")
 
-    assert is_active(database, known) is None
+    assert account_of_token(database, account) is None
     with database.sessions.begin() as session:
         assert users.authenticate(session, "reader", PASSWORD) is None
 
 
-def test_an_enabled_user_logs_in_again_but_the_old_tokens_stay_ended(database, users):
-    known = account(database)
+@pytest.mark.usefixtures("users")
+def test_an_enabled_user_logs_in_again_but_the_old_tokens_stay_ended(database):
+    account = log_in(database)
     with database.sessions.begin() as session:
         users.disable(session, "reader")
 
     with database.sessions.begin() as session:
         users.enable(session, "reader")
 
-    assert is_active(database, known) is None
+    assert account_of_token(database, account) is None
     with database.sessions.begin() as session:
         assert users.authenticate(session, "reader", PASSWORD) is not None
 
 
-def test_a_new_password_replaces_the_old_one_and_ends_the_tokens(database, users):
-    known = account(database)
+@pytest.mark.usefixtures("users")
+def test_a_new_password_replaces_the_old_one_and_ends_the_tokens(database):
+    account = log_in(database)
 
     with database.sessions.begin() as session:
         users.set_password(session, "reader", "another password")
 
-    assert is_active(database, known) is None
+    assert account_of_token(database, account) is None
     with database.sessions.begin() as session:
         assert users.authenticate(session, "reader", PASSWORD) is None
         assert users.authenticate(session, "reader", "another password") is not None
 
 
-def test_a_taken_name_is_refused_and_the_session_stays_usable(database, users):
+@pytest.mark.usefixtures("users")
+def test_a_taken_name_is_refused_and_the_session_stays_usable(database):
     with database.sessions.begin() as session:
         with pytest.raises(users.DuplicateUser):
             users.add(session, "admin", PASSWORD, "reader")
@@ -85,11 +91,11 @@ def test_a_taken_name_is_refused_and_the_session_stays_usable(database, users):
 
 
 @pytest.mark.parametrize(
-    "act", [users.disable, users.enable, lambda session, name: users.set_password(session, name, "x")]
+    "change", [users.disable, users.enable, lambda session, name: users.set_password(session, name, "x")]
 )
-def test_an_unknown_user_cannot_be_changed(session, act):
+def test_an_unknown_user_cannot_be_changed(session, change):
     with pytest.raises(users.UnknownUser):
-        act(session, "nobody")
+        change(session, "nobody")
 
 
 def test_the_first_admin_is_added_only_where_there_is_no_user(database):
@@ -100,7 +106,7 @@ def test_the_first_admin_is_added_only_where_there_is_no_user(database):
     assert [(row.username, row.role, row.disabled) for row in rows(database, User)] == [("first", "admin", False)]
 
 
-def test_of_several_processes_that_add_the_first_admin_at_once_one_succeeds_and_none_fails(database):
+def test_if_several_processes_add_the_first_admin_concurrently_one_succeeds_and_none_fails(database):
     def add(_number):
         with database.sessions.begin() as session:
             users.add_first_admin(session, "admin", PASSWORD)
@@ -111,39 +117,40 @@ def test_of_several_processes_that_add_the_first_admin_at_once_one_succeeds_and_
     assert [row.username for row in rows(database, User)] == ["admin"]
 
 
-def test_users_are_listed_by_name(database, users, session):
+@pytest.mark.usefixtures("users")
+def test_users_are_listed_by_name(database, session):
     users.add(session, "amber", PASSWORD, "reader")
 
-    assert [each.username for each in users.listing(session)] == ["admin", "amber", "reader"]
+    assert [user.username for user in users.list_users(session)] == ["admin", "amber", "reader"]
 
 
 COMPOSED, DECOMPOSED = "pass\u00e9 simple", "passe\u0301 simple"
 
 
-@pytest.mark.parametrize("given", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("stored", [COMPOSED, DECOMPOSED])
 @pytest.mark.parametrize("sent", [COMPOSED, DECOMPOSED])
-def test_a_name_and_a_password_are_the_same_from_every_keyboard(session, given, sent):
-    users.add(session, given, "to be replaced", "reader")
-    users.set_password(session, sent, given)
+def test_a_name_and_a_password_are_the_same_from_every_keyboard(session, stored, sent):
+    users.add(session, stored, "to be replaced", "reader")
+    users.set_password(session, sent, stored)
 
-    found = users.authenticate(session, sent, sent)
+    account = users.authenticate(session, sent, sent)
 
-    assert found is not None
-    assert (found.username, found.hash_is_outdated) == (COMPOSED, False)
+    assert account is not None
+    assert (account.username, account.hash_is_outdated) == (COMPOSED, False)
 
 
 def test_a_hash_of_a_password_in_another_form_still_verifies_and_is_renewed(database):
     with database.sessions.begin() as session:
-        hashed = users._hasher.hash(DECOMPOSED)
+        hashed = users.password_hasher.hash(DECOMPOSED)
         session.add(User(username=DECOMPOSED, password_hash=hashed, role="reader", disabled=False, token_generation=1))
         session.flush()
-        known = users.authenticate(session, DECOMPOSED, DECOMPOSED)
-        assert known is not None
-        assert known.hash_is_outdated
-        users.renew_hash(session, known, DECOMPOSED)
+        account = users.authenticate(session, DECOMPOSED, DECOMPOSED)
+        assert account is not None
+        assert account.hash_is_outdated
+        users.renew_hash(session, account, DECOMPOSED)
 
     with database.sessions.begin() as session:
-        assert users.authenticate(session, DECOMPOSED, COMPOSED) == known
+        assert users.authenticate(session, DECOMPOSED, COMPOSED) == account
 
 
 @pytest.fixture
@@ -155,24 +162,24 @@ def weak(database):
     return weak
 
 
-def test_a_hash_made_with_weaker_parameters_can_be_made_anew_and_keeps_the_tokens(database, weak):
-    known = account(database)
-    assert known.hash_is_outdated
+def test_renewing_a_hash_with_weaker_parameters_keeps_the_tokens(database, weak):
+    account = log_in(database)
+    assert account.hash_is_outdated
 
     with database.sessions.begin() as session:
-        users.renew_hash(session, known, PASSWORD)
+        users.renew_hash(session, account, PASSWORD)
 
-    assert not account(database).hash_is_outdated
-    assert is_active(database, known) == known
+    assert not log_in(database).hash_is_outdated
+    assert account_of_token(database, account) == account
 
 
-def test_a_hash_is_not_made_anew_of_a_password_that_was_changed_meanwhile(database, weak):
-    known = account(database)
+def test_a_hash_is_not_renewed_if_the_password_was_changed_meanwhile(database, weak):
+    account = log_in(database)
     with database.sessions.begin() as session:
         users.set_password(session, "reader", "another password")
 
     with database.sessions.begin() as session:
-        users.renew_hash(session, known, PASSWORD)
+        users.renew_hash(session, account, PASSWORD)
 
     with database.sessions.begin() as session:
         assert users.authenticate(session, "reader", PASSWORD) is None

@@ -25,7 +25,9 @@ def log_in(request: Any) -> dict[str, Any]:
     """
     throttle = request.registry["login_throttle"]
     # Not request.client_addr: that believes whatever X-Forwarded-For says. The server knows which proxy to believe.
-    attempt = throttle.count(request.reader, nfc(request.validated["username"]), request.environ.get("REMOTE_ADDR", ""))
+    attempt = throttle.count_attempt(
+        request.reader, nfc(request.validated["username"]), request.environ.get("REMOTE_ADDR", "")
+    )
     account = users.authenticate(request.reader, **request.validated)
     if account is None:
         raise Problem(
@@ -34,7 +36,7 @@ def log_in(request: Any) -> dict[str, Any]:
             headers={"WWW-Authenticate": 'Bearer realm="productagg"'},
         )
     # Before the request's own transaction writes: on SQLite there is one writer at a time.
-    throttle.succeeded(attempt)
+    throttle.record_success(attempt)
     if account.hash_is_outdated:
         users.renew_hash(request.dbsession, account, request.validated["password"])
     request.response.cache_control = "no-store"
