@@ -88,7 +88,7 @@ def spoilt(schema, good, attack):
 def quick_logins(monkeypatch, database, users):
     """Passwords are compared in no time."""
     hashed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
-    monkeypatch.setattr(accounts, "_NOBODYS_HASH", hashed)
+    monkeypatch.setattr(accounts, "UNKNOWN_USER_HASH", hashed)
     with database.sessions.begin() as session:
         session.execute(update(User).values(password_hash=hashed))
 
