@@ -1,7 +1,7 @@
-"""The tables, and nothing else. The migrations in alembic/ make them; CI checks that the two agree.
+"""The tables. The migrations in alembic/ create them; CI checks that models and migrations agree.
 
-Every per-product table's key leads with product_id: one product's rows lie together and no second index is needed.
-There are no ORM relationships: rooms ask for what they need, and the database cascades a product's removal.
+The key of every per-product table begins with product_id: one product's rows lie together and no second index is
+needed. There are no ORM relationships: queries select what they need, and the database cascades a product's removal.
 """
 
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
-# The migration that these tables need; the programs refuse to run on any other (see dbcheck.check_schema).
+# The migration that creates these tables. The programs refuse to run on any other (see startup_checks.check_schema).
 SCHEMA_REVISION = "0009"
 
 NAME_MAX_LENGTH = 200
@@ -39,7 +39,7 @@ REGISTRATIONS = ("pending", "registered", "failed")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time, always UTC. SQLite has no time zones: there the UTC wall clock is stored and read as UTC."""
+    """A time-zone-aware time, always UTC. SQLite has no time zones: there a naive time in UTC is stored."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -48,7 +48,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a naive time has no place in the database")
+            raise ValueError("a naive time must not be stored")
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
@@ -59,7 +59,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class _Seconds(TypeDecorator[float]):
-    """A number of seconds, whose last digits PostgreSQL's `extra_float_digits` does not take away."""
+    """A number of seconds. The cast keeps the last digits, which a low `extra_float_digits` would cut off."""
 
     impl = Double
     cache_ok = True
@@ -71,7 +71,7 @@ class _Seconds(TypeDecorator[float]):
         return None if value is None else float(value)
 
 
-# Compared as SQLite does it, and not as the database's locale would have it.
+# Compared by code points, as on SQLite, and not by the database's locale.
 _BY_CODE_POINTS = Text().with_variant(Text(collation="C"), "postgresql")
 
 
@@ -95,7 +95,8 @@ def _product_key(**options: Any) -> Any:
 class Product(Base):
     """A product of the catalogue. `id` is a UUIDv7, so id order is creation order; `version` counts its changes.
 
-    `search_text` and `sort_name` are made of the name and the description (see catalog/search_text.py), whenever these are written.
+    `search_text` and `sort_name` are derived from the name and the description whenever these are written (see
+    catalog/search_text.py).
     """
 
     __tablename__ = "products"
@@ -105,7 +106,7 @@ class Product(Base):
         Index(None, "sort_name", "id"),
         Index(None, "created_at", "id"),
         Index(None, "updated_at", "id"),
-        # Trigrams: so that a word is found anywhere in the text.
+        # Trigrams find a word anywhere in the text.
         Index(
             "ix_products_search_text",
             "search_text",
@@ -126,10 +127,11 @@ class Product(Base):
 
 
 class ProductSync(Base):
-    """How a product stands with the Offers service, and when to ask next. Written every minute, products are not.
+    """A product's state at the Offers service, and when to fetch its offers next.
 
-    `leased_until` is both the end of the lease of whoever works on the product and the proof of holding it: a later
-    claim writes a later time, and who finds another time than its own has lost the lease.
+    Apart from the product, because it is written every minute. `leased_until` is the end of the current worker's lease
+    and also proves who holds it: a later lease writes a later time, and a worker that finds another time than its own
+    has lost the lease.
     """
 
     __tablename__ = "product_sync"
@@ -151,7 +153,7 @@ class ProductSync(Base):
 
 
 class Offer(Base):
-    """An offer as last seen. A sync never deletes one: an offer that vanished is closed, with stock 0.
+    """An offer as last seen. A sync never deletes an offer: it closes an offer that vanished, with stock 0.
 
     Compaction removes offers that have been closed for long (see history/closed.py).
     """
@@ -160,14 +162,14 @@ class Offer(Base):
     __table_args__ = (
         CheckConstraint("price >= 0", name="price_not_negative"),
         CheckConstraint("items_in_stock >= 0", name="items_in_stock_not_negative"),
-        # The current offers, without wading through years of closed ones.
+        # Finds the current offers without reading years of closed offers.
         Index(
             "ix_offers_open",
             "product_id",
             postgresql_where=text("closed_at IS NULL"),
             sqlite_where=text("closed_at IS NULL"),
         ),
-        # The closed ones in the order in which they closed: for pages of them, and to find those that are over age.
+        # Closed offers in the order in which they closed: for pages of them, and to find those old enough to remove.
         Index(
             "ix_offers_closed",
             "product_id",
@@ -338,12 +340,12 @@ class HistoryLate(Base):
 
 
 class ProductSummary(Base):
-    """What a product costs now, and what it cost a while ago: kept by the sync, so that nobody need search histories.
+    """What a product costs now and what it cost some time ago. The sync maintains it, so that reads search no history.
 
-    `lowest` to `items_in_stock` are those of its newest price, at `observed_at`: NULL, and nothing in stock, as long as
-    there is none. Every product has a row. `lowest_24h` and its like are the
-    lowest price so long before `compared_at`, NULL if there was none in stock, or nobody knows. `compare_at` is when
-    that is to be looked up again; NULL: not before the product changes.
+    Every product has a row. `lowest` to `items_in_stock` are those of its newest price, observed at `observed_at`.
+    Without a price they are NULL, and nothing is in stock. `lowest_24h`, `lowest_7d` and `lowest_30d` are the lowest
+    prices that long before `compared_at`; NULL if nothing was in stock then, or it is not known. They are looked up
+    again at `compare_at`; NULL means not before the product changes.
     """
 
     __tablename__ = "product_summaries"
@@ -363,11 +365,11 @@ class ProductSummary(Base):
 
 
 class ProductChange(Base):
-    """What happened to a product, in commit order: see catalog/change_feed.py. Its product may be gone: `deleted` outlives it.
+    """A change of a product, in commit order (see catalog/change_feed.py). It outlives its product.
 
-    A row says by what the product was sorted before, so that the past can be told from the present: `changed` has the
-    `sort_name`, `updated_at` and `search_text` that it had, `offers` the `lowest` (NULL: none) and `items_in_stock` of
-    its summary. The text is removed once no cursor needs it any more.
+    A row has the product's sort keys before the change, so that a page can be continued as of an earlier moment:
+    `changed` has the old `sort_name`, `updated_at` and `search_text`; `offers` has the old `lowest` (NULL: no price)
+    and `items_in_stock` of the summary. `search_text` is removed once no cursor needs it.
     """
 
     __tablename__ = "changes"
@@ -382,9 +384,9 @@ class ProductChange(Base):
             name="offers_has_before",
         ),
         Index(None, "product_id", "kind", "sequence"),
-        # The few among the many that say what offers did. (SQLite would not use it.)
+        # The few rows of this kind among many of kind 'offers'. SQLite would not use the index.
         Index("ix_changes_changed", "sequence", postgresql_where=text("kind = 'changed'"), info={"only": "postgresql"}),
-        # No number is given twice, also after its row was removed.
+        # SQLite would otherwise reuse the numbers of removed rows.
         {"sqlite_autoincrement": True},
     )
 
@@ -400,11 +402,12 @@ class ProductChange(Base):
 
 
 class SyncRun(Base):
-    """One pass: when, where, what it did and what ended it. `ended_by` is NULL while it runs, or if it was killed.
+    """A sync run: when, where, what it did and what ended it. `ended_by` is NULL while it runs, or if it was killed.
 
-    `claimed` counts products taken, `fetched` whole, valid lists, `changed` products with changed offers, `closed`
-    offers that vanished, `failed` products, by reason in `failures`. `requests` and `bytes` (of bodies, decompressed)
-    are the exchanges with the Offers service; `longest_wait_seconds` is how overdue the most overdue product was.
+    `claimed` counts leased products, `fetched` complete and valid lists of offers, `changed` products with changed
+    offers, `closed` offers that vanished, `failed` products; `failures` counts these by reason. `requests` and `bytes`
+    (decompressed bodies) measure the exchanges with the Offers service. `longest_wait_seconds` is how overdue the most
+    overdue product was.
     """
 
     __tablename__ = "sync_runs"
@@ -426,10 +429,10 @@ class SyncRun(Base):
 
 
 class UpstreamToken(Base):
-    """The one access token that all processes share, per account (a fingerprint of base URL and refresh token).
+    """The access token that all processes share, per account (a hash of base URL and refresh token).
 
-    `refreshing_until` is the lease of whoever is asking for a new token; `blocked_until` with its reason says that
-    nobody should ask the Offers service for anything before then.
+    `refreshing_until` is the end of the lease of the process that requests a new token. Until `blocked_until`, no
+    process should send the Offers service any request, for the reason in `blocked_reason`.
     """
 
     __tablename__ = "upstream_tokens"
@@ -443,7 +446,7 @@ class UpstreamToken(Base):
 
 
 class User(Base):
-    """Somebody who can log in. A token carries the generation; raising it ends every token given out before."""
+    """A user who can log in. Tokens carry the generation: increasing it ends all tokens issued before."""
 
     __tablename__ = "users"
     __table_args__ = (CheckConstraint("role IN ('admin', 'reader')", name="role_known"),)
@@ -457,7 +460,7 @@ class User(Base):
 
 
 class LoginCounter(Base):
-    """What the login's throttle counts, and remembers, under a key until a time. Rows that are over get removed."""
+    """A counter or a remembered address of the login throttle, valid until `expires_at`."""
 
     __tablename__ = "login_counters"
 
@@ -467,10 +470,10 @@ class LoginCounter(Base):
 
 
 class IdempotencyKey(Base):
-    """What a user's request under an Idempotency-Key was answered, and which request it was, by its fingerprint.
+    """A user's request under an Idempotency-Key, identified by its fingerprint, and the response to it.
 
-    While it is being worked on, `leased_until` is set, which is the proof of the claim as in ProductSync, and there is
-    no answer; then the other way round.
+    While the request is being handled, `leased_until` is set and there is no response; afterwards it is the other way
+    round. As in ProductSync, `leased_until` proves who holds the lease.
     """
 
     __tablename__ = "idempotency_keys"

@@ -145,7 +145,7 @@ class TestEncodings:
         admin_of("postgres", f"DROP DATABASE {name} WITH (FORCE)")
 
     def expected(self, encoding):
-        return f"the database's encoding is {encoding}, and must be UTF8: create it with ENCODING 'UTF8'"
+        return f"the database's encoding is {encoding} and must be UTF8: create it with ENCODING 'UTF8'"
 
     def test_the_web_service_refuses_them_at_its_start(self, encoded):
         url, encoding = encoded
