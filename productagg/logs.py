@@ -1,7 +1,6 @@
-"""How log lines look: text or JSON, each with the id of the request that caused it.
+"""The format of log lines: text or JSON, with the id of the request that caused the line.
 
-The composition root and the command line call `configure` once. Nothing else here is needed to log: the rooms use the
-standard library's loggers.
+The composition root and the command line call `configure` once. To log, use the standard library's loggers.
 """
 
 import logging
@@ -17,16 +16,16 @@ from typing import Literal, TextIO
 
 from pythonjsonlogger.json import JsonEncoder, JsonFormatter
 
-# The request being answered in this thread; "-" outside of any.
+# The id of the request that this thread is handling; "-" if there is none.
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
-_TEXT = "%(asctime)s %(levelname)-5s [%(name)s] [%(request_id)s] %(message)s"
-_JSON = "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s"
-# What ends a line or steers a terminal.
+_TEXT_FORMAT = "%(asctime)s %(levelname)-5s [%(name)s] [%(request_id)s] %(message)s"
+_JSON_FORMAT = "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s"
+# Characters that end a line or control a terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-# Made once; the formatter would make one for each line.
+# The formatter would make an encoder for each line.
 _encoder = JsonEncoder()
 
 
@@ -34,34 +33,34 @@ def _dumps(record: object, **_options: object) -> str:
     return _encoder.encode(record)
 
 
-class _RequestId(logging.Filter):
+class _RequestIdFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
         return True
 
 
-class _UtcTimes(logging.Formatter):
-    """Times in UTC, RFC 3339."""
+class _UtcFormatter(logging.Formatter):
+    """Writes times in UTC (RFC 3339)."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - the standard library's name
-        return f"{_written(int(record.created))}.{int(record.msecs):03}Z"
+        return f"{_format_second(int(record.created))}.{int(record.msecs):03}Z"
 
 
 @lru_cache(maxsize=4)
-def _written(second: int) -> str:
+def _format_second(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
-class _Json(_UtcTimes, JsonFormatter):
-    """JSON, in ASCII."""
+class _JsonLines(_UtcFormatter, JsonFormatter):
+    """JSON in ASCII, one object per line."""
 
 
-class _Text(_UtcTimes):
-    """Text lines in which neither a message nor an exception can start a line that looks like one of ours."""
+class _TextLines(_UtcFormatter):
+    """Text in which neither a message nor an exception can forge a log line: all other lines are indented."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line, *traceback = super().format(record).split("\n")
-        return "\n".join([line, *(f"    {_escaped(each)}" for each in traceback)])
+        first, *traceback = super().format(record).split("\n")
+        return "\n".join([first, *(f"    {_escaped(line)}" for line in traceback)])
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
         return _escaped(super().formatMessage(record))
@@ -72,105 +71,119 @@ def _escaped(line: str) -> str:
 
 
 def configure(log_format: Literal["text", "json"]) -> None:
-    """Give every handler of the root logger our format; add one (stderr, INFO) where the ini file set none up."""
+    """Give all handlers of the root logger our format. Without handlers, add one for stderr at the level INFO."""
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(logging.StreamHandler())
         root.setLevel(logging.INFO)
-    # What our lines do not say need not be found out for each.
+    # Our format has none of these, and they take time to find out.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     formatter: logging.Formatter
     if log_format == "json":
         names = {"asctime": "time", "levelname": "level", "name": "logger"}
-        formatter = _Json(_JSON, rename_fields=names, json_serializer=_dumps)
+        formatter = _JsonLines(_JSON_FORMAT, rename_fields=names, json_serializer=_dumps)
     else:
-        formatter = _Text(_TEXT)
+        formatter = _TextLines(_TEXT_FORMAT)
     for handler in root.handlers:
         handler.setFormatter(formatter)
-        if not any(isinstance(each, _RequestId) for each in handler.filters):
-            handler.addFilter(_RequestId())
+        if not any(isinstance(existing, _RequestIdFilter) for existing in handler.filters):
+            handler.addFilter(_RequestIdFilter())
 
 
-# How long a line may wait for others to be written with it, and how many may wait.
-_BATCH_SECONDS = 0.1
-_MOST_WAITING = 10_000
-# What is written at once to a pipe stays together (PIPE_BUF), whoever else writes to it.
-_PIECE_BYTES = 4096
+# A line waits at most this long to be written together with others.
+_FLUSH_INTERVAL_SECONDS = 0.1
+_MAX_WAITING_RECORDS = 10_000
+# A write of at most PIPE_BUF bytes to a pipe is atomic: the lines of other processes cannot come between.
+_MAX_WRITE_BYTES = 4096
 
 
-class _Batches(logging.StreamHandler[TextIO]):
-    """Writes lines some at a time, from a thread of its own; warnings and worse at once, with all that came before.
+class BatchHandler(logging.StreamHandler[TextIO]):
+    """Writes log lines in batches, from a thread of its own; warnings and errors at once, after all earlier lines.
 
-    A thread that writes lets others run meanwhile, and then has to wait for them: with many answering at the same time,
-    a line would take half as long as an answer.
+    A thread that writes releases the interpreter's lock and must wait for it again. With many busy threads, writing a
+    line would take half as long as answering a request.
     """
 
-    def __init__(self, handler: logging.StreamHandler[TextIO]) -> None:
+    def __init__(
+        self,
+        handler: logging.StreamHandler[TextIO],
+        *,
+        flush_interval_seconds: float = _FLUSH_INTERVAL_SECONDS,
+        max_waiting_records: int = _MAX_WAITING_RECORDS,
+    ) -> None:
         super().__init__(handler.stream)
         self.setFormatter(handler.formatter)
         self.setLevel(handler.level)
         self.filters = handler.filters
+        self._flush_interval_seconds = flush_interval_seconds
+        self._max_waiting_records = max_waiting_records
         self._waiting: deque[logging.LogRecord] = deque()
-        self._writing = threading.Lock()
-        threading.Thread(target=self._go_on, name="log", daemon=True).start()
+        self._write_lock = threading.Lock()
+        threading.Thread(target=self._flush_regularly, name="log", daemon=True).start()
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """As the standard library's, without its lock: to append needs none."""
-        passed = self.filter(record)
-        if passed:
-            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
-        return bool(passed)
+        """Do as the standard library's method, but without its lock: appending to the deque needs none."""
+        filtered = self.filter(record)
+        if filtered:
+            self.emit(filtered if isinstance(filtered, logging.LogRecord) else record)
+        return bool(filtered)
 
     def emit(self, record: logging.LogRecord) -> None:
         self._waiting.append(record)
-        # If nobody reads the lines, whoever logs waits, rather than that memory fills.
-        if record.levelno >= logging.WARNING or len(self._waiting) >= _MOST_WAITING:
+        # Back-pressure: if the stream is not read, block instead of buffering without limit.
+        if record.levelno >= logging.WARNING or len(self._waiting) >= self._max_waiting_records:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits. The standard library does it at the end of the process."""
-        with self._writing:
+        """Write the waiting lines. The standard library calls this at the end of the process."""
+        with self._write_lock:
             records = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            lines = []
-            for record in records:
-                try:
-                    lines.append(self.format(record) + self.terminator)
-                except Exception:  # the others are written all the same
-                    self.handleError(record)
+            lines = self._format_all(records)
             try:
-                for piece in _pieces(lines):
-                    self.stream.write(piece)
+                for batch in _batches(lines):
+                    self.stream.write(batch)
                     self.stream.flush()
             except Exception:
                 self.handleError(records[-1])
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
-        """Say so on stderr, as the standard library does; that may be what cannot be written to."""
+        """Report on stderr, as the standard library does. Writing to stderr may fail, too."""
         with suppress(Exception):
             super().handleError(record)
 
-    def _go_on(self) -> None:
+    def _format_all(self, records: Iterable[logging.LogRecord]) -> list[str]:
+        lines = []
+        for record in records:
+            try:
+                lines.append(self.format(record) + self.terminator)
+            except Exception:  # a bad record must not lose the others
+                self.handleError(record)
+        return lines
+
+    def _flush_regularly(self) -> None:
         while True:
-            time.sleep(_BATCH_SECONDS)
+            time.sleep(self._flush_interval_seconds)
             self.flush()
 
 
-def _pieces(lines: Iterable[str]) -> Iterator[str]:
-    """The lines, as many together as may be."""
-    piece: list[str] = []
+def _batches(lines: Iterable[str]) -> Iterator[str]:
+    """Join lines up to the size of an atomic write. A longer line is a batch of its own."""
+    batch: list[str] = []
     size = 0
     for line in lines:
         length = len(line.encode(errors="replace"))
-        if piece and size + length > _PIECE_BYTES:
-            yield "".join(piece)
-            piece, size = [], 0
-        piece.append(line)
+        if batch and size + length > _MAX_WRITE_BYTES:
+            yield "".join(batch)
+            batch, size = [], 0
+        batch.append(line)
         size += length
-    if piece:
-        yield "".join(piece)
+    if batch:
+        yield "".join(batch)
 
 
 def write_in_batches() -> None:
-    """For a process that answers many requests: whatever is logged from now on is written some lines at a time."""
+    """Write log lines in batches from now on. For a process that handles many requests."""
     root = logging.getLogger()
-    root.handlers = [_Batches(each) if type(each) is logging.StreamHandler else each for each in root.handlers]
+    root.handlers = [
+        BatchHandler(handler) if type(handler) is logging.StreamHandler else handler for handler in root.handlers
+    ]

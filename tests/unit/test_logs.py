@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -236,7 +235,7 @@ class TestEitherFormat:
 class TestBatches:
     @pytest.fixture
     def batched(self, written):
-        """As in the web service: what is written, and the handler."""
+        """Batches as in the web service: a function that reads what was written, and the handler."""
         read = written("text")
         logs.write_in_batches()
         (handler,) = logging.getLogger().handlers
@@ -290,49 +289,57 @@ class TestBatches:
         for who in range(4):
             assert [number for whose, number in said if whose == who] == list(range(200))
 
-    def test_to_log_waits_for_nobody_who_writes(self, batched, log):
-        _, handler = batched
-        thread = threading.Thread(target=log.info, args=["hello"])
+    def test_a_blocked_write_does_not_block_other_threads(self, root, log):
+        stream = BlockedStream()
+        handle_in_batches(root, stream)
+        writer = threading.Thread(target=log.warning, args=["blocked"])
 
-        with handler._writing, handler.lock:
-            thread.start()
-            thread.join(10)
+        writer.start()
+        assert stream.is_writing.wait(10)
+        log.info("hello")
 
-            assert not thread.is_alive()
+        assert writer.is_alive()
+        stream.unblock()
+        writer.join(10)
 
-    def test_whoever_logs_waits_if_nobody_reads(self, batched, log, monkeypatch):
-        read, handler = batched
-        monkeypatch.setattr(logs, "_MOST_WAITING", 10)
-        threads = [threading.Thread(target=log.info, args=["%d", number]) for number in range(20)]
+    def test_with_too_many_waiting_lines_a_thread_blocks_instead_of_adding_its_line(self, root, log):
+        stream = BlockedStream()
+        handler = handle_in_batches(root, stream, max_waiting_records=10)
+        first, second = (threading.Thread(target=log.info, args=["%d", number]) for number in (9, 19))
 
-        with handler._writing:
-            for thread in threads:
-                thread.start()
-            wait_until(lambda: len(handler._waiting) == 20)
-            assert sum(thread.is_alive() for thread in threads) >= 10
-        for thread in threads:
+        for number in range(9):
+            log.info("%d", number)
+        first.start()
+        assert stream.is_writing.wait(10)
+        for number in range(10, 19):
+            log.info("%d", number)
+        second.start()
+        second.join(0.05)
+
+        assert first.is_alive() and second.is_alive()
+        stream.unblock()
+        for thread in (first, second):
             thread.join(10)
         handler.flush()
+        assert [int(parts(line)[3]) for line in stream.getvalue().splitlines()] == list(range(20))
 
-        assert sorted(int(parts(line)[3]) for line in read().splitlines()) == list(range(20))
+    def test_a_write_has_whole_lines_and_fits_an_atomic_write(self, root, log):
+        stream = RecordingStream()
+        handler = handle_in_batches(root, stream)
 
-    def test_what_is_written_at_once_is_whole_lines_that_stay_together(self, batched, log, monkeypatch):
-        _, handler = batched
-        pieces: list[str] = []
-        monkeypatch.setattr(handler, "stream", SimpleNamespace(write=pieces.append, flush=lambda: None))
-
-        with handler._writing:
-            for number in range(300):
-                log.info("%d %s", number, "ž" * (number % 200))
-            log.info("x" * 10_000)
+        for number in range(300):
+            log.info("%d %s", number, "ž" * (number % 200))
+        log.info("x" * 10_000)
         handler.flush()
 
-        assert all(piece.endswith("\n") for piece in pieces)
-        assert [len(piece.encode()) > 4096 for piece in pieces] == [False] * (len(pieces) - 1) + [True]
-        assert 10 < len(pieces) < 50
-        assert "".join(pieces).count("\n") == 301
+        assert all(written.endswith("\n") for written in stream.writes)
+        assert [len(written.encode()) > 4096 for written in stream.writes] == [False] * (len(stream.writes) - 1) + [
+            True
+        ]
+        assert 10 < len(stream.writes) < 50
+        assert "".join(stream.writes).count("\n") == 301
 
-    def test_a_stream_that_cannot_be_written_to_is_nobodys_trouble(self, batched, log, monkeypatch):
+    def test_a_stream_that_cannot_be_written_to_raises_nothing(self, batched, log, monkeypatch):
         read, handler = batched
         gone = io.StringIO()
         gone.close()
@@ -347,7 +354,7 @@ class TestBatches:
 
         assert parts(read())[3] == "hello"
 
-    def test_a_line_that_cannot_be_made_does_not_take_others_with_it(self, batched, log, capsys):
+    def test_a_line_that_cannot_be_formatted_does_not_lose_the_others(self, batched, log, capsys):
         read, handler = batched
 
         log.info("before")
@@ -358,10 +365,10 @@ class TestBatches:
         assert [parts(line)[3] for line in read().splitlines()] == ["before", "after"]
         assert "no number" in capsys.readouterr().err
 
-    def test_what_waits_is_written_at_the_end_of_the_process(self):
+    def test_waiting_lines_are_written_at_the_end_of_the_process(self):
         program = (
-            "import logging, time; from productagg import logs; logs.configure('text'); logs._BATCH_SECONDS = 1000;"
-            "logs.write_in_batches(); logging.info('hello')"
+            "import logging; from productagg import logs; logs.configure('text'); root = logging.getLogger();"
+            "root.handlers = [logs.BatchHandler(root.handlers[0], flush_interval_seconds=1000)]; logging.info('hello')"
         )
 
         done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, check=True)
@@ -380,6 +387,42 @@ class TestBatches:
 
         assert root.handlers[1] is other
         assert [parts(line)[3] for line in stream.getvalue().splitlines()] == ["hello"]
+
+
+class BlockedStream(io.StringIO):
+    """A stream whose reader does not read until `unblock()`."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_writing = threading.Event()
+        self._is_read = threading.Event()
+
+    def write(self, text):
+        self.is_writing.set()
+        assert self._is_read.wait(10)
+        return super().write(text)
+
+    def unblock(self):
+        self._is_read.set()
+
+
+class RecordingStream(io.StringIO):
+    def __init__(self):
+        super().__init__()
+        self.writes = []
+
+    def write(self, text):
+        self.writes.append(text)
+        return super().write(text)
+
+
+def handle_in_batches(root, stream, **options):
+    """Make the root logger write to the stream in batches, but not regularly; return the handler."""
+    root.handlers[:] = [logging.StreamHandler(stream)]
+    root.setLevel(logging.INFO)
+    logs.configure("text")
+    root.handlers[:] = [logs.BatchHandler(root.handlers[0], flush_interval_seconds=1000, **options)]
+    return root.handlers[0]
 
 
 def log_an_exception(log, message):
