@@ -1,6 +1,7 @@
-"""Runs the migrations, for `alembic -c development.ini …`. The database is the one that the service would use."""
+"""Runs the migrations for `alembic -c development.ini …`, on the database that the service would use."""
 
 import re
+import sqlite3
 from typing import Any, Literal
 
 from alembic.util import CommandError
@@ -15,33 +16,32 @@ from productagg.db.models import Base, UtcDateTime
 from productagg.db.startup_checks import UnusableDatabase, check_encoding
 from productagg.settings import Settings, SettingsError
 
-# Any number; all productagg migrations share it, so that two releases starting at once migrate one after the other.
+# An arbitrary number that all migrations of productagg share: two releases that start concurrently migrate in turn.
 _ADVISORY_LOCK = 7_306_544
 
-_SCHEMA_FIRST = text(
+_PREPEND_SCHEMA = text(
     "SELECT set_config('search_path', concat_ws(', ', :schema, nullif(current_setting('search_path'), '')), true)"
 )
 _PARTITION = re.compile(r"(offer|product)_prices_(default|\d{4}_\d{2})")
 
 
 def _render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
-    # A migration stands alone: it names no type of ours, which may change after it was written.
+    # A migration must not depend on our types, which may change after it was written.
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 
-def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
-    # The models have neither the monthly partitions, which `productagg history compact` makes and drops, nor Alembic's
-    # own table.
+def _has_model(name: str | None, kind: str, _parents: Any) -> bool:
+    # No model describes Alembic's own table or the monthly partitions, which `productagg history compact` manages.
     return kind != "table" or name is None or not (name == "alembic_version" or _PARTITION.fullmatch(name))
 
 
-def _has_it(here: str) -> Any:
-    # Some indexes of the models are for one kind of database only.
-    return lambda item, _name, kind, _reflected, _other: kind != "index" or item.info.get("only", here) == here
+def _is_on(dialect: str) -> Any:
+    # Some indexes of the models exist on one kind of database only.
+    return lambda item, _name, kind, _reflected, _other: kind != "index" or item.info.get("only", dialect) == dialect
 
 
-def _keep_children(connection: Any, _record: Any) -> None:
-    # A batch migration drops and re-creates the table: with foreign keys on, its children's rows would go with it.
+def _switch_off_foreign_keys(connection: sqlite3.Connection, _record: object) -> None:
+    # A batch migration drops and re-creates a table: with foreign keys on, the drop would delete rows of other tables.
     connection.execute("PRAGMA foreign_keys = OFF")
 
 
@@ -54,7 +54,7 @@ def run() -> None:
         raise CommandError("--sql does not work here: migrations read the rows that they change")
     engine = writer_engine(settings.database_url, prepared=settings.database_prepared)
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _keep_children)
+        event.listen(engine, "connect", _switch_off_foreign_keys)
     try:
         with engine.begin() as connection:
             _migrate(connection)
@@ -69,30 +69,35 @@ def run() -> None:
 
 
 def _migrate(connection: Connection) -> None:
-    sqlite = connection.dialect.name == "sqlite"
-    if not sqlite:
-        # Another release's migrations may take their time; a table's lock is waited for as long as always.
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
-        lock_timeout = connection.scalar(text("SELECT current_setting('lock_timeout')"))
-        connection.execute(text("SET LOCAL lock_timeout = 0"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        connection.execute(text("SELECT set_config('lock_timeout', :value, true)"), {"value": lock_timeout})
-        # For the names in statements that migrations write themselves; extensions may be in another schema.
-        connection.execute(_SCHEMA_FIRST, {"schema": SCHEMA})
-        check_encoding(connection)
+    is_sqlite = connection.dialect.name == "sqlite"
+    if not is_sqlite:
+        _prepare_postgresql(connection)
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
-        version_table_schema=None if sqlite else SCHEMA,
-        render_as_batch=sqlite,
+        version_table_schema=None if is_sqlite else SCHEMA,
+        render_as_batch=is_sqlite,
         render_item=_render_item,
-        include_name=_is_ours,
-        include_object=_has_it(connection.dialect.name),
+        include_name=_has_model,
+        include_object=_is_on(connection.dialect.name),
         compare_server_default=True,
     )
     context.run_migrations()
-    if sqlite and (orphans := connection.execute(text("PRAGMA foreign_key_check")).all()):
+    if is_sqlite and (orphans := connection.execute(text("PRAGMA foreign_key_check")).all()):
         raise CommandError(f"the migration would leave rows without their parents: {orphans[:5]}")
+
+
+def _prepare_postgresql(connection: Connection) -> None:
+    """Take the advisory lock and set the transaction's settings."""
+    # A migration may take long, and so may the wait for another release's migrations. Waits for tables stay limited.
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    lock_timeout = connection.scalar(text("SELECT current_setting('lock_timeout')"))
+    connection.execute(text("SET LOCAL lock_timeout = 0"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+    connection.execute(text("SELECT set_config('lock_timeout', :value, true)"), {"value": lock_timeout})
+    # For SQL that a migration writes itself, without schemas. Extensions may be in another schema.
+    connection.execute(_PREPEND_SCHEMA, {"schema": SCHEMA})
+    check_encoding(connection)
 
 
 run()
