@@ -1,6 +1,6 @@
-"""A database that goes away, comes back read-only, is full or takes rights away: 503, one line, and then all is well.
+"""A database that goes away, becomes read-only, is full or revokes rights: 503 and one log line, until it is back.
 
-What the programs say of it is in tests/integration/test_cli_unusable_database.py.
+tests/integration/test_cli_unusable_database.py has the same for the command line.
 """
 
 import logging
@@ -10,25 +10,29 @@ from contextlib import closing, contextmanager
 import pytest
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import InternalError
+from sqlalchemy.orm import Session
 
 from productagg.app import main
 from productagg.db import engines
 from productagg.settings import database_url
 from tests.conftest import Client, Database, ini
 from tests.functional.problems import assert_problem
-from tests.integration.conftest import before_statement, only_postgresql, only_sqlite
+from tests.integration.conftest import only_postgresql, only_sqlite
 
 NEW = {"name": "Lamp", "description": ""}
 
 
 @contextmanager
 def one_line(caplog):
-    """Within, exactly one line is logged as an error, without a traceback; returned in a list."""
+    """Assert that exactly one warning or error is logged in the context, in one line without a traceback.
+
+    Yields a list to which the line is added at the end.
+    """
     caplog.clear()
     lines: list[str] = []
     yield lines
-    records = [each for each in caplog.records if each.levelno >= logging.WARNING]
-    assert len(records) == 1, [each.getMessage() for each in records]
+    records = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(records) == 1, [record.getMessage() for record in records]
     assert records[0].exc_info is None
     lines.append(records[0].getMessage())
     assert "\n" not in lines[0]
@@ -55,18 +59,18 @@ def end_all_others(database):
 class TestThePrimaryComesBackReadOnly:
     @pytest.fixture
     def read_only(self, database, postgres_server):
-        """Connections that are opened from now on only read; it ends with a call."""
-        elsewhere = create_engine(database_url(postgres_server), isolation_level="AUTOCOMMIT")
+        """Make new connections read-only; return a function that makes them writable again."""
+        admin_engine = create_engine(database_url(postgres_server), isolation_level="AUTOCOMMIT")
 
-        def alter(what):
-            with elsewhere.connect() as connection:
-                connection.execute(text(f"ALTER DATABASE {database.writer.url.database} {what}"))
+        def alter(change):
+            with admin_engine.connect() as connection:
+                connection.execute(text(f"ALTER DATABASE {database.writer.url.database} {change}"))
 
         end_all_others(database)
         alter("SET default_transaction_read_only = on")
         yield lambda: alter("RESET default_transaction_read_only")
         alter("RESET default_transaction_read_only")
-        elsewhere.dispose()
+        admin_engine.dispose()
         database.close()
 
     def test_a_write_is_a_503_and_the_first_one_on_a_server_that_writes_succeeds(
@@ -110,20 +114,15 @@ class TestTheServerGoesAway:
     @pytest.mark.parametrize("moment", ["before the change", "after the change", "at the commit"])
     def test_in_the_middle_of_a_patch(self, client, send, admin, create, database, caplog, moment):
         product = create()
-        writer = client.app.registry["engines"][0]
+        target, event_name = {
+            "before the change": (Session, "before_flush"),
+            "after the change": (Session, "after_flush"),
+            "at the commit": (client.app.registry["engines"][0], "commit"),
+        }[moment]
 
-        def go(*_):
-            end_all_others(database)
-
-        caplog.clear()
+        event.listen(target, event_name, lambda *_: end_all_others(database), once=True)
         with one_line(caplog) as lines:
-            if moment == "at the commit":
-                event.listen(writer, "commit", go, once=True)
-                answer = send("PATCH", f"/products/{product['id']}", {"description": "Dim"}, admin)
-            else:
-                beginning = "UPDATE products" if moment == "before the change" else "WITH locked AS"
-                with before_statement(writer, beginning, go):
-                    answer = send("PATCH", f"/products/{product['id']}", {"description": "Dim"}, admin)
+            answer = send("PATCH", f"/products/{product['id']}", {"description": "Dim"}, admin)
 
         assert_unavailable(answer)
         assert lines[0].startswith("the database cannot be used: ")
@@ -136,25 +135,17 @@ class TestTheServerGoesAway:
         product = client.post_json("/products", NEW, headers=admin, status=201).json
         client.background.wait()
         path, change = f"/products/{product['id']}", {"description": "Dim"}
-        restarts = [own_postgres_server.restart]
 
-        with (
-            one_line(caplog),
-            before_statement(client.app.registry["engines"][0], "UPDATE products", lambda _: _once(restarts)),
-        ):
+        event.listen(Session, "before_flush", lambda *_: own_postgres_server.restart(), once=True)
+        with one_line(caplog):
             answer = client.patch_json(path, change, headers=admin, expect_errors=True)
         assert_unavailable(answer)
-        # The readers' connections broke as well, and are not tried one by one
-        found = [client.get(path, expect_errors=True).status_int for _ in range(2)]
+        # The readers' connections are broken as well. They are replaced together, not one failed request each.
+        statuses = [client.get(path, expect_errors=True).status_int for _ in range(2)]
 
-        assert found[-1] == 200
+        assert statuses[-1] == 200
         client.patch_json(path, change, headers=admin, status=200)
         client.close()
-
-
-def _once(acts):
-    while acts:
-        acts.pop()()
 
 
 @pytest.fixture
@@ -172,7 +163,7 @@ def owned(own_postgres_server, _password_hash):
 class TestRightsAreRevoked:
     @pytest.fixture
     def clerk(self, owned):
-        """The database as a user with rights on its tables reaches it."""
+        """The database, for a user who has rights on its tables but does not own them."""
         with owned.writer.begin() as connection:
             connection.execute(text("CREATE ROLE clerk LOGIN"))
             connection.execute(text("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO clerk"))
@@ -207,7 +198,7 @@ class TestRightsAreRevoked:
 class TestThereIsNoRoom:
     @pytest.fixture
     def full(self, own_application, database, client):
-        """Call it for a disk that is full, and what it returns for one that is not."""
+        """A function that fills the disk, and returns a function that frees it."""
         if database.name == "postgresql":
             return self.full_postgresql(database)
         return self.full_sqlite(database, client)
@@ -217,14 +208,14 @@ class TestThereIsNoRoom:
         full = [
             "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION"
             " 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$",
-            *(f"CREATE TRIGGER no_room BEFORE INSERT ON {each} EXECUTE FUNCTION no_room()" for each in tables),
+            *(f"CREATE TRIGGER no_room BEFORE INSERT ON {table} EXECUTE FUNCTION no_room()" for table in tables),
         ]
-        room = [*(f"DROP TRIGGER no_room ON {each}" for each in tables), "DROP FUNCTION no_room"]
+        room = [*(f"DROP TRIGGER no_room ON {table}" for table in tables), "DROP FUNCTION no_room"]
 
         def execute(statements):
             with database.writer.begin() as connection:
-                for each in statements:
-                    connection.execute(text(each))
+                for statement in statements:
+                    connection.execute(text(statement))
 
         def make_full():
             execute(full)
@@ -237,7 +228,7 @@ class TestThereIsNoRoom:
 
         def make_full():
             def limit(connection, _record):
-                connection.execute("PRAGMA max_page_count = 1")  # as many as there are
+                connection.execute("PRAGMA max_page_count = 1")  # SQLite takes the number of pages in use instead
 
             writer.dispose()
             with closing(sqlite3.connect(database_url(database.url).database or "")) as connection:
@@ -277,8 +268,8 @@ class TestSQLite:
     ):
         monkeypatch.chdir(tmp_path)
         path = database.writer.url.database
-        make_read_only = Database("sqlite", f"sqlite:///file:{path}?mode=ro&uri=true")
-        client = Client(main({}, **ini(make_read_only)))
+        read_only = Database("sqlite", f"sqlite:///file:{path}?mode=ro&uri=true")
+        client = Client(main({}, **ini(read_only)))
 
         with one_line(caplog) as lines:
             assert_unavailable(client.post_json("/products", NEW, headers=admin, expect_errors=True))
@@ -287,9 +278,9 @@ class TestSQLite:
 
         assert lines == ["the database cannot be used: attempt to write a readonly database"]
         assert reads == 200
-        assert list(tmp_path.iterdir()) == []  # of a URI no directory is made
+        assert list(tmp_path.iterdir()) == []  # no directory is created for a URI
         client.close()
-        make_read_only.close()
+        read_only.close()
 
     def test_a_writer_that_does_not_end_is_a_503(self, database, make_client, admin, users, monkeypatch, caplog):
         monkeypatch.setattr(engines, "LOCK_TIMEOUT_SECONDS", 0.05)

@@ -1,4 +1,4 @@
-"""What the programs, and alembic, say of a database that cannot be used: one line, and a documented exit code."""
+"""The commands and alembic on a database that cannot be used: one line and a documented exit code."""
 
 import json
 
@@ -27,8 +27,8 @@ def admin_of(own_postgres_server):
     def execute(database, *statements):
         engine = create_engine(database_url(own_postgres_server.url(database)), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            for each in statements:
-                connection.execute(text(each))
+            for statement in statements:
+                connection.execute(text(statement))
         engine.dispose()
 
     return execute
@@ -40,35 +40,35 @@ def products(write):
 
 
 def assert_one_line(done, reason):
-    told = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    assert (done.exit_code, len(told)) == (2, 1), done.output
-    assert told[0].startswith("Error: the database cannot be used: ")
-    assert reason in told[0]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert (done.exit_code, len(errors)) == (2, 1), done.output
+    assert errors[0].startswith("Error: the database cannot be used: ")
+    assert reason in errors[0]
     assert "Traceback" not in done.output
 
 
 def with_file(command, products):
-    return [products if each == "FILE" else each for each in command]
+    return [products if argument == "FILE" else argument for argument in command]
 
 
-def reading_only(database):
-    """The URL of a PostgreSQL database, for sessions that only read."""
+def read_only_url(database):
+    """The URL of a PostgreSQL database for read-only sessions."""
     url = database_url(database.url).update_query_dict({"options": "-c default_transaction_read_only=on"})
     return url.render_as_string(hide_password=False)
 
 
 @only_postgresql
 @COMMANDS
-def test_a_server_that_only_reads(database, run, products, command, typed):
+def test_a_read_only_server(database, run, products, command, typed):
     make_product(database)
-    done = run(*with_file(command, products), typed=typed, DATABASE_URL=reading_only(database))
+    done = run(*with_file(command, products), typed=typed, DATABASE_URL=read_only_url(database))
 
     assert_one_line(done, "read-only transaction")
 
 
 @only_sqlite
 @COMMANDS
-def test_a_file_that_may_not_be_written(database, run, products, command, typed):
+def test_a_read_only_file(database, run, products, command, typed):
     make_product(database)
     read_only = f"sqlite:///file:{database.writer.url.database}?mode=ro&uri=true"
 
@@ -86,7 +86,9 @@ class TestRights:
         admin_of("postgres", "DROP DATABASE guests WITH (FORCE)", "DROP ROLE guest")
 
     @only_postgresql
-    @pytest.mark.parametrize(("command", "typed"), [each for each in WRITING if "compact" not in each[0]])
+    @pytest.mark.parametrize(
+        ("command", "typed"), [(command, typed) for command, typed in WRITING if "compact" not in command]
+    )
     def test_rights_that_were_revoked(self, guest, own_postgres_server, admin_of, run, products, command, typed):
         Database("postgresql", own_postgres_server.url("guests")).migrate()
         admin_of("guests", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest")
@@ -96,48 +98,48 @@ class TestRights:
         assert_one_line(done, "permission denied")
 
     def test_alembic_without_the_right_to_create(self, guest):
-        code, told = alembic(guest, "upgrade", "head")
+        code, error = alembic(guest, "upgrade", "head")
 
-        assert (code, told) == (255, "FAILED: the database cannot be used: permission denied for schema public")
+        assert (code, error) == (255, "FAILED: the database cannot be used: permission denied for schema public")
 
 
 def alembic(url, *arguments):
-    """The exit code, and the one line that says why."""
+    """Run alembic and return its exit code and its error, which is one line."""
     env = {**environment(Database("postgresql", url)), "DATABASE_URL": url}
     process = start("alembic", "-c", "development.ini", *arguments, env=env)
     output, _ = process.communicate(timeout=60)
     assert "Traceback" not in output
-    (told,) = [line.strip() for line in output.splitlines() if "FAILED" in line]
-    return process.returncode, told
+    (error,) = [line.strip() for line in output.splitlines() if "FAILED" in line]
+    return process.returncode, error
 
 
 def test_alembic_without_a_database():
-    code, told = alembic("postgresql://somebody:hunter2@127.0.0.1:9/nowhere", "upgrade", "head")
+    code, error = alembic("postgresql://somebody:hunter2@127.0.0.1:9/nowhere", "upgrade", "head")
 
     assert code == 255
-    assert told.startswith("FAILED: the database cannot be used: ") and "refused" in told
-    assert "hunter2" not in told
+    assert error.startswith("FAILED: the database cannot be used: ") and "refused" in error
+    assert "hunter2" not in error
 
 
 @only_postgresql
-def test_alembic_on_a_server_that_only_reads(database):
-    code, told = alembic(reading_only(database), "downgrade", "base")
+def test_alembic_on_a_read_only_server(database):
+    code, error = alembic(read_only_url(database), "downgrade", "base")
 
     assert code == 255
-    assert told.startswith("FAILED: the database cannot be used: ") and "read-only transaction" in told
+    assert error.startswith("FAILED: the database cannot be used: ") and "read-only transaction" in error
 
 
 @pytest.mark.parametrize("command", [("upgrade", "head"), ("downgrade", "head:base")])
 def test_alembic_writes_no_sql(blank_database, command):
-    code, told = alembic(blank_database.url, *command, "--sql")
+    code, error = alembic(blank_database.url, *command, "--sql")
 
-    assert (code, told) == (255, "FAILED: --sql does not work here: migrations read the rows that they change")
+    assert (code, error) == (255, "FAILED: --sql does not work here: migrations read the rows that they change")
 
 
 class TestEncodings:
     @pytest.fixture(params=["SQL_ASCII", "LATIN2"])
     def encoded(self, request, own_postgres_server, admin_of):
-        """A database in another encoding than UTF-8, and which."""
+        """The URL of a database whose encoding is not UTF-8, and the encoding."""
         name = f"encoded_{request.param.lower()}"
         options = "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
         admin_of("postgres", f"CREATE DATABASE {name} ENCODING '{request.param}' {options}")
