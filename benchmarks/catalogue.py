@@ -1,6 +1,6 @@
-"""A database full of products, all of them registered, with the offers that the benchmarks' upstream has for them.
+"""A database with registered products and the offers that the benchmarks' Offers service has for them.
 
-The benchmarks make some of the products due and let passes run, here or in processes of their own.
+The benchmarks make products due and start sync runs, in this process or in others.
 """
 
 import io
@@ -26,7 +26,7 @@ from productagg.sync.run import Synchronizer
 WORKERS = 8
 
 _COPIED_AT_ONCE = 50_000
-# Every row is made of a product's, so that nobody need look for that product once more.
+# All rows are derived from products, so foreign keys need no check.
 _FILL = """
 SET LOCAL session_replication_role = replica;
 SET LOCAL work_mem = '128MB';
@@ -53,13 +53,13 @@ _MAKE_DUE = """
 UPDATE product_sync SET leased_until = NULL, next_sync_at = now() - random() * interval '1 minute'
 WHERE product_id = ANY(%s::uuid[])
 """
-_LEFT_UNDONE = (
+_COUNT_UNFINISHED = (
     "SELECT count(*) FROM product_sync WHERE next_sync_at <= now() OR failures > 0 OR leased_until IS NOT NULL"
 )
 
 
 class Catalogue:
-    """`connection` is for what is not measured; each statement on it is a transaction of its own."""
+    """The catalogue. Its `connection`, in autocommit mode, is for statements that are not measured."""
 
     def __init__(self, url: str, upstream: Upstream, size: int) -> None:
         self.url = url
@@ -86,7 +86,7 @@ class Catalogue:
             cursor.execute(sql, parameters or None)
 
     def vacuum(self, *tables: str) -> None:
-        """Do at once what autovacuum would do some time."""
+        """Vacuum now, instead of autovacuum at some later time."""
         self.execute(f"VACUUM ANALYZE {', '.join(tables)}")
 
     def query(self, sql: str, *parameters: object) -> list[Any]:
@@ -95,48 +95,48 @@ class Catalogue:
             return cursor.fetchall()
 
     def make_due(self, count: int | None = None) -> None:
-        """Make all products due, or some that lie anywhere in the tables, and leave no traces of doing so."""
+        """Make all products due, or a random sample of them, and remove the dead rows that this leaves."""
         self.make_these_due(self.product_ids if count is None else random.sample(self.product_ids, count))
 
-    def make_these_due(self, chosen: Sequence[UUID]) -> None:
-        """Make these products due, and leave no traces of doing so."""
-        self.execute(_MAKE_DUE, [str(each) for each in chosen])
+    def make_these_due(self, product_ids: Sequence[UUID]) -> None:
+        """Make these products due, and remove the dead rows that this leaves."""
+        self.execute(_MAKE_DUE, [str(product_id) for product_id in product_ids])
         self.vacuum("product_sync", "offers")
 
     def check(self) -> None:
-        """Raise unless everything that was due has been done."""
-        ((left,),) = self.query(_LEFT_UNDONE)
-        if left:
-            raise RuntimeError(f"{left} products were not synced")
+        """Raise RuntimeError if a due product was not synced."""
+        ((unfinished,),) = self.query(_COUNT_UNFINISHED)
+        if unfinished:
+            raise RuntimeError(f"{unfinished} products were not synced")
 
     def run_command(self) -> None:
-        """A pass as cron starts it."""
+        """Run a sync as cron does."""
         run_command("productagg", "sync", "development.ini", environ=_environment(self.url, self.base_url))
 
     def start_command(self) -> "subprocess.Popen[bytes]":
-        """The same, without waiting for its end."""
+        """Start a sync as cron does, without waiting for its end."""
         return start_command("productagg", "sync", "development.ini", environ=_environment(self.url, self.base_url))
 
     @contextmanager
     def synchronizer(self) -> Iterator[Synchronizer]:
-        """For passes in this process."""
+        """A synchronizer in this process."""
         with _synchronizer(self.url, self.base_url) as (synchronizer, _):
             yield synchronizer
 
     @contextmanager
     def recorded_synchronizer(self, *, explain: bool = False) -> Iterator[tuple[Synchronizer, Recorder]]:
-        """For a pass in this process that a recorder looks at."""
+        """A synchronizer in this process, and a recorder of its transactions."""
         with _synchronizer(self.url, self.base_url) as (synchronizer, engine):
             yield synchronizer, Recorder(engine, explain="COSTS OFF" if explain else "")
 
 
 def search_text_of(id_: UUID) -> str:
-    """What such a product is found by, for COPY."""
+    """Return the search text of a product, escaped for COPY."""
     return search_text(f"Product {id_}", "A product.").replace("\n", "\\n")
 
 
 def _environment(url: str, base_url: str) -> dict[str, str]:
-    """The options of all passes that are measured."""
+    """The options of all measured sync runs."""
     return {
         "PRODUCTAGG_MODE": "development",
         "DATABASE_URL": url,
@@ -144,7 +144,7 @@ def _environment(url: str, base_url: str) -> dict[str, str]:
         "OFFERS_REFRESH_TOKEN": "benchmark",
         "JWT_SECRET": "a secret of the benchmarks, long enough for HS256",
         "SYNC_WORKERS": str(WORKERS),
-        # Nothing is due a second time, and no pass ends early.
+        # No product is due a second time, and no run ends early.
         "SYNC_INTERVAL_SECONDS": "86400",
         "SYNC_BUDGET_SECONDS": "3600",
     }
@@ -161,7 +161,7 @@ def _synchronizer(url: str, base_url: str) -> Iterator[tuple[Synchronizer, Engin
         engine.dispose()
 
 
-def run_pass(url: str, base_url: str) -> tuple[float, float]:
-    """One pass, for a process of its own: the seconds that it took and the process's peak memory in MB."""
+def run_sync(url: str, base_url: str) -> tuple[float, float]:
+    """Run a sync, for a process of its own. Return its seconds and the process's peak memory in MB."""
     with _synchronizer(url, base_url) as (synchronizer, _):
         return timed(synchronizer.run), peak_memory()

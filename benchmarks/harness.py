@@ -1,7 +1,7 @@
-"""What all benchmarks share: a PostgreSQL server, runs in turn, medians, a recorder of statements, the target lines.
+"""Shared by all benchmarks: a PostgreSQL server, interleaved runs, medians, a recorder of statements, target lines.
 
-A benchmark prints its figures on stdout and its progress on stderr, and ends with one line per target. Nothing here
-knows what is measured.
+A benchmark prints its figures on stdout and its progress on stderr, and ends with one line per target. This module does
+not depend on what is measured.
 """
 
 import gc
@@ -34,13 +34,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def say(message: str) -> None:
-    """Tell whoever waits what is going on."""
+    """Print progress on stderr."""
     print(message, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some measurements, and their range."""
+    """Measurements, shown as their median and range."""
 
     values: Sequence[float]
 
@@ -54,14 +54,16 @@ class Spread:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What two things took that were measured in turn."""
+    """The measurements of two things that were measured in turn."""
 
     first: Spread
     second: Spread
 
     def ratio(self, less: float = 0.0) -> Spread:
-        """The first by the second, round by round; `less` is taken off the first."""
-        return Spread([(a - less) / b for a, b in zip(self.first.values, self.second.values, strict=True)])
+        """The first divided by the second, round by round. `less` is subtracted from the first."""
+        return Spread(
+            [(first - less) / second for first, second in zip(self.first.values, self.second.values, strict=True)]
+        )
 
 
 def in_turn(
@@ -72,7 +74,7 @@ def in_turn(
     before: Callable[[], None] = lambda: None,
     warm_up: int = 1,
 ) -> Pairs:
-    """Measure both `rounds` times, now one first and now the other, after `warm_up` rounds that do not count.
+    """Measure both in `rounds` rounds, in alternating order, after `warm_up` rounds that do not count.
 
     `before` prepares each round.
     """
@@ -87,7 +89,7 @@ def in_turn(
 
 
 def timed(run: Callable[[], object], *, collect: bool = True) -> float:
-    """How many seconds it takes, by default with no garbage of what was before."""
+    """Return the seconds that a call takes. By default, garbage of earlier work is collected before."""
     if collect:
         gc.collect()
     start = time.perf_counter()
@@ -96,7 +98,7 @@ def timed(run: Callable[[], object], *, collect: bool = True) -> float:
 
 
 class Targets:
-    """The lines that a benchmark ends with."""
+    """The target lines at the end of a benchmark."""
 
     def __init__(self) -> None:
         self._lines: list[tuple[str, float, float, bool]] = []
@@ -108,20 +110,20 @@ class Targets:
         self._lines.append((name, measured, limit, measured >= limit))
 
     def end(self, strict: bool) -> int:
-        """Print them. The exit code: with `strict`, 1 if one is short."""
+        """Print the lines and return the exit code: 1 if `strict` and a target is missed, else 0."""
         for name, measured, limit, reached in self._lines:
             print(f"target {name} {measured:.4g} {limit:.4g} {'ok' if reached else 'short'}")
         return int(strict and not all(line[-1] for line in self._lines))
 
 
 class _Server(PostgresServer):
-    """As PostgreSQL comes, with its promises kept: what the tests leave out for speed would flatter us here."""
+    """PostgreSQL with durable commits, as by default. The tests switch durability off, which would flatter us here."""
 
     def start(self) -> None:
         options = {
             "listen_addresses": "''",
             "unix_socket_directories": str(self.home),
-            # No checkpoint in the middle of a run, and the tables in memory.
+            # No checkpoint during a run, and the tables in memory.
             "max_wal_size": "8GB",
             "checkpoint_timeout": "1h",
             "shared_buffers": "512MB",
@@ -132,16 +134,16 @@ class _Server(PostgresServer):
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """The URL of a server's `postgres` database: TEST_DATABASE_URL's, as in the tests, or a server of our own."""
-    if given := os.environ.get("TEST_DATABASE_URL"):
-        yield given
+    """Yield the URL of a server's `postgres` database: TEST_DATABASE_URL, as in the tests, or a server of our own."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
         return
     with _Server() as server:
         yield server.url("postgres")
 
 
 def machine(server: str) -> str:
-    """What the figures were measured with."""
+    """Describe the machine and the versions."""
     engine = create_engine(database_url(server))
     with engine.connect() as connection:
         version = connection.execute(text("SHOW server_version")).scalar_one()
@@ -152,7 +154,7 @@ def machine(server: str) -> str:
 
 @contextmanager
 def database(server: str, name: str) -> Iterator[str]:
-    """The URL of a new, migrated database, which is dropped in the end."""
+    """Create and migrate a database, yield its URL, and drop it at the end."""
     name = f"productagg_bench_{name}"
     admin = create_engine(database_url(server), isolation_level="AUTOCOMMIT")
     drop = text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
@@ -171,7 +173,7 @@ def database(server: str, name: str) -> Iterator[str]:
 
 
 def start_command(program: str, *arguments: str, environ: dict[str, str]) -> "subprocess.Popen[bytes]":
-    """Start one of the environment's commands in the project's directory, with no options but these."""
+    """Start a command of the virtual environment in the project's directory, with these options only."""
     return subprocess.Popen(
         [Path(sys.executable).with_name(program), *arguments],
         env=without_options(environ),
@@ -183,7 +185,7 @@ def start_command(program: str, *arguments: str, environ: dict[str, str]) -> "su
 
 
 def run_command(program: str, *arguments: str, environ: dict[str, str]) -> None:
-    """The same, and wait for its end; it must succeed."""
+    """Run a command as `start_command` does and wait for its end. Raises RuntimeError if it fails."""
     process = start_command(program, *arguments, environ=environ)
     output, _ = process.communicate()
     if process.returncode:
@@ -191,27 +193,27 @@ def run_command(program: str, *arguments: str, environ: dict[str, str]) -> None:
 
 
 def without_options(environ: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment, with no options of ours but these."""
-    ours = {option.variable for option in OPTIONS}
-    return {name: value for name, value in os.environ.items() if name not in ours} | dict(environ)
+    """Return this process's environment without options of productagg, and add these."""
+    variables = {option.variable for option in OPTIONS}
+    return {name: value for name, value in os.environ.items() if name not in variables} | dict(environ)
 
 
 def fresh_process() -> ProcessPoolExecutor:
-    """One process that shares nothing with this one: what it is told to do first, it does in a new interpreter."""
+    """A pool of one process, which is a new interpreter and shares nothing with this one."""
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
 def peak_memory() -> float:
-    """The most memory that this process has had, in MB."""
-    # Not ru_maxrss: on Linux that starts with what the process that started this one had.
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
+    """Return the peak memory of this process, in MB."""
+    # Not ru_maxrss: on Linux it starts with the memory of the parent process.
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert match is not None
+    return int(match[1]) / 1024
 
 
 @dataclass
 class Transaction:
-    """What was sent from one commit to the next on one connection."""
+    """The statements of a transaction, its duration, and the part of it spent waiting for PostgreSQL."""
 
     started: float
     statements: list[str] = field(default_factory=list)
@@ -223,10 +225,10 @@ class Transaction:
 
 
 class Recorder:
-    """Everything that an engine sends to PostgreSQL, counted where the driver sends it, by transaction.
+    """Records all committed transactions of an engine, in the driver, so that no statement bypasses it.
 
-    To be made before the engine's first connection. With `explain`, the options of EXPLAIN, `plans` holds each
-    statement's plan as of the moment at which it was sent; the times are of no use then.
+    Create it before the engine's first connection. With `explain`, the options of EXPLAIN, `plans` holds the plan of
+    each statement at the moment at which it was sent; then the times mean nothing.
     """
 
     def __init__(self, engine: Engine, *, explain: str = "") -> None:
@@ -282,7 +284,7 @@ class Recorder:
                 self._ended[key] = transaction
 
     def _returned(self, connection: object, _record: object) -> None:
-        # Only now is the COMMIT itself over; what was rolled back is not counted.
+        # COMMIT itself ends only now. Transactions that were rolled back are not counted.
         with self._lock:
             self._open.pop(id(connection), None)
             if transaction := self._ended.pop(id(connection), None):
@@ -293,10 +295,10 @@ class Recorder:
     def _plan(self, connection: Any, query: str, sent: str) -> None:
         if not self._explain:
             return
-        if found := re.match(r"PREPARE (\w+) AS (.*)", sent, re.DOTALL):
-            self._prepared[found[1]] = found[2]
-        if found := re.match(r"EXECUTE (\w+)", sent):
-            query = self._prepared[found[1]]
+        if match := re.match(r"PREPARE (\w+) AS (.*)", sent, re.DOTALL):
+            self._prepared[match[1]] = match[2]
+        if match := re.match(r"EXECUTE (\w+)", sent):
+            query = self._prepared[match[1]]
         elif not re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", sent):
             return
         if query in self.plans:
@@ -307,5 +309,5 @@ class Recorder:
 
 
 def scans(plan: str) -> list[str]:
-    """The lines of a plan that say how a table is read."""
+    """Return the lines of a plan that show how a table is read."""
     return re.findall(r"(?:Parallel )?(?:Seq|Index|Index Only|Bitmap Heap|Tid) Scan.*", plan)

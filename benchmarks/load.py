@@ -1,4 +1,4 @@
-"""The load: `wrk`, from one thread, which is far faster than any server here. What it sends is in load.lua."""
+"""The load: `wrk` with one thread, which is far faster than any of the servers. load.lua makes its requests."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ _SCRIPT = Path(__file__).with_name("load.lua")
 
 @dataclass(frozen=True)
 class Load:
-    """What came of it; times are in milliseconds. `answered` counts all answers, also those that are `errors`."""
+    """The result of a load. Times are in milliseconds. `answered` counts all responses, including `errors`."""
 
     answered: int
     per_second: float
@@ -24,14 +24,14 @@ class Load:
 
 
 def check() -> None:
-    """End the process with a line that helps if wrk is not there."""
+    """End the process with a helpful line if wrk is not installed."""
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed: apt install wrk, brew install wrk, or https://github.com/wg/wrk")
 
 
 @contextmanager
 def targets(lines: Iterable[str]) -> Iterator[str]:
-    """A file of paths to get, for `get`; after a tab, the If-None-Match to send."""
+    """Write a file of paths for `get`, and yield its name. A line may have a tab and an If-None-Match."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.writelines(f"{line}\n" for line in lines)
         file.flush()
@@ -39,26 +39,26 @@ def targets(lines: Iterable[str]) -> Iterator[str]:
 
 
 def get(url: str, file: str, connections: int, seconds: int) -> Load:
-    """Get random lines of the file for so long."""
+    """GET random lines of the file for so many seconds."""
     return _run(url, connections, seconds, "get", file)
 
 
 def post(url: str, token: str, prefix: str, connections: int, seconds: int) -> tuple[Load, list[str]]:
-    """Post new products, whose names begin with the prefix, for so long. Which ids were answered with 201."""
+    """POST new products, whose names begin with the prefix, for so many seconds. Also return the ids created (201)."""
     with tempfile.NamedTemporaryFile("r", suffix=".txt") as file:
-        found = _run(url, connections, seconds, "post", token, prefix, file.name)
-        return found, file.read().split()
+        result = _run(url, connections, seconds, "post", token, prefix, file.name)
+        return result, file.read().split()
 
 
 def _run(url: str, connections: int, seconds: int, *arguments: str) -> Load:
     options = [f"-c{connections}", "-t1", f"-d{seconds}s", "--timeout", "30s", "-s", str(_SCRIPT)]
     done = subprocess.run(["wrk", *options, url, "--", *arguments], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    seconds_taken = found["microseconds"] / 1e6
+    result = json.loads(done.stdout.splitlines()[-1])
+    seconds_taken = result["microseconds"] / 1e6
     return Load(
-        found["requests"],
-        found["requests"] / seconds_taken,
-        found["p50"] / 1000,
-        found["p99"] / 1000,
-        found["errors"],
+        answered=result["requests"],
+        per_second=result["requests"] / seconds_taken,
+        p50=result["p50"] / 1000,
+        p99=result["p99"] / 1000,
+        errors=result["errors"],
     )

@@ -1,11 +1,11 @@
-"""The same API as classic solutions of the exercise write it, at its best: FastAPI, SQLModel, psycopg2, on uvicorn.
+"""A peer: the same API in its usual form, well tuned: FastAPI, SQLModel, psycopg2, on uvicorn.
 
 It runs in a virtual environment of its own, `.venv-peer`, with DATABASE_URL, OFFERS_BASE_URL and JWT_SECRET:
 
     .venv-peer/bin/uvicorn benchmarks.peer:app --loop uvloop --http httptools --no-access-log --log-level warning
 
-It makes its tables when it starts, for others to fill: `products` (id uuid, name, description) and `offers` (id uuid,
-product_id uuid, price, items_in_stock), with an index on offers.product_id.
+It creates its tables when it starts, and the benchmark fills them: `products` (id uuid, name, description) and `offers`
+(id uuid, product_id uuid, price, items_in_stock), with an index on offers.product_id.
 """
 
 import os
@@ -66,7 +66,7 @@ class Login(SQLModel):
 
 
 class Answer(JSONResponse):
-    """Returned as it is: a response model would cost one more trip to a thread."""
+    """A response without a response model, which would cost another switch to a thread."""
 
     def render(self, content: Any) -> bytes:
         return orjson.dumps(content)
@@ -82,7 +82,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 async def get_session() -> AsyncIterator[Session]:
-    # Asynchronous: two trips to a thread less.
+    # Asynchronous: saves two switches to a thread.
     with Session(engine, expire_on_commit=False) as session:
         yield session
 
@@ -118,7 +118,7 @@ def commit(session: Session) -> None:
 
 
 def register(product: dict[str, Any]) -> None:
-    """Tell the Offers service, once: what fails is lost."""
+    """Register the product with the Offers service, without retries."""
     json, headers = product | {"id": str(product["id"])}, {"Bearer": "benchmark"}
     requests.post(f"{OFFERS_BASE_URL}/products/register", json=json, headers=headers, timeout=10)
 
@@ -139,7 +139,9 @@ def list_products(session: Db) -> Answer:
 @app.get("/products/{product_id}")
 def get_product(product_id: UUID, session: Db) -> Answer:
     product = get_or_404(session, product_id, joinedload(Product.offers))  # type: ignore[arg-type]
-    offers = [{"id": each.id, "price": each.price, "items_in_stock": each.items_in_stock} for each in product.offers]
+    offers = [
+        {"id": offer.id, "price": offer.price, "items_in_stock": offer.items_in_stock} for offer in product.offers
+    ]
     return Answer(as_dict(product) | {"offers": offers})
 
 

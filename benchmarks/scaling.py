@@ -1,8 +1,7 @@
-"""What a read, a write and a sync cost as the catalogue grows: `python -m benchmarks.scaling`, or `make bench-scaling`.
+"""The cost of reads, writes and syncs as the catalogue grows: `python -m benchmarks.scaling`, or `make bench-scaling`.
 
-Results: docs/scaling.md. Each larger catalogue is measured beside the smallest one, in turn, in the same run, so that
-what else the machine does falls on both. `--strict` ends with exit code 1 if a target is missed; `--quick` only shows
-that the benchmark works.
+docs/scaling.md has the results. Each larger catalogue and the smallest one are measured in turn, so that other load on
+the machine affects both. `--strict` exits with 1 if a target is missed; `--quick` only shows that the benchmark works.
 """
 
 import argparse
@@ -35,19 +34,19 @@ from productagg.sync.run import Synchronizer
 
 _PAGE = 50
 _TABLES = ("products", "product_sync", "product_summaries", "offers", "offer_prices", "product_prices", "changes")
-# Of a table or of all of its partitions, with indexes, and how many rows that is for.
+# The size of a table with its partitions and indexes, and its number of rows.
 _SIZE = """
 SELECT pg_total_relation_size('{0}') + coalesce(sum(pg_total_relation_size(relid)) FILTER (WHERE level > 0), 0),
     (SELECT count(*) FROM {0})
 FROM pg_partition_tree('{0}')
 """
-# What each operation at the largest size may cost, by that at the smallest.
+# The most that an operation may cost at the largest size, divided by its cost at the smallest size.
 _LIMITS = {"read": 1.5, "page": 1.5, "page in the middle": 1.5, "create": 2.0, "change": 2.0, "sync": 2.0}
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The catalogues, how many rounds and calls a round takes the median of, and how many products a pass is about."""
+    """Sizes of the catalogues, rounds, calls and writes per round, and the number of due products of a sync run."""
 
     sizes: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)
     rounds: int = 9
@@ -61,7 +60,7 @@ _QUICK = Scale(sizes=(50, 100, 200), rounds=1, passes=1, calls=5, writes=3, due=
 
 
 class Operations:
-    """What is measured, on a catalogue. Each gives milliseconds per product, or per page."""
+    """The measured operations on a catalogue. Their results are milliseconds per product, or per page."""
 
     def __init__(self, catalogue: Catalogue, upstream: Upstream, synchronizer: Synchronizer, scale: Scale) -> None:
         self.catalogue = catalogue
@@ -93,9 +92,9 @@ class Operations:
         }
 
     def _median(self, calls: int, call: Callable[[UUID], object]) -> float:
-        chosen = random.choices(self.catalogue.product_ids, k=calls)
+        product_ids = random.choices(self.catalogue.product_ids, k=calls)
         gc.collect()
-        return statistics.median(timed(lambda id_=id_: call(id_), collect=False) for id_ in chosen) * 1000  # type: ignore[misc]
+        return statistics.median(timed(lambda id_=id_: call(id_), collect=False) for id_ in product_ids) * 1000  # type: ignore[misc]
 
     def _page(self, place: Place | None) -> Page:
         found = page(self._reader, Wanted(), _PAGE, place)
@@ -104,7 +103,7 @@ class Operations:
 
     def _pages_in_the_middle(self) -> float:
         ids = self.catalogue.product_ids
-        middle = [str(each) for each in random.choices(ids[len(ids) // 4 : 3 * len(ids) // 4], k=self._scale.calls)]
+        middle = [str(id_) for id_ in random.choices(ids[len(ids) // 4 : 3 * len(ids) // 4], k=self._scale.calls)]
         rows = self.catalogue.query("SELECT id::text, created_at FROM products WHERE id = ANY(%s::uuid[])", middle)
         ((newest,),) = self.catalogue.query("SELECT coalesce(max(sequence), 0) FROM changes")
         places = [Place(at.isoformat(), UUID(id_), newest, back=False, including=False) for id_, at in rows]
@@ -119,8 +118,10 @@ class Operations:
                 added.extend(catalog.create_many(session, [catalog.NewProduct(name, "New.")]))
 
         milliseconds = self._median(self._scale.writes, create)
-        # Or they would be due.
-        self.catalogue.execute("DELETE FROM products WHERE id = ANY(%s::uuid[])", [str(each) for each in added])
+        # Otherwise they would be due in later sync runs.
+        self.catalogue.execute(
+            "DELETE FROM products WHERE id = ANY(%s::uuid[])", [str(product_id) for product_id in added]
+        )
         return milliseconds
 
     def _change(self, product_id: UUID) -> None:
@@ -128,7 +129,7 @@ class Operations:
             catalog.change(session, product_id, description=f"Changed: {uuid4()}")
 
     def sync(self) -> float:
-        """A pass. Each product is asked for once per round of the upstream: 3 of its 10 offers have changed."""
+        """Run a sync. Each product is fetched once per round of the upstream, so 3 of its 10 offers have changed."""
         if len(self._left) < self._scale.due:
             self._left = random.sample(self.catalogue.product_ids, len(self.catalogue.product_ids))
             self._round += 1
@@ -137,19 +138,19 @@ class Operations:
         self._upstream.advance()
         self.catalogue.make_these_due(due)
         lsn = "SELECT pg_current_wal_insert_lsn() - '0/0'"
-        ((wal,),), ours, theirs = self.catalogue.query(lsn), time.process_time(), self._postgresql_seconds()
+        ((wal,),), cpu, postgresql_cpu = self.catalogue.query(lsn), time.process_time(), self._postgresql_seconds()
         seconds = timed(self._synchronizer.run)
-        cpu = time.process_time() - ours, self._postgresql_seconds() - theirs
-        self.cpu.append((cpu[0] / len(due) * 1000, cpu[1] / len(due) * 1000))
+        cpu, postgresql_cpu = time.process_time() - cpu, self._postgresql_seconds() - postgresql_cpu
+        self.cpu.append((cpu / len(due) * 1000, postgresql_cpu / len(due) * 1000))
         self.wal.append(float(self.catalogue.query(lsn)[0][0] - wal) / len(due))
         self.catalogue.check()
         return seconds / len(due) * 1000
 
     def _postgresql_seconds(self) -> float:
-        """The CPU time of the server, which is on this machine, with all of its processes so far."""
+        """Return the CPU time that all processes of the server, on this machine, have used so far."""
         server = psutil.Process(self._backend).parent()
         assert server is not None
-        return sum(server.cpu_times()[:4]) + sum(sum(each.cpu_times()[:2]) for each in server.children())
+        return sum(server.cpu_times()[:4]) + sum(sum(child.cpu_times()[:2]) for child in server.children())
 
 
 class Benchmark:
@@ -182,7 +183,7 @@ class Benchmark:
             start = time.perf_counter()
             catalogue = Catalogue(url, self._upstream, size)
             say(f"  loaded in {time.perf_counter() - start:.0f} s")
-            # What the load has left to write would be written while something else is measured.
+            # Otherwise PostgreSQL would write the loaded pages during the measurements.
             catalogue.execute("CHECKPOINT")
             self._bytes(catalogue, size)
             with catalogue.synchronizer() as synchronizer:
@@ -193,11 +194,13 @@ class Benchmark:
 
     def _beside(self, small: Operations, large: Operations) -> None:
         smallest, size = self._scale.sizes[0], len(large.catalogue.product_ids)
-        theirs = small.by_name()
-        for name, ours in large.by_name().items():
+        operations_of_small = small.by_name()
+        for name, operation in large.by_name().items():
             say(f"{name}, {size} products, beside {smallest}")
-            pairs = in_turn(self._scale.passes if name == "sync" else self._scale.rounds, ours, theirs[name])
-            # The smallest one is measured beside each of the others: all of that counts.
+            pairs = in_turn(
+                self._scale.passes if name == "sync" else self._scale.rounds, operation, operations_of_small[name]
+            )
+            # The smallest catalogue is measured beside each of the others: all of its measurements count.
             before = self._costs[name].get(smallest, Spread([])).values
             self._costs[name][smallest] = Spread([*before, *pairs.second.values])
             self._costs[name][size] = pairs.first
@@ -215,20 +218,21 @@ class Benchmark:
         )
 
     def _print(self, operations: Operations) -> None:
-        ours, theirs = (Spread(each) for each in zip(*operations.cpu, strict=True))
+        cpu, postgresql_cpu = (Spread(values) for values in zip(*operations.cpu, strict=True))
         operations.catalogue.execute("VACUUM ANALYZE changes")
         ((bytes_, rows),) = operations.catalogue.query(_SIZE.format("changes"))
         print(
-            f"{len(operations.catalogue.product_ids):,} products, sync per product: CPU {ours} ms, PostgreSQL's "
-            f"{theirs} ms, WAL {Spread(operations.wal)} bytes; changes {bytes_ / rows:.0f} bytes per row of {rows}"
+            f"{len(operations.catalogue.product_ids):,} products, sync per product: CPU {cpu} ms, "
+            f"PostgreSQL's {postgresql_cpu} ms, WAL {Spread(operations.wal)} bytes; "
+            f"changes {bytes_ / rows:.0f} bytes per row of {rows}"
         )
 
 
 def as_svg(costs: Mapping[str, Mapping[int, Spread]]) -> str:
-    """Medians over the number of products, which is drawn by its logarithm."""
+    """Draw the medians over the logarithm of the number of products."""
     left, top, width, height, beside = 50, 40, 520, 300, 160
     sizes = sorted(next(iter(costs.values())))
-    most = max(spread.median for each in costs.values() for spread in each.values())
+    most = max(spread.median for by_size in costs.values() for spread in by_size.values())
     step = 10 ** math.floor(math.log10(most)) / 2
     ceiling = math.ceil(most / step) * step
 
@@ -236,9 +240,7 @@ def as_svg(costs: Mapping[str, Mapping[int, Spread]]) -> str:
         share = math.log(size / sizes[0]) / math.log(sizes[-1] / sizes[0])
         return left + share * width, top + height - milliseconds / ceiling * height
 
-    lines = [
-        '<text x="0" y="16" font-weight="bold">What an operation costs, in ms, by products in the catalogue</text>'
-    ]
+    lines = ['<text x="0" y="16" font-weight="bold">Cost of an operation, in ms, by products in the catalogue</text>']
     for number in range(round(ceiling / step) + 1):
         y = at(sizes[0], number * step)[1]
         lines += [
@@ -249,16 +251,18 @@ def as_svg(costs: Mapping[str, Mapping[int, Spread]]) -> str:
         x = at(size, 0)[0]
         lines.append(f'<text x="{x:.1f}" y="{top + height + 20}" text-anchor="middle">{size:,}</text>')
     colours = ("#4878a8", "#d07030", "#50a060", "#b04860", "#8060a8", "#808030")
-    # From the lowest to the highest, and no label upon another.
+    # From the lowest to the highest line, so that labels do not overlap.
     last, low, right = sizes[-1], math.inf, left + width + 10
-    for (name, each), colour in zip(sorted(costs.items(), key=lambda item: item[1][last].median), colours, strict=True):
-        points = [at(size, each[size].median) for size in sizes]
+    for (name, by_size), colour in zip(
+        sorted(costs.items(), key=lambda item: item[1][last].median), colours, strict=True
+    ):
+        points = [at(size, by_size[size].median) for size in sizes]
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         low = min(points[-1][1] + 4, low - 16)
         lines += [
             f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="2"/>',
             *(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points),
-            f'<text x="{right}" y="{low:.1f}" fill="{colour}">{escape(name)} {each[last].median:.3g}</text>',
+            f'<text x="{right}" y="{low:.1f}" fill="{colour}">{escape(name)} {by_size[last].median:.3g}</text>',
         ]
     size_ = f'width="{left + width + beside}" height="{top + height + 30}"'
     background = '<rect width="100%" height="100%" fill="white"/>'
@@ -272,8 +276,8 @@ def as_svg(costs: Mapping[str, Mapping[int, Spread]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a target is missed")
-    parser.add_argument("--quick", action="store_true", help="few products, to see that it works")
-    parser.add_argument("--picture", type=Path, help="where to draw the costs by the number of products (SVG)")
+    parser.add_argument("--quick", action="store_true", help="few products, to check that it works")
+    parser.add_argument("--picture", type=Path, help="file for a picture of the costs by the number of products (SVG)")
     parser.add_argument("--sizes", type=int, nargs="+", help="other numbers of products, the smallest first")
     options = parser.parse_args()
     targets = Targets()

@@ -1,4 +1,4 @@
-"""Web servers in processes of their own, as somebody would start them, and what they use."""
+"""Web servers, started as on the command line, and the CPU time and memory that they use."""
 
 import socket
 import subprocess
@@ -17,9 +17,9 @@ _START_SECONDS = 60
 
 
 class WebServer:
-    """From entering to leaving: a command in whose arguments `{port}` is replaced, answering at `url`.
+    """A server that runs while the context is open, at `url`. `{port}` in its command is replaced by a free port.
 
-    What it writes goes into a file, as a log does.
+    Its output goes to a file, as a log does.
     """
 
     def __init__(self, command: Iterable[str | Path], environ: Mapping[str, str], path: str = "/health/live") -> None:
@@ -51,21 +51,21 @@ class WebServer:
 
     @property
     def cpu_seconds(self) -> float:
-        """What all processes have used so far."""
-        return sum(sum(each.cpu_times()[:2]) for each in self._processes())
+        """The CPU time that all of its processes have used so far."""
+        return sum(sum(process.cpu_times()[:2]) for process in self._processes())
 
     @property
     def memory(self) -> list[float]:
-        """What each process has of its own in memory, in MB; what they share is counted in each by its part."""
-        return [each.memory_full_info().pss / 1e6 for each in self._processes()]
+        """The memory of each process in MB. Memory that processes share is divided among them."""
+        return [process.memory_full_info().pss / 1e6 for process in self._processes()]
 
     def _processes(self) -> list[Any]:
         process = psutil.Process(self._process.pid)
         return [process, *process.children(recursive=True)]
 
     def _wait(self) -> None:
-        until = time.monotonic() + _START_SECONDS
-        while time.monotonic() < until:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
             try:
                 if requests.get(self.url + self._path, timeout=10).status_code < 500:
                     return

@@ -1,8 +1,7 @@
-"""How fast a sync pass is: `python -m benchmarks.sync`, or `make bench-sync`. README.md has the results.
+"""The speed of a sync run: `python -m benchmarks.sync`, or `make bench-sync`. README.md has the results.
 
-Passes are measured beside the floor (floor.py), in turn, in the same run, against the same upstream, so that what else
-the machine does falls on both. `--strict` ends with exit code 1 if a target is missed; `--quick` only shows that the
-benchmark works.
+Sync runs and the floor (sync_floor.py) are measured in turn, against the same Offers service, so that other load on the
+machine affects both. `--strict` exits with 1 if a target is missed; `--quick` only shows that the benchmark works.
 """
 
 import argparse
@@ -19,18 +18,18 @@ from pathlib import Path
 import psycopg2
 
 from benchmarks import harness
-from benchmarks.catalogue import WORKERS, Catalogue, run_pass
-from benchmarks.floor import Floor
+from benchmarks.catalogue import WORKERS, Catalogue, run_sync
 from benchmarks.harness import Pairs, Recorder, Spread, Targets, in_turn, say, timed
-from benchmarks.profile import as_svg, as_text, parts_of_a_pass
+from benchmarks.sync_floor import Floor
+from benchmarks.sync_profile import as_svg, as_text, parts_of_a_run
 from benchmarks.upstream import Upstream
 
 _LATENCY_SECONDS = 0.02
-# What a pass may write although nothing changed: the schedule, the run's own row, the shared token.
+# A run that finds no changes may write these: the schedule, the run's own row, the shared token.
 _SCHEDULE = {"product_sync", "sync_runs", "upstream_tokens"}
-# Only what is flushed can be looked at, and a server may be set to flush later than it commits.
+# Only flushed WAL can be inspected, and a server may be configured to flush after the commit.
 _FLUSH_WAL = "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'benchmark', 'flush')"
-# Bytes of WAL by table and index, of what is in the catalogue's own schema.
+# Bytes of WAL by table and index, in the catalogue's schema only.
 _WAL_BY_RELATION = """
 SELECT coalesce(owner.relname, class.relname), class.relname, sum(record_length)::int
 FROM pg_get_wal_block_info(%s, %s, false) AS block
@@ -46,7 +45,7 @@ ORDER BY 3 DESC
 
 @dataclass(frozen=True)
 class Scale:
-    """How many products in the three catalogues, how many where some are enough, and how many rounds."""
+    """The sizes of the three catalogues, the number of products where some are enough, and the rounds."""
 
     small: int = 1_000
     medium: int = 10_000
@@ -60,7 +59,7 @@ _QUICK = Scale(small=50, medium=100, large=200, some=50, rounds=1, long_rounds=1
 
 
 class Benchmark:
-    """The measurements. Each prints what it found and adds its targets."""
+    """The measurements. Each prints its figures and adds its targets."""
 
     def __init__(self, server: str, upstream: Upstream, scale: Scale, targets: Targets) -> None:
         self._server = server
@@ -71,19 +70,19 @@ class Benchmark:
     def run(self, picture: Path | None) -> None:
         with self._catalogue("small", self._scale.small) as small:
             self._process(small)
-            self._pass("1000", small, 1.5)
+            self._run_time("1000", small, 1.5)
             with self._latency():
-                self._pass("latency-20ms", small, 1.2)
+                self._run_time("latency-20ms", small, 1.2)
             self._unchanged(small)
             with self._catalogue("large", self._scale.large) as large:
-                # First, since it writes every page: what PostgreSQL logs whole after a checkpoint would count as cost.
+                # First, because it writes every page: full-page writes after a checkpoint would count as cost later.
                 self._memory(small, large)
-                # With latency, or the threads that fetch would be in the way of the one that is measured.
+                # With latency: otherwise the fetching threads slow down the measured thread.
                 with self._latency():
                     self._cost_at_scale(small, large)
                 self._plans(large)
         with self._catalogue("medium", self._scale.medium) as medium:
-            self._pass("10000", medium, 1.3)
+            self._run_time("10000", medium, 1.3)
             self._statements(medium)
             with self._latency():
                 self._two_processes(medium)
@@ -99,12 +98,12 @@ class Benchmark:
 
     @contextmanager
     def _latency(self) -> Iterator[None]:
-        self._upstream.wait(_LATENCY_SECONDS)
+        self._upstream.set_latency(_LATENCY_SECONDS)
         yield
-        self._upstream.wait(0)
+        self._upstream.set_latency(0)
 
     def _beside_the_floor(self, catalogue: Catalogue, run: Callable[[], object]) -> Pairs:
-        """Seconds of passes and of the floor. Each finds 30 % of the offers changed."""
+        """Return the seconds of sync runs and of the floor. Each finds 30 % of the offers changed."""
         connection = psycopg2.connect(catalogue.url)
         floor = Floor(connection, catalogue.base_url, WORKERS)
 
@@ -118,7 +117,7 @@ class Benchmark:
             catalogue.vacuum("floor_offers")
             return timed(lambda: floor.run(catalogue.product_ids))
 
-        # A long run warms itself up.
+        # A long run needs no warm-up.
         is_long = len(catalogue.product_ids) > self._scale.small
         rounds, warm_up = (self._scale.long_rounds, 0) if is_long else (self._scale.rounds, 1)
         try:
@@ -137,16 +136,16 @@ class Benchmark:
         )
         self._targets.at_most("sync-process-1000", ratio.median, 2.0)
 
-    def _pass(self, name: str, catalogue: Catalogue, limit: float) -> None:
+    def _run_time(self, name: str, catalogue: Catalogue, limit: float) -> None:
         products = len(catalogue.product_ids)
-        say(f"a pass over {products} products, upstream latency {self._upstream.latency} s, beside the floor")
+        say(f"a run over {products} products, upstream latency {self._upstream.latency} s, beside the floor")
         with catalogue.synchronizer() as synchronizer:
             pairs = self._beside_the_floor(catalogue, synchronizer.run)
-        print(f"pass {name}, {products} products: {pairs.first} s, floor {pairs.second} s, by floor {pairs.ratio()}")
+        print(f"run {name}, {products} products: {pairs.first} s, floor {pairs.second} s, by floor {pairs.ratio()}")
         self._targets.at_most(f"sync-pass-{name}", pairs.ratio().median, limit)
 
     def _unchanged(self, catalogue: Catalogue) -> None:
-        say("a pass in which nothing changed")
+        say("a run without changes")
         catalogue.execute("CREATE EXTENSION pg_walinspect")
         for when in ("warm-up", "right after a checkpoint", "between checkpoints"):
             catalogue.make_due()
@@ -169,7 +168,7 @@ class Benchmark:
         self._targets.at_most("sync-unchanged-wal-bytes", float(written / products), 500)
 
     def _recorded(self, catalogue: Catalogue, count: int, *, explain: bool = False) -> Recorder:
-        """What a pass over so many products sends, in which 30 % of the offers changed."""
+        """Record a run over so many products, of whose offers 30 % changed."""
         self._upstream.advance()
         catalogue.make_due(count)
         with catalogue.recorded_synchronizer(explain=explain) as (synchronizer, recorder):
@@ -179,15 +178,16 @@ class Benchmark:
 
     def _cost_at_scale(self, small: Catalogue, large: Catalogue) -> None:
         count = self._scale.small
-        say(f"claiming and reconciling {count} of {len(large.product_ids)} products, beside {count} of {count}")
+        say(f"leasing and reconciling {count} of {len(large.product_ids)} products, beside {count} of {count}")
 
         def cost(catalogue: Catalogue) -> float:
             """Milliseconds per product, of the transactions alone."""
-            return sum(each.seconds for each in self._recorded(catalogue, count).transactions) / count * 1000
+            transactions = self._recorded(catalogue, count).transactions
+            return sum(transaction.seconds for transaction in transactions) / count * 1000
 
         pairs = in_turn(self._scale.rounds, lambda: cost(large), lambda: cost(small))
         print(
-            f"claim and reconcile {count} of {len(large.product_ids)}: {pairs.first} ms per product, "
+            f"lease and reconcile {count} of {len(large.product_ids)}: {pairs.first} ms per product, "
             f"of {count}: {pairs.second}, ratio {pairs.ratio()}"
         )
         self._targets.at_most("sync-scale-cost", pairs.ratio().median, 1.2)
@@ -195,15 +195,15 @@ class Benchmark:
     def _plans(self, catalogue: Catalogue) -> None:
         say("how the tables are read")
         plans = self._recorded(catalogue, self._scale.small, explain=True).plans
-        found = Counter(line for plan in plans.values() for line in harness.scans(plan))
-        print(f"how the statements of a pass read the tables, with {len(catalogue.product_ids)} products:")
-        for line, statements in sorted(found.items()):
+        scans = Counter(line for plan in plans.values() for line in harness.scans(plan))
+        print(f"how the statements of a run read the tables, with {len(catalogue.product_ids)} products:")
+        for line, statements in sorted(scans.items()):
             print(f"  {statements} x {line}")
-        # Nothing is quicker for a table without a row.
+        # A sequential scan is the fastest way to read an empty table.
         empty = {name for (name,) in catalogue.query("SELECT relname FROM pg_class WHERE relpages = 0")}
         sequential = [
-            each
-            for each, plan in plans.items()
+            statement
+            for statement, plan in plans.items()
             if not empty.issuperset(re.findall(r"Seq Scan on ((?:product|offer)\w*)", plan))
         ]
         for statement in sequential:
@@ -214,29 +214,29 @@ class Benchmark:
         peaks = []
         for catalogue in catalogues:
             products = len(catalogue.product_ids)
-            say(f"peak memory of a pass over {products} products")
+            say(f"peak memory of a run over {products} products")
             self._upstream.advance()
             catalogue.make_due()
             with harness.fresh_process() as process:
-                seconds, peak = process.submit(run_pass, catalogue.url, catalogue.base_url).result()
+                seconds, peak = process.submit(run_sync, catalogue.url, catalogue.base_url).result()
             catalogue.check()
             peaks.append(peak)
             print(f"{products} products: {seconds:.3g} s, {products / seconds:.0f} per second, peak {peak:.1f} MB")
         self._targets.at_most("sync-memory-100000", peaks[-1] - peaks[0], 40)
 
     def _statements(self, catalogue: Catalogue) -> None:
-        say("what a pass sends to the database")
+        say("the statements of a run")
         transactions = self._recorded(catalogue, self._scale.some).transactions
-        # A batch is what is sent about products from one claim to the next.
+        # A batch has the statements about products from one acquisition of leases to the next.
         batches: list[int] = []
-        for each in transactions:
-            if each.mentions("SKIP LOCKED"):
+        for transaction in transactions:
+            if transaction.mentions("SKIP LOCKED"):
                 batches.append(0)
-            if each.mentions("product_sync"):
-                # A connection prepares what it sends again and again once.
-                batches[-1] += sum(not sent.startswith("PREPARE ") for sent in each.statements)
+            if transaction.mentions("product_sync"):
+                # PREPARE is sent once per connection.
+                batches[-1] += sum(not statement.startswith("PREPARE ") for statement in transaction.statements)
         commits = len(transactions) / self._scale.some * 1000
-        print(f"{self._scale.some} products: {len(batches)} claims, from one to the next {Spread(batches)} statements")
+        print(f"{self._scale.some} products: {len(batches)} batches of leases, {Spread(batches)} statements per batch")
         self._targets.at_most("sync-statements-per-batch", max(batches), 12)
         self._targets.at_most("sync-commits-per-1000", commits, 10)
 
@@ -248,8 +248,8 @@ class Benchmark:
             def share(*processes: ProcessPoolExecutor) -> float:
                 self._upstream.advance()
                 catalogue.make_due(count)
-                passes = [each.submit(run_pass, catalogue.url, catalogue.base_url) for each in processes]
-                seconds = max(each.result()[0] for each in passes)
+                runs = [process.submit(run_sync, catalogue.url, catalogue.base_url) for process in processes]
+                seconds = max(run.result()[0] for run in runs)
                 catalogue.check()
                 return seconds
 
@@ -258,14 +258,14 @@ class Benchmark:
         self._targets.at_least("sync-two-processes", pairs.ratio().median, 1.6)
 
     def _profile(self, catalogue: Catalogue, picture: Path | None) -> None:
-        say("where a pass spends its time")
+        say("where a run spends its time")
         count = self._scale.some
         self._upstream.advance()
         catalogue.make_due(count)
         with catalogue.recorded_synchronizer() as (synchronizer, recorder):
-            seconds = parts_of_a_pass(synchronizer.run, recorder)
+            seconds = parts_of_a_run(synchronizer.run, recorder)
         parts = {name: value / count * 1_000_000 for name, value in seconds.items()}
-        title = "Where a pass spends its time, by product"
+        title = "Where a sync run spends its time, by product"
         print(f"{title}:\n{as_text(parts, 'µs')}")
         if picture:
             picture.write_text(as_svg(parts, "µs", title), "utf-8")
@@ -274,8 +274,8 @@ class Benchmark:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sync", description=__doc__)
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a target is missed")
-    parser.add_argument("--quick", action="store_true", help="few products, to see that it works")
-    parser.add_argument("--picture", type=Path, help="where to draw what a pass spends its time on (SVG)")
+    parser.add_argument("--quick", action="store_true", help="few products, to check that it works")
+    parser.add_argument("--picture", type=Path, help="file for a picture of where a run spends its time (SVG)")
     options = parser.parse_args()
     targets = Targets()
     with harness.postgresql() as server, Upstream() as upstream:

@@ -1,7 +1,8 @@
-"""The Offers service of the benchmarks: a process of its own that answers as fast as asyncio allows.
+"""The Offers service of the benchmarks: a process of its own that responds as fast as asyncio allows.
 
-`Upstream` starts it and controls it. Every product has ten offers that a formula gives; a *round* is a state of all of
-them, and from one round to the next three of ten change their price. It checks no token and knows every product.
+`Upstream` starts and controls it. A formula gives the ten offers of each product. A *round* is a state of all offers;
+from one round to the next, three of ten offers change their price. The service checks no token and accepts every
+product id.
 """
 
 import asyncio
@@ -17,24 +18,24 @@ CHANGED_PER_ROUND = 3
 ITEMS_IN_STOCK = 100
 BASE_PATH = "/api/v1"
 _ROOT = Path(__file__).resolve().parents[1]
-# An offer's id is its product's, but for the last two digits, which number the offer.
+# An offer's id is its product's id, except for the last two digits, which are the offer's number.
 _ID_LENGTH, _PREFIX_LENGTH = 36, 34
 _PREFIX = b"@" * _PREFIX_LENGTH
 
 
 def prices(round_: int) -> list[int]:
-    """What the ten offers of every product cost in a round."""
+    """Return the prices of the ten offers of every product in a round."""
     return [1000 + 100 * number + 10 * _changes(number, round_) for number in range(OFFERS_PER_PRODUCT)]
 
 
 def _changes(number: int, round_: int) -> int:
-    """How many rounds up to this one have changed an offer's price: each three, one after the other."""
-    places = ((number - CHANGED_PER_ROUND * past) % OFFERS_PER_PRODUCT for past in range(1, round_ + 1))
-    return sum(place < CHANGED_PER_ROUND for place in places)
+    """Return how many rounds, up to this one, changed an offer's price. Each round changes the next three offers."""
+    positions = ((number - CHANGED_PER_ROUND * past) % OFFERS_PER_PRODUCT for past in range(1, round_ + 1))
+    return sum(position < CHANGED_PER_ROUND for position in positions)
 
 
 class Upstream:
-    """The service, from entering to leaving. `round` is the present one, `latency` what an answer waits, in seconds."""
+    """The service, running while the context is open, with its current `round` and `latency` in seconds."""
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -51,34 +52,34 @@ class Upstream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # The end of its input is the end of the service, even if we are killed.
+        # The service ends when its input ends, even if this process is killed.
         self._process.communicate()
 
     def advance(self) -> None:
-        """Go on to the next round: 30 % of the offers change."""
+        """Advance to the next round: 30 % of the offers change."""
         self.round += 1
         self._control()
 
-    def wait(self, latency: float) -> None:
-        """Let each answer wait so many seconds from now on."""
+    def set_latency(self, latency: float) -> None:
+        """Delay each response by so many seconds from now on."""
         self.latency = latency
         self._control()
 
     def _control(self) -> None:
-        order = json.dumps({"round": self.round, "latency": self.latency}).encode()
-        with urllib.request.urlopen(self._url + "/control", data=order):
+        command = json.dumps({"round": self.round, "latency": self.latency}).encode()
+        with urllib.request.urlopen(self._url + "/control", data=command):
             pass
 
 
 class _State:
     def __init__(self) -> None:
-        self.obey({"round": 0, "latency": 0.0})
+        self.apply({"round": 0, "latency": 0.0})
 
-    def obey(self, order: dict[str, Any]) -> None:
-        self.latency: float = order["latency"]
+    def apply(self, command: dict[str, Any]) -> None:
+        self.latency: float = command["latency"]
         offers = [
             {"id": f"{_PREFIX.decode()}{number:02x}", "price": price, "items_in_stock": ITEMS_IN_STOCK}
-            for number, price in enumerate(prices(order["round"]))
+            for number, price in enumerate(prices(command["round"]))
         ]
         self.offers = _answer("200 OK", json.dumps(offers).encode())
 
@@ -95,8 +96,8 @@ _UNKNOWN = _answer("404 Not Found", b"{}")
 _GET_OFFERS = f"GET {BASE_PATH}/products/".encode()
 
 
-class _Exchanges(asyncio.Protocol):
-    """One connection: HTTP/1.1, kept alive, with as much of it as the clients of the benchmarks use."""
+class _HttpProtocol(asyncio.Protocol):
+    """A connection, kept alive: as much of HTTP/1.1 as the clients of the benchmarks need."""
 
     def __init__(self, state: _State) -> None:
         self._state = state
@@ -128,7 +129,7 @@ class _Exchanges(asyncio.Protocol):
             return self._state.offers.replace(_PREFIX, head[start : start + _PREFIX_LENGTH])
         path = head.split(b" ", 2)[1].decode()
         if path == "/control":
-            self._state.obey(json.loads(body))
+            self._state.apply(json.loads(body))
             return _DONE
         return {f"{BASE_PATH}/auth": _TOKEN, f"{BASE_PATH}/products/register": _REGISTERED}.get(path, _UNKNOWN)
 
@@ -143,7 +144,7 @@ def _content_length(head: bytes) -> int:
 async def _serve() -> None:
     loop = asyncio.get_running_loop()
     state = _State()
-    server = await loop.create_server(lambda: _Exchanges(state), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: _HttpProtocol(state), "127.0.0.1", 0)
     ended = asyncio.Event()
     loop.add_reader(sys.stdin, ended.set)
     print(server.sockets[0].getsockname()[1], flush=True)

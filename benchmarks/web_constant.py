@@ -1,4 +1,4 @@
-"""Pyramid and Cornice answering a constant, on waitress: `python -m benchmarks.web_constant PORT`."""
+"""Pyramid and Cornice with a constant response, on waitress: `python -m benchmarks.web_constant PORT`."""
 
 import sys
 import warnings

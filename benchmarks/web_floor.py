@@ -1,8 +1,8 @@
-"""The floors of the web service: what any implementation on waitress, psycopg2 and orjson can hope for.
+"""The floor of the web service: the best that an implementation on waitress, psycopg2 and orjson can reach.
 
 `python -m benchmarks.web_floor PORT`, with DATABASE_URL: a bare WSGI function, a pool of connections, hand-written SQL.
-It validates, logs and promises nothing, and an answer has two headers. The answers to a list, to prices and to a trend
-say what the service's say.
+It neither validates nor logs, and a response has two headers. Lists, prices and trends have the same members as the
+service's.
 """
 
 import os
@@ -46,7 +46,7 @@ _WINDOW = timedelta(days=30)
 
 
 class Floor:
-    """The WSGI application. What is observed counts for `observed_for`."""
+    """The WSGI application. An observation is valid for `observed_for`."""
 
     def __init__(self, url: str, observed_for: timedelta) -> None:
         self._url = url
@@ -56,16 +56,16 @@ class Floor:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         _, _, id_, *rest = (environ["PATH_INFO"] + "/").split("/")[:4]
         if rest and rest[0]:
-            found = self._history(rest[0], UUID(id_))
+            document = self._history(rest[0], UUID(id_))
         else:
             connection = self._pool.getconn()
             connection.autocommit = True
             try:
                 with connection.cursor() as cursor:
-                    found = _product(cursor, id_) if id_ else _page(cursor, parse_qs(environ["QUERY_STRING"]))
+                    document = _product(cursor, id_) if id_ else _page(cursor, parse_qs(environ["QUERY_STRING"]))
             finally:
                 self._pool.putconn(connection)
-        body = orjson.dumps(found, option=orjson.OPT_UTC_Z)
+        body = orjson.dumps(document, option=orjson.OPT_UTC_Z)
         start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]
 
@@ -91,7 +91,7 @@ def _product(cursor: psycopg2.extensions.cursor, id_: str) -> dict[str, Any]:
 
 
 def _page(cursor: psycopg2.extensions.cursor, query: dict[str, list[str]]) -> list[dict[str, Any]]:
-    """`limit`, and for later pages `after`: a time and an id."""
+    """Return a page of `limit` products, after the time and id `after` unless it is the first page."""
     limit = int(query["limit"][0])
     cursor.execute(_PAGE, (*query.get("after", _BEGINNING), limit + 1))
     names = [column.name for column in cursor.description or ()][:-2]

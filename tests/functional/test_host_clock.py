@@ -1,4 +1,4 @@
-"""A web host whose clock is wrong: what it writes and answers has the database's time."""
+"""On a web host whose clock is wrong, everything written and answered has the database's time."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -22,7 +22,7 @@ def host(request, database_clock):
 
 @pytest.fixture
 def product_id(host, database, upstream, client, database_clock):
-    """A product with a price since five minutes, asked for again a minute ago."""
+    """A product with a price since five minutes, fetched again a minute ago."""
     product_id = make_product(database)
     upstream.offer(product_id, states((100, 5)))
     for minutes in (4, 1):
@@ -55,7 +55,7 @@ def test_what_a_request_writes_has_the_databases_time(host, database, client, se
     assert began + window <= min(ends) <= max(ends) <= database_clock.now() + window
 
 
-def test_a_key_whose_request_died_can_be_used_again_after_the_lease_by_the_databases_clock(
+def test_an_idempotency_key_is_free_again_after_its_lease_by_the_databases_clock(
     host, database, client, send, admin, database_clock
 ):
     headers = {**admin, "Idempotency-Key": "a-key"}
@@ -71,7 +71,7 @@ def test_a_key_whose_request_died_can_be_used_again_after_the_lease_by_the_datab
     assert send("POST", "/products", body, headers).json["code"] == "duplicate-name"
 
 
-def test_histories_end_now_and_the_price_is_known(client, product_id, database_clock):
+def test_histories_end_now_by_the_databases_clock(client, product_id, database_clock):
     began = database_clock.now()
 
     trend = client.get(f"/products/{product_id}/trend?period=1h").json
@@ -86,14 +86,14 @@ def test_histories_end_now_and_the_price_is_known(client, product_id, database_c
     assert [offer["price"] for offer in then["offers"]] == [100]
 
 
-def test_what_lies_in_the_future_is_so_by_the_databases_clock(client, product_id, send, database_clock):
+def test_future_times_are_refused_by_the_databases_clock(client, product_id, send, database_clock):
     soon = (database_clock.now() + 30 * MINUTE).isoformat().replace("+00:00", "Z")
 
     assert send("GET", f"/products/{product_id}/offers?at={soon}").status_int == 422
     assert send("GET", f"/products/{product_id}/trend?from={soon}").status_int == 422
 
 
-def test_an_answer_may_be_kept_until_the_product_is_due_by_the_databases_clock(
+def test_a_response_may_be_cached_until_the_product_is_due_by_the_databases_clock(
     client, product_id, database, database_clock
 ):
     with database.sessions.begin() as session:
@@ -103,13 +103,13 @@ def test_an_answer_may_be_kept_until_the_product_is_due_by_the_databases_clock(
         assert client.get(path).cache_control.max_age in (19, 20)
 
 
-def test_a_change_that_is_over_for_a_while_says_when_it_was(client, product_id, database_clock):
-    said = client.get(f"/products/{product_id}").last_modified
+def test_last_modified_is_a_time_of_the_databases_clock(client, product_id, database_clock):
+    last_modified = client.get(f"/products/{product_id}").last_modified
 
-    assert database_clock.now() - 2 * MINUTE <= said <= database_clock.now()
+    assert database_clock.now() - 2 * MINUTE <= last_modified <= database_clock.now()
 
 
-def test_a_mover_was_observed_lately_by_the_databases_clock(client, product_id, database, database_clock, upstream):
+def test_movers_are_observed_recently_by_the_databases_clock(client, product_id, database, database_clock, upstream):
     upstream.offer(product_id, states((50, 5)))
     database_clock.shift(timedelta(days=1))
     for _ in range(2):
@@ -121,15 +121,13 @@ def test_a_mover_was_observed_lately_by_the_databases_clock(client, product_id, 
     assert (UUID(mover["product_id"]), mover["change"]) == (product_id, -50)
 
 
-def test_a_pass_that_is_under_way_is_running_and_one_that_should_have_ended_is_lost(
-    host, database, client, admin, database_clock
-):
+def test_a_run_within_its_budget_is_running_and_an_older_one_is_lost(host, database, client, admin, database_clock):
     for ago in (MINUTE, 10 * MINUTE):
         make_run(database, started_at=database_clock.now() - ago, finished_at=None, ended_by=None)
 
-    found = client.get("/sync-runs", headers=admin).json
+    runs = client.get("/sync-runs", headers=admin).json
 
-    assert sorted(run["state"] for run in found) == ["lost", "running"]
+    assert sorted(run["state"] for run in runs) == ["lost", "running"]
 
 
 def test_after_the_databases_clock_was_set_back_everything_can_still_be_read(

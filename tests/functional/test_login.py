@@ -1,4 +1,4 @@
-"""POST /login: what a token says, and what a failed login does not say."""
+"""POST /login: the claims of a token, and what a failed login does not reveal."""
 
 import jwt
 import pytest
@@ -13,7 +13,7 @@ from tests.functional.problems import assert_problem
 SECRET = "a secret of the tests, long enough for HS256"
 
 
-def test_a_login_gives_a_bearer_token_that_nobody_may_cache(client):
+def test_a_login_returns_a_bearer_token_that_must_not_be_cached(client):
     answer = client.post_json("/login", {"username": "admin", "password": PASSWORD}, status=200)
 
     assert answer.json.keys() == {"access_token", "token_type", "expires_in"}
@@ -36,7 +36,7 @@ def test_a_token_names_its_user_and_lives_as_long_as_configured(make_client, dat
     assert claims["exp"] - claims["iat"] == answer["expires_in"] == lifetime
 
 
-def test_a_token_that_was_logged_in_for_works(client):
+def test_the_token_of_a_login_works(client):
     headers = client.log_in()
 
     client.post_json("/products", {"name": "Lamp", "description": ""}, headers=headers, status=201)
@@ -55,7 +55,7 @@ class CountingHasher:
         return self._hasher.check_needs_rehash(hashed)
 
 
-def test_failed_logins_are_alike_to_the_byte_and_cost_one_verification_each(send, database, monkeypatch):
+def test_all_failed_logins_get_the_same_bytes_after_one_verification(send, database, monkeypatch):
     with database.sessions.begin() as session:
         session.execute(update(User).where(User.username == "reader").values(disabled=True))
     hasher = CountingHasher(users.password_hasher)
@@ -72,11 +72,11 @@ def test_failed_logins_are_alike_to_the_byte_and_cost_one_verification_each(send
     assert [password for _, password in hasher.verified] == [password for _, password in attempts]
 
 
-def test_verifying_nobodys_password_takes_as_much_work_as_anybodys():
+def test_the_hash_for_unknown_users_takes_as_much_work_as_a_real_one():
     assert not users.password_hasher.check_needs_rehash(users.UNKNOWN_USER_HASH)
 
 
-def test_a_login_renews_a_hash_with_the_parameters_of_the_past(client, database):
+def test_a_login_renews_a_hash_with_outdated_parameters(client, database):
     past = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     with database.sessions.begin() as session:
         session.execute(update(User).where(User.username == "reader").values(password_hash=past))
@@ -90,7 +90,7 @@ def test_a_login_renews_a_hash_with_the_parameters_of_the_past(client, database)
 
 
 def test_a_login_locks_nothing_while_the_password_is_verified(client, monkeypatch):
-    """On SQLite there is one writer at a time: whoever guesses at passwords must not be it."""
+    """On SQLite there is one writer at a time: an attacker who guesses passwords must not block it."""
     writer, _ = client.app.registry["engines"]
     taken = []
 
@@ -107,7 +107,7 @@ def test_a_login_locks_nothing_while_the_password_is_verified(client, monkeypatc
     assert taken == [0, 0]
 
 
-def test_a_password_is_taken_letter_by_letter(client, database, send):
+def test_a_password_is_compared_character_by_character(client, database, send):
     with database.sessions.begin() as session:
         users.add(session, "Žofie", " pä ss\0\n", "reader")
 

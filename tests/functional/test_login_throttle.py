@@ -1,4 +1,4 @@
-"""Too many failed logins: 429 with a Retry-After that is true, for whoever fails, and for nobody else."""
+"""Too many failed logins: 429 with a correct Retry-After for the client that fails, and for no other client."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ MINE, OTHER = "192.0.2.1", "198.51.100.7"
 
 
 class Verifier:
-    """Stands in for argon2, which takes its time. Counts."""
+    """Replaces argon2, which is slow, and counts verifications."""
 
     def __init__(self):
         self.verified = 0
@@ -49,7 +49,7 @@ def verifier(monkeypatch):
 
 @pytest.fixture
 def clock():
-    """The time stands still until it is moved."""
+    """A clock that stands still until it is shifted."""
     with time_machine.travel(datetime.now(UTC), tick=False) as clock:
         yield clock
 
@@ -79,7 +79,7 @@ def somewhere(number):
 
 
 def fail_everywhere(log_in, times, username="admin"):
-    """Fail from ever new addresses, until the account's limit is reached."""
+    """Fail from a new address each time."""
     for number in range(times):
         fail(log_in, 1, username=username, address=somewhere(number))
 
@@ -91,7 +91,7 @@ def test_a_name_in_another_unicode_form_is_the_same_account(log_in):
     assert statuses([log_in(username="ren\u00e9"), log_in(username="rene\u0301")]) == [429, 429]
 
 
-def test_after_too_many_failures_not_even_the_right_password_is_looked_at(log_in, verifier):
+def test_after_too_many_failures_even_the_right_password_is_not_verified(log_in, verifier):
     fail(log_in, 3)
 
     answers = [log_in(password=PASSWORD), log_in()]
@@ -103,7 +103,7 @@ def test_after_too_many_failures_not_even_the_right_password_is_looked_at(log_in
 
 
 @pytest.mark.parametrize("wait", [0, 0.4, 30, 59.9])
-def test_retry_after_is_the_first_second_after_which_a_try_is_possible(log_in, clock, wait):
+def test_retry_after_is_the_first_second_at_which_a_login_is_possible(log_in, clock, wait):
     fail(log_in, 1)
     clock.shift(1)
     fail(log_in, 2)
@@ -130,7 +130,7 @@ def test_retry_after_is_the_longest_of_all_limits_that_are_reached(log_in, clock
     assert log_in(username="c").headers["Retry-After"] == "30"
 
 
-def test_what_is_refused_counts_nowhere(log_in, clock):
+def test_a_refused_login_is_not_counted(log_in, clock):
     fail(log_in, 3)
     assert set(statuses(log_in() for _ in range(50))) == {429}
 
@@ -154,13 +154,13 @@ def test_a_success_forgets_the_failures_before_it(log_in):
         fail(log_in, 2)
         assert log_in(password=PASSWORD).status_int == 200
 
-    # But only the account's own: an account of one's own makes no room for guessing at others'.
+    # Only those of this account: logging in to an own account must allow no more guesses at others.
     fail(log_in, 1, username="reader")
     assert_problem(log_in(username="reader"), "too-many-logins")
 
 
 @pytest.mark.parametrize("password", [PASSWORD, "wrong"])
-def test_nobody_is_locked_out_by_what_happens_at_another_address(log_in, password):
+def test_failures_at_another_address_lock_out_no_user(log_in, password):
     fail(log_in, 3)
 
     assert log_in(password=password, address=OTHER).status_int == (200 if password == PASSWORD else 401)
@@ -185,12 +185,12 @@ def test_many_addresses_cannot_try_one_account_but_its_owner_can(log_in):
     assert_problem(log_in(address=OTHER), "too-many-logins")
     assert_problem(log_in(address=OTHER, password=PASSWORD), "too-many-logins")
     assert log_in(password=PASSWORD).status_int == 200
-    # Even there, no more guesses than from anywhere else.
+    # Even from this address, no more guesses than from any other.
     fail(log_in, 3)
     assert_problem(log_in(), "too-many-logins")
 
 
-def test_where_an_account_was_used_is_remembered_for_30_days_for_that_account(log_in, clock):
+def test_an_account_remembers_its_addresses_for_30_days(log_in, clock):
     assert log_in(password=PASSWORD).status_int == 200
     clock.shift(timedelta(days=20))
     assert log_in(password=PASSWORD).status_int == 200
@@ -205,7 +205,7 @@ def test_where_an_account_was_used_is_remembered_for_30_days_for_that_account(lo
     assert_problem(log_in(password=PASSWORD), "too-many-logins")
 
 
-def test_the_owners_logins_make_no_room_for_those_who_guess_elsewhere(log_in):
+def test_logins_of_the_owner_allow_no_more_guesses_elsewhere(log_in):
     assert log_in(password=PASSWORD).status_int == 200
     fail_everywhere(log_in, 7)
 
@@ -215,7 +215,7 @@ def test_the_owners_logins_make_no_room_for_those_who_guess_elsewhere(log_in):
     assert_problem(log_in(address=OTHER), "too-many-logins")
 
 
-def test_who_has_many_networks_of_ipv6_cannot_use_up_an_accounts_limit(log_in):
+def test_one_site_with_many_ipv6_networks_cannot_use_up_the_limit_of_an_account(log_in):
     fail(log_in, 3, address="2001:db8:1::1")
     for number in range(1, 3):
         fail(log_in, 1, address=f"2001:db8:1:{number}::1")
@@ -223,22 +223,22 @@ def test_who_has_many_networks_of_ipv6_cannot_use_up_an_accounts_limit(log_in):
     answers = statuses(log_in(address=f"2001:db8:1:{number:x}::1") for number in range(3, 50))
 
     assert set(answers) == {429}
-    # The account's own limit is 8, and 5 are counted: its owner is let in, though he has never been there.
+    # The limit of the account is 8, and 5 are counted: the owner can log in, even from a new address.
     assert log_in(password=PASSWORD, address="2001:db8:2::1").status_int == 200
     fail(log_in, 3, address=OTHER)
     assert_problem(log_in(address=MINE), "too-many-logins")
 
 
-def test_neighbours_in_ipv6_are_refused_only_when_their_site_has_failed_as_often_as_one_address_may(log_in):
+def test_ipv6_networks_of_one_site_share_the_limit_of_an_address(log_in):
     fail(log_in, 3, address="2001:db8:1::1")
 
     assert log_in(password=PASSWORD, address="2001:db8:1:1::1").status_int == 200
-    # What succeeds is given back to the wider network, too.
+    # A success is given back to the site's limit, too.
     fail(log_in, 2, address="2001:db8:1:1::1")
     assert_problem(log_in(address="2001:db8:1:2::1"), "too-many-logins")
 
 
-def test_accounts_that_do_not_exist_behave_as_those_that_do(log_in, database, verifier):
+def test_unknown_and_disabled_accounts_behave_like_others(log_in, database, verifier):
     with database.sessions.begin() as session:
         session.execute(update(User).where(User.username == "reader").values(disabled=True))
     seen = []
@@ -250,7 +250,7 @@ def test_accounts_that_do_not_exist_behave_as_those_that_do(log_in, database, ve
     assert verifier.verified == 9
 
 
-def test_a_name_is_counted_letter_by_letter_as_accounts_are_found(log_in):
+def test_names_that_differ_in_case_are_counted_apart(log_in):
     fail(log_in, 3, username="admin")
 
     assert log_in(username="Admin").status_int == 401
@@ -272,7 +272,7 @@ def test_one_host_is_one_address(log_in, address, same, other):
     assert log_in(address=other).status_int == 401
 
 
-def test_nobody_can_say_that_he_is_somewhere_else(log_in):
+def test_headers_cannot_forge_the_address(log_in):
     for number in range(3):
         fail(log_in, 1, HTTP_X_FORWARDED_FOR=somewhere(number), HTTP_FORWARDED=f"for={somewhere(number)}")
 
@@ -289,22 +289,22 @@ def test_two_processes_count_together(log_in, make_client):
     assert statuses([log_in(), log_in(client=other)]) == [429, 429]
 
 
-def test_fifty_at_once_get_no_more_guesses_than_one_after_another(log_in, make_client, verifier):
-    """Half of them in another process: it shares nothing with the first one but the database."""
+def test_fifty_concurrent_logins_get_no_more_guesses_than_sequential_ones(log_in, make_client, verifier):
+    """Half of them in another process, which shares only the database with the first."""
     other = make_client(**LIMITS)
     with ThreadPoolExecutor(50) as pool:
-        tries = [pool.submit(log_in, **({"client": other} if number % 2 else {})) for number in range(50)]
-        answers = statuses(each.result() for each in tries)
+        attempts = [pool.submit(log_in, **({"client": other} if number % 2 else {})) for number in range(50)]
+        answers = statuses(attempt.result() for attempt in attempts)
 
     assert sorted(answers) == [401] * 3 + [429] * 47
     assert verifier.verified == 3
 
 
-def test_fifty_at_once_from_everywhere_at_everyone_stay_within_every_limit(log_in, database, verifier):
-    """Their rows are locked crosswise; none of them fails for that."""
-    everyone = [(f"user {number % 5}", somewhere(number // 5 % 5)) for number in range(50)]
+def test_fifty_concurrent_logins_to_many_accounts_stay_within_all_limits(log_in, database, verifier):
+    """Their transactions lock overlapping rows, and none of them deadlocks."""
+    pairs = [(f"user {number % 5}", somewhere(number // 5 % 5)) for number in range(50)]
     with ThreadPoolExecutor(50) as pool:
-        answers = statuses(pool.map(lambda one: log_in(one[0], address=one[1]), everyone))
+        answers = statuses(pool.map(lambda pair: log_in(pair[0], address=pair[1]), pairs))
 
     assert set(answers) <= {401, 429}
     assert verifier.verified == answers.count(401)
@@ -315,7 +315,7 @@ def test_fifty_at_once_from_everywhere_at_everyone_stay_within_every_limit(log_i
     assert sum(count for key, count in counted.items() if key.startswith("pair/")) == verifier.verified
 
 
-def test_what_is_over_is_removed(log_in, database, clock):
+def test_expired_rows_are_removed(log_in, database, clock):
     for number in range(30):
         fail(log_in, 1, username=f"user {number}", address=somewhere(number))
     assert count(database) == 90
@@ -326,7 +326,7 @@ def test_what_is_over_is_removed(log_in, database, clock):
     assert count(database) == 3
 
 
-def test_a_key_is_short_and_tells_neither_name_nor_address(log_in, database):
+def test_a_key_is_short_and_reveals_neither_name_nor_address(log_in, database):
     fail(log_in, 1, username="n" * 1000)
     assert log_in(password=PASSWORD).status_int == 200
 
@@ -335,7 +335,7 @@ def test_a_key_is_short_and_tells_neither_name_nor_address(log_in, database):
         assert "nn" not in row.key and "admin" not in row.key and MINE not in row.key
 
 
-def test_the_log_says_where_from_and_not_who(log_in, caplog):
+def test_the_log_names_the_address_and_not_the_user(log_in, caplog):
     with caplog.at_level("INFO"):
         fail(log_in, 3, username="kangaroo")
         log_in(username="kangaroo")
@@ -345,13 +345,13 @@ def test_the_log_says_where_from_and_not_who(log_in, caplog):
     assert "kangaroo" not in caplog.text
 
 
-def test_what_cannot_be_a_login_is_not_counted(log_in, database):
+def test_an_invalid_login_request_is_not_counted(log_in, database):
     assert_problem(log_in(username=3), "invalid-data")
 
     assert count(database) == 0
 
 
-def test_without_a_database_no_password_is_looked_at(make_client, users, verifier, lose_database):
+def test_without_a_database_no_password_is_verified(make_client, users, verifier, lose_database):
     client = make_client(**LIMITS)
     lose_database(client)
 
@@ -365,7 +365,7 @@ def test_without_a_database_no_password_is_looked_at(make_client, users, verifie
     ("variables", "believed"),
     [((), False), (("trusted_proxy=192.0.2.1",), False), (("trusted_proxy=127.0.0.1",), True)],
 )
-def test_a_server_believes_the_address_that_its_proxy_gives_and_nobody_elses(database, tmp_path, variables, believed):
+def test_a_server_trusts_the_forwarded_address_of_its_proxy_only(database, tmp_path, variables, believed):
     def attempt(forwarded_for):
         return server.send(
             b"POST /login HTTP/1.1\r\nHost: shop.example\r\nContent-Type: application/json\r\n"
@@ -374,7 +374,7 @@ def test_a_server_believes_the_address_that_its_proxy_gives_and_nobody_elses(dat
         ).status_int
 
     with serving(database, tmp_path, *variables, LOGIN_ATTEMPTS="1") as server:
-        # A proxy adds the address that it sees at the end: what stands before it is the client's invention.
+        # A proxy appends the address that it sees; the client can invent the ones before it.
         forged = [attempt(b"203.0.113.%d, 192.0.2.9" % number) for number in range(2)]
         honest = attempt(b"192.0.2.10")
 

@@ -1,4 +1,4 @@
-"""What stops the start of the web service, and how it says so: a line per fault, no traceback, no secret."""
+"""Configurations with which the web service does not start: a line per fault, no traceback, no secret."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ from tests.functional.pserve import PSERVE
 
 
 def start(database, **options):
-    """Start on a configuration that cannot be used; returns the lines that say why."""
+    """Start with an unusable configuration and return the lines of the message."""
     with pytest.raises(SystemExit) as stopped:
         main({}, **ini(database, None, **options))
     message = stopped.value.code
@@ -26,7 +26,7 @@ def start(database, **options):
     return message.splitlines()
 
 
-def test_a_database_without_tables_is_refused_with_the_command_that_makes_them(blank_database):
+def test_a_database_without_tables_is_refused_with_the_command_that_creates_them(blank_database):
     [line] = start(blank_database)
 
     assert "revision none" in line and SCHEMA_REVISION in line
@@ -43,7 +43,7 @@ def test_a_database_of_another_version_is_refused(blank_database):
     assert "revision 9999" in line and "upgrade head" in line
 
 
-def test_every_wrong_setting_has_its_line_and_no_secret_is_shown(database):
+def test_each_wrong_setting_has_a_line_and_no_secret_is_shown(database):
     lines = start(
         database,
         **{
@@ -61,7 +61,7 @@ def test_every_wrong_setting_has_its_line_and_no_secret_is_shown(database):
     assert "hunter2" not in "".join(lines)
 
 
-def test_in_production_the_secrets_that_everybody_knows_are_refused(database):
+def test_published_secrets_are_refused_in_production(database):
     lines = start(
         database,
         **{
@@ -75,7 +75,7 @@ def test_in_production_the_secrets_that_everybody_knows_are_refused(database):
     assert sorted(line.split()[1] for line in lines) == ["ADMIN_PASSWORD", "JWT_SECRET", "OFFERS_REFRESH_TOKEN"]
 
 
-def test_a_database_that_cannot_be_reached_is_named_as_the_reason(postgresql):
+def test_an_unreachable_database_is_given_as_the_reason(postgresql):
     url = "postgresql://somebody:hunter2@127.0.0.1:9/nowhere"
 
     lines = start(postgresql, **{"sqlalchemy.url": url})
@@ -85,7 +85,7 @@ def test_a_database_that_cannot_be_reached_is_named_as_the_reason(postgresql):
     assert "hunter2" not in "".join(lines)
 
 
-def test_the_first_start_makes_the_admin_and_the_next_ones_leave_the_users_alone(make_client, database):
+def test_only_the_first_start_adds_the_admin(make_client, database):
     for password in ("first password", "second password"):
         client = make_client(**{"admin.username": "root", "admin.password": password})
 
@@ -95,7 +95,7 @@ def test_the_first_start_makes_the_admin_and_the_next_ones_leave_the_users_alone
         assert [user.username for user in users.list_users(session)] == ["root"]
 
 
-def test_without_a_password_no_admin_is_made(make_client, database):
+def test_without_a_password_no_admin_is_added(make_client, database):
     make_client()
 
     with database.sessions() as session:
@@ -104,7 +104,7 @@ def test_without_a_password_no_admin_is_made(make_client, database):
 
 @pytest.fixture
 def write_ini(tmp_path, pytestconfig):
-    """Write the ini file of the repository for development with another line: `write_ini("jwt.secret", "…")`."""
+    """Write a copy of development.ini with another value: `write_ini("jwt.secret", "…")`."""
 
     def write(key, value):
         content = (
@@ -138,7 +138,7 @@ def test_the_migrations_name_an_option_with_a_wrong_percent_sign_and_do_not_show
     assert str(refused.value) == f"{path}: [app:main] jwt.secret: write a literal '%' as '%%'"
 
 
-def test_an_unknown_key_of_the_ini_file_is_a_warning_with_the_nearest_one(make_client, caplog):
+def test_an_unknown_key_of_the_ini_file_is_a_warning_with_the_nearest_option(make_client, caplog):
     with caplog.at_level("WARNING"):
         make_client(**{"snyc.workers": "4"})
 

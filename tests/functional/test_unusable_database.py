@@ -56,7 +56,7 @@ def end_all_others(database):
 
 
 @only_postgresql
-class TestThePrimaryComesBackReadOnly:
+class TestThePrimaryBecomesReadOnly:
     @pytest.fixture
     def read_only(self, database, postgres_server):
         """Make new connections read-only; return a function that makes them writable again."""
@@ -73,9 +73,7 @@ class TestThePrimaryComesBackReadOnly:
         admin_engine.dispose()
         database.close()
 
-    def test_a_write_is_a_503_and_the_first_one_on_a_server_that_writes_succeeds(
-        self, client, send, admin, read_only, caplog
-    ):
+    def test_writes_are_503_until_the_server_is_writable(self, client, send, admin, read_only, caplog):
         for engine in client.app.registry["engines"]:
             engine.dispose()
         with one_line(caplog) as lines:
@@ -85,7 +83,7 @@ class TestThePrimaryComesBackReadOnly:
         assert lines[0].endswith("in a read-only transaction")
         assert send("POST", "/products", NEW, admin).status_int == 201
 
-    def test_it_is_not_ready_until_it_reaches_a_server_that_writes(self, client, send, read_only):
+    def test_it_is_not_ready_until_the_server_is_writable(self, client, send, read_only):
         for engine in client.app.registry["engines"]:
             engine.dispose()
         detail = assert_unavailable(send("GET", "/health/ready"))
@@ -96,7 +94,7 @@ class TestThePrimaryComesBackReadOnly:
         assert reads == 200
         client.get("/health/ready", status=200)
 
-    def test_readers_leave_the_old_server_with_the_writers(self, client, send, admin):
+    def test_readers_leave_the_old_server_together_with_writers(self, client, send, admin):
         writer, reader = client.app.registry["engines"]
         send("GET", "/products")
         idle = reader.pool.checkedout()
@@ -112,7 +110,7 @@ class TestThePrimaryComesBackReadOnly:
 class TestTheServerGoesAway:
     @only_postgresql
     @pytest.mark.parametrize("moment", ["before the change", "after the change", "at the commit"])
-    def test_in_the_middle_of_a_patch(self, client, send, admin, create, database, caplog, moment):
+    def test_during_a_patch_it_is_503(self, client, send, admin, create, database, caplog, moment):
         product = create()
         target, event_name = {
             "before the change": (Session, "before_flush"),
@@ -129,7 +127,7 @@ class TestTheServerGoesAway:
         assert client.get(f"/products/{product['id']}").json["description"] == "Bright"
         assert send("PATCH", f"/products/{product['id']}", {"description": "Dim"}, admin).status_int == 200
 
-    def test_a_restart_while_a_patch_is_made_is_one_503(self, own_postgres_server, owned, upstream, caplog):
+    def test_a_server_restart_during_a_patch_is_one_503(self, own_postgres_server, owned, upstream, caplog):
         client = Client(main({}, **ini(owned, upstream)))
         admin = client.log_in()
         product = client.post_json("/products", NEW, headers=admin, status=201).json
@@ -243,7 +241,7 @@ class TestThereIsNoRoom:
 
         return make_full
 
-    def test_a_write_is_a_503_and_ready_tells_until_there_is_room(self, client, send, admin, full, caplog):
+    def test_writes_are_503_and_it_is_not_ready_until_there_is_room(self, client, send, admin, full, caplog):
         new = {"name": "Lamp", "description": "x" * 10_000}
         client.get("/health/ready", status=200)
         make_room = full()
@@ -263,7 +261,7 @@ class TestThereIsNoRoom:
 
 @only_sqlite
 class TestSQLite:
-    def test_a_file_that_may_not_be_written_is_a_503(
+    def test_writing_to_a_read_only_file_is_503(
         self, database, make_client, admin, users, caplog, monkeypatch, tmp_path
     ):
         monkeypatch.chdir(tmp_path)
@@ -282,7 +280,9 @@ class TestSQLite:
         client.close()
         read_only.close()
 
-    def test_a_writer_that_does_not_end_is_a_503(self, database, make_client, admin, users, monkeypatch, caplog):
+    def test_a_long_transaction_of_another_writer_is_503(
+        self, database, make_client, admin, users, monkeypatch, caplog
+    ):
         monkeypatch.setattr(engines, "LOCK_TIMEOUT_SECONDS", 0.05)
         client = make_client()
 

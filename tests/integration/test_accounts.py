@@ -1,4 +1,4 @@
-"""Users: adding them, their passwords, and what ends their tokens."""
+"""Users: adding them, their passwords, and the end of their tokens."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,7 +33,7 @@ def test_a_user_logs_in_with_the_right_password(database):
 
 @pytest.mark.parametrize(("username", "password"), [("reader", "wrong"), ("nobody", PASSWORD), ("reader", "")])
 @pytest.mark.usefixtures("users")
-def test_a_wrong_password_and_an_unknown_user_do_not(session, username, password):
+def test_a_wrong_password_or_an_unknown_user_is_refused(session, username, password):
     assert users.authenticate(session, username, password) is None
 
 
@@ -50,7 +50,7 @@ def test_a_disabled_user_cannot_log_in_and_the_tokens_end(database):
 
 
 @pytest.mark.usefixtures("users")
-def test_an_enabled_user_logs_in_again_but_the_old_tokens_stay_ended(database):
+def test_an_enabled_user_can_log_in_again_but_the_old_tokens_stay_ended(database):
     account = log_in(database)
     with database.sessions.begin() as session:
         users.disable(session, "reader")

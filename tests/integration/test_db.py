@@ -23,14 +23,14 @@ def connection(request, database):
 
 
 @only_sqlite
-def test_sqlite_minds_foreign_keys_and_lets_readers_and_a_writer_work_side_by_side(connection):
+def test_sqlite_enforces_foreign_keys_and_has_a_write_ahead_log(connection):
     pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("foreign_keys", "journal_mode")}
 
     assert pragmas == {"foreign_keys": 1, "journal_mode": "wal"}
 
 
 @only_postgresql
-def test_postgresql_bounds_every_wait(connection):
+def test_postgresql_limits_every_wait(connection):
     names = ("lock_timeout", "statement_timeout", "application_name", "default_transaction_isolation")
     options = {name: connection.execute(text(f"SHOW {name}")).scalar() for name in names}
 
@@ -45,20 +45,20 @@ def test_postgresql_bounds_every_wait(connection):
 @only_postgresql
 @pytest.mark.parametrize("make_engine", [writer_engine, reader_engine])
 @pytest.mark.parametrize("prepared", [True, False])
-def test_what_the_url_sets_itself_holds_and_the_rest_is_ours(database, make_engine, prepared):
+def test_parameters_of_the_url_override_ours(database, make_engine, prepared):
     given = {"application_name": "shop", "connect_timeout": "3", "keepalives_idle": "7"}
     url = database_url(database.url).update_query_dict({**given, "options": "-c work_mem=5MB -c lock_timeout=7s"})
     engine = make_engine(url, prepared=prepared)
 
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         names = ("work_mem", "lock_timeout", "statement_timeout", "application_name", "client_encoding")
-        found = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
+        values = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
         driver = connection.connection.driver_connection
         assert driver is not None
         sent = driver.get_dsn_parameters()
     engine.dispose()
 
-    assert found == ["5MB", "7s", "1min" if prepared else "0", "shop", "UTF8"]
+    assert values == ["5MB", "7s", "1min" if prepared else "0", "shop", "UTF8"]
     assert {name: sent[name] for name in ("connect_timeout", "keepalives_idle", "keepalives_count")} == {
         "connect_timeout": "3",
         "keepalives_idle": "7",
@@ -79,30 +79,30 @@ def test_what_the_url_sets_itself_holds_and_the_rest_is_ours(database, make_engi
         ),
     ],
 )
-def test_what_the_options_set_holds_in_transactions_that_write(database, prepared, options, expected):
+def test_options_of_the_url_override_ours_in_transactions_that_write(database, prepared, options, expected):
     url = database_url(database.url).update_query_dict({"options": options})
     engine = writer_engine(url, prepared=prepared)
 
     with engine.begin() as connection:
         names = ("lock_timeout", "statement_timeout", "transaction_isolation")
-        found = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
+        values = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
     engine.dispose()
 
-    assert found == expected
+    assert values == expected
 
 
 @only_postgresql
-def test_so_does_what_libpqs_environment_sets(database, monkeypatch):
+def test_libpqs_environment_overrides_ours(database, monkeypatch):
     monkeypatch.setenv("PGOPTIONS", "-c work_mem=5MB -c lock_timeout=7s")
     monkeypatch.setenv("PGAPPNAME", "shop")
     engine = reader_engine(database_url(database.url))
 
     with engine.connect() as connection:
         names = ("work_mem", "lock_timeout", "statement_timeout", "application_name")
-        found = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
+        values = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
     engine.dispose()
 
-    assert found == ["5MB", "7s", "1min", "shop"]
+    assert values == ["5MB", "7s", "1min", "shop"]
 
 
 def test_two_writers_wait_for_each_other_and_both_succeed(database):
@@ -119,7 +119,7 @@ def test_two_writers_wait_for_each_other_and_both_succeed(database):
     assert [row.failures for row in rows(database, ProductSync)] == [100]
 
 
-def test_a_reader_is_not_held_up_by_a_writer_and_sees_nothing_before_the_commit(database):
+def test_a_reader_does_not_wait_for_a_writer_and_sees_nothing_before_the_commit(database):
     with database.sessions.begin() as session:
         catalog.create(session, "Kettle", "Boils water", LONG_AGO)
         session.flush()
@@ -136,7 +136,7 @@ def test_a_reader_leaves_no_transaction_open(database):
         assert len(connection.execute(select(Product.id)).all()) == 1
 
 
-def test_what_a_savepoint_undid_is_gone_and_the_rest_is_kept(database):
+def test_rolling_back_a_savepoint_keeps_the_rest_of_the_transaction(database):
     with database.sessions.begin() as session:
         catalog.create(session, "Kept", "", LONG_AGO)
         with pytest.raises(ZeroDivisionError), session.begin_nested():
@@ -147,7 +147,7 @@ def test_what_a_savepoint_undid_is_gone_and_the_rest_is_kept(database):
     assert [row.name for row in rows(database, Product)] == ["Kept"]
 
 
-def test_a_savepoint_that_succeeded_goes_with_its_transaction(database):
+def test_rolling_back_a_transaction_includes_its_savepoints(database):
     with pytest.raises(ZeroDivisionError), database.sessions.begin() as session:
         with session.begin_nested():
             catalog.create(session, "Kettle", "", LONG_AGO)
@@ -166,8 +166,8 @@ def test_a_time_is_kept_to_the_microsecond_and_comes_back_in_utc(database, zone)
     with database.writer.begin() as connection:
         connection.execute(update(ProductSync).values(next_sync_at=moment.astimezone(zone)))
 
-    found = sync_row(database, product_id).next_sync_at
-    assert (found, found.utcoffset()) == (moment, timedelta(0))
+    next_sync_at = sync_row(database, product_id).next_sync_at
+    assert (next_sync_at, next_sync_at.utcoffset()) == (moment, timedelta(0))
     with database.reader.connect() as connection:
         earlier = select(ProductSync.product_id).where(ProductSync.next_sync_at < moment + timedelta(microseconds=1))
         assert connection.scalars(earlier).all() == [product_id]
@@ -181,7 +181,7 @@ def test_a_time_without_a_zone_is_refused(database):
 
 
 @only_postgresql
-def test_a_connection_that_the_server_cut_is_replaced_unnoticed(database):
+def test_a_connection_that_the_server_closed_is_replaced_silently(database):
     with database.writer.connect() as connection:
         pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
     with database.reader.connect() as connection:

@@ -1,4 +1,4 @@
-"""PostgreSQL behind a pooler: what may be prepared, what is set per session, and what a start finds out about it."""
+"""PostgreSQL behind a pooler: prepared statements, session settings, and the check at start-up."""
 
 import re
 import shutil
@@ -36,7 +36,7 @@ def server(own_postgres_server):
 
 @pytest.fixture
 def direct(server, _password_hash):
-    """The database without a pooler; migrated, and empty but for the admin."""
+    """The database without a pooler, migrated, with an admin only."""
     database = Database("postgresql", server.url("postgres"))
     database.migrate()
     database.add_user("admin", _password_hash)
@@ -47,7 +47,7 @@ def direct(server, _password_hash):
 
 @contextmanager
 def pgbouncer(server, directory, pool_mode, more="ignore_startup_parameters = options\n"):
-    """The real one; the URL of the database through it. Unless told, it refuses what it does not know."""
+    """Start a real PgBouncer and yield the URL of the database through it."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed (Debian: apt install pgbouncer)")
@@ -102,7 +102,7 @@ def refusal(url):
     return str(raised.value)
 
 
-class TestWhatAStartFindsOut:
+class TestTheStartUpCheck:
     def test_prepared_statements_are_refused_behind_a_pooler_in_transaction_mode(self, shared):
         with pytest.raises(SystemExit) as stopped:
             main({}, **ini(Database("postgresql", shared)))
@@ -110,7 +110,7 @@ class TestWhatAStartFindsOut:
         [line] = str(stopped.value.code).splitlines()
         assert "DATABASE_PREPARED" in line and "transaction mode" in line
 
-    def test_so_are_they_by_the_programs(self, shared):
+    def test_the_command_line_refuses_them_too(self, shared):
         process = start("productagg", "sync", "development.ini", env=environment(Database("postgresql", shared)))
         output, _ = process.communicate(timeout=60)
 
@@ -120,11 +120,11 @@ class TestWhatAStartFindsOut:
 
     @pytest.mark.parametrize("in_turn", [False, True])
     @pytest.mark.parametrize("connections", [1, 2, 3, 7])
-    def test_it_is_found_out_whichever_connection_serves_next(self, server, direct, in_turn, connections):
+    def test_it_detects_the_pooler_whichever_connection_serves_next(self, server, direct, in_turn, connections):
         with Pooler(server, "postgres", connections=connections, in_turn=in_turn) as pooler:
             assert "transaction mode" in refusal(pooler.url)
 
-    def test_it_is_found_out_while_others_use_the_pooler(self, server, direct):
+    def test_it_detects_the_pooler_while_others_use_it(self, server, direct):
         with Pooler(server, "postgres", connections=3) as pooler:
             engine = create_engine(database_url(pooler.url), isolation_level="AUTOCOMMIT")
             over = threading.Event()
@@ -137,16 +137,16 @@ class TestWhatAStartFindsOut:
             with ThreadPoolExecutor(4) as pool:
                 asking = [pool.submit(ask) for _ in range(4)]
                 try:
-                    found = [refusal(pooler.url) for _ in range(5)]
+                    messages = [refusal(pooler.url) for _ in range(5)]
                 finally:
                     over.set()
-                for each in asking:
-                    each.result()
+                for future in asking:
+                    future.result()
             engine.dispose()
 
-        assert all("transaction mode" in each for each in found)
+        assert all("transaction mode" in message for message in messages)
 
-    def test_nothing_is_refused_in_session_mode_or_without_a_pooler(self, server, direct, tmp_path):
+    def test_session_mode_and_no_pooler_are_accepted(self, server, direct, tmp_path):
         with Pooler(server, "postgres", mode="session", connections=5) as pooler:
             for url in (pooler.url, server.url("postgres")):
                 for make_engine in (reader_engine, writer_engine):
@@ -154,15 +154,13 @@ class TestWhatAStartFindsOut:
                     check_database(engine)
                     engine.dispose()
 
-    def test_nor_by_pgbouncer_in_session_mode(self, server, direct, tmp_path):
+    def test_pgbouncer_in_session_mode_is_accepted(self, server, direct, tmp_path):
         with pgbouncer(server, tmp_path, "session") as url:
             engine = reader_engine(database_url(url))
             check_database(engine)
             engine.dispose()
 
-    def test_as_it_comes_pgbouncer_takes_what_is_not_prepared_and_the_other_is_refused_by_name(
-        self, server, direct, tmp_path
-    ):
+    def test_pgbouncer_with_its_defaults_requires_database_prepared_false(self, server, direct, tmp_path):
         with pgbouncer(server, tmp_path, "transaction", more="") as url:
             assert "DATABASE_PREPARED" in refusal(url)
             for make_engine in (reader_engine, writer_engine):
@@ -170,15 +168,15 @@ class TestWhatAStartFindsOut:
                 check_database(engine)
                 engine.dispose()
 
-    def test_to_look_leaves_nothing_behind(self, server, direct):
+    def test_it_changes_no_session_state(self, server, direct):
         with Pooler(server, "postgres") as pooler:
             refusal(pooler.url)
 
-        assert all(each.lstrip().upper().startswith(("SELECT", "SHOW", "BEGIN", "ROLLBACK")) for each in pooler.sent)
+        assert all(query.lstrip().upper().startswith(("SELECT", "SHOW", "BEGIN", "ROLLBACK")) for query in pooler.sent)
 
 
-class TestWhatIsNotPrepared:
-    def test_two_processes_answer_right_at_once_behind_a_pooler_in_transaction_mode(self, shared, direct, upstream):
+class TestWithoutPreparedStatements:
+    def test_two_processes_answer_correctly_behind_a_pooler_in_transaction_mode(self, shared, direct, upstream):
         names = [f"Kettle {number}" for number in range(60)]
         make_products(direct, 60)
         database = Database("postgresql", shared)
@@ -187,9 +185,11 @@ class TestWhatIsNotPrepared:
         def ask(number):
             client, backwards = clients[number % 2], number % 3 == 0
             sort = "-name" if backwards else "name"
-            found = [each["name"] for each in client.get(f"/products/partial?sort={sort}&limit=100&fields=name").json]
+            listed = [
+                product["name"] for product in client.get(f"/products/partial?sort={sort}&limit=100&fields=name").json
+            ]
             one = client.get(f"/products/{ids[number]}").json["name"]
-            return found == sorted(names, reverse=backwards), one == f"Kettle {number}"
+            return listed == sorted(names, reverse=backwards), one == f"Kettle {number}"
 
         with direct.reader.connect() as connection:
             ids = connection.scalars(select(Product.id).order_by(Product.created_at)).all()
@@ -222,16 +222,15 @@ class TestWhatIsNotPrepared:
         per_session = (
             r"(?i)\s*(PREPARE|EXECUTE|DEALLOCATE|DISCARD|LISTEN|SET (?!LOCAL\b|TRANSACTION\b)|DECLARE .* WITH HOLD)"
         )
-        assert [each for each in pooler.sent if re.match(per_session, each)] == []
-        assert not any("pg_advisory_lock" in each or "pg_try_advisory_lock" in each for each in pooler.sent)
-        assert any("SET LOCAL lock_timeout = '10s'" in each for each in pooler.sent)
-        assert any("pg_try_advisory_xact_lock" in each for each in pooler.sent)
+        assert [query for query in pooler.sent if re.match(per_session, query)] == []
+        assert not any("pg_advisory_lock" in query or "pg_try_advisory_lock" in query for query in pooler.sent)
+        assert any("SET LOCAL lock_timeout = '10s'" in query for query in pooler.sent)
+        assert any("pg_try_advisory_xact_lock" in query for query in pooler.sent)
 
 
-class TestNames:
-    def test_behind_a_pooler_that_shares_connections_after_all_no_answer_is_a_wrong_one(self, server, direct):
-        """Nobody looked, or its mode was changed later."""
-        found = []
+class TestNamesOfPreparedStatements:
+    def test_behind_an_undetected_pooler_no_result_is_wrong(self, server, direct):
+        """The check at start-up was skipped, or the mode of the pooler was changed later."""
         with Pooler(server, "postgres", connections=3) as pooler:
             engines = [reader_engine(database_url(pooler.url)) for _ in range(2)]
 
@@ -246,13 +245,13 @@ class TestNames:
                         return is_unavailable(error)
 
             with ThreadPoolExecutor(6) as pool:
-                found = list(pool.map(ask, range(200)))
+                results = list(pool.map(ask, range(200)))
             for engine in engines:
                 engine.dispose()
 
-        assert found == [True] * 200
+        assert results == [True] * 200
 
-    def test_a_name_is_the_same_in_every_process_and_another_one_for_another_statement(self):
+    def test_a_name_depends_on_the_statement_only(self):
         script = (
             "from sqlalchemy import bindparam, func, select\n"
             "from productagg.db.prepared_statements import prepared_statement\n"
@@ -265,7 +264,7 @@ class TestNames:
         assert prepared_statement(OTHER).name != name
         assert re.fullmatch("productagg_[0-9a-f]{32}", name)
 
-    def test_a_statement_that_another_process_prepared_on_the_connection_is_found_there(self, server, direct):
+    def test_a_statement_prepared_by_another_process_is_reused(self, server, direct):
         with Pooler(server, "postgres", mode="session", connections=1) as pooler:
             for value in ("a", "ab"):  # one process after the other, on the same connection of the server
                 engine = reader_engine(database_url(pooler.url))
@@ -274,9 +273,9 @@ class TestNames:
                     assert prepared_statements.rows(connection, ECHO, {"value": value * 3})[0][0] == 3 * len(value)
                 engine.dispose()
 
-        assert len([each for each in pooler.sent if each.startswith("PREPARE")]) == 1
+        assert len([query for query in pooler.sent if query.startswith("PREPARE")]) == 1
 
-    def test_it_is_found_in_a_transaction_as_well(self, server, direct):
+    def test_it_is_reused_in_a_transaction_too(self, server, direct):
         with Pooler(server, "postgres", mode="session", connections=1) as pooler:
             for value in ("a", "ab"):
                 engine = writer_engine(database_url(pooler.url))

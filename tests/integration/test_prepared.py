@@ -1,4 +1,4 @@
-"""Statements that PostgreSQL plans once per connection; on SQLite they are the same statements, sent as ever."""
+"""Prepared statements on PostgreSQL. On SQLite the same statements are executed without being prepared."""
 
 import psycopg2.extensions
 import pytest
@@ -28,24 +28,24 @@ def reader(database):
 
 
 def kept(connection):
-    """The statements that the connection has prepared, and how often each was executed."""
+    """The statements that the connection has prepared, and how often it executed them."""
     return connection.execute(text("SELECT statement, generic_plans + custom_plans FROM pg_prepared_statements")).all()
 
 
-def test_the_rows_are_those_that_the_statement_finds(database, reader):
+def test_the_rows_of_a_statement_are_returned(database, reader):
     first, second = make_products(database, 2)
 
-    def found(product_id, below=100):
+    def names(product_id, below=100):
         return [
             tuple(row) for row in prepared_statements.rows(reader, NAMES, {"product_id": product_id, "below": below})
         ]
 
-    assert (found(first), found(second), found(first, below=3)) == ([("Kettle 0",)], [("Kettle 1",)], [])
+    assert (names(first), names(second), names(first, below=3)) == ([("Kettle 0",)], [("Kettle 1",)], [])
     assert prepared_statements.row(reader, NAMES, {"product_id": first, "below": 3}) is None
 
 
 @only_postgresql
-def test_a_connection_prepares_a_statement_once_and_executes_it_each_time(database, reader):
+def test_a_connection_prepares_a_statement_once(database, reader):
     product_id = make_product(database)
     catalog.get(reader, product_id)
     before = dict(kept(reader))
@@ -55,27 +55,28 @@ def test_a_connection_prepares_a_statement_once_and_executes_it_each_time(databa
 
     after = dict(kept(reader))
     assert after.keys() == before.keys()
-    assert [after[each] - before[each] for each in after if after[each] != before[each]] == [7]
+    assert [after[text] - before[text] for text in after if after[text] != before[text]] == [7]
 
 
 @only_postgresql
-def test_a_connection_keeps_so_many_statements_and_forgets_those_that_were_not_used_for_the_longest(reader):
+def test_a_connection_drops_the_least_recently_used_of_too_many_statements(reader):
     statements = [select(literal_column(str(number), Integer)) for number in range(MAX_STATEMENTS + 2)]
 
     for statement in statements[:-2]:
         prepared_statements.rows(reader, statement, {})
     prepared_statements.rows(reader, statements[0], {})
-    found = [
-        prepared_statements.rows(reader, each, {})[0][0] for each in (*statements[-2:], statements[0], statements[1])
+    numbers = [
+        prepared_statements.rows(reader, statement, {})[0][0]
+        for statement in (*statements[-2:], statements[0], statements[1])
     ]
 
-    assert found == [MAX_STATEMENTS, MAX_STATEMENTS + 1, 0, 1]
+    assert numbers == [MAX_STATEMENTS, MAX_STATEMENTS + 1, 0, 1]
     names = {statement.rpartition(" ")[2] for statement, _ in kept(reader)}
     assert len(kept(reader)) == MAX_STATEMENTS
     assert {"2", "3"} & names == set()
 
 
-def test_a_session_finds_what_it_has_written_itself(database):
+def test_a_session_reads_its_own_writes(database):
     with database.sessions.begin() as session:
         product_id = catalog.create(session, "Kettle", "Boils water", LONG_AGO)
         catalog.change(session, product_id, LONG_AGO, description="Boils it fast")
@@ -83,7 +84,7 @@ def test_a_session_finds_what_it_has_written_itself(database):
         assert "Boils it fast" in catalog.get(session, product_id).says
 
 
-def test_within_a_snapshot_nothing_is_newer_than_its_beginning(database, reader):
+def test_a_snapshot_shows_no_later_commits(database, reader):
     product_id = make_product(database)
 
     with snapshot(reader):
@@ -116,7 +117,7 @@ def test_after_a_lost_connection_one_read_fails_and_the_next_works(database):
 
 
 @only_postgresql
-def test_an_error_tells_what_happened_and_no_values(reader):
+def test_an_error_message_has_no_values(reader):
     statement = select(func.cast_of(bindparam("secret")))
     divided = select(1 / func.length(bindparam("secret")))
 

@@ -1,4 +1,4 @@
-"""The connections that requests read with, which stay open from one to the next."""
+"""The connections that requests read with, which stay open between requests."""
 
 import pytest
 from sqlalchemy import select, text
@@ -11,7 +11,7 @@ from productagg.db.session import Readers
 
 @pytest.fixture
 def engine(database):
-    """An engine that nobody else has connections of."""
+    """An engine of its own, without other users of its connections."""
     engine = reader_engine(database.reader.url)
     yield engine
     engine.dispose()
@@ -34,30 +34,30 @@ def test_a_connection_is_kept_for_the_next_request(readers):
     give_back()
 
 
-def test_if_one_breaks_none_is_kept_that_was_open_then(engine, readers):
-    idle, at_work, broken = (readers.take() for _ in range(3))
+def test_after_a_lost_connection_none_of_the_open_ones_is_kept(engine, readers):
+    idle, in_use, broken = (readers.take() for _ in range(3))
     idle[1]()
 
     broken[0].invalidate()
     broken[1]()
-    at_work[1]()
+    in_use[1]()
 
-    assert [connection.closed for connection, _ in (idle, at_work, broken)] == [True, True, True]
+    assert [connection.closed for connection, _ in (idle, in_use, broken)] == [True, True, True]
     assert engine.pool.checkedout() == 0
 
 
-def test_when_the_server_ends_one_those_at_work_are_replaced_as_well(postgresql):
+def test_after_the_server_ended_a_connection_those_in_use_are_replaced_too(postgresql):
     engine = reader_engine(postgresql.reader.url)
     readers = Readers(engine)
-    at_work, broken = readers.take(), readers.take()
+    in_use, broken = readers.take(), readers.take()
     pid = broken[0].scalar(text("SELECT pg_backend_pid()"))
-    drivers = [connection.connection.dbapi_connection for connection, _ in (at_work, broken)]
+    drivers = [connection.connection.dbapi_connection for connection, _ in (in_use, broken)]
     with postgresql.writer.begin() as connection:
         connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
 
     with pytest.raises(DBAPIError) as caught:
         prepared_statements.rows(broken[0], select(1), {})
-    for _, give_back in (at_work, broken):
+    for _, give_back in (in_use, broken):
         give_back()
     again = [readers.take() for _ in range(2)]
 
@@ -69,7 +69,7 @@ def test_when_the_server_ends_one_those_at_work_are_replaced_as_well(postgresql)
     engine.dispose()
 
 
-def test_one_with_options_of_its_own_is_not_kept(engine, readers):
+def test_a_connection_with_execution_options_is_not_kept(engine, readers):
     connection, give_back = readers.take()
     connection.execution_options(yield_per=10)
 
@@ -79,7 +79,7 @@ def test_one_with_options_of_its_own_is_not_kept(engine, readers):
     assert engine.pool.checkedout() == 0
 
 
-def test_when_the_engine_is_disposed_of_nothing_stays_open(engine, readers):
+def test_disposing_of_the_engine_closes_the_kept_connections(engine, readers):
     connection, give_back = readers.take()
     driver = connection.connection.dbapi_connection
     give_back()
@@ -90,7 +90,7 @@ def test_when_the_engine_is_disposed_of_nothing_stays_open(engine, readers):
         driver.cursor()
 
 
-def test_no_more_are_kept_than_leave_room_for_those_that_wait(engine, readers):
+def test_at_most_the_size_of_the_pool_is_kept(engine, readers):
     taken = [readers.take() for _ in range(READER_POOL_SIZE + 4)]
 
     for _, give_back in taken:

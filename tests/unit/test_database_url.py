@@ -1,4 +1,4 @@
-"""Which databases an URL may name, and which driver it gets."""
+"""Which databases a URL may name, and which driver is used."""
 
 import pytest
 
@@ -21,7 +21,7 @@ from productagg.settings import database_url
         ("sqlite:////var/lib/productagg.sqlite", "sqlite:////var/lib/productagg.sqlite"),
     ],
 )
-def test_postgresql_is_spoken_with_psycopg2_whatever_the_url_calls_it(text, read):
+def test_every_postgresql_url_gets_psycopg2(text, read):
     assert database_url(text).render_as_string(hide_password=False) == read
 
 
@@ -46,7 +46,7 @@ def test_postgresql_is_spoken_with_psycopg2_whatever_the_url_calls_it(text, read
         ("://user:hunter2@db/name", "not a database URL"),
     ],
 )
-def test_what_cannot_be_used_is_refused_without_showing_its_password(text, problem):
+def test_an_unusable_url_is_refused_without_showing_its_password(text, problem):
     with pytest.raises(ValueError, match=problem) as raised:
         database_url(text)
 
@@ -64,7 +64,7 @@ def test_what_cannot_be_used_is_refused_without_showing_its_password(text, probl
         ("client_encoding=latin1", "client_encoding"),
     ],
 )
-def test_what_is_always_the_same_is_refused_by_name(query, named):
+def test_a_setting_that_productagg_fixes_is_refused_by_name(query, named):
     with pytest.raises(ValueError, match=named) as raised:
         database_url(f"postgresql://user:hunter2@db/name?{query}")
 

@@ -1,4 +1,4 @@
-"""Ini files: what is read, and errors that name the place and never show a value."""
+"""Ini files: reading them, and errors that name the option or line and never show a value."""
 
 import logging
 import traceback
@@ -55,14 +55,14 @@ def written(directory, content):
     return str(path)
 
 
-def test_options_are_read_whatever_the_directory_is_called(directory):
-    found = ini.app_settings(written(directory, SOUND))
+def test_options_are_read_in_any_directory(directory):
+    options = ini.app_settings(written(directory, SOUND))
 
-    assert found["sqlalchemy.url"] == f"sqlite:///{directory}/name.sqlite"
-    assert found["jwt.secret"] == "100% secret"
+    assert options["sqlalchemy.url"] == f"sqlite:///{directory}/name.sqlite"
+    assert options["jwt.secret"] == "100% secret"
 
 
-def test_logging_is_set_up_whatever_the_directory_is_called(directory, _same_logging):
+def test_logging_is_set_up_in_any_directory(directory, _same_logging):
     ini.setup_logging(written(directory, SOUND + LOGGING))
 
     logging.getLogger().warning("written")
@@ -82,7 +82,7 @@ def test_logging_is_set_up_whatever_the_directory_is_called(directory, _same_log
         ("hunter2 = hunter2\n", "line 1 is before the first section"),
     ],
 )
-def test_an_error_names_the_place_and_shows_no_value(tmp_path, content, reason):
+def test_an_error_names_the_option_or_line_and_shows_no_value(tmp_path, content, reason):
     path = written(tmp_path, content)
 
     with pytest.raises(SettingsError) as raised:
@@ -99,7 +99,7 @@ def test_an_error_names_the_place_and_shows_no_value(tmp_path, content, reason):
         ("[app:main]\n[app:main]\n", "[line 2]: section 'app:main' already exists"),
     ],
 )
-def test_what_is_there_twice_is_named(tmp_path, content, reason):
+def test_a_duplicate_is_named(tmp_path, content, reason):
     with pytest.raises(SettingsError) as raised:
         ini.app_settings(written(tmp_path, content))
 
@@ -115,7 +115,7 @@ def test_what_is_there_twice_is_named(tmp_path, content, reason):
         (LOGGING.replace("%(here)s/log", "%hunter2"), f"[handler_file] args: {PERCENT}"),
     ],
 )
-def test_logging_that_cannot_be_set_up_is_one_line(tmp_path, _same_logging, content, reason):
+def test_an_error_in_the_logging_sections_is_one_line(tmp_path, _same_logging, content, reason):
     path = written(tmp_path, content)
 
     with pytest.raises(SettingsError) as raised:
@@ -175,7 +175,7 @@ class TestAnUnknownKeyOfTheIniFile:
 
         assert warning == f"{key} in the ini file is not an option and has no effect; did you mean {nearest}?"
 
-    def test_of_ours_it_is_reported_even_if_it_resembles_none(self):
+    def test_with_our_prefix_it_is_reported_even_if_it_resembles_no_option(self):
         assert ini.unknown_keys({"log.zzz": "hunter2"}) == [
             "log.zzz in the ini file is not an option and has no effect"
         ]

@@ -71,7 +71,7 @@ def far_away(monkeypatch):
 
 
 class TestText:
-    def test_a_line_says_when_how_bad_who_for_which_request_and_what(self, written, log, far_away):
+    def test_a_line_has_time_level_logger_request_id_and_message(self, written, log, far_away):
         read = written("text")
 
         log.warning("%d products wait", 3)
@@ -80,7 +80,7 @@ class TestText:
         assert abs(datetime.now(UTC) - datetime.fromisoformat(line.split()[0])) < timedelta(minutes=1)
         assert parts(line) == ("WARNING", "productagg.tests", "-", "3 products wait")
 
-    def test_an_exception_follows_with_its_lines_indented(self, written, log):
+    def test_the_lines_of_an_exception_are_indented(self, written, log):
         read = written("text")
 
         log_an_exception(log, "the disk is full")
@@ -91,7 +91,7 @@ class TestText:
         assert others[-1] == "    ValueError: the disk is full"
 
     @pytest.mark.parametrize("line_break", [*BREAKS, "\r\n"])
-    def test_no_message_can_start_a_line(self, written, log, line_break):
+    def test_a_message_cannot_start_a_line(self, written, log, line_break):
         read = written("text")
 
         log.info("name: %s", f"x{line_break}{FORGED}")
@@ -99,7 +99,7 @@ class TestText:
         assert len(read().splitlines()) == 1
 
     @pytest.mark.parametrize("line_break", [*BREAKS, "\r\n"])
-    def test_no_exception_can_start_a_line_that_looks_like_one_of_ours(self, written, log, line_break):
+    def test_an_exception_cannot_forge_a_line(self, written, log, line_break):
         read = written("text")
 
         log_an_exception(log, f"x{line_break}{FORGED}")
@@ -108,7 +108,7 @@ class TestText:
         assert LINE.fullmatch(first)
         assert all(line.startswith("    ") for line in others)
 
-    def test_not_even_one_that_another_handler_formatted_before(self, written, log, root):
+    def test_an_exception_formatted_by_another_handler_cannot_forge_a_line(self, written, log, root):
         read = written("text")
         first = logging.StreamHandler(io.StringIO())
         first.setFormatter(logging.Formatter())
@@ -118,7 +118,7 @@ class TestText:
 
         assert sum(line.startswith("20") for line in read().splitlines()) == 1
 
-    def test_a_stack_is_indented_as_well(self, written, log):
+    def test_a_stack_is_indented_too(self, written, log):
         read = written("text")
 
         log.info("here", stack_info=True)
@@ -127,7 +127,7 @@ class TestText:
         assert LINE.fullmatch(first)
         assert len(others) > 1 and all(line.startswith("    ") for line in others)
 
-    def test_no_message_can_steer_the_terminal(self, written, log):
+    def test_a_message_cannot_control_the_terminal(self, written, log):
         read = written("text")
 
         log.info("\x1b[2J\x08\x9b\x7fgone\ttab")
@@ -206,7 +206,7 @@ class TestEitherFormat:
 
         assert request_id(read()) == "-"
 
-    def test_every_handler_writes_it_however_often_it_is_configured(self, root, log, log_format):
+    def test_configuring_twice_changes_nothing(self, root, log, log_format):
         streams = [io.StringIO(), io.StringIO()]
         root.handlers[:] = [logging.StreamHandler(stream) for stream in streams]
         root.setLevel(logging.INFO)
@@ -219,7 +219,7 @@ class TestEitherFormat:
         assert request_id(streams[0].getvalue()) == "-"
         assert [len(handler.filters) for handler in root.handlers] == [1, 1]
 
-    def test_without_any_set_up_lines_go_to_stderr(self, root, log, log_format, monkeypatch):
+    def test_without_handlers_lines_go_to_stderr(self, root, log, log_format, monkeypatch):
         stderr = io.StringIO()
         monkeypatch.setattr(sys, "stderr", stderr)
         root.handlers.clear()
@@ -241,7 +241,7 @@ class TestBatches:
         (handler,) = logging.getLogger().handlers
         return read, handler
 
-    def test_a_line_is_written_within_a_moment(self, batched, log):
+    def test_a_line_is_written_soon(self, batched, log):
         read, handler = batched
 
         log.info("hello")
@@ -249,7 +249,7 @@ class TestBatches:
         wait_until(handler.stream.getvalue)
         assert parts(read())[3] == "hello"
 
-    def test_a_warning_is_written_at_once_with_all_that_came_before(self, batched, log):
+    def test_a_warning_is_written_at_once_after_all_earlier_lines(self, batched, log):
         read, _ = batched
 
         for number in range(50):
@@ -271,7 +271,7 @@ class TestBatches:
 
         assert [request_id(line) for line in read().splitlines()] == ["first-request", "second-request", "-"]
 
-    def test_lines_of_many_threads_are_all_there_and_each_threads_in_its_order(self, batched, log):
+    def test_no_line_is_lost_and_the_lines_of_a_thread_stay_in_order(self, batched, log):
         read, handler = batched
 
         def work(who):
@@ -438,6 +438,6 @@ def request_id(line):
 
 def parts(line):
     """Level, logger, request id and message of a line in the text format."""
-    found = LINE.fullmatch(line.removesuffix("\n"))
-    assert found, line
-    return found.groups()
+    match = LINE.fullmatch(line.removesuffix("\n"))
+    assert match, line
+    return match.groups()

@@ -1,4 +1,4 @@
-"""No secret's value shows: not in a message, not in a repr, not in what is printed of an exception."""
+"""The value of a secret is never shown: not in a message, a repr or a traceback."""
 
 import dataclasses
 import traceback
@@ -26,7 +26,7 @@ GOOD = {
 
 
 def shown(value):
-    """All that anybody would print of a value."""
+    """Everything that could be printed of a value."""
     if isinstance(value, BaseException):
         return f"{value} {value!r} {value.args} {''.join(traceback.format_exception(value))}"
     return f"{value} {value!r} {value!s} {value:} {[value]} { ({'value': value}) }"
@@ -48,7 +48,7 @@ def test_secrets_are_equal_exactly_if_their_values_are(one, two):
 
 
 @given(token=ascii_secrets, key=secrets, password=secrets, database=ascii_secrets, in_query=st.booleans())
-def test_the_settings_show_none(token, key, password, database, in_query):
+def test_the_settings_show_no_secret(token, key, password, database, in_query):
     assume(not set(database) & set("@:/?#%&+=[]"))
     settings = Settings.load(
         {},
@@ -68,7 +68,7 @@ def test_the_settings_show_none(token, key, password, database, in_query):
 
 @pytest.mark.parametrize("option", SECRET_OPTIONS, ids=lambda option: option.variable)
 @pytest.mark.parametrize("spoil", ["{}", "\x00{}", "{}é", "{}\udce9", "mysql://u:{}@db/n", "postgres://u:{}@db:x/n"])
-def test_no_fault_of_a_secret_shows_it(option, spoil):
+def test_no_fault_shows_a_secret(option, spoil):
     @given(secrets)
     def check(value):
         # Something else is wrong as well, so that there is always a message.
@@ -84,6 +84,7 @@ def test_no_fault_of_a_secret_shows_it(option, spoil):
 
 def test_every_option_that_holds_a_secret_is_marked_as_one():
     settings = Settings.load({}, environ={**GOOD, "ADMIN_PASSWORD": "a-password"})
-    held = {each.name for each in dataclasses.fields(settings) if isinstance(getattr(settings, each.name), Secret)}
+    fields = {field.name for field in dataclasses.fields(settings)}
+    secret_fields = {name for name in fields if isinstance(getattr(settings, name), Secret)}
 
-    assert {option.name for option in SECRET_OPTIONS} == held | {"database_url"}
+    assert {option.name for option in SECRET_OPTIONS} == secret_fields | {"database_url"}

@@ -1,4 +1,4 @@
-"""Every option: where its value comes from, what is allowed, and what is said about a value that is not."""
+"""Every option: where its value comes from, which values are allowed, and the message for others."""
 
 import pytest
 from pyramid.paster import get_appsettings
@@ -30,14 +30,14 @@ def load(ini=None, **environ):
 
 
 def faults(ini=None, **environ):
-    """What is said about this configuration, a line per fault."""
+    """The message for this configuration, a line per fault."""
     with pytest.raises(SettingsError) as raised:
         load(ini, **environ)
     return str(raised.value).splitlines()
 
 
 class TestWhereAValueComesFrom:
-    def test_what_is_not_given_has_a_default(self):
+    def test_an_option_that_is_not_set_has_its_default(self):
         assert load() == Settings(
             mode="production",
             database_url=URL.create("postgresql+psycopg2", "productagg", "a-password", "db", database="productagg"),
@@ -98,7 +98,7 @@ class TestWhereAValueComesFrom:
         ("LOG_FORMAT", "json", "text"),
     )
 
-    def test_the_next_test_knows_every_option(self):
+    def test_the_next_test_covers_every_option(self):
         assert [variable for variable, _, _ in self.GIVEN] == list(KEYS)
 
     @pytest.mark.parametrize(("variable", "one", "two"), GIVEN)
@@ -114,7 +114,7 @@ class TestWhereAValueComesFrom:
         assert of_an_empty_variable == from_ini == load(**{variable: one})
 
     @pytest.mark.parametrize("environ", [{}, dict.fromkeys(KEYS, "")], ids=["unset", "empty"])
-    def test_what_has_no_default_must_be_given(self, environ):
+    def test_a_required_option_must_be_set(self, environ):
         with pytest.raises(SettingsError) as raised:
             Settings.load({}, environ=environ)
 
@@ -129,24 +129,24 @@ class TestWhereAValueComesFrom:
 
         assert Settings.load({}).sync_workers == 3
 
-    def test_what_is_no_option_of_ours_does_not_matter(self):
+    def test_other_keys_and_variables_are_ignored(self):
         assert load({"pyramid.reload_templates": "true"}, HOME="/root") == load()
 
 
 class TestAWrongValue:
     @pytest.mark.parametrize(("seconds", "delay"), [("15", "15"), ("15", "20"), ("0", "1")])
-    def test_the_delay_of_a_shutdown_leaves_time_to_answer(self, seconds, delay):
+    def test_the_shutdown_delay_must_leave_time_to_answer(self, seconds, delay):
         with pytest.raises(SettingsError, match="SHUTDOWN_DELAY_SECONDS is not below SHUTDOWN_SECONDS"):
             load(SHUTDOWN_SECONDS=seconds, SHUTDOWN_DELAY_SECONDS=delay)
 
-    def test_no_delay_needs_no_time(self):
+    def test_without_a_delay_no_time_is_needed(self):
         assert load(SHUTDOWN_SECONDS="0", SHUTDOWN_DELAY_SECONDS="0").shutdown_seconds == 0
 
-    def test_one_address_cannot_use_up_what_all_of_them_have(self):
+    def test_one_address_cannot_use_up_the_attempts_of_all_addresses(self):
         with pytest.raises(SettingsError, match="LOGIN_ATTEMPTS_PER_ACCOUNT is below twice LOGIN_ATTEMPTS"):
             load(LOGIN_ATTEMPTS_PER_ACCOUNT="19")
 
-    def test_the_longest_interval_is_not_below_the_usual_one(self):
+    def test_the_longest_interval_must_not_be_below_the_usual_one(self):
         with pytest.raises(SettingsError, match="SYNC_MAX_INTERVAL_SECONDS is below SYNC_INTERVAL_SECONDS"):
             load(SYNC_INTERVAL_SECONDS="60", SYNC_MAX_INTERVAL_SECONDS="59")
 
@@ -225,7 +225,7 @@ class TestAWrongValue:
             ("LOG_FORMAT", "xml", "is not one of the allowed values"),
         ],
     )
-    def test_it_is_one_line_that_names_variable_value_problem_and_what_is_allowed(self, variable, value, problem):
+    def test_the_message_is_one_line_with_variable_value_problem_and_allowed_values(self, variable, value, problem):
         allowed = next(option.allowed for option in OPTIONS if option.variable == variable)
 
         assert faults(**{variable: value}) == [
@@ -256,13 +256,13 @@ class TestAWrongValue:
             ("ADMIN_PASSWORD", "hunter2\udce9", "is not UTF-8"),
         ],
     )
-    def test_what_may_hold_a_secret_is_not_shown(self, variable, value, problem):
+    def test_a_possible_secret_is_not_shown(self, variable, value, problem):
         [line] = faults(**{variable: value})
 
         assert line.startswith(f"{variable} (ini: {KEYS[variable]}) {problem}")
         assert "hunter2" not in line
 
-    def test_all_faults_are_told_at_once(self):
+    def test_all_faults_are_reported_at_once(self):
         lines = faults(
             {"sync.interval_seconds": "never"},
             DATABASE_URL="mysql://db/name",
@@ -312,7 +312,7 @@ class TestAWrongValue:
             ("ADMIN_PASSWORD", "x" * 1000, "admin_password", Secret("x" * 1000)),
         ],
     )
-    def test_what_is_allowed_at_the_edge(self, variable, value, name, expected):
+    def test_an_allowed_edge_case_is_read(self, variable, value, name, expected):
         assert getattr(load(**{variable: value}), name) == expected
 
 
@@ -355,7 +355,7 @@ class TestProduction:
         )
         assert load(DATABASE_URL=url, PRODUCTAGG_MODE="development").database_url.drivername == "postgresql+psycopg2"
 
-    def test_the_database_password_that_it_refuses_is_that_of_the_compose_file(self, pytestconfig):
+    def test_the_refused_database_password_is_that_of_the_compose_file(self, pytestconfig):
         compose = (pytestconfig.rootpath / "docker-compose.yml").read_text("utf-8")
 
         assert f"POSTGRES_PASSWORD: ${{POSTGRES_PASSWORD:-{DEVELOPMENT_DATABASE_PASSWORD}}}" in compose
@@ -365,7 +365,7 @@ class TestProduction:
 
         assert line.startswith("OFFERS_REFRESH_TOKEN (ini: offers.refresh_token) is not set")
 
-    def test_it_is_what_an_ini_file_that_does_not_say_gets(self):
+    def test_it_is_the_default_mode(self):
         assert load().mode == "production"
 
 
@@ -373,7 +373,7 @@ class TestTheIniFilesOfTheRepository:
     def ini(self, name, pytestconfig):
         return get_appsettings(str(pytestconfig.rootpath / name))
 
-    def test_the_one_for_development_needs_nothing_else(self, pytestconfig):
+    def test_development_ini_is_complete(self, pytestconfig):
         settings = Settings.load(self.ini("development.ini", pytestconfig), environ={})
 
         assert settings == Settings(
@@ -406,7 +406,7 @@ class TestTheIniFilesOfTheRepository:
             log_format="text",
         )
 
-    def test_the_one_for_production_takes_the_secrets_and_the_places_from_the_environment(self, pytestconfig):
+    def test_production_ini_needs_the_required_options_in_the_environment(self, pytestconfig):
         ini = self.ini("production.ini", pytestconfig)
 
         settings = Settings.load(ini, environ=REQUIRED)
@@ -416,5 +416,5 @@ class TestTheIniFilesOfTheRepository:
             Settings.load(ini, environ={})
         assert [line.split()[0] for line in str(raised.value).splitlines()] == list(REQUIRED)
 
-    def test_what_development_and_the_sandbox_share_is_what_production_refuses(self):
+    def test_the_sandbox_accepts_the_development_refresh_token(self):
         assert sandbox.DEVELOPMENT_REFRESH_TOKEN == DEVELOPMENT_REFRESH_TOKEN

@@ -1,4 +1,4 @@
-"""Names and passwords: what is taken, what is refused, and that the published contract says the same."""
+"""Names and passwords: which are accepted, and that the published contract agrees."""
 
 import re
 import sys
@@ -18,7 +18,7 @@ def tags(text):
 
 
 FLAG, END = "\U0001f3f4", "\U000e007f"
-TAKEN = {
+ACCEPTED = {
     "the flag of England": f"{FLAG}{tags('gbeng')}{END}",
     "the flag of Scotland": f"{FLAG}{tags('gbsct')}{END}",
     "the flag of Wales": f"{FLAG}{tags('gbwls')}{END}",
@@ -71,16 +71,16 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("what", TAKEN)
-def test_a_sequence_that_unicode_defines_is_taken_as_it_is(what):
-    name = f"Mug {TAKEN[what]} blue"
+@pytest.mark.parametrize("what", ACCEPTED)
+def test_a_sequence_defined_by_unicode_is_accepted_unchanged(what):
+    name = f"Mug {ACCEPTED[what]} blue"
 
     assert not has_invisible(name)
     assert normalize_name(name) == name
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_character_that_only_hides_is_refused(what):
+def test_an_invisible_character_is_refused(what):
     assert has_invisible(normalize_name(REFUSED[what]))
 
 
@@ -93,23 +93,23 @@ def test_a_character_that_only_hides_is_refused(what):
         (" \u3000name\u00a0", "name"),
     ],
 )
-def test_two_spellings_that_look_the_same_are_one_name(one, other):
+def test_spellings_that_look_the_same_become_one_name(one, other):
     assert normalize_name(one) == normalize_name(other) == other
 
 
 @pytest.mark.parametrize(
     "text", ["", " \t\u3000\u00a0", "\x00\x1f", "\u200b", "\u115f\u3164", "\ufe0f", "\u2800", "\u2800 \u200d"]
 )
-def test_a_text_that_shows_nothing_is_blank(text):
+def test_a_text_without_visible_characters_is_blank(text):
     assert is_blank(text)
 
 
-@pytest.mark.parametrize("text", ["a", " a ", "\u00e9", *TAKEN.values()])
-def test_a_text_that_shows_anything_is_not_blank(text):
+@pytest.mark.parametrize("text", ["a", " a ", "\u00e9", *ACCEPTED.values()])
+def test_a_text_with_a_visible_character_is_not_blank(text):
     assert not is_blank(text)
 
 
-def test_letters_digits_signs_and_spaces_of_all_scripts_are_taken_and_control_characters_are_not():
+def test_letters_digits_signs_and_spaces_of_all_scripts_are_accepted_and_control_characters_are_not():
     by_category: dict[str, list[str]] = {}
     for char in map(chr, range(sys.maxunicode + 1)):
         by_category.setdefault(unicodedata.category(char), []).append(char)
@@ -120,10 +120,10 @@ def test_letters_digits_signs_and_spaces_of_all_scripts_are_taken_and_control_ch
     assert all(has_control(char) for category in ("Cc", "Cs") for char in by_category[category])
 
 
-def test_the_contract_refuses_of_the_basic_plane_what_is_refused_wherever_it_stands():
+def test_the_contract_refuses_the_characters_of_the_basic_plane_that_are_always_refused():
     [name] = [node for node in NEW_PRODUCT if node.name == "name"]
     pattern = re.compile(name.typ.schema["pattern"])
-    somewhere = {char for sequence in TAKEN.values() for char in sequence} | {
+    somewhere = {char for sequence in ACCEPTED.values() for char in sequence} | {
         chr(code) for code in range(0x180B, 0x1810)
     }
 
@@ -135,7 +135,7 @@ def test_the_contract_refuses_of_the_basic_plane_what_is_refused_wherever_it_sta
 
 
 @given(st.text())
-def test_a_name_that_is_taken_matches_the_contract_and_stays_as_it_is(text):
+def test_an_accepted_name_matches_the_contract_and_is_normalized(text):
     values, faults = validate(NEW_PRODUCT, {"name": text, "description": ""})
     if not faults:
         [name] = [node for node in NEW_PRODUCT if node.name == "name"]
@@ -144,7 +144,7 @@ def test_a_name_that_is_taken_matches_the_contract_and_stays_as_it_is(text):
 
 
 @pytest.mark.parametrize("text", ["root", "ren\u00e9", "O'Neill (night shift)", "x" * 200])
-def test_a_user_name_is_taken(text):
+def test_a_user_name_is_accepted(text):
     assert text_rules.valid_username(f" {text} ") == text
 
 
@@ -166,7 +166,7 @@ def test_a_user_name_is_refused(text, problem):
         text_rules.valid_username(text)
 
 
-def test_a_password_is_brought_into_one_form_and_otherwise_kept():
+def test_a_password_is_normalized_and_otherwise_unchanged():
     assert text_rules.valid_password(" cafe\u0301 au lait ") == " caf\u00e9 au lait "
     assert text_rules.valid_password("x" * 8) == "x" * 8
     assert text_rules.valid_password("x" * 1000) == "x" * 1000

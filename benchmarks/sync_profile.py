@@ -1,8 +1,8 @@
-"""Where a pass spends its time: measures it by part, and draws the parts as bars, as text and as SVG.
+"""Where a sync run spends its time: measures its parts, and draws them as bars, in text and as SVG.
 
-For the benchmark of the sync. The threads' parts are CPU time, since one Python runs one thread at a time and waiting
-for the network costs nobody anything; the database's parts are from a transaction's first statement to its commit.
-Where the two run side by side, the parts add up to more than the pass.
+The parts of the threads are CPU time: Python runs one thread at a time, and waiting for the network does not delay the
+other threads. The parts of the database are from a transaction's first statement to its commit. The two overlap, so the
+parts add up to more than the whole run.
 """
 
 import time
@@ -18,25 +18,26 @@ _TEXT_WIDTH = 40
 _LINE, _LABEL, _BAR, _FIGURE = 26, 250, 420, 90
 
 
-def parts_of_a_pass(run: Callable[[], object], recorder: Recorder) -> dict[str, float]:
-    """Run it; seconds by part."""
-    with _cpu_time(OffersClient, "offers") as asking, _cpu_time(OffersClient, "_exchange") as exchanging:
+def parts_of_a_run(run: Callable[[], object], recorder: Recorder) -> dict[str, float]:
+    """Run, and return the seconds of each part."""
+    with _cpu_time(OffersClient, "offers") as fetching, _cpu_time(OffersClient, "_exchange") as exchanging:
         whole = timed(run)
-    claims = [each for each in recorder.transactions if each.mentions("SKIP LOCKED")]
-    settles = [each for each in recorder.transactions if each.mentions("product_sync") and each not in claims]
+    leases = [transaction for transaction in recorder.transactions if transaction.mentions("SKIP LOCKED")]
+    others = [transaction for transaction in recorder.transactions if transaction not in leases]
+    applied = [transaction for transaction in others if transaction.mentions("product_sync")]
     parts = {
         "fetch: HTTP": sum(exchanging),
-        "fetch: read and check the answer": sum(asking) - sum(exchanging),
-        "claim": sum(each.seconds for each in claims),
-        "settle: wait for PostgreSQL": sum(each.waited for each in settles),
-        "settle: Python between statements": sum(each.seconds - each.waited for each in settles),
+        "fetch: parse and check the response": sum(fetching) - sum(exchanging),
+        "take leases": sum(transaction.seconds for transaction in leases),
+        "apply: wait for PostgreSQL": sum(transaction.waited for transaction in applied),
+        "apply: Python between statements": sum(transaction.seconds - transaction.waited for transaction in applied),
     }
-    return {"the pass": whole, **parts, "everything else": max(0.0, whole - sum(parts.values()))}
+    return {"the whole run": whole, **parts, "everything else": max(0.0, whole - sum(parts.values()))}
 
 
 @contextmanager
 def _cpu_time(owner: type, name: str) -> Iterator[list[float]]:
-    """The CPU seconds of every call of a method meanwhile, of the thread that calls it."""
+    """Measure the CPU seconds of each call of a method, in the thread that calls it."""
     method: Callable[..., Any] = getattr(owner, name)
     seconds: list[float] = []
 

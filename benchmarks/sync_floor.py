@@ -1,8 +1,9 @@
-"""The floor: the least that does the job once. Threads fetch, COPY into a temporary table, one upsert; no bookkeeping.
+"""The floor of a sync run: the minimal program that fetches all offers and stores them once.
 
-It asks for the same offers of the same service with the same number of threads, and its table is made like `offers`,
-but it claims nothing, checks nothing, survives nothing and keeps no history. What `requests` and PostgreSQL cost, it
-costs; a pass is measured by how much more it takes.
+Threads fetch, COPY writes to a temporary table, one upsert stores. It fetches the same offers from the same service
+with the same number of threads, and its table has the structure of `offers`, but it takes no leases, checks nothing,
+survives no failure and keeps no history. It costs what `requests` and PostgreSQL cost. A sync run is measured in
+multiples of it.
 """
 
 import io
@@ -16,7 +17,7 @@ from uuid import UUID
 import psycopg2.extensions
 import requests
 
-# So that memory does not grow with the catalogue; more would not be faster.
+# Limits memory. Larger chunks would not be faster.
 _PRODUCTS_PER_CHUNK = 1000
 
 _PREPARE = """
@@ -34,7 +35,7 @@ WHERE (stored.price, stored.items_in_stock) IS DISTINCT FROM (excluded.price, ex
 
 
 class Floor:
-    """The floor on an open connection, ready to go."""
+    """The floor, on an open connection."""
 
     def __init__(self, connection: psycopg2.extensions.connection, base_url: str, workers: int) -> None:
         self._connection = connection
@@ -44,12 +45,12 @@ class Floor:
             cursor.execute(_PREPARE)
 
     def run(self, product_ids: Sequence[UUID]) -> None:
-        """Fetch these products' offers and store them. While a chunk is stored, the threads go on fetching."""
+        """Fetch these products' offers and store them. The threads continue fetching while a chunk is stored."""
         local = threading.local()
 
         def open_session() -> None:
             local.session = requests.Session()
-            # Or it would look for proxies and ~/.netrc at every request, which takes a third of the time.
+            # Otherwise each request looks for proxies and ~/.netrc, which takes a third of the time.
             local.session.trust_env = False
 
         with ThreadPoolExecutor(self._workers, initializer=open_session) as pool:
