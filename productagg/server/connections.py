@@ -90,10 +90,10 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress is untyped
         # Some servers join such a line with the line before, others do not (RFC 9112, 5.2).
         if re.search(rb"\r\n[ \t]", head):
             self._refuse("a header spans several lines")
-        lines = [line.partition(b":") for line in get_header_lines(head.partition(b"\r\n")[2])]
-        codings = [value.strip(b" \t").lower() for name, _, value in lines if name.lower() == b"transfer-encoding"]
+        codings = _transfer_codings(head)
+        is_chunked_only = codings == [b"chunked"] and self.chunked and "CONTENT_LENGTH" not in self.headers
         # A proxy may go by Content-Length instead, and take the rest for another request (RFC 9112, 6.1).
-        if codings and (codings != [b"chunked"] or not self.chunked or "CONTENT_LENGTH" in self.headers):
+        if codings and not is_chunked_only:
             self._refuse(
                 "Transfer-Encoding may only be 'chunked', sent once, without Content-Length and not in HTTP/1.0"
             )
@@ -112,6 +112,12 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress is untyped
     def _refuse(self, reason: str) -> NoReturn:
         self.expect_continue = False  # or waitress would wait for the body
         raise ParsingError(reason)
+
+
+def _transfer_codings(head: bytes) -> list[bytes]:
+    """Return the value of every Transfer-Encoding line: waitress joins them, and drops empty ones."""
+    lines = [line.partition(b":") for line in get_header_lines(head.partition(b"\r\n")[2])]
+    return [value.strip(b" \t").lower() for name, _, value in lines if name.lower() == b"transfer-encoding"]
 
 
 class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped

@@ -87,15 +87,15 @@ class Loop:
         return -math.inf if self._stopped_at is None else time.monotonic() - self._stopped_at
 
     def _has_ended(self) -> bool:
-        """Take the next step of a shutdown that has begun. Returns whether it is complete."""
+        """Take the next step of a shutdown that has begun. Returns whether it is complete, or its time is up."""
         elapsed = self._elapsed()
         is_over = elapsed >= self._shutdown_seconds
         if elapsed < self._delay_seconds and not is_over:
             return False
         if is_over or self._may_stop_listening(elapsed):
             self._stop_listening()
-        channels = self._close_unused_channels()
-        is_done = not channels and not self._listeners() and self._dispatcher.is_idle
+        self._close_unused_channels()
+        is_done = not self._channels() and not self._listeners() and self._dispatcher.is_idle
         if is_over and not is_done:
             log.warning("ended after %g seconds with unanswered requests", self._shutdown_seconds)
         return is_done or is_over
@@ -128,14 +128,15 @@ class Loop:
                 return False
         return True
 
-    def _close_unused_channels(self) -> list[Any]:
-        """Have every connection closed after its last response. Returns the connections that are still open."""
-        channels = [watched for watched in self._watched.values() if isinstance(watched, HTTPChannel)]
-        for channel in channels:
+    def _channels(self) -> list[Any]:
+        return [watched for watched in self._watched.values() if isinstance(watched, HTTPChannel)]
+
+    def _close_unused_channels(self) -> None:
+        """Have every connection closed: at once if it is unused, else after its last response."""
+        for channel in self._channels():
             channel.is_ending = True
             if channel.is_unused and time.time() - channel.last_activity >= _SILENT_SECONDS:
                 channel.will_close = True
-        return channels
 
 
 class _ParentPipe(wasyncore.file_dispatcher):  # type: ignore[misc]  # waitress is untyped

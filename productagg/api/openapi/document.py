@@ -211,6 +211,7 @@ def _parameters(operation: Operation) -> list[Any]:
 
 
 def _header_parameters(operation: Operation) -> Iterator[str]:
+    """Yield the request headers that validators declare, and those that follow from the headers of the responses."""
     for validator in operation.validators:
         yield from validator.headers
     headers = {header for answer in operation.answers for header in answer.headers}

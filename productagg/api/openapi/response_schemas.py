@@ -22,6 +22,7 @@ _SCALARS: dict[Any, JsonSchema] = {
     str: {"type": "string"},
     datetime: {"type": "string", "format": "date-time"},
     UUID: {"type": "string", "format": "uuid"},
+    Any: {},
 }
 # A window's members are called as the query parameters that ask for it. Python reserves `from`.
 _JSON_NAMES = {"begin": "from", "end": "to"}
@@ -74,10 +75,9 @@ def dataclass_schema(class_: type, **first: Any) -> ObjectSchema:
 
 def json_schema(type_: Any, named: NamedSchemas) -> JsonSchema:
     """Return the JSON Schema of a type. Schemas with a name are referred to, and added to `named`."""
-    if isinstance(type_, list):
-        return {"type": "array", "items": json_schema(type_[0], named)}
-    if type_ is Any:
-        return {}
+    item_type = _item_type(type_)
+    if item_type is not None:
+        return {"type": "array", "items": json_schema(item_type, named)}
     if type_ in _SCALARS:
         return dict(_SCALARS[type_])
     schema = type_ if isinstance(type_, StringEnum) else _object_schema(type_)
@@ -108,11 +108,17 @@ def example(type_: Any) -> Any:
         return {name: _member_example(schema, name) for name in schema.members if name not in schema.optional}
     if isinstance(type_, OneOf):
         return example(type_.types[0])
-    if isinstance(type_, list):
-        return [example(type_[0])]
-    if get_origin(type_) in (list, Sequence):
-        return [example(get_args(type_)[0])]
+    item_type = _item_type(type_)
+    if item_type is not None:
+        return [example(item_type)]
     return example(_without_none(get_args(type_)))
+
+
+def _item_type(type_: Any) -> Any:
+    """Return the type of an array's items, None if the type is not an array."""
+    if isinstance(type_, list):
+        return type_[0]
+    return get_args(type_)[0] if get_origin(type_) in (list, Sequence) else None
 
 
 def _object_schema(type_: Any) -> ObjectSchema | None:
@@ -124,8 +130,6 @@ def _object_schema(type_: Any) -> ObjectSchema | None:
 def _generic_schema(origin: Any, arguments: Sequence[Any], named: NamedSchemas) -> JsonSchema:
     if origin is Literal:
         return {"type": "integer" if isinstance(arguments[0], int) else "string", "enum": list(arguments)}
-    if origin in (list, Sequence):
-        return {"type": "array", "items": json_schema(arguments[0], named)}
     if origin in (dict, Mapping):
         return {"type": "object", "additionalProperties": json_schema(arguments[1], named)}
     if origin in (types.UnionType, Union):
