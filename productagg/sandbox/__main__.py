@@ -14,7 +14,7 @@ from productagg.sandbox.faults import KINDS, Fault, FaultError
 from productagg.sandbox.server import SandboxServer, request_log
 from productagg.sandbox.service import DEVELOPMENT_REFRESH_TOKEN, TOKEN_LIFETIME
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("productagg.sandbox")
 
 
 class CannotListen(click.ClickException):
