@@ -10,7 +10,7 @@ from cornice import Service  # noqa: E402
 from pyramid.config import Configurator  # noqa: E402
 from waitress import serve  # noqa: E402
 
-from productagg.server.processes import keep_to_one_processor  # noqa: E402
+from productagg.server.processes import pin_to_processor  # noqa: E402
 
 product = Service(name="product", path="/products/{id}", renderer="json")
 
@@ -21,7 +21,7 @@ def read(request: Any) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    keep_to_one_processor(None)
+    pin_to_processor(None)
     with Configurator() as config:
         config.include("cornice")
         config.add_cornice_service(product)

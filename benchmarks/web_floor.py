@@ -19,7 +19,7 @@ from psycopg2.pool import ThreadedConnectionPool
 from waitress import serve
 
 from benchmarks.history_sql import HandWritten
-from productagg.server.processes import keep_to_one_processor
+from productagg.server.processes import pin_to_processor
 
 THREADS = 8
 _PRODUCT = "SELECT id::text, name, description, created_at, updated_at FROM products WHERE id = %s"
@@ -112,7 +112,7 @@ def _as_dicts(cursor: psycopg2.extensions.cursor) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    keep_to_one_processor(None)
+    pin_to_processor(None)
     serve(
         Floor(os.environ["DATABASE_URL"], timedelta(days=365)),
         host="127.0.0.1",

@@ -1,6 +1,6 @@
-"""Holds every answer that WebTest gets against the contract, /openapi.json, taken more strictly than clients need to.
+"""Checks every response that WebTest gets against the contract, /openapi.json, more strictly than clients need to.
 
-Members that a schema does not name are refused here, and so are codes that an operation does not list.
+A member that a schema does not name is refused here, and so is an error code that an operation does not list.
 """
 
 import copy
@@ -21,60 +21,74 @@ from werkzeug.datastructures import Headers, ImmutableMultiDict
 from productagg.api import SERVICES
 from productagg.api.openapi.document import document
 
-# All headers of an answer together: less than what any proxy or client takes (nginx 4 KB, Node 16 KB).
-MOST_HEADER_BYTES = 4000
+# All headers of a response together: less than any proxy or client accepts (nginx 4 KB, Node 16 KB).
+MAX_HEADER_BYTES = 4000
 
-# openapi-core copies it for each schema that it looks at, in case somebody adds to the copy.
+# openapi-core copies the checker for each schema that it looks at, in case the copy is changed.
 FormatChecker.__deepcopy__ = lambda checker, _memo: checker
 
 _DESERIALIZERS: dict[str, Callable[[bytes], Any]] = {"application/problem+json": json.loads, "text/csv": bytes.decode}
 
 
 class ContractApp(TestApp):  # type: ignore[misc]  # WebTest is untyped
-    """WebTest, where an answer outside the contract is an AssertionError."""
+    """WebTest, where a response outside the contract is an AssertionError."""
 
     def do_request(self, req, status=None, expect_errors=None):
-        answer = super().do_request(req, status, expect_errors)
-        check(req, answer, self.app)
-        head = sum(len(name) + len(value) + len(": \r\n") for name, value in answer.headerlist)
-        assert head <= MOST_HEADER_BYTES, f"{head} bytes of headers: {answer.headers}"
-        return answer
+        response = super().do_request(req, status, expect_errors)
+        check(req, response, self.app)
+        head = sum(len(name) + len(value) + len(": \r\n") for name, value in response.headerlist)
+        assert head <= MAX_HEADER_BYTES, f"{head} bytes of headers: {response.headers}"
+        return response
 
 
-def check(request, answer, app):
-    """The answer is as the contract has it; where that has nothing, it is a problem, a page or a test's own view."""
-    try:
-        route = app.routes_mapper(request)["route"]
-    except URLDecodeError:
-        route = None
+def check(request, response, app):
+    """Check a response against the contract. An unknown path must give a problem; pages are not in the contract."""
+    route = _route(request, app)
     if route is None:
-        _check_problem(request, answer, "not-found", "malformed-request")
+        _check_problem(request, response, "not-found", "malformed-request")
     elif route.pattern in paths():
-        _check_operation(request, answer, route.pattern)
-        if route.pattern == "/products/partial" and answer.status_int == 200 and request.method == "GET":
-            picked = {"id", *",".join(request.GET.getall("fields")).split(",")}
-            assert all(each.keys() == picked for each in answer.json), f"not the fields that were asked for: {picked}"
+        _check_operation(request, response, route.pattern)
+        if route.pattern == "/products/partial":
+            _check_partial_products(request, response)
 
 
-def _check_operation(request, answer, path):
-    if request.method == "OPTIONS":  # the same everywhere, and said once, in the introduction
-        assert (answer.status_int, answer.body) == (204, b"") and answer.headers["Allow"], answer
+def _route(request, app):
+    try:
+        return app.routes_mapper(request)["route"]
+    except URLDecodeError:
+        return None
+
+
+def _check_partial_products(request, response):
+    if request.method == "GET" and response.status_int == 200:
+        chosen = {"id", *",".join(request.GET.getall("fields")).split(",")}
+        assert all(product.keys() == chosen for product in response.json), f"not the chosen fields: {chosen}"
+
+
+def _check_operation(request, response, path):
+    if request.method == "OPTIONS":  # the same at every path, so only the introduction describes it
+        assert (response.status_int, response.body) == (204, b"") and response.headers["Allow"], response
         return
     methods = paths()[path]
     if request.method.lower() not in methods and not (request.method == "HEAD" and "get" in methods):
-        _check_problem(request, answer, "method-not-allowed")
+        _check_problem(request, response, "method-not-allowed")
         return
     try:
-        strict().validate_response(_Request(request, path), _Answer(answer))
+        strict().validate_response(_Request(request, path), _Response(response))
     except OpenAPIError as error:
-        causes = getattr(error.__cause__, "schema_errors", None) or [error.__cause__ or error]
-        details = "; ".join(str(getattr(each, "message", each)) for each in causes)
-        raise AssertionError(f"{request.method} {path} → {answer.status} is outside the contract: {details}") from error
+        raise AssertionError(
+            f"{request.method} {path} → {response.status} is outside the contract: {_details(error)}"
+        ) from error
 
 
-def _check_problem(request, answer, *codes):
-    assert answer.content_type == "application/problem+json", answer
-    assert request.method == "HEAD" or answer.json["code"] in codes
+def _details(error):
+    causes = getattr(error.__cause__, "schema_errors", None) or [error.__cause__ or error]
+    return "; ".join(str(getattr(cause, "message", cause)) for cause in causes)
+
+
+def _check_problem(request, response, *codes):
+    assert response.content_type == "application/problem+json", response
+    assert request.method == "HEAD" or response.json["code"] in codes
 
 
 @cache
@@ -83,14 +97,11 @@ def paths():
 
 
 def in_full():
-    """The contract with what it says only once, in its introduction: every 304, and that HEAD answers as GET does."""
+    """The contract with what only its introduction says: every 304, and that HEAD responds as GET does."""
     contract = copy.deepcopy(document(SERVICES))
     for path in contract["paths"].values():
         if "get" in path:
-            success = path["get"]["responses"].get("200", {})
-            if "ETag" in success.get("headers", {}):
-                headers = {name: each for name, each in success["headers"].items() if name != "Content-Disposition"}
-                path["get"]["responses"]["304"] = {"description": "It is unchanged.", "headers": headers}
+            _add_not_modified(path["get"])
             path["head"] = {**path["get"], "operationId": f"head_{path['get']['operationId']}"}
             path["head"]["responses"] = {
                 status: _without_body(contract, response) for status, response in path["get"]["responses"].items()
@@ -98,9 +109,16 @@ def in_full():
     return contract
 
 
+def _add_not_modified(get):
+    headers = get["responses"].get("200", {}).get("headers", {})
+    if "ETag" in headers:
+        headers = {name: header for name, header in headers.items() if name != "Content-Disposition"}
+        get["responses"]["304"] = {"description": "It is unchanged.", "headers": headers}
+
+
 @cache
 def strict():
-    """The contract, as strict as it can be taken."""
+    """The contract, as strict as it can be read."""
     contract = in_full()
     for schema in contract["components"]["schemas"].values():
         schema["additionalProperties"] = False
@@ -108,9 +126,9 @@ def strict():
         content = response["content"]["application/problem+json"]
         codes = {"properties": {"code": {"enum": list(content["examples"])}}}
         content["schema"] = {"allOf": [content["schema"], codes]}
-    # Without a cache, looking up what the answer refers to takes longer than the answer.
-    found = SchemaPath.from_dict(contract, resolved_cache_maxsize=100_000)
-    return OpenAPI(found, Config(extra_media_type_deserializers=_DESERIALIZERS))
+    # Without a cache, resolving the references takes longer than the request.
+    schema_path = SchemaPath.from_dict(contract, resolved_cache_maxsize=100_000)
+    return OpenAPI(schema_path, Config(extra_media_type_deserializers=_DESERIALIZERS))
 
 
 def _without_body(contract, response):
@@ -120,7 +138,7 @@ def _without_body(contract, response):
 
 
 class _Request:
-    """A WebTest request as openapi-core wants it. What it asks for does not matter: only the answer is checked."""
+    """A WebTest request in the form that openapi-core expects. Only responses are checked, so it has no content."""
 
     def __init__(self, request, path):
         self.host_url = request.host_url
@@ -131,9 +149,11 @@ class _Request:
         self.parameters = RequestParameters(query=ImmutableMultiDict(), header=Headers(), cookie=ImmutableMultiDict())
 
 
-class _Answer:
-    def __init__(self, answer):
-        self.status_code = answer.status_int
-        self.headers = Headers(answer.headerlist)
-        self.content_type = answer.content_type or ""
-        self.data = answer.body
+class _Response:
+    """A WebTest response in the form that openapi-core expects."""
+
+    def __init__(self, response):
+        self.status_code = response.status_int
+        self.headers = Headers(response.headerlist)
+        self.content_type = response.content_type or ""
+        self.data = response.body

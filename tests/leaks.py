@@ -80,7 +80,7 @@ def _watch_everything():
 
     def invoke_watched(runner, *args, **kwargs):
         result = invoke(runner, *args, **kwargs)
-        # The sandbox's help names its default token, which everybody knows.
+        # The sandbox's help names its default token, which is public.
         if "show this message and exit" not in result.output.lower():
             watch.look(result.output, f"printed by {args}")
         return result

@@ -1,4 +1,4 @@
-"""The `productagg` command: a pass for cron, its state, price histories, users, products, the sandbox service.
+"""The `productagg` command: a pass for cron, its state, price histories, users, products.
 
 A module per command, imported when it is called: cron starts one every minute, and most of that time is imports.
 """
@@ -21,7 +21,6 @@ _COMMANDS = {
     "repair-clock": "productagg.cli.repair_clock:repair_clock",
     "user": "productagg.cli.user:user",
     "sample": "productagg.cli.sample:sample",
-    "sandbox": "productagg.sandbox.command:sandbox",
 }
 
 

@@ -1,17 +1,17 @@
-"""A stand-in Offers service that keeps the published contract to the letter and misbehaves on demand.
+"""A stand-in Offers service for development and tests. It keeps the published contract and misbehaves on demand.
 
-For `make serve`, docker compose and the tests, which use what is exported here. It imports nothing of the rest of the
-project, and nothing of the project that runs for real imports it.
+`python -m productagg.sandbox` runs it, as `make serve` and docker compose do. Tests import the names below. It imports
+nothing from the rest of the project, and no module that runs in production imports it.
 """
 
 from productagg.sandbox.faults import Fault, FaultError, Faults
 from productagg.sandbox.offers import Offer, offers_at
-from productagg.sandbox.server import NO_ANSWER, SandboxServer
+from productagg.sandbox.server import NO_RESPONSE, SandboxServer
 from productagg.sandbox.service import DEVELOPMENT_REFRESH_TOKEN, OffersService, Registration
 
 __all__ = [
     "DEVELOPMENT_REFRESH_TOKEN",
-    "NO_ANSWER",
+    "NO_RESPONSE",
     "Fault",
     "FaultError",
     "Faults",

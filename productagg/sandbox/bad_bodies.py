@@ -1,7 +1,7 @@
-"""Bodies that are wrong on purpose: what the faults put in place of the honest answer.
+"""Bodies that are wrong on purpose: faults put them in place of the correct body.
 
-The tables name what a fault can be asked for, so `faults.py` checks against them and `responses.py` looks them up. Nothing
-here knows of sockets or of the contract's state; what is large is made piece by piece and never held in memory.
+`faults.py` checks the names of faults against the tables here, and `responses.py` looks them up. This module knows
+neither sockets nor the state of the service. It makes large bodies piece by piece and never holds one in memory.
 """
 
 import copy
@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-BLOCK = 64 * 1024
+_PIECE_BYTES = 64 * 1024
 
 _MISSING = object()
 _SAMPLE_OFFER = {"id": "00000000-0000-4000-8000-000000000001", "price": 100, "items_in_stock": 1}
 
-# What to put into the body when it is an object, into the first of its objects when it is a list.
-_WRONG_FIELDS: dict[str, dict[str, Any]] = {
+# The members to put into the body if it is an object, or into the first object if it is a list.
+_WRONG_MEMBERS: dict[str, dict[str, Any]] = {
     "price_text": {"price": "100"},
     "price_float": {"price": 99.5},
     "price_bool": {"price": True},
@@ -40,7 +40,7 @@ _WRONG_SHAPES: dict[str, Callable[[list[Any]], Any]] = {
     "duplicate_ids": lambda body: [*body, {**body[0], "price": 1}],
 }
 
-WRONG_TYPES: tuple[str, ...] = (*_WRONG_FIELDS, *_WRONG_SHAPES)
+WRONG_TYPES: tuple[str, ...] = (*_WRONG_MEMBERS, *_WRONG_SHAPES)
 
 MALFORMED: dict[str, Callable[[bytes], bytes]] = {
     "cut": lambda payload: payload[:-1],
@@ -52,28 +52,30 @@ MALFORMED: dict[str, Callable[[bytes], bytes]] = {
 
 
 def wrong_types(body: Any, form: str) -> Any:
-    """Return a copy of the JSON body that is wrong in the named way; an empty list is given an offer to be wrong."""
+    """Return a copy of the JSON body that is wrong in the named way. An empty list first gets an offer."""
     body = copy.deepcopy(body) if body else [dict(_SAMPLE_OFFER)]
     if form in _WRONG_SHAPES:
         return _WRONG_SHAPES[form](body if isinstance(body, list) else [body])
     target = body[0] if isinstance(body, list) else body
-    target.update(_WRONG_FIELDS[form])
-    for field in [name for name, value in target.items() if value is _MISSING]:
-        del target[field]
+    for name, value in _WRONG_MEMBERS[form].items():
+        if value is _MISSING:
+            target.pop(name, None)
+        else:
+            target[name] = value
     return body
 
 
 def oversized(size: int) -> Iterator[bytes]:
-    """Yield `size` bytes (2 or more) that are one valid, empty JSON list: who reads it all is not even told off."""
+    """Yield one valid, empty JSON list of `size` bytes (2 or more): a client that reads all of it sees no error."""
     yield b"["
-    spaces = b" " * BLOCK
-    for start in range(0, size - 2, BLOCK):
+    spaces = b" " * _PIECE_BYTES
+    for start in range(0, size - 2, _PIECE_BYTES):
         yield spaces[: size - 2 - start]
     yield b"]"
 
 
 @lru_cache(maxsize=4)
 def gzip_bomb(size: int) -> bytes:
-    """Return what unpacks to `oversized(size)` and is about a thousand times smaller."""
+    """Return `oversized(size)` compressed, which is about a thousand times smaller."""
     compressor = zlib.compressobj(level=9, wbits=zlib.MAX_WBITS | 16)
     return b"".join(compressor.compress(piece) for piece in oversized(size)) + compressor.flush()

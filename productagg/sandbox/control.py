@@ -1,7 +1,7 @@
-"""The control endpoint, which only the sandbox has: says what state it is in and puts faults in force at run time.
+"""The control endpoint, which the real service does not have: it shows the state and sets faults at run time.
 
-The server hands it every request at or below `/control`, which no fault ever touches. What makes no sense is answered
-with 422 and changes nothing.
+The server hands it every request at or below `/control`; faults never affect these. An invalid request is answered with
+422 and changes nothing.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from productagg.sandbox.faults import Fault, FaultError, Faults, is_seconds
 from productagg.sandbox.service import (
     ENDPOINTS,
     TOKEN_CLAIMS,
-    Answer,
     Invalid,
     OffersService,
     Request,
+    Response,
     parse_json,
     problem,
 )
@@ -23,9 +23,9 @@ CONTROL_PATH = "/control"
 
 
 class Control:
-    """Answers the requests for control; `refuse` closes the port for some seconds, `connections` counts the open ones.
+    """Handles control requests. A successful one is answered with the new state.
 
-    Whatever succeeds is answered with the state that it has led to.
+    `refuse` closes the port for a number of seconds; `connections` counts the open connections.
     """
 
     def __init__(
@@ -48,23 +48,25 @@ class Control:
             f"{CONTROL_PATH}/refuse": {"POST": self._refuse_connections},
         }
 
-    def answer(self, request: Request) -> Answer:
-        """Do what the request asks for and answer with the state."""
+    def answer(self, request: Request) -> Response:
+        """Carry out the request and answer with the new state."""
         actions = self._actions.get(request.path)
         if actions is None:
-            return Answer(404, {"detail": "Not Found"})
+            return Response(404, {"detail": "Not Found"})
         action = actions.get(request.method)
         if action is None:
-            return Answer(405, {"detail": "Method Not Allowed"}, (("Allow", ", ".join(actions)),))
+            return Response(405, {"detail": "Method Not Allowed"}, (("Allow", ", ".join(actions)),))
         try:
             action(request.body)
         except Invalid as invalid:
-            return invalid.answer
-        return Answer(200, self.state())
+            return invalid.response
+        return Response(200, self.state())
 
     def state(self) -> dict[str, Any]:
-        """Describe the sandbox: faults in force, registered products, answers by endpoint and status, connections,
-        and which claim of a new access token says when it ends.
+        """Describe the sandbox.
+
+        It consists of the faults in force, the number of registered products, the responses by endpoint and status, the
+        open connections, and the claim that names the end of a new access token.
         """
         requests: dict[str, dict[str, int]] = {endpoint: {} for endpoint in ENDPOINTS}
         for (endpoint, status), count in sorted(self._service.requests.copy().items()):
@@ -92,17 +94,21 @@ class Control:
         self._faults.replace(faults)
 
     def _set_token_claim(self, body: bytes) -> None:
-        data = parse_json(body)
-        claim = data.get("claim") if isinstance(data, dict) else None
+        claim = _member(body, "claim")
         if claim not in TOKEN_CLAIMS:
             message = f"one of {', '.join(TOKEN_CLAIMS)} is expected"
             raise Invalid(problem(["body", "claim"], message, "value_error.claim"))
         self._service.token_claim = claim
 
     def _refuse_connections(self, body: bytes) -> None:
-        data = parse_json(body)
-        seconds = data.get("seconds") if isinstance(data, dict) else None
+        seconds = _member(body, "seconds")
         if not is_seconds(seconds):
             message = "a number of seconds from 0 to 86400 is expected"
             raise Invalid(problem(["body", "seconds"], message, "value_error.seconds"))
         self._refuse(seconds)
+
+
+def _member(body: bytes, name: str) -> Any:
+    """Return a member of a JSON object, None if there is none."""
+    data = parse_json(body)
+    return data.get(name) if isinstance(data, dict) else None

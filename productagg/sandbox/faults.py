@@ -1,8 +1,7 @@
-"""Which faults there are, which are in force, and which of them hits the next request.
+"""The kinds of faults, the faults in force, and the decision which of them affects the next request.
 
-A `Fault` is checked when it is made, so one that exists makes sense. The server asks `Faults` once for every request
-below `/api/v1`; tests, the command line and the control endpoint say what is in force. Nothing here carries a fault
-out: `responses.py` and `server.py` do.
+Tests, the command line and the control endpoint set faults. The server asks `Faults` once for every request below
+`/api/v1`, and carries the fault out together with `responses.py`.
 """
 
 import math
@@ -17,34 +16,40 @@ from productagg.sandbox.service import ENDPOINTS, Endpoint
 
 
 class FaultError(ValueError):
-    """A fault that makes no sense; the message says what is wrong with it."""
+    """An invalid fault. The message says what is wrong with it."""
 
 
-class _Param(NamedTuple):
+class _Parameter(NamedTuple):
     default: Any
     accepts: Callable[[Any], bool]
-    meaning: str
+    expectation: str
 
 
 def is_seconds(value: object) -> TypeGuard[float]:
-    """Say whether the value is a length of time of no more than a day."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 86_400
+    """Whether the value is a duration of at most a day."""
+    return _is_number(value) and 0 <= value <= 86_400
 
 
-def _seconds(default: float) -> _Param:
-    return _Param(default, is_seconds, "a number of seconds from 0 to 86400")
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _integer(default: int, least: int) -> _Param:
-    return _Param(default, lambda value: type(value) is int and value >= least, f"an integer of {least} or more")
+def _seconds(default: float) -> _Parameter:
+    return _Parameter(default, is_seconds, "a number of seconds from 0 to 86400")
 
 
-def _flag(default: bool) -> _Param:
-    return _Param(default, lambda value: isinstance(value, bool), "true or false")
+def _integer(default: int, minimum: int) -> _Parameter:
+    return _Parameter(
+        default, lambda value: type(value) is int and value >= minimum, f"an integer of {minimum} or more"
+    )
 
 
-def _one_of(*choices: Any) -> _Param:
-    return _Param(
+def _flag(default: bool) -> _Parameter:
+    return _Parameter(default, lambda value: isinstance(value, bool), "true or false")
+
+
+def _one_of(*choices: Any) -> _Parameter:
+    return _Parameter(
         choices[0],
         lambda value: any(value == choice and type(value) is type(choice) for choice in choices),
         f"one of {', '.join(map(str, choices))}",
@@ -55,29 +60,29 @@ def _is_location(value: object) -> bool:
     return isinstance(value, str) and value.isascii() and value.isprintable() and value != ""
 
 
-KINDS: dict[str, dict[str, _Param]] = {
-    # The answer is right, but late.
+KINDS: dict[str, dict[str, _Parameter]] = {
+    # The response is correct but late.
     "latency": {"seconds": _seconds(1.0)},
-    # The request is not even looked at.
+    # The request is not processed.
     "error": {"status": _one_of(500, 502, 503)},
     "rate_limit": {
         "status": _one_of(429, 503),
-        "retry_after": _integer(1, least=0),
+        "retry_after": _integer(1, minimum=0),
         "form": _one_of("seconds", "date", "nonsense"),
     },
     "redirect": {
         "status": _one_of(302, 301, 303, 307, 308),
-        "location": _Param("http://127.0.0.1:9/", _is_location, "a printable ASCII text"),
+        "location": _Parameter("http://127.0.0.1:9/", _is_location, "a printable ASCII text"),
     },
     "refuse": {"seconds": _seconds(1.0)},
-    # The connection is reset; what the request asked for is done or not, as `processed` says.
+    # The connection is reset; `processed` says whether the request is processed before.
     "reset": {"processed": _flag(True)},
-    # The request is processed, and the answer spoiled.
+    # The request is processed and the response spoiled.
     "truncated": {},
     "truncated_chunked": {},
     "dripping": {"drip_seconds": _seconds(0.1), "part": _one_of("body", "all")},
-    "oversized": {"bytes": _integer(100_000_000, least=2), "declared": _flag(True)},
-    "gzip_bomb": {"bytes": _integer(100_000_000, least=2)},
+    "oversized": {"bytes": _integer(100_000_000, minimum=2), "declared": _flag(True)},
+    "gzip_bomb": {"bytes": _integer(100_000_000, minimum=2)},
     "malformed": {"form": _one_of(*MALFORMED)},
     "wrong_types": {"form": _one_of(*WRONG_TYPES)},
 }
@@ -85,10 +90,10 @@ KINDS: dict[str, dict[str, _Param]] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to misbehave: `kind` and `params` say how (see `KINDS`; what is left out takes the default).
+    """One way to misbehave: a kind with its parameters (see `KINDS`; a missing parameter takes its default).
 
-    It hits requests to `endpoints` only, each with probability `share` (0 to 1), and no more than `times` of them
-    (None: no limit). Raises `FaultError` when any of this makes no sense.
+    It affects requests to `endpoints` only, each with probability `share` (0 to 1), and at most `times` of them (None:
+    no limit). Raises `FaultError` if any of this is invalid.
     """
 
     kind: str
@@ -99,26 +104,17 @@ class Fault:
 
     def __post_init__(self) -> None:
         _require(isinstance(self.kind, str) and self.kind in KINDS, f"kind must be one of {', '.join(KINDS)}")
-        _require(isinstance(self.params, Mapping), "params must be an object")
-        known = KINDS[self.kind]
-        for name, value in self.params.items():
-            _require(name in known, f"{self.kind} has no parameter {name!r}, only: {', '.join(known) or 'none'}")
-            _require(known[name].accepts(value), f"{name} of {self.kind} must be {known[name].meaning}")
-        _require(
-            isinstance(self.endpoints, tuple) and self.endpoints != () and all(e in ENDPOINTS for e in self.endpoints),
-            f"endpoints must be a list of one or more of {', '.join(ENDPOINTS)}",
-        )
-        is_number = isinstance(self.share, (int, float)) and not isinstance(self.share, bool)
-        _require(is_number and 0 <= self.share <= 1, "share must be a number from 0 to 1")
-        _require(
-            self.times is None or (type(self.times) is int and self.times >= 1), "times must be 1 or more, or null"
-        )
-        defaults = {name: param.default for name, param in known.items()}
+        _check_params(self.kind, self.params)
+        _check_endpoints(self.endpoints)
+        _require(_is_number(self.share) and 0 <= self.share <= 1, "share must be a number from 0 to 1")
+        is_count = type(self.times) is int and self.times >= 1
+        _require(self.times is None or is_count, "times must be 1 or more, or null")
+        defaults = {name: parameter.default for name, parameter in KINDS[self.kind].items()}
         object.__setattr__(self, "params", {**defaults, **self.params})
 
     @classmethod
     def from_json(cls, data: object) -> "Fault":
-        """Make a fault of an object as JSON has it; raises `FaultError`."""
+        """Read a fault from a JSON object. Raises `FaultError`."""
         if not isinstance(data, dict):
             raise FaultError("a fault must be an object")
         unknown = data.keys() - cls.__dataclass_fields__.keys()
@@ -129,51 +125,70 @@ class Fault:
         return cls(**data)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` makes this fault of."""
+        """Return the JSON object that `from_json` reads."""
         return {**vars(self), "params": dict(self.params), "endpoints": list(self.endpoints)}
 
 
-class Hit(NamedTuple):
-    """What becomes of one request: it is held up for `delay` seconds, then `fault` (if any) is carried out."""
+def _check_params(kind: str, params: object) -> None:
+    if not isinstance(params, Mapping):
+        raise FaultError("params must be an object")
+    known = KINDS[kind]
+    for name, value in params.items():
+        _require(name in known, f"{kind} has no parameter {name!r}, only: {', '.join(known) or 'none'}")
+        _require(known[name].accepts(value), f"{name} of {kind} must be {known[name].expectation}")
+
+
+def _check_endpoints(endpoints: object) -> None:
+    is_valid = isinstance(endpoints, tuple) and endpoints != () and all(name in ENDPOINTS for name in endpoints)
+    _require(is_valid, f"endpoints must be a list of one or more of {', '.join(ENDPOINTS)}")
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise FaultError(message)
+
+
+class Effect(NamedTuple):
+    """The treatment of one request: it is delayed by `delay` seconds, then `fault` (if any) is carried out."""
 
     delay: float = 0.0
     fault: Fault | None = None
 
 
 class Faults:
-    """The faults in force; safe to use from many threads. `chance` draws from 0 up to 1 and decides about shares."""
+    """The faults in force. Thread-safe. `random_number` returns a number from 0 up to 1, which decides about shares."""
 
-    def __init__(self, faults: Iterable[Fault] = (), *, chance: Callable[[], float] = random.random) -> None:
-        self._chance = chance
+    def __init__(self, faults: Iterable[Fault] = (), *, random_number: Callable[[], float] = random.random) -> None:
+        self._random_number = random_number
         self._lock = threading.Lock()
-        self._in_force: list[tuple[Fault, float]] = []
+        self._in_force: list[tuple[Fault, float]] = []  # with the number of times that are left
         self.replace(faults)
 
     def replace(self, faults: Iterable[Fault]) -> None:
-        """Put these faults in force instead of all others."""
+        """Replace all faults in force."""
         in_force = [(fault, math.inf if fault.times is None else fault.times) for fault in faults]
         with self._lock:
             self._in_force = in_force
 
     def clear(self) -> None:
-        """Behave well from now on."""
+        """Behave correctly from now on."""
         self.replace(())
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Describe what is in force; `times` counts down and a fault that is used up is no longer there."""
+        """Describe the faults in force. `times` counts down, and a fault that is used up disappears."""
         with self._lock:
             in_force = list(self._in_force)
         return [{**fault.to_json(), "times": None if left == math.inf else left} for fault, left in in_force]
 
-    def hit(self, endpoint: Endpoint) -> Hit:
-        """Decide what becomes of the next request: all latencies add up, of the other faults the first one wins."""
+    def next_effect(self, endpoint: Endpoint) -> Effect:
+        """Decide about the next request: all latencies add up, and the first of the other faults wins."""
         if not self._in_force:
-            return Hit()
+            return Effect()
         delay, chosen = 0.0, None
         with self._lock:
             for position, (fault, left) in enumerate(self._in_force):
                 is_latency = fault.kind == "latency"
-                if endpoint not in fault.endpoints or (chosen and not is_latency) or self._chance() >= fault.share:
+                if (chosen and not is_latency) or not self._affects(fault, endpoint):
                     continue
                 self._in_force[position] = (fault, left - 1)
                 if is_latency:
@@ -181,9 +196,7 @@ class Faults:
                 else:
                     chosen = fault
             self._in_force = [(fault, left) for fault, left in self._in_force if left > 0]
-        return Hit(delay, chosen)
+        return Effect(delay, chosen)
 
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise FaultError(message)
+    def _affects(self, fault: Fault, endpoint: Endpoint) -> bool:
+        return endpoint in fault.endpoints and self._random_number() < fault.share

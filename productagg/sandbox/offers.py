@@ -1,11 +1,10 @@
-"""What is offered for a product at a moment: a pure function, so that the sandbox is consistent without a memory.
+"""A product's offers at a given time: a pure function, so that the sandbox is consistent without storing anything.
 
-The service calls it for every list that it answers; the tests call it to know what to expect. It never reads a clock,
-never draws a random number (hashes of the product, the slot and the minute stand in for chance) and never holds a
-price in a float.
+The service calls it for every list of offers; tests call it to know what to expect. It never reads a clock, draws a
+random number (hashes of the product, the slot and the minute take that role) or holds a price in a float.
 
-A product has a base price and some slots. Each slot is let to one offer after another: a pause, then an offer whose
-stock sells down minute by minute until it is sold out and gone, then the next pause and an offer with a new id.
+A product has a base price and some slots. A slot holds one offer after another: a pause, then an offer whose stock
+falls minute by minute until it is sold out and disappears, then the next pause and an offer with a new id.
 """
 
 import math
@@ -27,15 +26,15 @@ class Offer(NamedTuple):
 
 
 OffersSource = Callable[[UUID, float], list[Offer]]
-"""Says what is offered for a product at a Unix time: `offers_at`, unless a test brings its own."""
+"""Returns a product's offers at a Unix time: `offers_at`, unless a test replaces it."""
 
 
 def offers_at(product_id: UUID, when: float) -> list[Offer]:
-    """Say what is offered for the product at `when`, in Unix seconds (0 or later).
+    """Return the product's offers at `when`, in Unix seconds (0 or later).
 
     The same arguments give the same list, in the same order, in every process. Prices and stocks change at most once a
-    minute, each product at a second of its own, so that a catalogue does not change all at once. Normally there are a
-    few offers; now and then there are none.
+    minute, at a second that differs between products, so that a catalogue does not change all at once. Usually there
+    are a few offers; now and then there are none.
     """
     decade, mantissa, slots, second, long_period, long_shift, short_period, short_shift = _draw(product_id.hex)
     base_price = 10 ** (decade % 3) * (100 + mantissa % 900)
@@ -47,7 +46,7 @@ def offers_at(product_id: UUID, when: float) -> list[Offer]:
 
 
 def _offer_in_slot(product_id: UUID, slot: int, minute: int, base_price: int, market: int) -> Offer | None:
-    """Say what the slot holds: nothing during the pauses before and after each offer's life."""
+    """Return the slot's offer, None during the pauses before and after an offer's life."""
     slot_key = f"{product_id.hex}/{slot}"
     length, shift, *_ = _draw(slot_key)
     length = 40 + length % 261
@@ -62,7 +61,7 @@ def _offer_in_slot(product_id: UUID, slot: int, minute: int, base_price: int, ma
         return None
 
     sales, jitter, *_ = _draw(f"{offer_key}/{age}")
-    # Sales happen somewhere within the minute: it makes them irregular, and never lets the stock rise.
+    # Sales happen at a varying moment of the minute. That makes them irregular but never lets the stock rise.
     initial_stock = 1 + stock % 150
     sold = initial_stock * (1000 * age + sales % 1000) // (1000 * life)
 
@@ -76,10 +75,10 @@ def _offer_in_slot(product_id: UUID, slot: int, minute: int, base_price: int, ma
 
 
 def _wave(minute: int, period: int, amplitude: int) -> int:
-    """Return the height of a sine wave with this period in minutes, in the amplitude's unit (millionths of a price)."""
+    """Return the height of a sine wave. The period is in minutes, the amplitude in millionths of a price."""
     return round(amplitude * math.sin(math.tau * (minute % period) / period))
 
 
 def _draw(key: str) -> tuple[int, ...]:
-    """Return eight 64-bit numbers that depend on nothing but the key and look like chance."""
+    """Return eight 64-bit numbers that depend only on the key and look random."""
     return struct.unpack(">8Q", blake2b(key.encode()).digest())

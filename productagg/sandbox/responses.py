@@ -1,20 +1,21 @@
-"""Answers as bytes: the honest ones in one piece, the spoiled ones piece by piece.
+"""Responses as bytes: correct ones in one piece, spoiled ones piece by piece.
 
-The server sends what this returns and decides about sockets and time. It never sees either.
+The server sends these bytes and handles sockets and time; this module does neither.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
 from productagg.sandbox import bad_bodies
 from productagg.sandbox.faults import Fault
-from productagg.sandbox.service import Answer
+from productagg.sandbox.service import Response
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_CLOSE = ("Connection", "close")
 
 
 def encode(body: Any) -> bytes:
@@ -22,67 +23,103 @@ def encode(body: Any) -> bytes:
     return _ENCODER.encode(body).encode()
 
 
-def whole(answer: Answer, now: float, *, close: bool, with_body: bool = True) -> bytes:
-    """Return the answer as it should be; `close` announces that the connection ends with it."""
-    payload = encode(answer.body)
-    fields = [("Content-Length", str(len(payload)))]
+def correct(response: Response, now: float, *, close: bool, with_body: bool = True) -> bytes:
+    """Return the response as it should be. `close` announces that the connection ends with it."""
+    payload = encode(response.body)
+    headers = [_length(payload)]
     if close:
-        fields.append(("Connection", "close"))
-    return _head(answer, now, *fields) + (payload if with_body else b"")
+        headers.append(_CLOSE)
+    return _head(response, now, *headers) + (payload if with_body else b"")
 
 
-def instead(fault: Fault, now: float) -> Answer | None:
-    """Return what a fault answers without looking at the request, None for a fault that does look."""
+def replacement(fault: Fault, now: float) -> Response | None:
+    """Return the response of a fault that does not process the request, None for a fault that does."""
     if fault.kind == "error":
         status = fault.params["status"]
-        return Answer(status, {"detail": _REASONS[status]})
+        return Response(status, {"detail": _REASONS[status]})
     if fault.kind == "rate_limit":
         seconds = fault.params["retry_after"]
         forms = {"seconds": str(seconds), "date": formatdate(now + seconds, usegmt=True), "nonsense": "soon"}
         status = fault.params["status"]
-        return Answer(status, {"detail": _REASONS[status]}, (("Retry-After", forms[fault.params["form"]]),))
+        return Response(status, {"detail": _REASONS[status]}, (("Retry-After", forms[fault.params["form"]]),))
     if fault.kind == "redirect":
-        return Answer(fault.params["status"], None, (("Location", fault.params["location"]),))
+        return Response(fault.params["status"], None, (("Location", fault.params["location"]),))
     return None
 
 
-def spoiled(fault: Fault, answer: Answer, now: float) -> Iterator[bytes]:
-    """Yield the pieces of an answer that a fault has spoiled; the connection is to be closed after the last.
+def spoiled(fault: Fault, response: Response, now: float) -> Iterator[bytes]:
+    """Yield the pieces of a response that a fault has spoiled. The connection must be closed after the last one.
 
-    For `dripping` there is to be a pause after every piece.
+    For `dripping` the server pauses after every piece.
     """
-    params = fault.params
-    payload = encode(answer.body)
-    half = payload[: len(payload) // 2]
-    closing = ("Connection", "close")
-    if fault.kind == "truncated":
-        yield _head(answer, now, ("Content-Length", str(len(payload))), closing) + half
-    elif fault.kind == "truncated_chunked":
-        yield _head(answer, now, ("Transfer-Encoding", "chunked"), closing) + b"%x\r\n%b\r\n" % (len(half), half)
-    elif fault.kind == "dripping":
-        head = _head(answer, now, ("Content-Length", str(len(payload))), closing)
-        if params["part"] == "body":
-            yield head
-            head = b""
-        for byte in head + payload:
-            yield bytes([byte])
-    elif fault.kind == "oversized":
-        declared = [("Content-Length", str(params["bytes"]))] if params["declared"] else []
-        yield _head(answer, now, *declared, closing)
-        yield from bad_bodies.oversized(params["bytes"])
-    elif fault.kind == "gzip_bomb":
-        bomb = bad_bodies.gzip_bomb(params["bytes"])
-        yield _head(answer, now, ("Content-Encoding", "gzip"), ("Content-Length", str(len(bomb))), closing) + bomb
-    elif fault.kind == "malformed":
-        payload = bad_bodies.MALFORMED[params["form"]](payload)
-        yield _head(answer, now, ("Content-Length", str(len(payload))), closing) + payload
-    else:
-        wrong = bad_bodies.wrong_types(answer.body, params["form"]) if answer.status < 400 else answer.body
-        yield whole(answer._replace(body=wrong), now, close=True)
+    return _SPOILERS[fault.kind](fault, response, now)
 
 
-def _head(answer: Answer, now: float, *fields: tuple[str, str]) -> bytes:
-    lines = [f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}", "Content-Type: application/json"]
-    lines += [f"{name}: {value}" for name, value in (*answer.headers, *fields)]
+def _truncated(_fault: Fault, response: Response, now: float) -> Iterator[bytes]:
+    payload = encode(response.body)
+    yield _head(response, now, _length(payload), _CLOSE) + _first_half(payload)
+
+
+def _truncated_chunked(_fault: Fault, response: Response, now: float) -> Iterator[bytes]:
+    half = _first_half(encode(response.body))
+    yield _head(response, now, ("Transfer-Encoding", "chunked"), _CLOSE) + b"%x\r\n%b\r\n" % (len(half), half)
+
+
+def _dripping(fault: Fault, response: Response, now: float) -> Iterator[bytes]:
+    payload = encode(response.body)
+    head = _head(response, now, _length(payload), _CLOSE)
+    if fault.params["part"] == "body":
+        yield head
+        head = b""
+    for byte in head + payload:
+        yield bytes([byte])
+
+
+def _oversized(fault: Fault, response: Response, now: float) -> Iterator[bytes]:
+    size = fault.params["bytes"]
+    declared = [("Content-Length", str(size))] if fault.params["declared"] else []
+    yield _head(response, now, *declared, _CLOSE)
+    yield from bad_bodies.oversized(size)
+
+
+def _gzip_bomb(fault: Fault, response: Response, now: float) -> Iterator[bytes]:
+    bomb = bad_bodies.gzip_bomb(fault.params["bytes"])
+    yield _head(response, now, ("Content-Encoding", "gzip"), _length(bomb), _CLOSE) + bomb
+
+
+def _malformed(fault: Fault, response: Response, now: float) -> Iterator[bytes]:
+    payload = bad_bodies.MALFORMED[fault.params["form"]](encode(response.body))
+    yield _head(response, now, _length(payload), _CLOSE) + payload
+
+
+def _wrong_types(fault: Fault, response: Response, now: float) -> Iterator[bytes]:
+    body = response.body
+    if response.status < 400:
+        body = bad_bodies.wrong_types(body, fault.params["form"])
+    yield correct(response._replace(body=body), now, close=True)
+
+
+_SPOILERS: dict[str, Callable[[Fault, Response, float], Iterator[bytes]]] = {
+    "truncated": _truncated,
+    "truncated_chunked": _truncated_chunked,
+    "dripping": _dripping,
+    "oversized": _oversized,
+    "gzip_bomb": _gzip_bomb,
+    "malformed": _malformed,
+    "wrong_types": _wrong_types,
+}
+
+
+def _first_half(payload: bytes) -> bytes:
+    return payload[: len(payload) // 2]
+
+
+def _length(payload: bytes) -> tuple[str, str]:
+    return "Content-Length", str(len(payload))
+
+
+def _head(response: Response, now: float, *headers: tuple[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {response.status} {_REASONS[response.status]}", "Content-Type: application/json"]
+    lines += [f"{name}: {value}" for name, value in (*response.headers, *headers)]
     lines += [f"Date: {formatdate(now, usegmt=True)}", "", ""]
     return "\r\n".join(lines).encode("latin-1")

@@ -1,8 +1,8 @@
-"""The sandbox on a port: accepts connections, reads requests, sends what the service says, and carries the faults out.
+"""The sandbox on a port: accepts connections, reads requests, sends the service's responses, and carries out faults.
 
-Tests and the command line use `SandboxServer`, here for the length of a `with` block and there for as long as the
-process runs. It decides nothing about what is offered or allowed. All its threads are daemons, so it never holds up the
-end of a process, and closing it never waits for a client.
+Tests use `SandboxServer` for the length of a `with` block, the command line for as long as the process runs. It decides
+nothing about offers and tokens. All its threads are daemons, so it never delays the end of a process, and closing it
+never waits for a client.
 """
 
 import contextlib
@@ -26,16 +26,16 @@ from productagg.sandbox.service import (
     BASE_PATH,
     DEVELOPMENT_REFRESH_TOKEN,
     TOKEN_LIFETIME,
-    Answer,
     Clock,
     Endpoint,
     OffersService,
     Request,
+    Response,
     endpoint_of,
 )
 
-NO_ANSWER = 0
-"""The status under which requests are counted that were cut off without an answer."""
+NO_RESPONSE = 0
+"""The status under which requests are counted that were cut off without a response."""
 
 _MAX_REQUEST_BODY = 1_000_000
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -47,9 +47,9 @@ request_log = logging.getLogger("productagg.sandbox.requests")
 class SandboxServer:
     """A stand-in Offers service that listens from `start` to `close`, or for the length of a `with` block.
 
-    `port` 0 takes any free port; `base_url` tells which. `service` is what it knows and `faults` how it misbehaves;
-    both may be looked at and changed while it runs. `clock` gives Unix seconds and rules tokens and offers; the waiting
-    that faults do is real.
+    `port` 0 takes any free port; `base_url` contains it. `service` holds the state, `faults` the faults in force; both
+    may be read and changed while it runs. `clock` returns Unix seconds, for tokens and offers. Faults wait in real
+    time.
     """
 
     def __init__(
@@ -69,44 +69,44 @@ class SandboxServer:
         self.faults = Faults(faults)
         self.connections: set[socket.socket] = set()
         self.control = Control(self.service, self.faults, self.refuse, lambda: len(self.connections))
-        self.own = _Own()
+        self.current = _CurrentConnection()
         self.closing = threading.Event()
         self._lock = threading.Lock()
         self._reopening: threading.Timer | None = None
 
     @property
     def url(self) -> str:
-        """The root, below which `/control` is."""
+        """The root, without the base path. `/control` is below it."""
         return f"http://{self.host}:{self.port}"
 
     @property
     def base_url(self) -> str:
-        """What the paths of the contract come after."""
+        """The root with the base path, below which the paths of the contract are."""
         return f"{self.url}{BASE_PATH}"
 
     def start(self) -> None:
-        """Listen, and answer in other threads. Raises `OSError` when the port is taken or the host is not ours."""
+        """Listen, and answer in other threads. Raises `OSError` if the port is taken or the host is not local."""
         self._listener = _Listener(self)
         self.port = self._listener.server_port
         self._open(self._listener)
 
     def close(self) -> None:
-        """Stop listening and cut every connection, whatever is going on there."""
+        """Stop listening and cut every connection, even in the middle of a response."""
         self.closing.set()
         with self._lock:
             self._shut()
         self._cut_connections()
 
     def refuse(self, seconds: float) -> None:
-        """Cut all connections and refuse new ones for so many seconds, then listen on the same port again.
+        """Cut all connections and refuse new ones for some seconds, then listen on the same port again.
 
-        When this returns it has happened. Called in answer to a request, it lets that one answer through.
+        The port is closed when this returns. If a request triggers it, that request still gets its response.
         """
         with self._lock:
             if self.closing.is_set():
                 return
             self._shut()
-            # Bound but not listening, the port refuses connections and nobody else can take it in the meantime.
+            # A port that is bound but not listening refuses connections, and no other process can take it meanwhile.
             self._listener = _Listener(self)
             self._reopening = threading.Timer(seconds, self._open, [self._listener])
             self._reopening.daemon = True
@@ -114,12 +114,12 @@ class SandboxServer:
         self._cut_connections()
 
     def reopen(self) -> None:
-        """Listen again at once if connections are being refused."""
+        """Listen again at once, if connections are being refused."""
         self._open(self._listener)
 
     def _open(self, listener: "_Listener") -> None:
         with self._lock:
-            # A timer that has run out may have to wait for the lock, and by then its listener is no longer the one.
+            # A timer may have waited for the lock, and its listener may have been replaced meanwhile.
             if listener is self._listener and not listener.is_open and not self.closing.is_set():
                 listener.open()
 
@@ -131,7 +131,7 @@ class SandboxServer:
     def _cut_connections(self) -> None:
         for connection in self.connections.copy():
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RD if connection is self.own.connection else socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RD if connection is self.current.connection else socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         self.start()
@@ -141,16 +141,16 @@ class SandboxServer:
         self.close()
 
 
-class _Own(threading.local):
-    """Each thread's own connection, None for a thread that answers none."""
+class _CurrentConnection(threading.local):
+    """The connection that the current thread serves, None if it serves none."""
 
     connection: socket.socket | None = None
 
 
 class _Listener(ThreadingHTTPServer):
-    """A bound port that is opened once and shut once, both without delay: unlike the inherited loop it never polls."""
+    """A bound port that is opened once and shut once, without delay: unlike the inherited loop it never polls."""
 
-    # Some versions of Python let two HTTP servers share a port; here a taken port is to be an error.
+    # Some versions of Python let two HTTP servers share a port; here a taken port must be an error.
     allow_reuse_port = False
     block_on_close = False
     daemon_threads = True
@@ -168,7 +168,7 @@ class _Listener(ThreadingHTTPServer):
             raise
 
     def server_bind(self) -> None:
-        # HTTPServer would look its own name up in the DNS, which can take seconds.
+        # HTTPServer would look up its own name in the DNS, which can take seconds.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.socket.getsockname()[:2]
 
@@ -203,13 +203,13 @@ class _Listener(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # Clients that went away and connections that were cut are daily life here.
+        # Clients that disconnect and connections that are cut are normal here.
         if not isinstance(sys.exception(), OSError):
             log.exception("the sandbox failed to answer a request")
 
 
 class _Exchange(BaseHTTPRequestHandler):
-    """One connection: its requests are answered one after the other until either side closes it."""
+    """One connection. Its requests are answered one after another until either side closes it."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -217,10 +217,10 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.server.sandbox.own.connection = self.connection
+        self.server.sandbox.current.connection = self.connection
 
     def handle_one_request(self) -> None:
-        # The inherited method answers 501 unless there is a do_... method; here every method gets as far as a 405.
+        # The inherited method answers 501 unless there is a do_... method; here an unknown method gets 405.
         self.raw_requestline = self.rfile.readline(65_537)
         if not self.raw_requestline:
             self.close_connection = True
@@ -232,7 +232,7 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self._read_body()
-        if isinstance(body, Answer):
+        if isinstance(body, Response):
             self.close_connection = True
             self._send(body)
             return
@@ -246,21 +246,21 @@ class _Exchange(BaseHTTPRequestHandler):
         else:
             self._send(sandbox.service.answer(request))
 
-    def _read_body(self) -> bytes | Answer:
-        """Return the request's body, or the answer to give when there is no telling where it ends."""
+    def _read_body(self) -> bytes | Response:
+        """Return the request's body, or the response to send if the end of the body is unknown."""
         if "Transfer-Encoding" in self.headers:
-            return Answer(411, {"detail": "Length Required"})
+            return Response(411, {"detail": "Length Required"})
         length = self.headers.get("Content-Length", "0")
         if not (length.isascii() and length.isdecimal()):
-            return Answer(400, {"detail": "Content-Length is not a number"})
+            return Response(400, {"detail": "Content-Length is not a number"})
         if int(length) > _MAX_REQUEST_BODY:
-            return Answer(413, {"detail": "Content Too Large"})
+            return Response(413, {"detail": "Content Too Large"})
         body = self.rfile.read(int(length))
-        return body if len(body) == int(length) else Answer(400, {"detail": "The body ends early"})
+        return body if len(body) == int(length) else Response(400, {"detail": "The body ends early"})
 
     def _answer_or_misbehave(self, endpoint: Endpoint, request: Request) -> None:
         sandbox = self.server.sandbox
-        delay, fault = sandbox.faults.hit(endpoint)
+        delay, fault = sandbox.faults.next_effect(endpoint)
         if delay:
             self._pause(delay)
         if fault is None:
@@ -272,36 +272,36 @@ class _Exchange(BaseHTTPRequestHandler):
             if fault.params["processed"]:
                 sandbox.service.answer(request)
             self._reset(endpoint)
-        elif (answer := responses.instead(fault, sandbox.service.clock())) is not None:
-            self._send(answer, endpoint)
+        elif (response := responses.replacement(fault, sandbox.service.clock())) is not None:
+            self._send(response, endpoint)
         else:
             self._send_spoiled(fault, sandbox.service.answer(request), endpoint)
 
-    def _send(self, answer: Answer, endpoint: Endpoint | None = None) -> None:
-        self._record(endpoint, answer.status)
-        # One call for head and body: two would be two packets, and half as fast.
+    def _send(self, response: Response, endpoint: Endpoint | None = None) -> None:
+        self._record(endpoint, response.status)
+        # One call for head and body: two calls would send two packets, and be half as fast.
         self.connection.sendall(
-            responses.whole(
-                answer,
+            responses.correct(
+                response,
                 self.server.sandbox.service.clock(),
                 close=self.close_connection,
                 with_body=self.command != "HEAD",
             )
         )
 
-    def _send_spoiled(self, fault: Fault, answer: Answer, endpoint: Endpoint) -> None:
-        self._record(endpoint, answer.status)
+    def _send_spoiled(self, fault: Fault, response: Response, endpoint: Endpoint) -> None:
+        self._record(endpoint, response.status)
         self.close_connection = True
-        for piece in responses.spoiled(fault, answer, self.server.sandbox.service.clock()):
+        for piece in responses.spoiled(fault, response, self.server.sandbox.service.clock()):
             self.connection.sendall(piece)
             if fault.kind == "dripping":
                 self._pause(fault.params["drip_seconds"])
 
     def _reset(self, endpoint: Endpoint) -> None:
-        self._record(endpoint, NO_ANSWER)
+        self._record(endpoint, NO_RESPONSE)
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        # While the reader is open it keeps the socket open, and a later close would begin with a polite goodbye.
+        # An open reader would keep the socket open, and a later close would end the connection in order.
         self.rfile.close()
         self.connection.close()
 

@@ -1,7 +1,7 @@
-"""What the stand-in Offers service knows and answers, without a socket: who is registered and which token is valid.
+"""The stand-in Offers service without a socket: registered products, access tokens and the answers to requests.
 
-The server hands it every request below `/api/v1` and sends what it returns; tests look into it. It never misbehaves
-(faults are put on its answers by the server), never waits, and never keeps anything when the process ends.
+The server passes every request below `/api/v1` to it and sends the response; tests look into it. It always behaves
+correctly (the server adds the faults), never waits, and keeps nothing beyond the life of the process.
 """
 
 import hashlib
@@ -21,10 +21,10 @@ import jwt
 from productagg.sandbox.offers import Offer, OffersSource, offers_at
 
 BASE_PATH = "/api/v1"
-DEVELOPMENT_REFRESH_TOKEN = "development-refresh-token"  # noqa: S105 - no secret: whoever runs the sandbox knows it
+DEVELOPMENT_REFRESH_TOKEN = "development-refresh-token"  # noqa: S105 - not a secret: it is the published default
 TOKEN_LIFETIME = 300
 TOKEN_CLAIMS = ("expires", "exp")
-"""The claims that can say when an access token ends: the one that the real service has, and the standard's."""
+"""The claims that can name the end of an access token: the real service's, and the standard's."""
 
 Clock = Callable[[], float]
 Endpoint = Literal["auth", "register", "offers"]
@@ -35,7 +35,7 @@ _OFFERS_PATH = re.compile(rf"{BASE_PATH}/products/[^/]+/offers")
 
 
 class Request(NamedTuple):
-    """What of a request matters; `bearer` is the header that is itself named `Bearer`, None when it was not sent."""
+    """The parts of a request that matter. `bearer` is the header named `Bearer`, None if it was not sent."""
 
     method: str
     path: str
@@ -44,8 +44,8 @@ class Request(NamedTuple):
     body: bytes = b""
 
 
-class Answer(NamedTuple):
-    """A status, what to send as JSON, and the headers beyond those that every answer has."""
+class Response(NamedTuple):
+    """A status, the body to send as JSON, and the headers beyond those of every response."""
 
     status: int
     body: Any
@@ -53,7 +53,7 @@ class Answer(NamedTuple):
 
 
 class Registration(NamedTuple):
-    """What a client told about a product when it registered it."""
+    """The product as the client registered it."""
 
     id: UUID
     name: str
@@ -61,20 +61,20 @@ class Registration(NamedTuple):
 
 
 class Invalid(Exception):
-    """The request is not what the contract asks for; `answer` is the 422 that says where and why."""
+    """The request does not fit the contract. `response` is the 422 that says where and why."""
 
     def __init__(self, *problems: dict[str, Any]) -> None:
         super().__init__(problems)
-        self.answer = Answer(422, {"detail": list(problems)})
+        self.response = Response(422, {"detail": list(problems)})
 
 
 def problem(location: Sequence[str | int], message: str, kind: str) -> dict[str, Any]:
-    """Describe one fault of a request in the shape of the contract's `ValidationError`."""
+    """Describe one fault of a request in the form of the contract's `ValidationError`."""
     return {"loc": list(location), "msg": message, "type": kind}
 
 
 def endpoint_of(path: str) -> Endpoint | None:
-    """Name the endpoint that serves the path, None when there is none."""
+    """Return the endpoint that serves the path, None if there is none."""
     if path == f"{BASE_PATH}/auth":
         return "auth"
     if path == f"{BASE_PATH}/products/register":
@@ -83,11 +83,11 @@ def endpoint_of(path: str) -> Endpoint | None:
 
 
 class OffersService:
-    """The three endpoints of the contract and the state behind them; safe to use from many threads.
+    """The three endpoints of the contract and the state behind them. Thread-safe.
 
-    `requests` counts the answers by (endpoint, status), with status 0 for a request that was cut off without any.
-    `clock` gives Unix seconds and decides alone what time it is. Access tokens are signed with a key derived from the
-    refresh token, so they outlive a restart; `token_claim` is the claim that says when new ones end.
+    `requests` counts the responses by (endpoint, status), with status 0 for a request that was cut off without one.
+    `clock` returns Unix seconds and is the only source of time. Access tokens are signed with a key derived from the
+    refresh token, so they outlive a restart. `token_claim` is the claim that names the end of new tokens.
     """
 
     def __init__(
@@ -106,21 +106,26 @@ class OffersService:
         self._token_lifetime = token_lifetime
         self._token = ""
         self._token_expires_at = 0
-        self._accepts_unknown_tokens = True
+        self._accepts_earlier_tokens = True
         self._registered: dict[UUID, Registration] = {}
         self._offers = offers
-        self._offers_by_hand: dict[UUID, list[Offer]] = {}
+        self._fixed_offers: dict[UUID, list[Offer]] = {}
         self._lock = threading.Lock()
+        self._handlers: dict[Endpoint, Callable[[Request], Response]] = {
+            "auth": self._authenticate,
+            "register": self._register,
+            "offers": self._list_offers,
+        }
 
     @property
     def registered(self) -> dict[UUID, Registration]:
-        """The registered products as they are now (a copy)."""
+        """A copy of the registered products."""
         with self._lock:
             return dict(self._registered)
 
     def set_offers(self, product_id: UUID, offers: Sequence[Offer]) -> None:
-        """From now on offer exactly this for the product, whatever the time."""
-        self._offers_by_hand[product_id] = list(offers)
+        """From now on offer exactly these for the product, at any time."""
+        self._fixed_offers[product_id] = list(offers)
 
     def forget_products(self) -> None:
         """Forget every registration, as a service does that was reset."""
@@ -128,79 +133,79 @@ class OffersService:
             self._registered.clear()
 
     def end_token(self) -> None:
-        """Accept none of the access tokens issued so far, and let the next `/auth` have a new one at once."""
+        """Reject all access tokens issued so far, and let the next `/auth` issue a new one at once."""
         with self._lock:
             self._token, self._token_expires_at = "", 0
-            self._accepts_unknown_tokens = False
+            self._accepts_earlier_tokens = False
 
     def count(self, endpoint: Endpoint, status: int) -> None:
-        """Count one answer; status 0 stands for none at all."""
+        """Count one response; status 0 stands for none."""
         with self._lock:
             self.requests[endpoint, status] += 1
 
-    def answer(self, request: Request) -> Answer:
-        """Answer a request as the contract says: 404 for an unknown path and 405 for another method are answers too."""
+    def answer(self, request: Request) -> Response:
+        """Answer a request as the contract says; with 404 for an unknown path and 405 for another method."""
         endpoint = endpoint_of(request.path)
         if endpoint is None:
-            return Answer(404, {"detail": "Not Found"})
+            return Response(404, {"detail": "Not Found"})
         if request.method != _METHODS[endpoint]:
-            return Answer(405, {"detail": "Method Not Allowed"}, (("Allow", _METHODS[endpoint]),))
+            return Response(405, {"detail": "Method Not Allowed"}, (("Allow", _METHODS[endpoint]),))
         try:
-            if endpoint == "auth":
-                return self._authenticate(request)
-            return self._register(request) if endpoint == "register" else self._list_offers(request)
+            return self._handlers[endpoint](request)
         except Invalid as invalid:
-            return invalid.answer
+            return invalid.response
 
-    def _authenticate(self, request: Request) -> Answer:
+    def _authenticate(self, request: Request) -> Response:
         if request.bearer is None:
             raise Invalid(problem(["header", "Bearer"], "field required", "value_error.missing"))
         if request.bearer != self._refresh_token:
-            return Answer(401, {"detail": "Bad authentication"})
+            return Response(401, {"detail": "Bad authentication"})
         with self._lock:
             now = self.clock()
             if now < self._token_expires_at:
                 # The real service's words, which public clients look for.
-                return Answer(400, {"detail": "Cannot generate access token because another is valid"})
+                return Response(400, {"detail": "Cannot generate access token because another is valid"})
             self._token_expires_at = int(now) + self._token_lifetime
-            # The jti keeps two tokens of the same second apart.
+            # The jti makes two tokens of the same second different.
             claims = {self.token_claim: self._token_expires_at, "jti": secrets.token_hex(8)}
             self._token = jwt.encode(claims, self._key, algorithm="HS256")
-            return Answer(201, {"access_token": self._token})
+            return Response(201, {"access_token": self._token})
 
-    # Below, 422 goes before 401: frameworks of the kind that published the contract validate before they call a view.
+    # The handlers below check for 422 before 401, as the framework does that published the contract.
 
-    def _register(self, request: Request) -> Answer:
+    def _register(self, request: Request) -> Response:
         registration = _parse_registration(request)
         if not self._is_valid(request.bearer):
-            return Answer(401, {"detail": "Bad authentication"})
+            return Response(401, {"detail": "Bad authentication"})
         with self._lock:
             if registration.id in self._registered:
-                return Answer(409, {"detail": "Product ID already registered"})
+                return Response(409, {"detail": "Product ID already registered"})
             self._registered[registration.id] = registration
-        return Answer(201, {"id": str(registration.id)})
+        return Response(201, {"id": str(registration.id)})
 
-    def _list_offers(self, request: Request) -> Answer:
+    def _list_offers(self, request: Request) -> Response:
         product_id = _parse_uuid(unquote(request.path.split("/")[-2]))
         if product_id is None:
             raise Invalid(problem(["path", "product_id"], "value is not a valid uuid", "type_error.uuid"))
         if not self._is_valid(request.bearer):
-            return Answer(401, {"detail": "Bad authentication"})
+            return Response(401, {"detail": "Bad authentication"})
         if product_id not in self._registered:
-            return Answer(404, {"detail": "Product ID has not been registered"})
-        offers = self._offers_by_hand.get(product_id)
+            return Response(404, {"detail": "Product ID has not been registered"})
+        offers = self._fixed_offers.get(product_id)
         if offers is None:
             offers = self._offers(product_id, self.clock())
-        return Answer(200, [{"id": str(id_), "price": price, "items_in_stock": stock} for id_, price, stock in offers])
+        return Response(
+            200, [{"id": str(id_), "price": price, "items_in_stock": stock} for id_, price, stock in offers]
+        )
 
     def _is_valid(self, token: str | None) -> bool:
         with self._lock:
             if token == self._token:
                 return self.clock() < self._token_expires_at
-            if token is None or not self._accepts_unknown_tokens:
+            if token is None or not self._accepts_earlier_tokens:
                 return False
         try:
-            # PyJWT would ask the computer's clock whether the token has expired; the service has its own.
+            # PyJWT would compare the expiry with the computer's clock, but the service has its own.
             claims = jwt.decode(token, self._key, algorithms=["HS256"], options={"verify_exp": False})
         except jwt.InvalidTokenError:
             return False
@@ -208,7 +213,7 @@ class OffersService:
 
 
 def _parse_uuid(value: object) -> UUID | None:
-    """Read a UUID in its canonical form with hyphens, which is all that the contract's `format: uuid` allows."""
+    """Read a UUID in its canonical form with hyphens: the contract's `format: uuid` allows no other."""
     if not isinstance(value, str):
         return None
     try:
@@ -226,21 +231,24 @@ def _parse_registration(request: Request) -> Registration:
     data = parse_json(request.body)
     if not isinstance(data, dict):
         raise Invalid(problem(["body"], "value is not a valid dict", "type_error.dict"))
-    problems = []
-    for field in ("id", "name", "description"):
-        if field not in data:
-            problems.append(problem(["body", field], "field required", "value_error.missing"))
-        elif field == "id" and _parse_uuid(data[field]) is None:
-            problems.append(problem(["body", field], "value is not a valid uuid", "type_error.uuid"))
-        elif not isinstance(data[field], str):
-            problems.append(problem(["body", field], "str type expected", "type_error.str"))
+    problems = [fault for name in ("id", "name", "description") if (fault := _field_problem(data, name))]
     if problems:
         raise Invalid(*problems)
     return Registration(UUID(data["id"]), data["name"], data["description"])
 
 
+def _field_problem(data: dict[str, Any], name: str) -> dict[str, Any] | None:
+    if name not in data:
+        return problem(["body", name], "field required", "value_error.missing")
+    if name == "id" and _parse_uuid(data[name]) is None:
+        return problem(["body", name], "value is not a valid uuid", "type_error.uuid")
+    if not isinstance(data[name], str):
+        return problem(["body", name], "str type expected", "type_error.str")
+    return None
+
+
 def parse_json(body: bytes) -> Any:
-    """Read a JSON body; raises `Invalid` when it is none."""
+    """Read a JSON body. Raises `Invalid` if it is not JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:

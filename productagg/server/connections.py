@@ -1,12 +1,14 @@
-"""What becomes of a connection: requests are read and checked, and answered by the application or refused.
+"""Connections: how requests are read and checked, and answered by the application or refused.
 
-waitress does most of it. What it would read in two ways, wait for without end or refuse in plain text is treated here.
+waitress does most of the work. This module treats requests that waitress would wait for without end, could read in two
+ways, or would refuse in plain text.
 """
 
 import logging
 import re
 import socket
 import time
+from copy import copy
 from functools import partial
 from typing import Any, NoReturn
 
@@ -19,12 +21,13 @@ from productagg.api.core.errors import Problem
 from productagg.api.core.security_headers import add_cors, add_security
 from productagg.api.core.tweens import sane_request_id
 from productagg.logs import request_id
-from productagg.server.dispatcher import LARGE_BYTES, Kind
+from productagg.server.body_limits import ORDINARY_BYTES
+from productagg.server.dispatcher import Kind
 from productagg.server.proxies import Client
 
 log = logging.getLogger(__name__)
 
-_PROBLEMS = {
+_PROBLEM_CODES = {
     400: "malformed-request",
     408: "request-timeout",
     413: "body-too-large",
@@ -32,11 +35,11 @@ _PROBLEMS = {
     501: "not-implemented",
     503: "unavailable",
 }
-# What may stand in Host: it goes into Location and Link.
+# The values of Host that are accepted: Host goes into Location and Link.
 _HOST = re.compile(r"([A-Za-z0-9._-]{0,255}|\[[0-9A-Fa-f:.]{1,45}\])(:[0-9]{0,5})?")
-# For a request that waited for a thread in vain, in seconds.
+# Sent with the 503 of a request for which no thread was free in time, in seconds.
 _RETRY_AFTER = "5"
-_READS = ("GET", "HEAD", "OPTIONS")
+_READ_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class _TooSlow(Error):  # type: ignore[misc]  # waitress is untyped
@@ -48,82 +51,105 @@ class _Busy(Error):  # type: ignore[misc]  # waitress is untyped
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress is untyped
-    """Reads a request, and refuses what waitress does not: one that takes for ever, and one with two meanings."""
+    """Reads a request. It also refuses requests that waitress lets pass: endless and ambiguous ones."""
+
+    adj: Any  # waitress' options, with ours beside them: see serve.py
+    completed: bool
 
     def __init__(self, adj: Any, peer: str) -> None:
         """`peer` is the address from which the connection came."""
         super().__init__(adj)
-        self.adj: Any = adj
-        self.completed: bool
         self.client = Client(peer, adj.url_scheme)
-        self._too_late = time.monotonic() + adj.request_timeout
+        self._deadline = time.monotonic() + adj.request_timeout
 
     def received(self, data: bytes) -> int:
-        # waitress ends connections on which nothing happens; on one that gets a byte now and then something does.
-        if self.completed or time.monotonic() < self._too_late:
+        # waitress closes idle connections only, and one that receives a byte now and then is never idle.
+        if self.completed or time.monotonic() < self._deadline:
             consumed: int = super().received(data)
             return consumed
-        self.error = _TooSlow(f"the request was not there after {self.adj.request_timeout:g} seconds")
+        self.error = _TooSlow(f"the request was not complete after {self.adj.request_timeout:g} seconds")
         self.expect_continue, self.completed = False, True
         return len(data)
 
     def parse_header(self, header_plus: bytes) -> None:
         try:
             super().parse_header(header_plus)
-        except ValueError:  # a length of thousands of digits, a target that is no URI
+        except ValueError:  # for example a length of thousands of digits, or a target that is not a URI
             self._refuse("the request's head cannot be read")
-        # Some join such a line with the one before, others do not (RFC 9112, 5.2).
-        if re.search(rb"\r\n[ \t]", header_plus):
-            self._refuse("a header spans several lines")
-        lines = [line.partition(b":") for line in get_header_lines(header_plus.partition(b"\r\n")[2])]
-        codings = [value.strip(b" \t").lower() for name, _, value in lines if name.lower() == b"transfer-encoding"]
-        # A proxy in front may go by the other length, and take the rest for a request of its own (RFC 9112, 6.1).
-        if codings and (codings != [b"chunked"] or not self.chunked or "CONTENT_LENGTH" in self.headers):
-            self._refuse("Transfer-Encoding is chunked, once, and goes neither with Content-Length nor with HTTP/1.0")
-        if self.version >= "1.1" and "HOST" not in self.headers:
-            self._refuse("Host is missing")
-        if not _HOST.fullmatch(self.headers.get("HOST", "")):
-            self._refuse("Host is not a host")
+        self._check_framing(header_plus)
+        self._check_host()
         try:
             self.client = self.adj.proxy.client(self.headers, self.client.address, self.url_scheme)
         except ValueError as error:
             self._refuse(str(error))
-        # A body waits on the disk until it is whole: nobody shall fill that who need not send much.
-        if not (self.path == "/products/batch" and "AUTHORIZATION" in self.headers):
-            self.adj = self.adj.usual
+        if self.body_rcv is not None:
+            self._limit_body()
 
-    def _refuse(self, why: str) -> NoReturn:
+    def _check_framing(self, head: bytes) -> None:
+        """Refuse a head in which a proxy in front may see other headers, or another end of the body, than we do."""
+        # Some servers join such a line with the line before, others do not (RFC 9112, 5.2).
+        if re.search(rb"\r\n[ \t]", head):
+            self._refuse("a header spans several lines")
+        codings = _transfer_codings(head)
+        is_chunked_only = codings == [b"chunked"] and self.chunked and "CONTENT_LENGTH" not in self.headers
+        # A proxy may go by Content-Length instead, and take the rest for another request (RFC 9112, 6.1).
+        if codings and not is_chunked_only:
+            self._refuse(
+                "Transfer-Encoding may only be 'chunked', sent once, without Content-Length and not in HTTP/1.0"
+            )
+
+    def _check_host(self) -> None:
+        if self.version >= "1.1" and "HOST" not in self.headers:
+            self._refuse("Host is missing")
+        if not _HOST.fullmatch(self.headers.get("HOST", "")):
+            self._refuse("Host is not a valid host name or address")
+
+    def _limit_body(self) -> None:
+        limit = self.adj.body_limits.at(self.path, has_credentials="AUTHORIZATION" in self.headers)
+        self.adj = copy(self.adj)
+        self.adj.max_request_body_size = limit
+
+    def _refuse(self, reason: str) -> NoReturn:
         self.expect_continue = False  # or waitress would wait for the body
-        raise ParsingError(why)
+        raise ParsingError(reason)
+
+
+def _transfer_codings(head: bytes) -> list[bytes]:
+    """Return the value of every Transfer-Encoding line: waitress joins them, and drops empty ones."""
+    lines = [line.partition(b":") for line in get_header_lines(head.partition(b"\r\n")[2])]
+    return [value.strip(b" \t").lower() for name, _, value in lines if name.lower() == b"transfer-encoding"]
 
 
 class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
-    """What waitress refuses before the application sees it is answered as problem details, too."""
+    """Answers a request that the server refuses with problem details, as the application would."""
 
     def execute(self) -> None:
         error = self.request.error
-        # What waitress quotes, a header line for example, can hold a secret.
-        why = error.body.partition(' "')[0]
-        headers = {"Retry-After": _RETRY_AFTER} if error.code == _Busy.code else {}
-        code = _PROBLEMS.get(error.code, "internal-error")
-        response = Problem(code, f"{error.reason}: {why}.", headers=headers).response()
+        # Leave out what waitress quotes: a header line, for example, can hold a secret.
+        reason = error.body.partition(' "')[0]
+        is_busy = error.code == _Busy.code
+        response = Problem(
+            _PROBLEM_CODES.get(error.code, "internal-error"),
+            f"{error.reason}: {reason}.",
+            headers={"Retry-After": _RETRY_AFTER} if is_busy else {},
+        ).response()
         token = request_id.set(sane_request_id(self.request.headers.get("X_REQUEST_ID", "")))
         response.headers["X-Request-ID"] = request_id.get()
         origins = self.channel.server.cors_origins
         add_security(response, origins)
         add_cors(response, origins, {"REQUEST_METHOD": "", "HTTP_ORIGIN": self.request.headers.get("ORIGIN")})
-        log.info("refused before the application saw it: %d %s", error.code, why)
+        log.info("refused by the server: %d %s", error.code, reason)
         request_id.reset(token)
         self.status = response.status
         self.response_headers.extend(response.headerlist)
-        if error.code != _Busy.code or self.channel.is_ending:  # of all others, something may not have been read
+        if not is_busy or self.channel.is_ending:  # a refused request may not have been read to its end
             self.set_close_on_finish()
         self.content_length = len(response.body)
         self.write(response.body)
 
 
 class Task(WSGITask):  # type: ignore[misc]  # waitress is untyped
-    """An answer of the application, which learns who the client is."""
+    """Has the application answer a request, and tells it who the client is."""
 
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
@@ -139,9 +165,12 @@ class Task(WSGITask):  # type: ignore[misc]  # waitress is untyped
         return header
 
     def set_close_on_finish(self) -> None:
-        """waitress takes every answer without a length for one that the connection's end ends: 304 and 204 as well."""
-        asked = self.version == "1.0" or self.request.headers.get("CONNECTION", "").lower() == "close"
-        if self.has_body or asked:
+        """Close only if the client asked for it or the end of the body has to be marked.
+
+        waitress would close after every response without a length, and so after each 304 and 204.
+        """
+        was_asked = self.version == "1.0" or self.request.headers.get("CONNECTION", "").lower() == "close"
+        if self.has_body or was_asked:
             super().set_close_on_finish()
 
 
@@ -154,8 +183,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
     adj: Any
     request: Parser | None
     requests: list[Parser]
-    is_ending = False  # the server ends: no further request is wanted
-    waiting_since: float  # the dispatcher's
+    is_ending = False  # set during shutdown: the connection closes after the request that is being answered
+    waiting_since: float  # set by the dispatcher
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: Any = None) -> None:  # noqa: A002
         super().__init__(server, sock, addr, adj, map=map)
@@ -163,7 +192,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
 
     @property
     def is_unused(self) -> bool:
-        """Whether no request has begun to arrive, and no answer is still to be sent."""
+        """Whether no request has begun to arrive, and no response remains to be sent."""
         return not (self.requests or self.request or self.total_outbufs_len or self.close_when_flushed)
 
     def has_no_more(self) -> bool:
@@ -172,17 +201,17 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
             return False
         try:
             return not self.socket.recv(1, socket.MSG_PEEK)
-        except OSError:  # BlockingIOError: nothing
+        except OSError:  # BlockingIOError: nothing to read
             return True
 
     @property
     def kind(self) -> Kind:
-        """What its first request is to the dispatcher."""
+        """How the dispatcher treats the first request."""
         request = self.requests[0]
-        if request.error or request.command in _READS:
+        if request.error or request.command in _READ_METHODS:
             return "read"
-        return "large" if int(request.headers.get("CONTENT_LENGTH", 0)) > LARGE_BYTES else "write"
+        return "large" if int(request.headers.get("CONTENT_LENGTH", 0)) > ORDINARY_BYTES else "write"
 
     def refuse(self) -> None:
-        """Have the first request, which waits, answered with 503."""
-        self.requests[0].error = _Busy("others that write take too long, and this one was not begun")
+        """Have the first request, which waits for a thread, answered with 503."""
+        self.requests[0].error = _Busy("too many other writes are running, and this request was not begun")

@@ -1,72 +1,86 @@
-"""Which requests the threads answer: all that only read, but only some at a time of those that write.
+"""Decides which requests the threads answer: every read at once, but only a limited number of writes.
 
-What writes may wait for a lock that somebody else holds, or for a slow commit. If all threads waited so, nothing could
-be read. Requests beyond the limit wait outside the threads, for some seconds at most.
+A write may wait for a lock that another client holds, or for a slow commit. If all threads waited that way, nothing
+could be read. Requests beyond the limit wait in a queue, without a thread, and are refused after some seconds.
 """
 
 import math
 import threading
 import time
 from collections import Counter, deque
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal, Protocol
 
 from waitress.task import ThreadedTaskDispatcher
 
 from productagg.server import memory
 
+# A large request is a write with a large body (see body_limits.py): it needs a multiple of its size in memory.
 Kind = Literal["read", "write", "large"]
 
-# Requests with a body of more than so many bytes are large. They write, and need a multiple of that in memory.
-LARGE_BYTES = 1024 * 1024
-# How long a request waits for a thread before it is refused. A large one takes some seconds itself.
-_LONGEST_SECONDS: dict[Kind, float] = {"read": math.inf, "write": 10, "large": 30}
+# Seconds that a request waits for a thread before it is refused. A large request takes some seconds itself.
+_MAX_WAIT_SECONDS: Mapping[Kind, float] = {"read": math.inf, "write": 10, "large": 30}
+
+
+class QueuedTask(Protocol):
+    """A connection whose first request waits for an answer: `connections.Channel`."""
+
+    waiting_since: float
+
+    @property
+    def kind(self) -> Kind: ...
+
+    def service(self) -> None: ...
+
+    def refuse(self) -> None: ...
 
 
 class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress is untyped
-    """Threads that answer requests in the order of their arrival; those that write leave half of the threads free.
+    """Threads that answer requests in the order of their arrival. Writes leave half of the threads free."""
 
-    What it is given has `kind`, `waiting_since`, `service` and `refuse`, as `connections.Channel` has.
-    """
-
-    queue: deque[Any]
+    queue: deque[QueuedTask]
     lock: threading.Lock
     queue_cv: threading.Condition
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, max_wait_seconds: Mapping[Kind, float] = _MAX_WAIT_SECONDS) -> None:
         super().__init__()
-        self._most_writing = max(1, threads // 2)
+        self._max_writes = max(1, threads // 2)
+        self._max_wait_seconds = max_wait_seconds
         self._running: Counter[Kind] = Counter()
         self.set_thread_count(threads)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits and nothing is being answered."""
+        """Whether no request waits and none is being answered."""
         with self.lock:
             return not self.queue and not self._running.total()
 
-    def add_task(self, task: Any) -> None:
-        """Have the first request of a channel answered. Returns at once."""
+    def add_task(self, task: QueuedTask) -> None:
+        """Have the first request of a connection answered. Returns at once."""
         task.waiting_since = time.monotonic()
         with self.lock:
             self.queue.append(task)
             self.queue_cv.notify()
 
-    def refuse_late(self, *, all_that_write: bool = False) -> None:
-        """Refuse what has waited for too long; any thread may answer that. Call it about every second."""
+    def refuse_overdue(self, *, all_writes: bool = False) -> None:
+        """Refuse the requests that have waited too long; any thread may send the refusal. Call it about every second.
+
+        With `all_writes`, refuse every write that still waits.
+        """
         now = time.monotonic()
         with self.lock:
-            late = [
-                each
-                for each in self.queue
-                if now - each.waiting_since > _LONGEST_SECONDS[each.kind] or (all_that_write and each.kind != "read")
+            overdue = [
+                task
+                for task in self.queue
+                if now - task.waiting_since > self._max_wait_seconds[task.kind] or (all_writes and task.kind != "read")
             ]
-            for each in late:
-                each.refuse()
-            if late:
+            for task in overdue:
+                task.refuse()
+            if overdue:
                 self.queue_cv.notify_all()
 
     def handler_thread(self, thread_no: int) -> None:
-        """What a thread does, as long as the process lives."""
+        """Answer requests for as long as the process lives. Each thread runs this."""
         while True:
             with self.lock:
                 while (taken := self._take()) is None:
@@ -78,14 +92,14 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress is u
                 self.logger.exception("Exception when servicing %r", task)
             finally:
                 if kind == "large":
-                    memory.give_back()
+                    memory.return_free_memory()
                 with self.lock:
                     self._running[kind] -= 1
 
-    def _take(self) -> tuple[Any, Kind] | None:
-        """The first task that may run now. There are a few hundred at most, and hardly ever one that may not."""
+    def _take(self) -> tuple[QueuedTask, Kind] | None:
+        """Take the first task that may run now. The queue holds a few hundred tasks at most, and most may run."""
         for position, task in enumerate(self.queue):
-            kind: Kind = task.kind
+            kind = task.kind
             if self._may_run(kind):
                 del self.queue[position]
                 self._running[kind] += 1
@@ -97,4 +111,4 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress is u
             return True
         if kind == "large" and self._running["large"]:
             return False
-        return self._running["write"] + self._running["large"] < self._most_writing
+        return self._running["write"] + self._running["large"] < self._max_writes

@@ -1,6 +1,6 @@
-"""Several processes that serve at the same sockets, each on a processor of its own. Only the server comes here.
+"""Runs several processes that serve at the same sockets, each on a processor of its own if wanted.
 
-The first process loads the application, once for all, and then only looks after the others, which share its memory.
+The first process loads the application once and then only supervises the others, which share its memory.
 """
 
 import logging
@@ -13,67 +13,87 @@ from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
-# Between the end of a process and the start of another, so that one that cannot live does not take up all processors.
+# Pause before a process is replaced, so that one which fails at its start does not use up all processors.
 _RESTART_SECONDS = 1
-_TO_END = (signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def serve_with(count: int, sockets: Sequence[socket.socket], serve: Callable[[int, int], int]) -> int:
-    """Run `serve(number, first)` in that many processes, and another one whenever one ends, until SIGTERM or SIGINT.
+def serve_in_processes(count: int, sockets: Sequence[socket.socket], serve: Callable[[int, int], int]) -> int:
+    """Run `serve(number, parent_pipe)` in `count` processes, and replace those that end, until SIGTERM or SIGINT.
 
-    They serve at `sockets`. Told to end, this process closes these and then a pipe, of which `first` is the other end:
-    there the others learn that all end, and that nobody but they listens; they do as well if this process is killed.
-    Nothing may run in other threads yet, or be connected to anything. Returns the exit code, in the children as well.
+    The processes serve at `sockets`. Told to stop, this process closes the sockets and then its end of a pipe. The
+    other end is `parent_pipe`: when it closes, the others know that the whole service stops and that only they still
+    listen. They notice in the same way if this process is killed. Call it before other threads run or connections
+    open. Returns the exit code, in the child processes as well.
     """
-    first, open_end = os.pipe()
-    children: dict[int, int] = {}
-    ending = False
-
-    def end(*_: object) -> None:
-        nonlocal ending
-        if not ending:
-            ending = True
-            for each in sockets:
-                each.close()
-            os.close(open_end)
-
-    for told in _TO_END:
-        signal.signal(told, end)
+    parent_pipe, own_end = os.pipe()
+    supervisor = _Supervisor(sockets, own_end)
+    for stop_signal in _STOP_SIGNALS:
+        signal.signal(stop_signal, supervisor.stop)
     to_start = list(range(count))
     while True:
-        while to_start and not ending:
+        while to_start:
             number = to_start.pop()
-            # Not until it is known which process this is.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _TO_END)
-            try:
-                # Told just before this, there is nothing left to serve at.
-                pid = None if ending else os.fork()
-                if pid == 0:
-                    for told in _TO_END:
-                        signal.signal(told, signal.SIG_DFL)
-                    os.close(open_end)
-                elif pid is not None:
-                    children[pid] = number
-            finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_END)
-            if pid == 0:
-                return serve(number, first)
-        if not children:
+            if supervisor.fork(number):
+                return serve(number, parent_pipe)
+        if not supervisor.children:
             return 0
+        to_start += supervisor.wait()
+
+
+class _Supervisor:
+    """The first process' view of the others. `children` holds their numbers by process id."""
+
+    def __init__(self, sockets: Sequence[socket.socket], own_end: int) -> None:
+        self.children: dict[int, int] = {}
+        self._sockets = sockets
+        self._own_end = own_end
+        self._is_stopping = False
+
+    def stop(self, *_: object) -> None:
+        """Stop listening and tell the children. A signal handler; a second call does nothing."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            for listener in self._sockets:
+                listener.close()
+            os.close(self._own_end)
+
+    def fork(self, number: int) -> bool:
+        """Start a child, unless stopping. Returns whether this is the child."""
+        # A stop signal must not arrive before it is certain which of the two processes handles it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        try:
+            # A signal may have come just before: then the sockets are closed.
+            if self._is_stopping:
+                return False
+            pid = os.fork()
+            if pid == 0:
+                for stop_signal in _STOP_SIGNALS:
+                    signal.signal(stop_signal, signal.SIG_DFL)
+                os.close(self._own_end)
+            else:
+                self.children[pid] = number
+            return pid == 0
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+
+    def wait(self) -> list[int]:
+        """Wait until a process ends. Returns the number of the child to replace, if there is one."""
         pid, status = os.wait()
-        if pid not in children:  # a container's first process is left with what others have started
-            continue
-        number = children.pop(pid)
-        if not ending:
-            log.error("process %d ended with %d; another one starts", pid, os.waitstatus_to_exitcode(status))
-            time.sleep(_RESTART_SECONDS)
-            to_start.append(number)
+        if pid not in self.children:  # process number 1 of a container also inherits orphans of others
+            return []
+        number = self.children.pop(pid)
+        if self._is_stopping:
+            return []
+        log.error("process %d ended with %d; another one starts", pid, os.waitstatus_to_exitcode(status))
+        time.sleep(_RESTART_SECONDS)
+        return [number]
 
 
-def keep_to_one_processor(number: int | None) -> None:
-    """Keep this process on a processor of its own: the one with that number of those that it may use, or any.
+def pin_to_processor(number: int | None) -> None:
+    """Keep this process on one processor: number `number` of those that it may use, or any of them.
 
-    Python runs on one at a time: going from one to another, and waking threads there, costs it more than it gains.
+    Python uses one processor at a time: moving to another, or waking threads there, costs more than it gains.
     """
     if not hasattr(os, "sched_setaffinity"):  # as on macOS
         return

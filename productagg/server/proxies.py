@@ -1,6 +1,6 @@
-"""Who a client is and how it came: its connection says so or, for that connection, the proxy that is trusted.
+"""Finds out who the client is and whether it came by HTTPS: from the connection, or from the trusted proxy's headers.
 
-The parser of requests comes here. The application sees none of these headers: it reads REMOTE_ADDR and wsgi.url_scheme.
+The parser of requests calls this. The application sees none of these headers: it reads REMOTE_ADDR and wsgi.url_scheme.
 """
 
 import re
@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 ANY_PROXY = "*"
 
-# As waitress writes the names. X-Forwarded-Host and Forwarded are believed of nobody: links begin with PUBLIC_URL, or
-# as Host says.
-_HEADERS = (
+# As waitress writes the names. X-Forwarded-Host and Forwarded are never trusted: links begin with PUBLIC_URL or with
+# what Host says.
+_PROXY_HEADERS = (
     "X_FORWARDED_FOR",
     "X_FORWARDED_PROTO",
     "X_FORWARDED_HOST",
@@ -20,7 +20,7 @@ _HEADERS = (
     "X_FORWARDED_BY",
     "FORWARDED",
 )
-# RFC 7239, 6: an IPv6 address in brackets or an IPv4 address, each with a port or without. Many write neither brackets.
+# RFC 7239, 6: an IPv6 address in brackets or an IPv4 address, with or without a port. Many proxies omit the brackets.
 _NODE = re.compile(r"\[(?P<ipv6>[^\]]*)\](:[\w.-]+)?|(?P<ipv4>[^:]*)(:[\w.-]+)?|(?P<bare>.*)", re.ASCII)
 
 
@@ -32,7 +32,7 @@ class Client(NamedTuple):
 
 
 class TrustedProxy:
-    """The proxies whose headers are believed: an address, a network (`10.0.0.0/8`), `*` for all, None for nobody."""
+    """The proxies whose headers are trusted: an address, a network (`10.0.0.0/8`), `*` for all, None for none."""
 
     def __init__(self, trusted: str | None) -> None:
         """Raises ValueError for anything else."""
@@ -40,21 +40,20 @@ class TrustedProxy:
         self._network = None if trusted is None or self._any else ip_network(trusted)
 
     def client(self, headers: MutableMapping[str, str], peer: str, scheme: str) -> Client:
-        """The client of a request that came from `peer` by `scheme`. Removes the headers that proxies set.
+        """Return the client of a request that came from `peer` by `scheme`. Removes the headers that proxies set.
 
-        A proxy adds to a list what it sees itself, at its end: the rest is the client's invention. What is no address
-        (`unknown`, `_hidden`) leaves the proxy's own. Raises ValueError for a scheme that does not exist.
+        A proxy appends what it sees itself to a list. Only the last entry counts: the client may have invented the
+        rest. If it is not an address (`unknown`, `_hidden`), the proxy's own address counts. Raises ValueError for a
+        scheme other than http and https.
         """
-        said = {name: headers.pop(name, "").rpartition(",")[2].strip(' \t"') for name in _HEADERS}
+        forwarded = {name: headers.pop(name, "").rpartition(",")[2].strip(' \t"') for name in _PROXY_HEADERS}
         peer = normalized(peer) or peer
         if not self._trusts(peer):
             return Client(peer, scheme)
-        proto = said["X_FORWARDED_PROTO"].lower()
-        if proto not in ("", "http", "https"):
+        forwarded_scheme = forwarded["X_FORWARDED_PROTO"].lower()
+        if forwarded_scheme not in ("", "http", "https"):
             raise ValueError("X-Forwarded-Proto is neither http nor https")
-        node = _NODE.fullmatch(said["X_FORWARDED_FOR"])
-        address = node and normalized(node["ipv6"] or node["ipv4"] or node["bare"] or "")
-        return Client(address or peer, proto or scheme)
+        return Client(_node_address(forwarded["X_FORWARDED_FOR"]) or peer, forwarded_scheme or scheme)
 
     def _trusts(self, peer: str) -> bool:
         if self._network is None:
@@ -65,8 +64,16 @@ class TrustedProxy:
             return False
 
 
+def _node_address(node: str) -> str | None:
+    match = _NODE.fullmatch(node)
+    return match and normalized(match["ipv6"] or match["ipv4"] or match["bare"] or "")
+
+
 def normalized(address: str) -> str | None:
-    """The one spelling of an IP address: without a zone, IPv4 that came as IPv6 as IPv4. None: it is no address."""
+    """Return the canonical spelling of an IP address, None if it is not one.
+
+    A zone is removed, and an IPv4 address that was mapped into IPv6 becomes IPv4 again.
+    """
     try:
         ip = ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,15 +1,15 @@
-"""The server's loop over its sockets, and how it ends: what was accepted is answered, within SHUTDOWN_SECONDS.
+"""The server's loop over its sockets, and its orderly shutdown: accepted requests are answered within SHUTDOWN_SECONDS.
 
-Told to end (SIGTERM, SIGINT), the service says at /health/ready that it is not ready any more. For
-SHUTDOWN_DELAY_SECONDS nothing else changes, so that a load balancer can find that out. Then it lets no connection
-begin, takes those that have begun, stops listening, answers with `Connection: close` and closes connections that are
-not used. When all are closed, or the time is up, the loop ends.
+Told to stop (SIGTERM, SIGINT), the service reports at /health/ready that it is no longer ready. For
+SHUTDOWN_DELAY_SECONDS nothing else changes, so that a load balancer can notice. Then it lets no new connection begin,
+accepts those that have begun, stops listening, answers with `Connection: close` and closes unused connections. The loop
+ends when all connections are closed or the time is up.
 """
 
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from select import select
 from typing import Any
 
@@ -18,120 +18,132 @@ from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer
 
 from productagg.server.dispatcher import Dispatcher
-from productagg.server.listening import begin_no_connection
+from productagg.server.syn_filter import drop_new_connections
 
 log = logging.getLogger(__name__)
 
-# How long a connection may be silent before it counts as unused: clients send their next request meanwhile.
+# How long a connection must be silent to count as unused: a client may be about to send its next request.
 _SILENT_SECONDS = 1
-# How long a connection takes to come in that has begun: the packet that completes it is on its way.
-_BEGUN_SECONDS = 0.1
-# How long one of several processes goes on accepting, unless it hears that the first one ends, and with it the service.
-_FIRST_SECONDS = 1
-# So long before the time is up, requests that would wait longer for a thread are refused rather than left.
-_LAST_SECONDS = 1
-# How often the connections are looked through while it ends.
-_STEP_SECONDS = 0.05
+# How long a connection that has begun takes to complete: its last packet is on the way.
+_HANDSHAKE_SECONDS = 0.1
+# How long one of several processes goes on accepting, unless it learns that the whole service stops.
+_HANDOVER_SECONDS = 1
+# How long before the end waiting writes are refused, so that they get an answer.
+_REFUSAL_SECONDS = 1
+# How often connections are checked during shutdown.
+_CHECK_SECONDS = 0.05
 
 
 class Loop:
-    """Serves until it is told to end, and then until all is answered or the time for that is up.
+    """Serves until it is told to stop, and then until all requests are answered or the time for that is up.
 
-    `sockets` are what waitress watches, by their file numbers; `registry` is the application's. `first` is the end of a
-    pipe that closes when the first process ends; None: there is only one.
+    `watched` holds what waitress watches, by file number; `registry` is the application's. `parent_pipe` is the end of
+    a pipe that closes when the supervising process stops; None if this is the only process.
     """
 
-    def __init__(self, sockets: dict[int, Any], dispatcher: Dispatcher, registry: Any, first: int | None) -> None:
-        self._sockets = sockets
+    def __init__(
+        self, watched: MutableMapping[int, Any], dispatcher: Dispatcher, registry: Any, parent_pipe: int | None
+    ) -> None:
+        self._watched = watched
         self._dispatcher = dispatcher
         self._registry = registry
-        (self._listener, *_) = self._listening()
+        (self._listener, *_) = self._listeners()
         self._adj = self._listener.adj
         settings = registry["settings"]
-        self._seconds, self._delay = settings.shutdown_seconds, settings.shutdown_delay_seconds
-        self._told_at: float | None = None
-        self._no_more_since: float | None = None
-        self._others_go_on = first is not None
-        if first is not None:
-            _FirstProcess(first, sockets, self)
+        self._shutdown_seconds: float = settings.shutdown_seconds
+        self._delay_seconds: float = settings.shutdown_delay_seconds
+        self._stopped_at: float | None = None
+        self._filtered_after: float | None = None
+        self._others_accept = parent_pipe is not None
+        if parent_pipe is not None:
+            _ParentPipe(parent_pipe, watched, self)
 
-    def end(self, *_: object) -> None:
-        """Begin to end; again, it changes nothing. A signal's handler."""
-        if self._told_at is None:
-            self._told_at = time.monotonic()
+    def begin_shutdown(self, *_: object) -> None:
+        """Begin to shut down. A signal handler; a second call does nothing."""
+        if self._stopped_at is None:
+            self._stopped_at = time.monotonic()
             self._registry["ending"] = True
             self._listener.pull_trigger()
 
-    def end_with_first(self) -> None:
-        """The first process ends, or has ended, and listens no more."""
-        self._others_go_on = False
-        self.end()
+    def begin_shutdown_with_parent(self) -> None:
+        """Begin to shut down because the whole service does: the other processes will not accept for us."""
+        self._others_accept = False
+        self.begin_shutdown()
 
     def run(self) -> None:
-        """Serve. Returns when it has ended."""
-        step, looked_at = self._adj.asyncore_loop_timeout, 0.0
+        """Serve, and return when the shutdown is complete."""
+        interval, checked_at = self._adj.asyncore_loop_timeout, 0.0
         while not self._has_ended():
-            if self._told_at is not None:
-                step = _STEP_SECONDS
-            wasyncore.loop(step, self._adj.asyncore_use_poll, self._sockets, count=1)
-            if time.monotonic() >= looked_at + step:
-                looked_at = time.monotonic()
-                self._dispatcher.refuse_late(all_that_write=self._passed() >= self._seconds - _LAST_SECONDS)
+            if self._stopped_at is not None:
+                interval = _CHECK_SECONDS
+            wasyncore.loop(interval, self._adj.asyncore_use_poll, self._watched, count=1)
+            if time.monotonic() >= checked_at + interval:
+                checked_at = time.monotonic()
+                is_late = self._elapsed() >= self._shutdown_seconds - _REFUSAL_SECONDS
+                self._dispatcher.refuse_overdue(all_writes=is_late)
+
+    def _elapsed(self) -> float:
+        """Return the seconds since the shutdown began; minus infinity if it has not."""
+        return -math.inf if self._stopped_at is None else time.monotonic() - self._stopped_at
 
     def _has_ended(self) -> bool:
-        if self._told_at is None:
+        """Take the next step of a shutdown that has begun. Returns whether it is complete, or its time is up."""
+        elapsed = self._elapsed()
+        is_over = elapsed >= self._shutdown_seconds
+        if elapsed < self._delay_seconds and not is_over:
             return False
-        passed = self._passed()
-        is_over = passed >= self._seconds
-        if passed < self._delay and not is_over:
-            return False
-        if is_over or self._has_taken_all(passed):
+        if is_over or self._may_stop_listening(elapsed):
             self._stop_listening()
-        channels = [each for each in self._sockets.values() if isinstance(each, HTTPChannel)]
-        for channel in channels:
+        self._close_unused_channels()
+        is_done = not self._channels() and not self._listeners() and self._dispatcher.is_idle
+        if is_over and not is_done:
+            log.warning("ended after %g seconds with unanswered requests", self._shutdown_seconds)
+        return is_done or is_over
+
+    def _may_stop_listening(self, elapsed: float) -> bool:
+        """Whether all connections that had begun have completed, or the other processes accept them."""
+        if self._others_accept:
+            return elapsed >= _HANDOVER_SECONDS
+        if self._filtered_after is None:
+            self._filtered_after = elapsed
+            for listener in self._listeners():
+                drop_new_connections(listener.socket)
+        return elapsed >= self._filtered_after + _HANDSHAKE_SECONDS
+
+    def _listeners(self) -> list[Any]:
+        return [watched for watched in self._watched.values() if isinstance(watched, BaseWSGIServer)]
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners():
+            if self._accept_completed(listener):
+                # Not the listener's own `close`: threads pull its trigger until the end.
+                wasyncore.dispatcher.close(listener)
+
+    def _accept_completed(self, listener: Any) -> bool:
+        """Accept the connections that the kernel has completed. Returns whether there are no more."""
+        while select([listener.socket], [], [], 0)[0]:
+            before = len(self._watched)
+            listener.handle_accept()
+            if len(self._watched) == before or len(self._watched) > self._adj.connection_limit:
+                return False
+        return True
+
+    def _channels(self) -> list[Any]:
+        return [watched for watched in self._watched.values() if isinstance(watched, HTTPChannel)]
+
+    def _close_unused_channels(self) -> None:
+        """Have every connection closed: at once if it is unused, else after its last response."""
+        for channel in self._channels():
             channel.is_ending = True
             if channel.is_unused and time.time() - channel.last_activity >= _SILENT_SECONDS:
                 channel.will_close = True
-        is_done = not channels and not self._listening() and self._dispatcher.is_idle
-        if is_over and not is_done:
-            log.warning("ended after %g seconds, with requests that are not answered", self._seconds)
-        return is_done or is_over
-
-    def _passed(self) -> float:
-        """Seconds since it was told to end; minus infinity: it was not."""
-        return -math.inf if self._told_at is None else time.monotonic() - self._told_at
-
-    def _has_taken_all(self, passed: float) -> bool:
-        """Whether the other processes take what still comes in, or nothing does."""
-        if self._others_go_on:
-            return passed >= _FIRST_SECONDS
-        if self._no_more_since is None:
-            self._no_more_since = passed
-            for listener in self._listening():
-                begin_no_connection(listener.socket)
-        return passed >= self._no_more_since + _BEGUN_SECONDS
-
-    def _listening(self) -> list[Any]:
-        return [each for each in self._sockets.values() if isinstance(each, BaseWSGIServer)]
-
-    def _stop_listening(self) -> None:
-        """Take all connections that the kernel has accepted, and close the sockets; if they are too many, not yet."""
-        for listener in self._listening():
-            while select([listener.socket], [], [], 0)[0]:
-                before = len(self._sockets)
-                listener.handle_accept()
-                if len(self._sockets) == before or len(self._sockets) > self._adj.connection_limit:
-                    break
-            else:
-                # Not its own `close`: threads pull its trigger until the end.
-                wasyncore.dispatcher.close(listener)
 
 
-class _FirstProcess(wasyncore.file_dispatcher):  # type: ignore[misc]  # waitress is untyped
-    """Where the other processes see that the first one ends: nothing is written there, it is only closed."""
+class _ParentPipe(wasyncore.file_dispatcher):  # type: ignore[misc]  # waitress is untyped
+    """Notices that the supervising process stops: nothing is ever written to the pipe, it only closes."""
 
-    def __init__(self, pipe: int, sockets: Mapping[int, Any], loop: Loop) -> None:
-        super().__init__(pipe, map=sockets)
+    def __init__(self, pipe: int, watched: MutableMapping[int, Any], loop: Loop) -> None:
+        super().__init__(pipe, map=watched)
         self._loop = loop
 
     def writable(self) -> bool:
@@ -142,4 +154,4 @@ class _FirstProcess(wasyncore.file_dispatcher):  # type: ignore[misc]  # waitres
 
     def handle_close(self) -> None:
         self.close()
-        self._loop.end_with_first()
+        self._loop.begin_shutdown_with_parent()

@@ -144,5 +144,5 @@ def test_a_taken_port_is_one_clear_line(served):
 
     assert served.process.returncode == 1
     assert output.splitlines() == [
-        f"port {served.ports[1]} is taken: stop what listens there (is another 'make serve' running?)"
+        f"port {served.ports[1]} is taken by another program, perhaps another 'make serve': stop it"
     ]

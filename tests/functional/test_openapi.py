@@ -1,4 +1,4 @@
-"""GET /openapi.json: the contract has everything that there is, is valid OpenAPI, and can be kept by caches."""
+"""GET /openapi.json: the contract is complete, valid OpenAPI, and cacheable."""
 
 import re
 
@@ -25,7 +25,7 @@ def contract():
 
 @pytest.fixture
 def services():
-    """Make services that no application knows: `services(path)`, `services(path, answers)`."""
+    """Make services that are in no application: `services(path)`, `services(path, answers)`."""
 
     def make(path, answers=(), *parameters):
         made = service("made", path, "About", *parameters)
@@ -57,7 +57,7 @@ def resolve(contract, value):
     return value
 
 
-# For people, with a browser.
+# Pages for browsers, not part of the contract.
 PAGES = {("get", "/"), ("get", "/docs"), ("get", "/docs/{name}")}
 
 
@@ -129,18 +129,18 @@ def fits(contract, schema, value):
     OAS31Validator({**schema, "components": {"schemas": closed}}).validate(value)
 
 
-def test_every_member_says_what_it_means(contract):
+def test_every_member_has_a_description(contract):
     for name, schema in contract["components"]["schemas"].items():
         for member, one in schema.get("properties", {}).items():
             assert one["description"], f"{name}.{member}"
 
 
-def test_every_word_of_the_glossary_is_of_a_member(contract):
+def test_every_described_member_is_in_a_schema(contract):
     members = {
-        word
+        key
         for name, schema in contract["components"]["schemas"].items()
         for member in schema.get("properties", ())
-        for word in (f"{name}.{member}" if f"{name}.{member}" in MEMBERS else member,)
+        for key in (f"{name}.{member}" if f"{name}.{member}" in MEMBERS else member,)
     }
 
     assert MEMBERS.keys() <= members
@@ -153,7 +153,7 @@ def test_every_error_code_that_a_view_can_answer_with_is_in_it(contract):
         for code, example in response["content"]["application/problem+json"]["examples"].items()
     }
 
-    # What belongs to no operation is said in the introduction.
+    # The introduction names the code that belongs to no operation.
     elsewhere = {"method-not-allowed"}
     assert found == {code: (status, title) for code, (status, title, _) in PROBLEMS.items() if code not in elsewhere}
     assert all(f"`{code}`" in contract["info"]["description"] for code in elsewhere)
@@ -165,7 +165,7 @@ def test_what_needs_a_token_says_so(contract):
     assert contract["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     assert guarded[("post", "/products")] == [{"bearer": []}]
     assert guarded[("get", "/sync-runs")] == [{"bearer": []}]
-    # Not even that a token is optional: many generators take that for needed.
+    # They do not even say that a token is optional: many generators would require it.
     assert guarded[("get", "/products/{id}")] is guarded[("get", "/products")] is None
 
 
@@ -260,7 +260,7 @@ def test_a_path_whose_parameters_are_not_declared_does_not_start(services):
         services("/made/{id}", (Answer("It.", [], 204),))
 
 
-def test_a_type_that_has_no_schema_is_in_no_contract(services):
+def test_a_type_without_a_schema_is_refused(services):
     with pytest.raises(TypeError, match="no JSON Schema"):
         document(services("/made", (Answer("It.", Response),)))
 

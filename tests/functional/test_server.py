@@ -165,7 +165,7 @@ def test_a_proxy_that_is_no_address_is_one_line(database, wrong):
     ("line", "why"),
     [
         ("port = 70000", "port is '70000', not a whole number from 0 to 65535"),
-        ("threads = 0", "threads is '0', not a whole number from 1 on"),
+        ("threads = 0", "threads is '0', not a whole number of 1 or more"),
         ("threads = many", "an option of [server:main] is wrong: invalid literal for int() with base 10: 'many'"),
         ("thread = 8", "an option of [server:main] is wrong: Unknown adjustment 'thread'"),
     ],

@@ -184,7 +184,7 @@ def test_what_does_not_come_to_its_end_is_left_when_the_time_is_up(database, tmp
         assert server.stop() == 0
 
         assert 0.5 <= time.monotonic() - began < 3
-        assert "ended after 0.5 seconds, with requests that are not answered" in server.log()
+        assert "ended after 0.5 seconds with unanswered requests" in server.log()
 
 
 @only_sqlite

@@ -28,7 +28,6 @@ COMMANDS = [
     ["user", "disable"],
     ["user", "enable"],
     ["user", "list"],
-    ["sandbox"],
 ]
 
 

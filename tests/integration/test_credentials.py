@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from productagg.db.models import Base, ProductSync, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
-from productagg.sandbox.service import Answer, endpoint_of
+from productagg.sandbox.service import Response, endpoint_of
 from productagg.sources.offers_service.client import OffersClient, StillValid
 from productagg.sync.tokens import Issued, NoToken, TokenKeeper, account_key
 from tests.conftest import REFRESH_TOKEN
@@ -309,7 +309,7 @@ def test_two_accounts_never_share_a_token():
 
 def test_a_token_that_cannot_be_read_is_used_for_at_most_five_minutes(upstream, keeper, clock):
     upstream.answer_with = lambda request: (
-        Answer(201, {"access_token": "opaque"}) if endpoint_of(request.path) == "auth" else None
+        Response(201, {"access_token": "opaque"}) if endpoint_of(request.path) == "auth" else None
     )
 
     assert keeper.get() == "opaque"
@@ -347,7 +347,7 @@ def test_what_blocks_everybody_ends_by_itself(keeper, clock):
 def test_a_refused_token_that_is_still_valid_over_there_ends_the_pass(database, upstream, one_by_one):
     make_product(database)
     upstream.answer_with = lambda request: (
-        Answer(401, {"detail": "Bad authentication"}) if endpoint_of(request.path) == "register" else None
+        Response(401, {"detail": "Bad authentication"}) if endpoint_of(request.path) == "register" else None
     )
 
     report = one_by_one.run()

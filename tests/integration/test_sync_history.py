@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from productagg.db.models import Offer, OfferPrice, ProductSync
 from productagg.offers.summary import summarise
-from productagg.sandbox.service import Answer
+from productagg.sandbox.service import Response
 from tests.factories import LONG_AGO, make_products, rows, sync_row
 from tests.integration.histories import recorded, replay, stored, summaries
 
@@ -21,10 +21,10 @@ LARGEST = 2**63 - 1
 PRODUCTS = 3
 
 FAILURES = [
-    Answer(500, {"detail": "Internal Server Error"}),
-    Answer(404, {"detail": "Not Found"}),
-    Answer(200, {"offers": []}),
-    Answer(200, [{"id": str(OFFER_IDS[0]), "price": 100, "items_in_stock": 1}, {"id": str(OFFER_IDS[1])}]),
+    Response(500, {"detail": "Internal Server Error"}),
+    Response(404, {"detail": "Not Found"}),
+    Response(200, {"offers": []}),
+    Response(200, [{"id": str(OFFER_IDS[0]), "price": 100, "items_in_stock": 1}, {"id": str(OFFER_IDS[1])}]),
 ]
 
 prices = st.sampled_from([0, 100, 101, LARGEST])
@@ -58,7 +58,7 @@ class Teller:
         """One pass in which each product gets its answer."""
         self._failing = {}
         for product_id, answer in zip(self.product_ids, answers, strict=True):
-            if isinstance(answer, Answer):
+            if isinstance(answer, Response):
                 self._failing[str(product_id)] = answer
                 continue
             said = self.said[product_id]
@@ -112,15 +112,15 @@ def test_after_any_sequence_of_answers_the_last_valid_list_is_stored_and_the_his
 
         report = teller.tell(step)
 
-        assert report.failed == sum(isinstance(each, Answer) for each in step)
+        assert report.failed == sum(isinstance(each, Response) for each in step)
         for product_id, answer in zip(teller.product_ids, step, strict=True):
-            failures[product_id] = failures[product_id] + 1 if isinstance(answer, Answer) else 0
+            failures[product_id] = failures[product_id] + 1 if isinstance(answer, Response) else 0
             row = sync_row(database, product_id)
             assert (row.failures, row.last_error is None) == (failures[product_id], failures[product_id] == 0)
             said = teller.said[product_id]
             assert stored(database, product_id) == said[-1]
             # Only a list that is news, as even an empty one is when it is the first, appends anything.
-            if isinstance(answer, Answer) or (len(said) > 2 and said[-1] == said[-2]):
+            if isinstance(answer, Response) or (len(said) > 2 and said[-1] == said[-2]):
                 assert recorded(database, product_id) == before[product_id]
 
     for product_id in teller.product_ids:

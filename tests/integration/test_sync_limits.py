@@ -8,7 +8,7 @@ import pytest
 
 from productagg.db.models import ProductSync, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
-from productagg.sandbox.service import Answer
+from productagg.sandbox.service import Response
 from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN
 from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states, sync_row
@@ -186,7 +186,7 @@ def test_a_run_says_what_it_did(database, upstream, synchronizer):
     synchronizer.run()
     make_due(database)
     upstream.offer(lucky, dict([kept]))
-    upstream.answer_with = lambda request: Answer(500, {}) if str(unlucky) in request.path else None
+    upstream.answer_with = lambda request: Response(500, {}) if str(unlucky) in request.path else None
 
     report = synchronizer.run()
 

@@ -10,7 +10,7 @@ import pytest
 from productagg.catalog import products as catalog
 from productagg.db.models import Offer, OfferPrice, ProductPrice, SyncRun
 from productagg.sandbox import Fault, Registration
-from productagg.sandbox.service import Answer, endpoint_of
+from productagg.sandbox.service import Response, endpoint_of
 from productagg.sources.offers_service.client import OffersClient
 from tests.factories import make_due, make_product, make_products, rows, states, sync_row
 from tests.integration.conftest import before_statement, crash, writing_offers
@@ -22,7 +22,7 @@ def refusing(product_id):
 
     def answer_with(request):
         if endpoint_of(request.path) == "register" and UUID(json.loads(request.body)["id"]) == product_id:
-            return Answer(422, {"detail": []})
+            return Response(422, {"detail": []})
         return None
 
     return answer_with

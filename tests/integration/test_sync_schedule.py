@@ -6,7 +6,7 @@ import pytest
 
 from productagg.db.models import ProductSync, SyncRun
 from productagg.sandbox import Fault
-from productagg.sandbox.service import Answer
+from productagg.sandbox.service import Response
 from tests.factories import make_product, make_products, rows, sync_row
 
 MINUTE = timedelta(minutes=1)
@@ -106,7 +106,7 @@ def test_one_product_that_always_gets_such_an_answer_does_not_keep_the_others_fr
     offers_of = upstream.server.service.answer
 
     def answer(request):
-        return Answer(503, {"detail": "busy"}) if str(cursed) in request.path else offers_of(request)
+        return Response(503, {"detail": "busy"}) if str(cursed) in request.path else offers_of(request)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(upstream.server.service, "answer", answer)

@@ -6,7 +6,7 @@ import pytest
 
 from productagg.db.models import ProductSync, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
-from productagg.sandbox.service import Answer, endpoint_of
+from productagg.sandbox.service import Response, endpoint_of
 from productagg.sources.offers_service.client import OffersClient
 from tests.conftest import REFRESH_TOKEN
 from tests.factories import environment, make_products, rows, start, states, sync_row
@@ -22,7 +22,7 @@ def lost_token(upstream):
 
 
 def bad_refresh_token(upstream):
-    upstream.answer_with = lambda request: Answer(401, {}) if endpoint_of(request.path) == "auth" else None
+    upstream.answer_with = lambda request: Response(401, {}) if endpoint_of(request.path) == "auth" else None
 
 
 def at_auth(kind, **params):

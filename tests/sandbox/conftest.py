@@ -1,4 +1,4 @@
-"""A sandbox on a free port, its clock standing still, and a client that holds every answer against the contract."""
+"""A sandbox on a free port with a stopped clock, and a client that checks every response against the contract."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ REFRESH_TOKEN = "the-refresh-token"
 
 
 class Clock:
-    """Time that passes only when a test says so; in Unix seconds."""
+    """Unix seconds that advance only when a test sets `now`."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -27,7 +27,7 @@ class Clock:
 
 
 class Client:
-    """Speaks to a sandbox like a client that does everything right, with a token of its own."""
+    """A well-behaved client of a sandbox, with an access token of its own."""
 
     def __init__(self, sandbox: SandboxServer, contract: OpenAPI) -> None:
         self.sandbox = sandbox
@@ -36,19 +36,19 @@ class Client:
         self._contract = contract
 
     def send(self, method: str, path: str, bearer: str | None = None, **options: Any) -> requests.Response:
-        """Send any request below the base path; the answer is as the contract has it, or this raises."""
+        """Send any request below the base path. Raises if the response is outside the contract."""
         headers = options.pop("headers", {}) | ({} if bearer is None else {"Bearer": bearer})
-        answer = self.session.request(
+        response = self.session.request(
             method, self.sandbox.base_url + path, headers=headers, timeout=5, allow_redirects=False, **options
         )
-        self._contract.validate_response(RequestsOpenAPIRequest(answer.request), RequestsOpenAPIResponse(answer))
-        return answer
+        self._contract.validate_response(RequestsOpenAPIRequest(response.request), RequestsOpenAPIResponse(response))
+        return response
 
     def authenticate(self, refresh_token: str = REFRESH_TOKEN) -> requests.Response:
-        answer = self.send("POST", "/auth", refresh_token)
-        if answer.status_code == 201:
-            self.access_token = answer.json()["access_token"]
-        return answer
+        response = self.send("POST", "/auth", refresh_token)
+        if response.status_code == 201:
+            self.access_token = response.json()["access_token"]
+        return response
 
     def register(self, product_id: UUID | str) -> requests.Response:
         product = {"id": str(product_id), "name": "Kettle", "description": "Boils water"}
@@ -58,7 +58,7 @@ class Client:
         return self.send("GET", f"/products/{product_id}/offers", self.access_token)
 
     def control(self, method: str, path: str = "", body: object = None) -> requests.Response:
-        """Send a request to the control endpoint, which is no part of the contract."""
+        """Send a request to the control endpoint, which is not part of the contract."""
         return self.session.request(method, f"{self.sandbox.url}/control{path}", json=body, timeout=5)
 
 
@@ -80,7 +80,7 @@ def sandbox(clock: Clock) -> Iterator[SandboxServer]:
 
 @pytest.fixture
 def stranger(sandbox: SandboxServer, contract: OpenAPI) -> Iterator[Client]:
-    """A client that has no access token yet."""
+    """A client without an access token."""
     client = Client(sandbox, contract)
     with client.session:
         yield client
@@ -96,8 +96,8 @@ def client(stranger: Client) -> Client:
 
 @pytest.fixture
 def product_id(client: Client) -> UUID:
-    """A product that is registered."""
-    registered = uuid4()
-    assert client.register(registered).status_code == 201
+    """The id of a registered product."""
+    product_id = uuid4()
+    assert client.register(product_id).status_code == 201
     client.sandbox.service.requests.clear()
-    return registered
+    return product_id

@@ -1,4 +1,4 @@
-"""The command as a process: what it prints, how it stops, and with which exit code."""
+"""`python -m productagg.sandbox` as a process: its output, its end and its exit code."""
 
 import os
 import re
@@ -11,34 +11,37 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from productagg.sandbox.command import sandbox as command
+from productagg.sandbox.__main__ import main
 
-COMMAND = [sys.executable, "-c", "from productagg.sandbox.command import sandbox; sandbox()", "--port", "0"]
+COMMAND = [sys.executable, "-m", "productagg.sandbox", "--port", "0"]
 
 
 @contextmanager
 def running(*options, **environment):
-    """Run the command on a free port; yields the process and its base URL."""
+    """Run the command on a free port. Yields the process and its base URL."""
+    # A run under nohup ignores SIGINT, and a new process would inherit that.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*COMMAND, *options], stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
     )
+    signal.signal(signal.SIGINT, inherited)
     with process:
         try:
             assert process.stderr
-            found = re.search(r"serving the Offers sandbox on (\S+)", process.stderr.readline())
-            assert found
-            yield process, found[1]
+            started = re.search(r"serving the Offers sandbox on (\S+)", process.stderr.readline())
+            assert started
+            yield process, started[1]
         finally:
             process.kill()
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_it_is_told_to_stop_and_then_exits_with_0(how):
+@pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_told_to_stop_and_then_exits_with_0(stop_signal):
     with running(OFFERS_REFRESH_TOKEN="from-the-environment") as (process, base_url):
-        answer = requests.post(f"{base_url}/auth", headers={"Bearer": "from-the-environment"}, timeout=5)
-        assert answer.status_code == 201
+        response = requests.post(f"{base_url}/auth", headers={"Bearer": "from-the-environment"}, timeout=5)
+        assert response.status_code == 201
 
-        process.send_signal(how)
+        process.send_signal(stop_signal)
         assert process.wait(5) == 0
         log = process.stderr.read()
         assert "POST /api/v1/auth 201" in log
@@ -62,7 +65,7 @@ def test_faults_are_options_and_the_log_of_requests_can_be_switched_off():
 
 
 def test_a_taken_port_is_one_clear_line_and_exit_code_2(sandbox):
-    result = CliRunner().invoke(command, ["--port", str(sandbox.port)])
+    result = CliRunner().invoke(main, ["--port", str(sandbox.port)])
 
     assert result.exit_code == 2
     assert result.stderr == f"Error: cannot listen on 127.0.0.1:{sandbox.port}: Address already in use\n"
@@ -72,8 +75,8 @@ def test_a_taken_port_is_one_clear_line_and_exit_code_2(sandbox):
     ("text", "message"),
     [("{", "not JSON"), ('{"kind": "gremlins"}', "kind must be one of"), ("7", "a fault must be an object")],
 )
-def test_a_fault_that_makes_no_sense_is_a_usage_error(text, message):
-    result = CliRunner().invoke(command, ["--fault", text])
+def test_an_invalid_fault_is_a_usage_error(text, message):
+    result = CliRunner().invoke(main, ["--fault", text])
 
     assert result.exit_code == 2
     assert message in result.stderr

@@ -1,4 +1,4 @@
-"""The published contract: every status on every path. The client checks each answer's shape against it."""
+"""The published contract: every status at every path. The client checks every response against the contract."""
 
 import http.client
 import json
@@ -19,9 +19,9 @@ LIFETIME = 300
 
 class TestAuthentication:
     def test_a_refresh_token_gets_an_access_token_that_says_when_it_expires(self, stranger, clock):
-        answer = stranger.authenticate()
+        response = stranger.authenticate()
 
-        assert answer.status_code == 201
+        assert response.status_code == 201
         claims = jwt.decode(stranger.access_token, options={"verify_signature": False})
         assert claims["expires"] == clock.now + LIFETIME
         assert "exp" not in claims
@@ -30,22 +30,22 @@ class TestAuthentication:
         assert stranger.authenticate("another").status_code == 401
 
     def test_no_refresh_token_is_422(self, stranger):
-        answer = stranger.send("POST", "/auth")
+        response = stranger.send("POST", "/auth")
 
-        assert answer.status_code == 422
-        assert answer.json()["detail"][0]["loc"] == ["header", "Bearer"]
+        assert response.status_code == 422
+        assert response.json()["detail"][0]["loc"] == ["header", "Bearer"]
 
     def test_the_authorization_header_is_not_the_one_that_counts(self, stranger):
-        answer = stranger.send("POST", "/auth", headers={"Authorization": f"Bearer {REFRESH_TOKEN}"})
+        response = stranger.send("POST", "/auth", headers={"Authorization": f"Bearer {REFRESH_TOKEN}"})
 
-        assert answer.status_code == 422
+        assert response.status_code == 422
 
     def test_a_second_access_token_is_400_until_the_first_expires(self, client, clock):
         clock.now += LIFETIME - 0.1
-        answer = client.authenticate()
-        assert answer.status_code == 400
+        response = client.authenticate()
+        assert response.status_code == 400
         # Clients of the real service look for these words
-        assert answer.json()["detail"] == "Cannot generate access token because another is valid"
+        assert response.json()["detail"] == "Cannot generate access token because another is valid"
 
         clock.now += 0.1
         assert client.authenticate().status_code == 201
@@ -57,7 +57,7 @@ class TestAuthentication:
         clock.now += 0.1
         assert client.offers(product_id).status_code == 401
 
-    def test_a_token_lives_as_long_as_one_wants(self, clock):
+    def test_the_lifetime_of_a_token_can_be_set(self, clock):
         with SandboxServer(token_lifetime=7, clock=clock) as sandbox:
             headers = {"Bearer": "development-refresh-token"}
             token = requests.post(f"{sandbox.base_url}/auth", headers=headers, timeout=5).json()["access_token"]
@@ -76,24 +76,24 @@ class TestAuthentication:
             clock.now += LIFETIME
             assert client.register(uuid4()).status_code == 401
 
-    def test_a_token_for_another_refresh_token_is_worth_nothing(self, client, clock):
+    def test_a_token_for_another_refresh_token_is_rejected(self, client, clock):
         with SandboxServer(refresh_token="another", clock=clock) as another:
             client.sandbox = another
             assert client.register(uuid4()).status_code == 401
 
-    def test_without_a_token_nobody_gets_in_even_before_there_is_one(self, stranger):
+    def test_an_empty_token_is_rejected_before_the_first_one_is_issued(self, stranger):
         assert stranger.send("POST", "/products/register", "", json=a_product()).status_code == 401
         assert stranger.send("GET", f"/products/{uuid4()}/offers", "").status_code == 401
 
 
 class TestRegistration:
-    def test_a_product_is_registered_with_what_the_client_told(self, client, sandbox):
+    def test_a_product_is_registered_with_the_clients_data(self, client, sandbox):
         product_id = uuid4()
 
-        answer = client.register(product_id)
+        response = client.register(product_id)
 
-        assert answer.status_code == 201
-        assert answer.json() == {"id": str(product_id)}
+        assert response.status_code == 201
+        assert response.json() == {"id": str(product_id)}
         assert sandbox.service.registered == {product_id: (product_id, "Kettle", "Boils water")}
 
     def test_a_product_is_registered_only_once(self, client, product_id):
@@ -103,7 +103,7 @@ class TestRegistration:
     def test_without_an_access_token_it_is_401(self, client, token):
         assert client.send("POST", "/products/register", token, json=a_product()).status_code == 401
 
-    def test_the_refresh_token_is_no_access_token(self, client):
+    def test_the_refresh_token_is_not_an_access_token(self, client):
         assert client.send("POST", "/products/register", REFRESH_TOKEN, json=a_product()).status_code == 401
 
     @pytest.mark.parametrize(
@@ -118,27 +118,27 @@ class TestRegistration:
         ],
     )
     def test_a_field_of_another_type_is_422(self, client, sandbox, field, value):
-        answer = client.send("POST", "/products/register", client.access_token, json=a_product() | {field: value})
+        response = client.send("POST", "/products/register", client.access_token, json=a_product() | {field: value})
 
-        assert answer.status_code == 422
-        assert answer.json()["detail"][0]["loc"] == ["body", field]
+        assert response.status_code == 422
+        assert response.json()["detail"][0]["loc"] == ["body", field]
         assert sandbox.service.registered == {}
 
     def test_every_missing_field_is_named(self, client):
-        answer = client.send("POST", "/products/register", client.access_token, json={})
+        response = client.send("POST", "/products/register", client.access_token, json={})
 
-        assert answer.status_code == 422
-        assert [error["loc"][1] for error in answer.json()["detail"]] == ["id", "name", "description"]
+        assert response.status_code == 422
+        assert [error["loc"][1] for error in response.json()["detail"]] == ["id", "name", "description"]
 
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"\xff"', b"[" * 100_000])
-    def test_a_body_that_is_no_json_object_is_422(self, client, body):
+    def test_a_body_that_is_not_a_json_object_is_422(self, client, body):
         headers = {"Content-Type": "application/json"}
 
-        answer = client.send("POST", "/products/register", client.access_token, data=body, headers=headers)
+        response = client.send("POST", "/products/register", client.access_token, data=body, headers=headers)
 
-        assert answer.status_code == 422
+        assert response.status_code == 422
 
-    def test_a_body_that_does_not_call_itself_json_is_422(self, client):
+    def test_a_body_without_the_media_type_of_json_is_422(self, client):
         body = json.dumps(a_product())
 
         assert client.send("POST", "/products/register", client.access_token, data=body).status_code == 422
@@ -155,18 +155,18 @@ class TestRegistration:
             },
         )
     )
-    def test_whatever_is_sent_the_answer_keeps_the_contract(self, client, product):
-        answer = client.send("POST", "/products/register", client.access_token, json=product)
+    def test_the_response_keeps_the_contract_whatever_is_sent(self, client, product):
+        response = client.send("POST", "/products/register", client.access_token, json=product)
 
-        assert answer.status_code in {201, 409, 422}
+        assert response.status_code in {201, 409, 422}
 
 
 class TestOffers:
-    def test_they_are_those_of_the_product_at_this_time(self, client, product_id, clock):
-        answer = client.offers(product_id)
+    def test_they_are_the_products_offers_at_the_current_time(self, client, product_id, clock):
+        response = client.offers(product_id)
 
-        assert answer.status_code == 200
-        assert answer.json() == [
+        assert response.status_code == 200
+        assert response.json() == [
             {"id": str(offer.id), "price": offer.price, "items_in_stock": offer.items_in_stock}
             for offer in offers_at(product_id, clock.now)
         ]
@@ -177,7 +177,7 @@ class TestOffers:
 
         assert client.offers(product_id).json() != before
 
-    def test_a_test_can_decide_what_is_offered(self, client, product_id, sandbox):
+    def test_a_test_can_set_the_offers(self, client, product_id, sandbox):
         offer = Offer(uuid4(), 12345, 6)
         sandbox.service.set_offers(product_id, [offer])
         assert client.offers(product_id).json() == [{"id": str(offer.id), "price": 12345, "items_in_stock": 6}]
@@ -192,7 +192,7 @@ class TestOffers:
         assert client.send("GET", f"/products/{product_id}/offers").status_code == 401
 
     @pytest.mark.parametrize("text", ["kettle", "7", "%20", "6fa459ea-ee8a-4ca4-894e-db77e160355e0"])
-    def test_an_id_that_is_no_uuid_is_422(self, client, text):
+    def test_an_id_that_is_not_a_uuid_is_422(self, client, text):
         assert client.offers(text).status_code == 422
 
 
@@ -202,11 +202,11 @@ class TestHTTP:
         assert stranger.session.post(stranger.sandbox.url + path, timeout=5).status_code == 404
 
     @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "BREW"])
-    def test_another_method_is_405_and_says_which_one_is_right(self, stranger, method):
-        answer = stranger.session.request(method, f"{stranger.sandbox.base_url}/auth", timeout=5)
+    def test_another_method_is_405_and_names_the_right_one(self, stranger, method):
+        response = stranger.session.request(method, f"{stranger.sandbox.base_url}/auth", timeout=5)
 
-        assert answer.status_code == 405
-        assert answer.headers["Allow"] == "POST"
+        assert response.status_code == 405
+        assert response.headers["Allow"] == "POST"
 
     def test_one_connection_serves_many_requests(self, client, product_id, sandbox):
         statuses = {client.offers(product_id).status_code for _ in range(20)}
@@ -219,12 +219,12 @@ class TestHTTP:
 
         assert client.send("GET", path, client.access_token).status_code == 200
 
-    def test_a_client_that_wants_the_connection_closed_gets_that(self, client, product_id):
-        answer = client.send(
+    def test_the_connection_closes_if_the_client_asks_for_it(self, client, product_id):
+        response = client.send(
             "GET", f"/products/{product_id}/offers", client.access_token, headers={"Connection": "close"}
         )
 
-        assert answer.headers["Connection"] == "close"
+        assert response.headers["Connection"] == "close"
 
     @pytest.mark.parametrize(
         ("header", "value", "status"),
@@ -241,11 +241,11 @@ class TestHTTP:
         connection.putheader(header, value)
         connection.endheaders()
 
-        answer = connection.getresponse()
+        response = connection.getresponse()
 
-        assert answer.status == status
-        assert answer.headers["Connection"] == "close"
-        answer.read()
+        assert response.status == status
+        assert response.headers["Connection"] == "close"
+        response.read()
         connection.close()
 
 

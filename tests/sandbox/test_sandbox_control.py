@@ -1,4 +1,4 @@
-"""The control endpoint: what can be seen and changed while the sandbox runs."""
+"""The control endpoint: it shows and changes the state of a running sandbox."""
 
 import socket
 from uuid import uuid4
@@ -11,10 +11,10 @@ def test_it_shows_the_state(client, product_id):
     client.offers(product_id)
     client.offers(uuid4())
 
-    answer = client.control("GET")
+    response = client.control("GET")
 
-    assert answer.status_code == 200
-    assert answer.json() == {
+    assert response.status_code == 200
+    assert response.json() == {
         "faults": [],
         "registered": 1,
         "requests": {"auth": {}, "register": {}, "offers": {"200": 1, "404": 1}},
@@ -38,24 +38,24 @@ def test_it_puts_faults_in_force_and_lifts_them(client, product_id):
         ([{"kind": "reset"}, {"kind": "gremlins"}], ["body", 1], "kind must be one of latency"),
     ],
 )
-def test_faults_that_make_no_sense_are_422_and_change_nothing(client, faults, location, message):
+def test_invalid_faults_are_422_and_change_nothing(client, faults, location, message):
     client.control("PUT", "/faults", [{"kind": "error"}])
 
-    answer = client.control("PUT", "/faults", faults)
+    response = client.control("PUT", "/faults", faults)
 
-    assert answer.status_code == 422
-    assert answer.json()["detail"][0]["loc"] == location
-    assert answer.json()["detail"][0]["msg"].startswith(message)
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == location
+    assert response.json()["detail"][0]["msg"].startswith(message)
     assert [fault["kind"] for fault in client.control("GET").json()["faults"]] == ["error"]
 
 
-def test_what_is_no_json_is_422(client):
-    answer = client.session.put(f"{client.sandbox.url}/control/faults", data="[", timeout=5)
+def test_a_body_that_is_not_json_is_422(client):
+    response = client.session.put(f"{client.sandbox.url}/control/faults", data="[", timeout=5)
 
-    assert answer.status_code == 422
+    assert response.status_code == 422
 
 
-def test_no_fault_touches_it(client):
+def test_faults_do_not_affect_it(client):
     client.control("PUT", "/faults", [{"kind": "reset"}])
 
     assert client.control("GET").status_code == 200
@@ -80,7 +80,7 @@ def test_it_ends_the_access_token_early(client, product_id):
     assert client.send("GET", f"/products/{product_id}/offers", ended).status_code == 401
 
 
-def test_it_makes_access_tokens_as_the_standard_has_them_and_takes_the_others_as_well(client, product_id, clock):
+def test_it_issues_tokens_with_the_standard_claim_and_still_accepts_the_others(client, product_id, clock):
     assert client.control("PUT", "/token-claim", {"claim": "exp"}).json()["token_claim"] == "exp"
 
     assert client.offers(product_id).status_code == 200
@@ -92,12 +92,12 @@ def test_it_makes_access_tokens_as_the_standard_has_them_and_takes_the_others_as
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"claim": "nbf"}, {"claim": 7}, {"claim": []}])
-def test_it_knows_no_other_claims(client, body):
+def test_it_rejects_other_claims(client, body):
     assert client.control("PUT", "/token-claim", body).status_code == 422
     assert client.control("GET").json()["token_claim"] == "expires"
 
 
-def test_it_closes_the_port_for_a_while_and_says_so_before(client, sandbox):
+def test_it_responds_before_it_closes_the_port_for_a_while(client, sandbox):
     assert client.control("POST", "/refuse", {"seconds": 3600}).status_code == 200
 
     with pytest.raises(ConnectionRefusedError):
@@ -105,14 +105,14 @@ def test_it_closes_the_port_for_a_while_and_says_so_before(client, sandbox):
 
 
 @pytest.mark.parametrize("body", [None, {}, [], {"seconds": "5"}, {"seconds": -1}, {"seconds": 1e9}])
-def test_it_closes_the_port_only_for_a_number_of_seconds(client, body):
+def test_it_closes_the_port_only_for_a_valid_number_of_seconds(client, body):
     assert client.control("POST", "/refuse", body).status_code == 422
     assert client.control("GET").status_code == 200
 
 
-def test_what_it_does_not_know_is_404_and_another_method_405(client):
+def test_an_unknown_path_is_404_and_another_method_405(client):
     assert client.control("POST", "/explode").status_code == 404
 
-    answer = client.control("POST", "/faults")
-    assert answer.status_code == 405
-    assert answer.headers["Allow"] == "PUT, DELETE"
+    response = client.control("POST", "/faults")
+    assert response.status_code == 405
+    assert response.headers["Allow"] == "PUT, DELETE"

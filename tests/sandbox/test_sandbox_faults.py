@@ -1,4 +1,4 @@
-"""Faults as settings: which make sense, and which of those in force hits a request."""
+"""Faults: which definitions are valid, and which of the faults in force affects a request."""
 
 import pytest
 from hypothesis import given
@@ -9,7 +9,7 @@ from productagg.sandbox.faults import KINDS
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_makes_sense_with_nothing_but_its_name(kind):
+def test_every_kind_is_valid_without_parameters(kind):
     fault = Fault(kind)
 
     assert set(fault.params) == set(KINDS[kind])
@@ -43,62 +43,62 @@ def test_every_kind_makes_sense_with_nothing_but_its_name(kind):
         ({"kind": "error", "times": 0}, "times must be 1 or more"),
     ],
 )
-def test_what_makes_no_sense_is_rejected_with_the_reason(data, message):
+def test_an_invalid_fault_is_rejected_with_the_reason(data, message):
     with pytest.raises(FaultError, match=f"^{message}|{message}"):
         Fault.from_json(data)
 
 
 def test_nothing_happens_unless_a_fault_is_in_force():
-    assert Faults().hit("offers") == (0.0, None)
+    assert Faults().next_effect("offers") == (0.0, None)
 
 
-def test_a_fault_hits_only_the_endpoints_it_is_for():
+def test_a_fault_affects_only_its_endpoints():
     fault = Fault("error", endpoints=("offers",))
     faults = Faults([fault])
 
-    assert faults.hit("auth").fault is None
-    assert faults.hit("offers").fault == fault
+    assert faults.next_effect("auth").fault is None
+    assert faults.next_effect("offers").fault == fault
 
 
-def test_a_fault_hits_only_so_many_times_and_is_then_gone():
+def test_a_fault_affects_a_limited_number_of_requests_and_then_disappears():
     faults = Faults([Fault("error", times=2)])
 
-    assert [faults.hit("auth").fault is not None for _ in range(4)] == [True, True, False, False]
+    assert [faults.next_effect("auth").fault is not None for _ in range(4)] == [True, True, False, False]
     assert faults.to_json() == []
 
 
-def test_the_count_down_can_be_seen():
+def test_the_remaining_times_are_shown():
     faults = Faults([Fault("error", times=2)])
-    faults.hit("auth")
+    faults.next_effect("auth")
 
     assert faults.to_json()[0]["times"] == 1
 
 
-@given(share=st.floats(0, 1), chance=st.floats(0, 1, exclude_max=True))
-def test_a_fault_hits_a_request_when_chance_falls_below_its_share(share, chance):
-    faults = Faults([Fault("error", share=share)], chance=lambda: chance)
+@given(share=st.floats(0, 1), number=st.floats(0, 1, exclude_max=True))
+def test_a_fault_affects_a_request_if_the_random_number_is_below_its_share(share, number):
+    faults = Faults([Fault("error", share=share)], random_number=lambda: number)
 
-    assert (faults.hit("auth").fault is not None) == (chance < share)
+    assert (faults.next_effect("auth").fault is not None) == (number < share)
 
 
 def test_a_share_is_kept_on_average():
     faults = Faults([Fault("error", share=0.5)])
 
-    assert 400 < sum(faults.hit("auth").fault is not None for _ in range(1000)) < 600
+    assert 400 < sum(faults.next_effect("auth").fault is not None for _ in range(1000)) < 600
 
 
 def test_latencies_add_up_and_of_the_others_the_first_wins():
     reset, error = Fault("reset", times=1), Fault("error")
     faults = Faults([Fault("latency", {"seconds": 1}), reset, Fault("latency", {"seconds": 2}), error])
 
-    assert faults.hit("auth") == (3, reset)
-    assert faults.hit("auth") == (3, error)
+    assert faults.next_effect("auth") == (3, reset)
+    assert faults.next_effect("auth") == (3, error)
 
 
 def test_a_fault_that_did_not_win_is_not_used_up():
     faults = Faults([Fault("error"), Fault("reset", times=1)])
 
-    faults.hit("auth")
+    faults.next_effect("auth")
 
     assert [fault["kind"] for fault in faults.to_json()] == ["error", "reset"]
 

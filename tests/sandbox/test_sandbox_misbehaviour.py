@@ -1,4 +1,4 @@
-"""Every fault as a client meets it on the wire."""
+"""Every fault as a client sees it."""
 
 import gzip
 import http.client
@@ -14,12 +14,12 @@ import pytest
 import requests
 from openapi_core.exceptions import OpenAPIError
 
-from productagg.sandbox import NO_ANSWER, Fault, Offer, SandboxServer
+from productagg.sandbox import NO_RESPONSE, Fault, Offer, SandboxServer
 from productagg.sandbox.bad_bodies import WRONG_TYPES
 
 
 class Exchange:
-    """One connection on which the offers of a product are asked for, without a library that would smooth things out."""
+    """One connection that asks for the offers of a product, without a library that would repair anything."""
 
     def __init__(self, client: Any, product_id: UUID) -> None:
         self.connection = http.client.HTTPConnection(client.sandbox.host, client.sandbox.port, timeout=5)
@@ -44,7 +44,7 @@ def misbehave(sandbox):
     return lambda kind, **params: sandbox.faults.replace([Fault(kind, params)])
 
 
-def test_latency_delays_a_right_answer(client, product_id, misbehave):
+def test_latency_delays_a_correct_response(client, product_id, misbehave):
     misbehave("latency", seconds=0.03)
     start = time.monotonic()
 
@@ -53,7 +53,7 @@ def test_latency_delays_a_right_answer(client, product_id, misbehave):
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
-def test_an_error_is_answered_without_looking_at_the_request(client, sandbox, exchange, misbehave, status):
+def test_an_error_is_sent_without_processing_the_request(client, sandbox, exchange, misbehave, status):
     misbehave("error", status=status)
     exchange.headers = {}
 
@@ -65,21 +65,21 @@ def test_an_error_is_answered_without_looking_at_the_request(client, sandbox, ex
 def test_a_rate_limit_says_in_seconds_when_to_come_back(exchange, misbehave, status):
     misbehave("rate_limit", status=status, retry_after=17)
 
-    answer = exchange.ask()
+    response = exchange.ask()
 
-    assert (answer.status, answer.headers["Retry-After"]) == (status, "17")
+    assert (response.status, response.headers["Retry-After"]) == (status, "17")
 
 
 def test_a_rate_limit_says_as_a_date_when_to_come_back(exchange, misbehave, clock):
     misbehave("rate_limit", form="date", retry_after=17)
 
-    answer = exchange.ask()
+    response = exchange.ask()
 
-    assert answer.status == 429
-    assert parsedate_to_datetime(answer.headers["Retry-After"]).timestamp() == clock.now + 17
+    assert response.status == 429
+    assert parsedate_to_datetime(response.headers["Retry-After"]).timestamp() == clock.now + 17
 
 
-def test_a_rate_limit_talks_nonsense_about_when_to_come_back(exchange, misbehave):
+def test_a_rate_limit_may_send_nonsense_about_when_to_come_back(exchange, misbehave):
     misbehave("rate_limit", form="nonsense")
 
     assert exchange.ask().headers["Retry-After"] == "soon"
@@ -88,9 +88,9 @@ def test_a_rate_limit_talks_nonsense_about_when_to_come_back(exchange, misbehave
 def test_a_redirect_leads_elsewhere(exchange, misbehave):
     misbehave("redirect", status=307, location="http://127.0.0.1:9/offers")
 
-    answer = exchange.ask()
+    response = exchange.ask()
 
-    assert (answer.status, answer.headers["Location"]) == (307, "http://127.0.0.1:9/offers")
+    assert (response.status, response.headers["Location"]) == (307, "http://127.0.0.1:9/offers")
 
 
 def test_a_reset_breaks_the_connection(exchange, sandbox, misbehave):
@@ -98,11 +98,11 @@ def test_a_reset_breaks_the_connection(exchange, sandbox, misbehave):
 
     with pytest.raises(ConnectionResetError):
         exchange.ask()
-    assert sandbox.service.requests == {("offers", NO_ANSWER): 1}
+    assert sandbox.service.requests == {("offers", NO_RESPONSE): 1}
 
 
 @pytest.mark.parametrize(("processed", "status"), [(True, 409), (False, 201)])
-def test_a_reset_loses_the_answer_or_the_request(client, sandbox, processed, status):
+def test_a_reset_loses_the_response_or_the_request(client, sandbox, processed, status):
     sandbox.faults.replace([Fault("reset", {"processed": processed}, times=1)])
     product_id = uuid4()
 
@@ -112,7 +112,7 @@ def test_a_reset_loses_the_answer_or_the_request(client, sandbox, processed, sta
     assert client.register(product_id).status_code == status
 
 
-def test_a_truncated_answer_is_shorter_than_it_says(exchange, misbehave):
+def test_a_truncated_response_is_shorter_than_declared(exchange, misbehave):
     misbehave("truncated")
 
     with pytest.raises(http.client.IncompleteRead) as caught:
@@ -121,23 +121,23 @@ def test_a_truncated_answer_is_shorter_than_it_says(exchange, misbehave):
     assert len(caught.value.partial) > 0
 
 
-def test_a_truncated_chunked_answer_lacks_its_end(exchange, misbehave):
+def test_a_truncated_chunked_response_lacks_its_end(exchange, misbehave):
     misbehave("truncated_chunked")
-    answer = exchange.ask()
-    assert answer.headers["Transfer-Encoding"] == "chunked"
+    response = exchange.ask()
+    assert response.headers["Transfer-Encoding"] == "chunked"
 
     with pytest.raises(http.client.IncompleteRead):
-        answer.read()
+        response.read()
 
 
-def test_a_dripping_answer_is_right_but_comes_byte_by_byte(exchange, sandbox, product_id, misbehave):
+def test_a_dripping_response_is_correct_but_comes_byte_by_byte(exchange, sandbox, product_id, misbehave):
     sandbox.service.set_offers(product_id, [])
     misbehave("dripping", drip_seconds=0.02)
     start = time.monotonic()
 
-    answer = exchange.ask()
+    response = exchange.ask()
 
-    assert answer.read() == b"[]"
+    assert response.read() == b"[]"
     assert time.monotonic() - start >= 0.04
 
 
@@ -149,13 +149,13 @@ def test_even_the_head_can_drip(exchange, misbehave):
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_an_oversized_answer_goes_on_and_on_and_is_valid_in_the_end(exchange, misbehave, declared):
+def test_an_oversized_response_is_valid_in_the_end(exchange, misbehave, declared):
     misbehave("oversized", bytes=1_000_000, declared=declared)
 
-    answer = exchange.ask()
+    response = exchange.ask()
 
-    assert answer.headers["Content-Length"] == ("1000000" if declared else None)
-    body = answer.read()
+    assert response.headers["Content-Length"] == ("1000000" if declared else None)
+    body = response.read()
     assert len(body) == 1_000_000
     assert json.loads(body) == []
 
@@ -163,23 +163,23 @@ def test_an_oversized_answer_goes_on_and_on_and_is_valid_in_the_end(exchange, mi
 def test_a_gzip_bomb_is_small_until_unpacked(exchange, misbehave):
     misbehave("gzip_bomb", bytes=1_000_000)
 
-    answer = exchange.ask()
+    response = exchange.ask()
 
-    assert answer.headers["Content-Encoding"] == "gzip"
-    body = answer.read()
+    assert response.headers["Content-Encoding"] == "gzip"
+    body = response.read()
     assert len(body) < 5_000
     assert len(gzip.decompress(body)) == 1_000_000
 
 
 @pytest.mark.parametrize("form", ["cut", "empty", "html", "not_utf8", "deep"])
-def test_a_malformed_answer_arrives_whole_but_is_no_json(exchange, misbehave, form):
+def test_a_malformed_response_is_complete_but_not_json(exchange, misbehave, form):
     misbehave("malformed", form=form)
 
-    answer = exchange.ask()
+    response = exchange.ask()
 
-    assert answer.status == 200
+    assert response.status == 200
     with pytest.raises((ValueError, RecursionError)):
-        json.loads(answer.read())
+        json.loads(response.read())
 
 
 class TestWrongTypes:
@@ -222,7 +222,7 @@ class TestWrongTypes:
 
         assert isinstance(json.loads(exchange.ask().read()), dict)
 
-    def test_something_in_the_list_is_no_offer(self, exchange, misbehave):
+    def test_an_item_of_the_list_is_not_an_offer(self, exchange, misbehave):
         misbehave("wrong_types", form="null_in_list")
 
         assert json.loads(exchange.ask().read())[-1] is None
@@ -243,14 +243,14 @@ class TestWrongTypes:
             stranger.authenticate()
 
     @pytest.mark.parametrize("form", WRONG_TYPES)
-    def test_a_refusal_stays_as_it_is(self, client, misbehave, form):
+    def test_an_error_response_stays_as_it_is(self, client, misbehave, form):
         misbehave("wrong_types", form=form)
 
         assert client.offers(uuid4()).json() == {"detail": "Product ID has not been registered"}
 
 
 def accepts_connections(sandbox: SandboxServer) -> bool:
-    """Try to connect, and let some time pass if that fails."""
+    """Try to connect, and wait a moment if that fails."""
     try:
         socket.create_connection((sandbox.host, sandbox.port), timeout=5).close()
     except ConnectionRefusedError:
@@ -279,7 +279,7 @@ class TestRefusedConnections:
 
         assert exchange.connection.sock.recv(1) == b""
 
-    def test_a_request_can_set_it_off(self, exchange, sandbox, misbehave):
+    def test_a_request_can_trigger_it(self, exchange, sandbox, misbehave):
         misbehave("refuse", seconds=3600)
 
         with pytest.raises(ConnectionResetError):
@@ -306,7 +306,7 @@ class TestClosing:
             Fault("oversized", {"bytes": 10**12}, times=1),
         ],
     )
-    def test_nothing_that_goes_on_holds_it_up(self, fault):
+    def test_a_running_response_does_not_delay_it(self, fault):
         with SandboxServer(faults=[fault]) as sandbox:
             connection = socket.create_connection((sandbox.host, sandbox.port), timeout=5)
             connection.sendall(b"POST /api/v1/auth HTTP/1.1\r\nBearer: development-refresh-token\r\n\r\n")

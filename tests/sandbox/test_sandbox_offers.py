@@ -1,4 +1,4 @@
-"""What is offered when: a market that is believable and the same for everybody who looks."""
+"""The generated offers: a plausible market that is the same for every observer."""
 
 from collections import defaultdict
 from itertools import pairwise
@@ -19,7 +19,7 @@ times = st.floats(min_value=0, max_value=1e11)
 
 
 def histories(product_id: UUID, start: float, minutes: int) -> dict[UUID, list[tuple[int, Offer]]]:
-    """Look once a minute, and return for each offer in which minutes it was seen and how."""
+    """Observe the offers once a minute. Returns the minutes and states of every offer."""
     seen: dict[UUID, list[tuple[int, Offer]]] = defaultdict(list)
     for minute in range(minutes):
         for offer in offers_at(product_id, start + minute * MINUTE):
@@ -33,7 +33,7 @@ def test_the_same_product_at_the_same_time_has_the_same_offers(product_id, when)
 
 
 @given(products, st.floats(min_value=0, allow_infinity=False))
-def test_whenever_one_looks_the_offers_are_distinct_and_have_a_price_and_a_stock(product_id, when):
+def test_at_any_time_the_offers_are_distinct_and_have_a_price_and_a_stock(product_id, when):
     offers = offers_at(product_id, when)
 
     assert len({offer.id for offer in offers}) == len(offers)
@@ -55,7 +55,7 @@ def test_the_stock_of_an_offer_never_rises(product_id, start):
 
 @settings(max_examples=20)
 @given(products, times)
-def test_an_offer_that_has_gone_never_comes_back(product_id, start):
+def test_an_offer_that_has_disappeared_never_comes_back(product_id, start):
     for history in histories(product_id, start, 10 * 60).values():
         minutes = [minute for minute, _ in history]
         assert minutes == list(range(minutes[0], minutes[-1] + 1))

@@ -1,10 +1,9 @@
-"""Which requests the server's threads answer: reads always find a thread, writes wait for one of their half."""
+"""Which requests the server's threads answer: reads always find a thread, writes share half of the threads."""
 
 import threading
 
 import pytest
 
-from productagg.server import dispatcher as module
 from productagg.server.dispatcher import Dispatcher
 from tests.integration.conftest import wait_until
 
@@ -12,11 +11,11 @@ THREADS = 4
 
 
 class Task:
-    """A request of such a kind, which takes until it is let go."""
+    """A request of the given kind that runs until its `may_end` is set."""
 
     def __init__(self, kind):
         self.kind = kind
-        self.waiting_since = None
+        self.waiting_since = 0.0
         self.began, self.may_end = threading.Event(), threading.Event()
         self.was_refused = False
 
@@ -29,33 +28,43 @@ class Task:
 
 
 @pytest.fixture
+def adder():
+    """Make a function that adds tasks to a dispatcher. All tasks end with the test."""
+    added: list[tuple[Dispatcher, Task]] = []
+
+    def adder(dispatcher):
+        def add(*kinds):
+            tasks = [Task(kind) for kind in kinds]
+            added.extend((dispatcher, task) for task in tasks)
+            for task in tasks:
+                dispatcher.add_task(task)
+            return tasks
+
+        return add
+
+    yield adder
+    for _, task in added:
+        task.may_end.set()
+    for dispatcher, _ in added:
+        wait_until(lambda dispatcher=dispatcher: dispatcher.is_idle)
+
+
+@pytest.fixture
 def dispatcher():
-    """Its threads stay; they wait for nothing but tasks."""
+    """Its threads outlive the test; they wait for tasks and do nothing else."""
     return Dispatcher(THREADS)
 
 
 @pytest.fixture
-def add(dispatcher):
-    added = []
-
-    def add(*kinds):
-        tasks = [Task(kind) for kind in kinds]
-        added.extend(tasks)
-        for task in tasks:
-            dispatcher.add_task(task)
-        return tasks
-
-    yield add
-    for task in added:
-        task.may_end.set()
-    wait_until(lambda: dispatcher.is_idle)
+def add(adder, dispatcher):
+    return adder(dispatcher)
 
 
 def running(tasks):
     return [task.began.is_set() for task in tasks]
 
 
-def test_reads_find_a_thread_however_many_write(dispatcher, add):
+def test_reads_find_a_thread_however_many_writes_there_are(dispatcher, add):
     writes = add(*["write"] * 10)
     reads = add(*["read"] * (THREADS // 2))
 
@@ -64,7 +73,7 @@ def test_reads_find_a_thread_however_many_write(dispatcher, add):
     assert not dispatcher.is_idle
 
 
-def test_what_waits_runs_in_its_order_as_others_end(add):
+def test_waiting_tasks_run_in_order_as_others_end(add):
     first, second, third, fourth = add(*["write"] * 4)
     assert first.began.wait(10) and second.began.wait(10)
 
@@ -74,7 +83,7 @@ def test_what_waits_runs_in_its_order_as_others_end(add):
     assert not fourth.began.is_set()
 
 
-def test_of_large_ones_one_runs_at_a_time_and_others_that_write_beside_it(add):
+def test_one_large_request_runs_at_a_time_with_another_write_beside_it(add):
     large, larger, write, more = add("large", "large", "write", "write")
 
     assert large.began.wait(10) and write.began.wait(10)
@@ -94,7 +103,7 @@ def test_a_single_thread_answers_all_kinds():
     assert all(task.began.wait(10) for task in tasks)
 
 
-def test_tasks_that_fail_give_their_places_back(dispatcher, caplog):
+def test_tasks_that_fail_free_their_threads(dispatcher, caplog):
     class Fails(Task):
         def service(self):
             self.began.set()
@@ -108,24 +117,31 @@ def test_tasks_that_fail_give_their_places_back(dispatcher, caplog):
     wait_until(lambda: dispatcher.is_idle)
 
 
-def test_what_has_waited_for_too_long_is_refused_by_any_thread(dispatcher, add, monkeypatch):
+def test_a_task_that_has_not_waited_long_is_not_refused(dispatcher, add):
     writes = add("write", "write", "write", "large")
     wait_until(lambda: running(writes)[:2] == [True, True])
 
-    dispatcher.refuse_late()
+    dispatcher.refuse_overdue()
+
     assert not any(task.was_refused for task in writes)
-    monkeypatch.setattr(module, "_LONGEST_SECONDS", {"read": 1e9, "write": 0, "large": 1e9})
-    dispatcher.refuse_late()
+
+
+def test_a_task_that_has_waited_too_long_is_refused_by_any_thread(adder):
+    dispatcher = Dispatcher(THREADS, max_wait_seconds={"read": 1e9, "write": 0, "large": 1e9})
+    writes = adder(dispatcher)("write", "write", "write", "large")
+    wait_until(lambda: running(writes)[:2] == [True, True])
+
+    dispatcher.refuse_overdue()
 
     assert writes[2].began.wait(10)
     assert [task.was_refused for task in writes] == [False, False, True, False]
 
 
-def test_all_that_wait_to_write_are_refused_when_the_time_is_up(dispatcher, add):
+def test_all_waiting_writes_are_refused_when_the_time_is_up(dispatcher, add):
     writes = add("write", "write", "write", "large")
     wait_until(lambda: running(writes)[:2] == [True, True])
 
-    dispatcher.refuse_late(all_that_write=True)
+    dispatcher.refuse_overdue(all_writes=True)
 
     assert writes[2].began.wait(10) and writes[3].began.wait(10)
     assert [task.was_refused for task in writes] == [False, False, True, True]

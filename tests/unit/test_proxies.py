@@ -1,4 +1,4 @@
-"""Who a client is: what its connection says, or the proxy that is trusted, in one spelling."""
+"""The client's address and scheme: from its connection or from the trusted proxy, in one spelling."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def client(trusted=PROXY, peer=PROXY, **headers):
 
 
 @pytest.mark.parametrize(
-    ("said", "address"),
+    ("header", "address"),
     [
         (CLIENT, CLIENT),
         (f"{CLIENT}:4711", CLIENT),
@@ -32,12 +32,12 @@ def client(trusted=PROXY, peer=PROXY, **headers):
         (f"198.51.100.1,[2001:db8::2]:1 ,\t{CLIENT}:4711 ", CLIENT),
     ],
 )
-def test_an_address_has_one_spelling_however_the_proxy_writes_it(said, address):
-    assert client(X_FORWARDED_FOR=said).address == address
+def test_an_address_has_one_spelling_however_the_proxy_writes_it(header, address):
+    assert client(X_FORWARDED_FOR=header).address == address
 
 
 @pytest.mark.parametrize(
-    "said",
+    "header",
     [
         "",
         " ",
@@ -52,8 +52,8 @@ def test_an_address_has_one_spelling_however_the_proxy_writes_it(said, address):
         "a:b:c",
     ],
 )
-def test_what_is_no_address_counts_as_the_proxys_own(said):
-    assert client(X_FORWARDED_FOR=said).address == PROXY
+def test_a_value_that_is_not_an_address_leaves_the_proxys_own(header):
+    assert client(X_FORWARDED_FOR=header).address == PROXY
 
 
 @pytest.mark.parametrize(
@@ -84,21 +84,21 @@ def test_a_connections_own_address_has_the_same_spelling(peer, address):
         (None, PROXY, False),
     ],
 )
-def test_only_the_proxy_that_is_trusted_is_believed(trusted, peer, believed):
-    found = client(trusted, peer, X_FORWARDED_FOR=CLIENT, X_FORWARDED_PROTO="https")
+def test_only_the_trusted_proxy_is_believed(trusted, peer, believed):
+    seen = client(trusted, peer, X_FORWARDED_FOR=CLIENT, X_FORWARDED_PROTO="https")
 
-    assert (found.address == CLIENT) is believed
-    assert (found.scheme == "https") is believed
+    assert (seen.address == CLIENT) is believed
+    assert (seen.scheme == "https") is believed
 
 
 @pytest.mark.parametrize("wrong", ["", "proxy.example", "192.0.2.1/24", "192.0.2.1, 192.0.2.2", "**"])
-def test_what_is_neither_an_address_nor_a_network_cannot_be_trusted(wrong):
+def test_only_an_address_or_a_network_can_be_trusted(wrong):
     with pytest.raises(ValueError, match=r".*"):
         TrustedProxy(wrong)
 
 
 @pytest.mark.parametrize(
-    ("said", "scheme"),
+    ("header", "scheme"),
     [
         ("https", "https"),
         ("HTTPS", "https"),
@@ -108,19 +108,19 @@ def test_what_is_neither_an_address_nor_a_network_cannot_be_trusted(wrong):
         ("http, https", "https"),
     ],
 )
-def test_of_several_schemes_the_proxys_own_counts(said, scheme):
-    assert client(X_FORWARDED_PROTO=said).scheme == scheme
+def test_the_last_of_several_schemes_counts(header, scheme):
+    assert client(X_FORWARDED_PROTO=header).scheme == scheme
 
 
-@pytest.mark.parametrize("said", ["wss", "https;http", "on", "https,ftp"])
-def test_a_scheme_that_does_not_exist_is_refused_unless_nobody_believes_it(said):
+@pytest.mark.parametrize("header", ["wss", "https;http", "on", "https,ftp"])
+def test_an_unknown_scheme_is_refused_from_a_trusted_proxy_and_ignored_otherwise(header):
     with pytest.raises(ValueError, match="X-Forwarded-Proto is neither http nor https"):
-        client(X_FORWARDED_PROTO=said)
-    assert client(None, X_FORWARDED_PROTO=said).scheme == "http"
+        client(X_FORWARDED_PROTO=header)
+    assert client(None, X_FORWARDED_PROTO=header).scheme == "http"
 
 
 @pytest.mark.parametrize("trusted", [PROXY, None])
-def test_the_application_sees_no_header_of_a_proxy(trusted):
+def test_the_headers_of_proxies_are_removed(trusted):
     names = ("FOR", "PROTO", "HOST", "PORT", "BY")
     headers = {"FORWARDED": "for=1.2.3.4", "HOST": "shop.example", **{f"X_FORWARDED_{name}": "http" for name in names}}
 

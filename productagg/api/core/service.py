@@ -68,6 +68,7 @@ class Validator:
     body: colander.SchemaNode | None = None
     media_types: Sequence[str] = (JSON,)
     items: int | None = None
+    max_bytes: int = 0  # of the body; the server refuses a larger one before it reads it (server/body_limits.py)
     query: colander.SchemaNode = NO_PARAMETERS
     headers: Sequence[str] = ()
 
@@ -160,7 +161,7 @@ def json_body(schema: colander.SchemaNode, *media_types: str) -> Validator:
             raise _invalid(_pointed(faults))
         request.validated.update(values)
 
-    return Validator(check, _BODY_ERRORS, body=schema, media_types=accepted)
+    return Validator(check, _BODY_ERRORS, body=schema, media_types=accepted, max_bytes=MAX_BODY_BYTES)
 
 
 def json_array(schema: colander.SchemaNode, most: int, most_bytes: int) -> Validator:
@@ -187,7 +188,7 @@ def json_array(schema: colander.SchemaNode, most: int, most_bytes: int) -> Valid
             raise _invalid([{"pointer": "", "detail": f"must be an array of 1 to {most} items"}])
         request.validated["items"] = read
 
-    return Validator(check, _BODY_ERRORS, body=schema, items=most)
+    return Validator(check, _BODY_ERRORS, body=schema, items=most, max_bytes=most_bytes)
 
 
 def _item(schema: colander.SchemaNode, written: bytes, where: str) -> tuple[dict[str, Any], list[dict[str, str]]]:

@@ -1,1 +1,1 @@
-"""/openapi.json: the contract, made of what the views declare."""
+"""The document at /openapi.json, made from what the services, validators and views declare."""

@@ -1,6 +1,6 @@
-"""What the views answer: each success's status, headers, media type and shape. The views declare it with `answers=`.
+"""The successful responses of the API: their status, headers, media type and JSON. Views declare them with `answers=`.
 
-The functional tests hold every answer against it.
+The document at /openapi.json is made of these declarations, and the functional tests check every response against it.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from productagg.api.core.errors import PROBLEMS
-from productagg.api.openapi.response_schemas import Choice, Either, Shape, of
+from productagg.api.openapi.response_schemas import ObjectSchema, OneOf, StringEnum, dataclass_schema
 from productagg.catalog.change_feed import Change
 from productagg.history.asof import OffersThen
 from productagg.history.movers import Mover
@@ -19,7 +19,7 @@ from productagg.history.trends import Trend
 from productagg.history.verdicts import Verdict
 from productagg.offers.reconcile import Cost
 
-OFFER = Shape(
+OFFER = ObjectSchema(
     "Offer",
     {
         "id": UUID,
@@ -45,9 +45,9 @@ _PRODUCT = {
     "change_24h": int | None,
     "change_24h_percent": float | None,
 }
-LISTED_PRODUCT = Shape("ListedProduct", _PRODUCT)
-PARTIAL_PRODUCT = Shape("PartialProduct", _PRODUCT, optional=frozenset(_PRODUCT) - {"id"})
-PRODUCT_SYNC = Shape(
+LISTED_PRODUCT = ObjectSchema("ListedProduct", _PRODUCT)
+PARTIAL_PRODUCT = ObjectSchema("PartialProduct", _PRODUCT, optional=frozenset(_PRODUCT) - {"id"})
+PRODUCT_SYNC = ObjectSchema(
     "ProductSync",
     {
         "registered_at": datetime | None,
@@ -61,8 +61,8 @@ PRODUCT_SYNC = Shape(
         "leased_until": datetime | None,
     },
 )
-PRODUCT = Shape("Product", {**_PRODUCT, "offers": [OFFER], "sync": PRODUCT_SYNC}, frozenset({"sync"}))
-RUN = Shape(
+PRODUCT = ObjectSchema("Product", {**_PRODUCT, "offers": [OFFER], "sync": PRODUCT_SYNC}, frozenset({"sync"}))
+RUN = ObjectSchema(
     "SyncRun",
     {
         "id": UUID,
@@ -91,15 +91,15 @@ _OF_PRODUCT = {"lowest": int | None, "average": int | None, "offers": int, "item
 _OF_OFFER = {"price": int | None, "items_in_stock": int}
 
 
-def _series(name: str, members: Mapping[str, Any], **ids: Any) -> Either:
-    """A series of steps, or of hours, days or weeks: its `resolution` says which."""
-    step = Shape(f"{name}Step", {**_POINT, **members})
-    bucket = Shape(f"{name}Bucket", {**_POINT, **members, **_BUCKET})
-    series = of(Series, **ids)
-    return Either(
+def _series(name: str, members: Mapping[str, Any], **ids: Any) -> OneOf:
+    """A series of steps, or of hours, days or weeks. Clients tell them apart by `resolution`."""
+    step = ObjectSchema(f"{name}Step", {**_POINT, **members})
+    bucket = ObjectSchema(f"{name}Bucket", {**_POINT, **members, **_BUCKET})
+    series = dataclass_schema(Series, **ids)
+    return OneOf(
         (
-            series.and_(f"{name}Steps", resolution=Literal["raw"], points=[step]),
-            series.and_(f"{name}Buckets", resolution=Literal["hour", "day", "week"], points=[bucket]),
+            series.extended(f"{name}Steps", resolution=Literal["raw"], points=[step]),
+            series.extended(f"{name}Buckets", resolution=Literal["hour", "day", "week"], points=[bucket]),
         )
     )
 
@@ -107,21 +107,21 @@ def _series(name: str, members: Mapping[str, Any], **ids: Any) -> Either:
 PRODUCT_SERIES = _series("Product", _OF_PRODUCT, product_id=UUID)
 OFFER_SERIES = _series("Offer", _OF_OFFER, product_id=UUID, offer_id=UUID)
 
-# A class with a member of its own name confuses generated Python: a verdict's `verdict`, a cost's `cost`.
-TREND = of(Trend, product_id=UUID)
-VERDICT = of(Verdict, product_id=UUID).and_("PriceVerdict")
-MOVER = of(Mover)
-CHANGE = of(Change)
-COST = of(Cost).and_("OffersCost")
-OFFERS = Either(([OFFER], of(OffersThen)))
+# Renamed for generated Python clients: they cannot have a class Verdict with a member `verdict`, nor Cost with `cost`.
+TREND = dataclass_schema(Trend, product_id=UUID)
+VERDICT = dataclass_schema(Verdict, product_id=UUID).extended("PriceVerdict")
+MOVER = dataclass_schema(Mover)
+CHANGE = dataclass_schema(Change)
+COST = dataclass_schema(Cost).extended("OffersCost")
+OFFERS = OneOf(([OFFER], dataclass_schema(OffersThen)))
 
-TOKEN = Shape("Token", {"access_token": str, "token_type": Literal["Bearer"], "expires_in": int})
-LIVE = Shape("Live", {"status": Literal["live"]})
-READY = Shape("Ready", {"status": Literal["ready"], "database": Literal["ok"], "schema": Literal["ok"]})
-_CODE = Choice("ProblemCode", tuple(PROBLEMS))
-EXPLANATION = Shape("ProblemExplanation", {"code": _CODE, "status": int, "title": str, "advice": str})
-_FAULT = Shape("Fault", {"pointer": str, "parameter": str, "detail": str}, frozenset({"pointer", "parameter"}))
-DOCUMENT = Shape(
+TOKEN = ObjectSchema("Token", {"access_token": str, "token_type": Literal["Bearer"], "expires_in": int})
+LIVE = ObjectSchema("Live", {"status": Literal["live"]})
+READY = ObjectSchema("Ready", {"status": Literal["ready"], "database": Literal["ok"], "schema": Literal["ok"]})
+_CODE = StringEnum("ProblemCode", tuple(PROBLEMS))
+EXPLANATION = ObjectSchema("ProblemExplanation", {"code": _CODE, "status": int, "title": str, "advice": str})
+_FAULT = ObjectSchema("Fault", {"pointer": str, "parameter": str, "detail": str}, frozenset({"pointer", "parameter"}))
+DOCUMENT = ObjectSchema(
     "OpenApi",
     {
         "openapi": str,
@@ -129,40 +129,40 @@ DOCUMENT = Shape(
         **dict.fromkeys(("tags", "security"), list[Any]),
     },
 )
-PROBLEM = Shape(
+PROBLEM = ObjectSchema(
     "Problem",
     {"type": str, "title": str, "status": int, "detail": str, "code": _CODE, "errors": [_FAULT]},
     frozenset({"errors"}),
 )
-CREATED = Shape("BatchCreated", {"status": Literal[201], "id": UUID, "location": str})
-NOT_CREATED = Shape("BatchNotCreated", {"status": Literal[409, 422], "problem": PROBLEM})
+CREATED = ObjectSchema("BatchCreated", {"status": Literal[201], "id": UUID, "location": str})
+NOT_CREATED = ObjectSchema("BatchNotCreated", {"status": Literal[409, 422], "problem": PROBLEM})
 
 
-# What pagination.py puts on a page: there is a cursor if there is such a page, and a Link unless it would be too long.
+# The headers of a page of a list: a cursor if there is such a page, and a Link unless it would be too long.
 PAGE_HEADERS = ("Next-Cursor?", "Prev-Cursor?", "Link?")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A success. `kind` is its shape, None for no JSON; `csv` is an example of the CSV that it is instead.
+    """A successful response. `body` is the type of its JSON, or None; `csv` is an example of its CSV, or empty.
 
-    `headers` that only some such answers have end in a question mark. `links` name the path parameters of other
-    operations that the body holds, and where.
+    A header name that ends in a question mark is not in every response. `links` leads to other operations: it maps a
+    path parameter that they take to the place in this response that holds its value.
     """
 
     description: str
-    kind: Any
+    body: Any
     status: int = 200
     headers: tuple[str, ...] = ()
     csv: str = ""
     links: Mapping[Any, str] = field(default_factory=dict)
 
 
-def tagged(description: str, kind: Any, *headers: str, **options: Any) -> tuple[Answer, ...]:
-    """A success with an ETag, which If-None-Match turns into a 304."""
-    return (Answer(description, kind, headers=("ETag", *headers), **options),)
+def tagged(description: str, body: Any, *headers: str, **options: Any) -> tuple[Answer, ...]:
+    """Declare a success with an ETag, so that `If-None-Match` can turn it into a 304."""
+    return (Answer(description, body, headers=("ETag", *headers), **options),)
 
 
-def public(description: str, kind: Any, *headers: str, **options: Any) -> tuple[Answer, ...]:
-    """The same of one that anyone may keep for a while."""
-    return tagged(description, kind, "Cache-Control", *headers, **options)
+def public(description: str, body: Any, *headers: str, **options: Any) -> tuple[Answer, ...]:
+    """Declare a success with an ETag that shared caches may keep for a while."""
+    return tagged(description, body, "Cache-Control", *headers, **options)

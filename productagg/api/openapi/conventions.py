@@ -1,39 +1,43 @@
-"""What the document at /openapi.json says that belongs to no single view: headers, tags, the token, the conventions."""
+"""The parts of the document at /openapi.json that belong to no single view: introduction, tags, headers, parameters."""
 
 from typing import Any
 
 INTRODUCTION = """\
-A catalogue of products whose prices keep themselves up to date from the Offers service.
+A catalogue of products whose prices are kept up to date from the Offers service.
 
-JSON in UTF-8. Ids are UUIDs, times are RFC 3339 in UTC, prices and stocks are integers as the Offers service gives
-them. Unknown members and query parameters are refused, not ignored. `HEAD` works wherever `GET` does, `OPTIONS`
-everywhere: its `Allow` names the methods. Answers may be compressed (`Accept-Encoding: gzip`). Every `GET` that has an
-`ETag` answers 304 without a body to an `If-None-Match` that names it (RFC 9110, 13): no operation lists that status.
+Bodies are JSON in UTF-8. Ids are UUIDs. Times are RFC 3339 in UTC. Prices and stocks are integers, as the Offers
+service sends them. Unknown members and query parameters are refused, not ignored. Responses may be compressed
+(`Accept-Encoding: gzip`).
 
-Lists come in pages. `Next-Cursor` and `Prev-Cursor` are the values to send as `cursor` for the next and the previous
-page, with all other parameters as before.
+Every path that has `GET` also has `HEAD`. Every path has `OPTIONS`; its `Allow` header lists the methods. A `GET`
+response with an `ETag` can be revalidated: if `If-None-Match` names that `ETag`, the response is 304 without a body
+(RFC 9110, 13). The operations below do not list that status.
 
-Log in at `POST /login` and send the token as `Authorization: Bearer <access_token>`. Errors are problem details (RFC
-9457); their `code` is stable, and `type` leads to an explanation. Any other path is 404 `not-found`, any other method
-405 `method-not-allowed`.
+Lists come in pages. `Next-Cursor` and `Prev-Cursor` lead to the next and the previous page: send the same request with
+that value as `cursor`.
+
+Log in at `POST /login`, and send the token as `Authorization: Bearer <access_token>`.
+
+Errors are problem details (RFC 9457): `code` is stable, and `type` links to an explanation. An unknown path gives 404
+`not-found`, and a method that a path does not have gives 405 `method-not-allowed`.
 """
 
 TAGS = {
     "Catalogue": "The products.",
-    "Change feed": "What happened to products, in order, for whoever keeps a copy of the catalogue.",
-    "Offers": "What is offered for a product, now or at a time.",
-    "Price history": "What a product, or one of its offers, cost over time.",
-    "Sync": "What the passes did that ask the Offers service. For admins.",
-    "Login": "A username and a password for an access token.",
+    "Change feed": "What happened to products, in order, for clients that keep a copy of the catalogue.",
+    "Offers": "A product's offers, now or at a given time.",
+    "Price history": "The prices of a product, or of one of its offers, over time.",
+    "Sync": "The runs that fetch offers from the Offers service. For admins.",
+    "Login": "Exchanges a username and a password for an access token.",
     "Health": "For load balancers and container engines.",
-    "About": "This document, and what the error codes mean.",
+    "About": "This document, and explanations of the error codes.",
 }
 
 BEARER = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "JWT",
-    "description": "The `access_token` that `POST /login` answers with.",
+    "description": "The `access_token` from `POST /login`.",
 }
 
 _TEXT = {"type": "string"}
@@ -44,42 +48,49 @@ def _header(description: str, example: Any, schema: dict[str, Any] | None = None
 
 
 HEADERS = {
-    "X-Request-ID": _header("The id that the request has in our logs.", "8c5f1f0e6f0f4f0c9d2b6a7f0c1e2d3b"),
-    "ETag": _header("For `If-None-Match`; of a product also for `If-Match`.", '"1-9b2f0c4a7d1e3f5a6b"'),
-    "Last-Modified": _header("When it last changed; not just after that.", "Mon, 23 Nov 2026 09:41:08 GMT"),
-    "Cache-Control": _header("Who may keep it, and for how long.", "public, max-age=60"),
-    "Vary": _header("On which request headers the answer depends.", "Authorization, Accept-Encoding"),
-    "Location": _header("Where it is.", "http://localhost:6543/products/019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10"),
+    "X-Request-ID": _header("The id of the request in our logs.", "8c5f1f0e6f0f4f0c9d2b6a7f0c1e2d3b"),
+    "ETag": _header("For `If-None-Match`; for a product also for `If-Match`.", '"1-9b2f0c4a7d1e3f5a6b"'),
+    "Last-Modified": _header(
+        "When the content last changed. Missing just after a change.", "Mon, 23 Nov 2026 09:41:08 GMT"
+    ),
+    "Cache-Control": _header("Who may cache the response, and for how long.", "public, max-age=60"),
+    "Vary": _header("The request headers on which the response depends.", "Authorization, Accept-Encoding"),
+    "Location": _header(
+        "The URL of the created resource.", "http://localhost:6543/products/019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10"
+    ),
     "Next-Cursor": _header(
-        "Leads to the next page: send the same request with this `cursor` (to `/changes`, with this `since`). It is "
-        "missing on the last page.",
+        "Leads to the next page: send the same request with this `cursor` (to `/changes`, with this `since`). Missing "
+        "on the last page.",
         "WzE3NjM4OTEyMDAsIjlmM2QiXQ.5mYk2u7V",
     ),
     "Prev-Cursor": _header(
-        "Leads to the previous page, as `Next-Cursor` to the next.", "WzE3NjM4OTEyMDAsIjFhMmIiXQ.Qd81xw0K"
+        "Leads to the previous page: send the same request with this `cursor`. Missing on the first page.",
+        "WzE3NjM4OTEyMDAsIjFhMmIiXQ.Qd81xw0K",
     ),
     "Link": _header(
-        "The other pages as links (RFC 8288): `next`, `prev`, `first`. It is missing if the request is so long that "
-        "the links would be too long for a header.",
+        "Links to the other pages (RFC 8288): `next`, `prev`, `first`. Missing if the request is so long that the "
+        "links would not fit into a header.",
         '<http://localhost:6543/products?limit=2&cursor=WzE3…>; rel="next", <http://localhost:6543/products?limit=2>; '
         'rel="first"',
     ),
-    "Total-Count": _header("How many there are in all.", 250, {"type": "integer", "minimum": 0}),
+    "Total-Count": _header("Number of items on all pages.", 250, {"type": "integer", "minimum": 0}),
     "Last-Sequence": _header(
-        "The newest change's number; 0 before the first.", 4711, {"type": "integer", "minimum": 0}
+        "The number of the newest change; 0 before the first.", 4711, {"type": "integer", "minimum": 0}
     ),
     "Content-Disposition": _header("A name for the file.", 'attachment; filename="prices.csv"'),
-    "WWW-Authenticate": _header("What is wanted (RFC 6750).", 'Bearer realm="productagg"'),
-    "Accept": _header("The media types that are taken.", "application/json"),
-    "Accept-Patch": _header("The media types that `PATCH` takes.", "application/json, application/merge-patch+json"),
-    "Idempotency-Replayed": _header("The answer is that to an earlier request.", "true", {"const": "true"}),
-    "Retry-After": _header("In how many seconds to try again.", 5, {"type": "integer", "minimum": 1}),
+    "WWW-Authenticate": _header("How to authenticate (RFC 6750).", 'Bearer realm="productagg"'),
+    "Accept": _header("The media types that are accepted.", "application/json"),
+    "Accept-Patch": _header("The media types that `PATCH` accepts.", "application/json, application/merge-patch+json"),
+    "Idempotency-Replayed": _header(
+        "This is the stored response to an earlier request with the same key.", "true", {"const": "true"}
+    ),
+    "Retry-After": _header("Seconds to wait before the next try.", 5, {"type": "integer", "minimum": 1}),
 }
 
-# Of every answer.
+# The headers of every response.
 COMMON_HEADERS = ("X-Request-ID", "Cache-Control")
 
-# By status. A question mark: not always.
+# The headers of problems, by status. A question mark: not in every response.
 PROBLEM_HEADERS = {
     401: ("WWW-Authenticate",),
     403: ("WWW-Authenticate",),
@@ -88,7 +99,7 @@ PROBLEM_HEADERS = {
     503: ("Retry-After?",),
 }
 
-# By code, where others of the status do not have it. These three go with all POSTs that may be replayed, and only them.
+# Further headers of problems, by code. Every POST that may be replayed has these three codes, and no other operation.
 CODE_HEADERS = {
     "malformed-idempotency-key": ("Idempotency-Replayed?",),
     "request-in-progress": ("Idempotency-Replayed?", "Retry-After?"),
@@ -97,14 +108,15 @@ CODE_HEADERS = {
 
 PARAMETERS = {
     "X-Request-ID": {
-        "description": "An id for the request in our logs; one is made if there is none or it is unfit.",
+        "description": "An id for the request in our logs. If it is missing or unsuitable, the service makes one.",
         "schema": _TEXT,
         "example": "checkout-4711",
     },
     "Idempotency-Key": {
-        "description": "A new one for each new request, such as a UUID, in quotes or without. The same request under "
-        "the same key, within 24 hours, is not done again: it gets the first answer and `Idempotency-Replayed: true`.",
-        # No example: Swagger UI would send it, with one request after another.
+        "description": "A new value for each new request, such as a UUID, with or without quotes. If the same request "
+        "comes again with the same key within 24 hours, it is not executed again: the response is the stored one, with "
+        "`Idempotency-Replayed: true`.",
+        # No example: Swagger UI would send it with one request after another.
         "schema": {
             **_TEXT,
             "minLength": 1,
@@ -113,28 +125,31 @@ PARAMETERS = {
         },
     },
     "If-Match": {
-        "description": "Only if it has this `ETag`; to write a product: its version, whatever became of its offers.",
+        "description": "Proceed only if the `ETag` is this one. For a write to a product only the product's version "
+        "counts, not its offers.",
         "schema": _TEXT,
-        # Swagger UI sends it unless told otherwise.
+        # Swagger UI sends the example unless told otherwise.
         "example": "*",
     },
     "If-None-Match": {
-        "description": "The `ETag` of what you have: 304 without a body if it still is so; of a product that is "
-        "written, 412.",
+        "description": "The `ETag` of your copy. If it is still current, the response is 304 without a body; for a "
+        "write to a product, 412.",
         "schema": _TEXT,
-        # Swagger UI sends it, so it had better not be a version that there is.
+        # Swagger UI sends the example, so it must not be the version of a product.
         "example": '"0-9b2f0c4a7d1e3f5a6b"',
     },
     "If-Modified-Since": {
-        "description": "The `Last-Modified` of what you have, if you have no `ETag`: 304 if it still is so.",
+        "description": "The `Last-Modified` of your copy, if you have no `ETag`. If it is still current, the response "
+        "is 304.",
         "schema": _TEXT,
         "example": "Mon, 23 Nov 2026 09:41:08 GMT",
     },
     "If-Unmodified-Since": {
-        "description": "Only if it was not modified since; to write a product: itself. Not looked at with `If-Match`.",
+        "description": "Proceed only if the content has not changed since; for a write to a product, only if the "
+        "product itself has not. Ignored with `If-Match`.",
         "schema": _TEXT,
         "example": "Thu, 31 Dec 2099 23:59:59 GMT",
     },
 }
 
-FAULTS = [{"pointer": "/name", "detail": "must not be empty"}]
+FAULTS_EXAMPLE = [{"pointer": "/name", "detail": "must not be empty"}]

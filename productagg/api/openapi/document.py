@@ -1,10 +1,12 @@
-"""/openapi.json: the contract, made of what the services, their validators and their views declare."""
+"""Builds the document at /openapi.json, an OpenAPI 3.1 description of the API, from what the services declare.
 
-import json
+Services declare their paths, validators their parameters and bodies, views their responses (`answers.py`) and error
+codes. `conventions.py` adds the parts that belong to no single view.
+"""
+
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import colander
@@ -15,33 +17,25 @@ from productagg.api.core.idempotency import HEADER, REPLAYED
 from productagg.api.core.service import PUBLIC, ContractService, Operation, Validator
 from productagg.api.openapi import conventions
 from productagg.api.openapi.answers import PROBLEM, Answer
-from productagg.api.openapi.response_schemas import Choice, Shape, example, named_schema, schema
+from productagg.api.openapi.response_schemas import NamedSchemas, component_schema, example, json_schema
 
-# What any operation may answer: refused by the server before the application sees it, or a fault of ours.
-_ANYWHERE = ("malformed-request", "request-timeout", "headers-too-large", "internal-error", "unavailable")
+# The codes of every operation: the server refused the request before the application saw it, or the service failed.
+_COMMON_CODES = ("malformed-request", "request-timeout", "headers-too-large", "internal-error", "unavailable")
 
 _Document = dict[str, Any]
 
 
-def document(services: Sequence[ContractService]) -> _Document:
-    """The OpenAPI 3.1 document of the services that have a tag."""
-    return _Assembly([each for each in services if each.tag is not None]).document()
+def document(services: Iterable[ContractService]) -> _Document:
+    """Return the OpenAPI document of the services that have a tag."""
+    return _DocumentBuilder([service for service in services if service.tag is not None]).build()
 
 
-def write(path: str) -> None:
-    """Write the document of this version to a file, for people and programs to compare. For `make openapi`."""
-    from productagg.api import SERVICES  # which needs this module to put itself together
-
-    text = json.dumps(document(SERVICES), ensure_ascii=False, indent=2)
-    Path(path).write_text(f"{text}\n", "utf-8")
-
-
-class _Assembly:
-    """Puts the document together. Shapes and problems are collected on the way, and referred to by name."""
+class _DocumentBuilder:
+    """Collects named schemas and problem responses while it describes the operations, which refer to them by name."""
 
     def __init__(self, services: Sequence[ContractService]) -> None:
         self._services = services
-        self._shapes: dict[str, Shape | Choice] = {}
+        self._named_schemas: NamedSchemas = {}
         self._spec = APISpec(
             title="productagg",
             version=version("productagg"),
@@ -50,173 +44,187 @@ class _Assembly:
             security=[],
         )
 
-    def document(self) -> _Document:
-        tags = list(dict.fromkeys(service.tag for service in self._services if service.tag is not None))
-        for tag in tags:
-            self._spec.tag({"name": tag, "description": conventions.TAGS[tag]})
-        self._spec.components.security_scheme("bearer", conventions.BEARER)
-        for name, header in conventions.HEADERS.items():
-            self._spec.components.header(name, header, lazy=True)
-        for name, parameter in conventions.PARAMETERS.items():
-            self._spec.components.parameter(name, "header", parameter, lazy=True)
-        schema(PROBLEM, self._shapes)
+    def build(self) -> _Document:
+        self._add_conventions()
+        json_schema(PROBLEM, self._named_schemas)
         for service in self._services:
-            self._add(service)
-        self._add_shapes()
+            self._add_service(service)
+        self._add_named_schemas()
         return self._spec.to_dict()
 
-    def _add(self, service: ContractService) -> None:
+    def _add_conventions(self) -> None:
+        tags = dict.fromkeys(service.tag for service in self._services if service.tag is not None)
+        for tag in tags:
+            self._spec.tag({"name": tag, "description": conventions.TAGS[tag]})
+        components = self._spec.components
+        components.security_scheme("bearer", conventions.BEARER)
+        for name, header in conventions.HEADERS.items():
+            components.header(name, header, lazy=True)
+        for name, parameter in conventions.PARAMETERS.items():
+            components.parameter(name, "header", parameter, lazy=True)
+
+    def _add_service(self, service: ContractService) -> None:
         parameters: list[Any] = ["X-Request-ID", *(_parameter(node, "path") for node in service.path_parameters)]
-        operations = {method: self._operation(service, each) for method, each in service.operations.items()}
-        for each in service.operations.values():
-            if each.head is not None:
-                operations["head"] = self._head(operations[each.method], *each.head)
-        self._spec.path(service.path, parameters=parameters, operations=operations)
+        described: _Document = {}
+        for method, operation in service.operations.items():
+            described[method] = self._operation(service, operation)
+            if operation.head is not None:
+                described["head"] = self._head(described[method], *operation.head)
+        self._spec.path(service.path, parameters=parameters, operations=described)
 
     def _operation(self, service: ContractService, operation: Operation) -> _Document:
+        name = operation.view.__name__
         text = " ".join((operation.view.__doc__ or "").split())
-        found: _Document = {
-            "operationId": operation.view.__name__,
+        described: _Document = {
+            "operationId": name,
             "tags": [service.tag],
             "summary": _summary(text),
-            "description": text + _who_may(operation),
+            "description": text + _permission_text(operation),
             "parameters": _parameters(operation),
             "responses": self._responses(operation),
         }
-        for each in operation.validators:
-            if each.body is not None:
-                found["requestBody"] = self._request_body(operation.view.__name__, each, each.body)
+        for validator in operation.validators:
+            if validator.body is not None:
+                described["requestBody"] = self._request_body(name, validator, validator.body)
         if operation.permission != PUBLIC:
-            found["security"] = [{"bearer": []}]
-        return {name: value for name, value in found.items() if value != []}
+            described["security"] = [{"bearer": []}]
+        return {key: value for key, value in described.items() if value != []}
 
     def _head(self, get: _Document, name: str, text: str) -> _Document:
-        """The same without bodies, also of problems: no client must try to read one."""
+        """Describe HEAD as GET without bodies, those of problems included: clients must not try to read one."""
         problems = self._spec.components.responses
-        answers = {
-            status: problems[answer] if isinstance(answer, str) else answer
-            for status, answer in get["responses"].items()
-        }
-        without_bodies = {
-            status: {key: value for key, value in answer.items() if key in ("description", "headers")}
-            for status, answer in answers.items()
+        responses = {
+            status: problems[response] if isinstance(response, str) else response
+            for status, response in get["responses"].items()
         }
         return {
             "operationId": name,
             "tags": get["tags"],
             "summary": _summary(text),
             "description": text,
-            "responses": without_bodies,
+            "responses": {
+                status: {key: response[key] for key in ("description", "headers") if key in response}
+                for status, response in responses.items()
+            },
         }
 
-    def _request_body(self, operation_id: str, taken: Validator, body: colander.SchemaNode) -> _Document:
+    def _request_body(self, operation_id: str, validator: Validator, body: colander.SchemaNode) -> _Document:
         name = "".join(word.capitalize() for word in operation_id.split("_"))
         content: _Document = {"schema": name, "example": _body_example(body)}
-        if taken.items is not None:
-            # As in all references, but apispec does not look so deep.
+        if validator.items is not None:
+            # A full reference: apispec resolves a name in this place only, not within an array.
             item = {"$ref": f"#/components/schemas/{name}Item"}
-            array = {"type": "array", "items": item, "minItems": 1, "maxItems": taken.items}
+            array = {"type": "array", "items": item, "minItems": 1, "maxItems": validator.items}
             name, content = f"{name}Item", {"schema": array, "example": [_body_example(body)]}
         self._spec.components.schema(name, _body_schema(body))
-        return {"required": True, "content": dict.fromkeys(taken.media_types, content)}
+        return {"required": True, "content": dict.fromkeys(validator.media_types, content)}
 
     def _responses(self, operation: Operation) -> _Document:
-        found: _Document = {str(answer.status): self._success(operation, answer) for answer in operation.answers}
-        by_status: dict[int, list[str]] = {}
+        successes = {str(answer.status): self._success(operation, answer) for answer in operation.answers}
+        codes_by_status: dict[int, list[str]] = {}
         for code in _codes(operation):
-            by_status.setdefault(PROBLEMS[code][0], []).append(code)
-        return found | {str(status): self._problem(status, codes) for status, codes in sorted(by_status.items())}
+            codes_by_status.setdefault(PROBLEMS[code][0], []).append(code)
+        problems = {str(status): self._problem(status, codes) for status, codes in sorted(codes_by_status.items())}
+        return successes | problems
 
     def _success(self, operation: Operation, answer: Answer) -> _Document:
         replayed = (f"{REPLAYED}?",) if operation.idempotent else ()
-        found: _Document = {
+        described: _Document = {
             "description": answer.description,
-            "headers": {
-                each.rstrip("?"): _header(each)
-                for each in (*conventions.COMMON_HEADERS, "Vary?", *answer.headers, *replayed)
-            },
+            "headers": _headers(*conventions.COMMON_HEADERS, "Vary?", *answer.headers, *replayed),
         }
-        if answer.kind is not None:
-            json = {"schema": schema(answer.kind, self._shapes), "example": example(answer.kind)}
-            found["content"] = {"application/json": json}
+        if answer.body is not None:
+            json = {"schema": json_schema(answer.body, self._named_schemas), "example": example(answer.body)}
+            described["content"] = {"application/json": json}
         elif answer.csv:
-            found["content"] = {"text/csv": {"schema": {"type": "string"}, "example": answer.csv}}
-        links = dict(self._links(operation, answer))
-        return {**found, "links": links} if links else found
+            described["content"] = {"text/csv": {"schema": {"type": "string"}, "example": answer.csv}}
+        links = dict(self._links(answer))
+        return {**described, "links": links} if links else described
 
-    def _links(self, operation: Operation, answer: Answer) -> Iterable[tuple[str, _Document]]:
-        """To every operation whose path takes nothing but what the answer holds."""
+    def _links(self, answer: Answer) -> Iterator[tuple[str, _Document]]:
+        """Yield a link to every operation whose path has no parameter but one that the response holds."""
         for node, expression in answer.links.items():
             for service in self._services:
                 if service.path_parameters == (node,):
-                    for each in service.operations.values():
-                        name = each.view.__name__
+                    for operation in service.operations.values():
+                        name = operation.view.__name__
                         yield name, {"operationId": name, "parameters": {node.name: expression}}
 
     def _problem(self, status: int, codes: Sequence[str]) -> str:
-        """The name of the answer that is one of these problems."""
+        """Return the name of the response that is one of these problems. Adds it at its first use."""
         name = ".".join(codes)
         if name not in self._spec.components.responses:
-            problems = [(code, *PROBLEMS[code][1:]) for code in codes]
-            examples = {code: {"summary": title, "value": _problem_example(code)} for code, title, _ in problems}
-            content = {"application/problem+json": {"schema": schema(PROBLEM, self._shapes), "examples": examples}}
-            more = [header for code in codes for header in conventions.CODE_HEADERS.get(code, ())]
-            headers = (*conventions.COMMON_HEADERS, *conventions.PROBLEM_HEADERS.get(status, ()), *more)
             self._spec.components.response(
                 name,
                 {
-                    "description": " ".join(f"`{code}`: {advice}" for code, _, advice in problems),
-                    "headers": {each.rstrip("?"): _header(each) for each in headers},
-                    "content": content,
+                    "description": " ".join(f"`{code}`: {PROBLEMS[code][2]}" for code in codes),
+                    "headers": _headers(
+                        *conventions.COMMON_HEADERS,
+                        *conventions.PROBLEM_HEADERS.get(status, ()),
+                        *(header for code in codes for header in conventions.CODE_HEADERS.get(code, ())),
+                    ),
+                    "content": {
+                        "application/problem+json": {
+                            "schema": json_schema(PROBLEM, self._named_schemas),
+                            "examples": {code: _problem_example(code) for code in codes},
+                        }
+                    },
                 },
             )
         return name
 
-    def _add_shapes(self) -> None:
-        """Shapes hold others, which come up while they are described."""
-        while waiting := self._shapes.keys() - self._spec.components.schemas.keys():
-            for name in sorted(waiting):
-                self._spec.components.schema(name, named_schema(self._shapes[name], self._shapes))
+    def _add_named_schemas(self) -> None:
+        """Add the named schemas until describing them brings up no further ones."""
+        while missing := self._named_schemas.keys() - self._spec.components.schemas.keys():
+            for name in sorted(missing):
+                schema = component_schema(self._named_schemas[name], self._named_schemas)
+                self._spec.components.schema(name, schema)
 
 
 def _codes(operation: Operation) -> list[str]:
-    """The codes of what can go wrong, each once."""
-    guarded = operation.permission != PUBLIC
-    sources = [
-        _ANYWHERE,
-        ("authentication-required", "invalid-token", "forbidden") if guarded else (),
-        *(each.errors for each in operation.validators),
-        operation.errors,
-        # Whatever is read may be asked for with If-Match.
-        ("precondition-failed",) if operation.method == "get" else (),
-    ]
-    return list(dict.fromkeys(code for codes in sources for code in codes))
+    """Return the error codes of an operation, without repetition."""
+    codes = [*_COMMON_CODES]
+    if operation.permission != PUBLIC:
+        codes += ("authentication-required", "invalid-token", "forbidden")
+    for validator in operation.validators:
+        codes += validator.errors
+    codes += operation.errors
+    if operation.method == "get":  # every GET accepts If-Match
+        codes.append("precondition-failed")
+    return list(dict.fromkeys(codes))
 
 
-def _who_may(operation: Operation) -> str:
-    return (
-        "" if operation.permission == PUBLIC else f" Needs the permission `{operation.permission}`, which admins have."
-    )
+def _permission_text(operation: Operation) -> str:
+    if operation.permission == PUBLIC:
+        return ""
+    return f" Needs the permission `{operation.permission}`, which admins have."
 
 
 def _summary(text: str) -> str:
-    """Up to where the first sentence pauses."""
+    """Return the text up to the first pause of its first sentence."""
     return re.split(r"[.;:](?:\s|$)", text, maxsplit=1)[0].replace("`", "")
 
 
 def _parameters(operation: Operation) -> list[Any]:
-    headers = [name for each in operation.validators for name in each.headers]
-    if operation.method == "get" and any("ETag" in answer.headers for answer in operation.answers):
-        headers += ["If-Match", "If-None-Match"]
-    if any("Last-Modified?" in answer.headers for answer in operation.answers):
-        headers += ["If-Modified-Since", "If-Unmodified-Since"]
+    query = [_parameter(node, "query") for validator in operation.validators for node in validator.query]
+    return [*query, *_header_parameters(operation)]
+
+
+def _header_parameters(operation: Operation) -> Iterator[str]:
+    """Yield the request headers that validators declare, and those that follow from the headers of the responses."""
+    for validator in operation.validators:
+        yield from validator.headers
+    headers = {header for answer in operation.answers for header in answer.headers}
+    if operation.method == "get" and "ETag" in headers:
+        yield from ("If-Match", "If-None-Match")
+    if "Last-Modified?" in headers:
+        yield from ("If-Modified-Since", "If-Unmodified-Since")
     if operation.idempotent:
-        headers.append(HEADER)
-    return [*(_parameter(node, "query") for each in operation.validators for node in each.query), *headers]
+        yield HEADER
 
 
 def _parameter(node: colander.SchemaNode, where: str) -> _Document:
-    found = {
+    described = {
         "name": node.name,
         "in": where,
         "description": node.description,
@@ -224,9 +232,9 @@ def _parameter(node: colander.SchemaNode, where: str) -> _Document:
         "schema": {**node.typ.schema, **({"default": node.missing} if _has_default(node) else {})},
     }
     if node.typ.schema["type"] == "array":
-        found |= {"style": "form", "explode": False}
+        described |= {"style": "form", "explode": False}
     shown = getattr(node, "example", None)
-    return found if shown is None else {**found, "example": shown}
+    return described if shown is None else {**described, "example": shown}
 
 
 def _has_default(node: colander.SchemaNode) -> bool:
@@ -248,14 +256,19 @@ def _body_example(body: colander.SchemaNode) -> Mapping[str, Any]:
     return {node.name: node.example for node in body}
 
 
+def _headers(*names: str) -> _Document:
+    """Refer to headers by name. A question mark after the name: the header may be missing."""
+    return {name.rstrip("?"): _header(name) for name in names}
+
+
 def _header(name: str) -> _Document | str:
-    """Headers are always there, but for those with a question mark."""
-    if name.endswith("?"):
-        return {key: value for key, value in conventions.HEADERS[name[:-1]].items() if key != "required"}
-    return name
+    if not name.endswith("?"):
+        return name
+    return {key: value for key, value in conventions.HEADERS[name[:-1]].items() if key != "required"}
 
 
 def _problem_example(code: str) -> _Document:
     status, title, advice = PROBLEMS[code]
-    found = {"type": f"/problems/{code}", "title": title, "status": status, "detail": advice, "code": code}
-    return found | {"errors": conventions.FAULTS} if code == "invalid-data" else found
+    value = {"type": f"/problems/{code}", "title": title, "status": status, "detail": advice, "code": code}
+    faults = {"errors": conventions.FAULTS_EXAMPLE} if code == "invalid-data" else {}
+    return {"summary": title, "value": {**value, **faults}}

@@ -1,6 +1,7 @@
-"""The shape of an answer, told with Python's types: it becomes JSON Schema, and an example, in the document.
+"""Describes the JSON of responses with Python types, and turns these into JSON Schemas and examples for the document.
 
-The domain rooms' dataclasses are shapes already. A member means the same wherever it stands; what, is in the glossary.
+Domain dataclasses describe their JSON already; `ObjectSchema` describes an object that has no dataclass. What a member
+means, with an example, is in `members.py`.
 """
 
 import types
@@ -12,31 +13,39 @@ from uuid import UUID
 
 from productagg.api.openapi.members import MEMBERS, Member
 
-_SCALARS: dict[Any, dict[str, Any]] = {
+JsonSchema = dict[str, Any]
+
+_SCALARS: dict[Any, JsonSchema] = {
     bool: {"type": "boolean"},
     int: {"type": "integer", "format": "int64"},
     float: {"type": "number", "format": "double"},
     str: {"type": "string"},
     datetime: {"type": "string", "format": "date-time"},
     UUID: {"type": "string", "format": "uuid"},
+    Any: {},
 }
+# A window's members are called as the query parameters that ask for it. Python reserves `from`.
+_JSON_NAMES = {"begin": "from", "end": "to"}
 
 
 @dataclass(frozen=True, eq=False)
-class Shape:
-    """An object: the type of each member, and which of them may be missing. An array of shapes is a list of one."""
+class ObjectSchema:
+    """A JSON object: the type of each member, and the members that may be missing.
+
+    A type is a Python type, a schema of this module, or a list with one of them for an array.
+    """
 
     name: str
     members: Mapping[str, Any]
     optional: frozenset[str] = frozenset()
 
-    def and_(self, name: str, optional: Sequence[str] = (), **more: Any) -> "Shape":
-        """This shape with more members."""
-        return Shape(name, {**self.members, **more}, self.optional | set(optional))
+    def extended(self, name: str, **more: Any) -> "ObjectSchema":
+        """Return a schema with more members."""
+        return ObjectSchema(name, {**self.members, **more}, self.optional)
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class StringEnum:
     """One of these strings, under a name."""
 
     name: str
@@ -44,108 +53,116 @@ class Choice:
 
 
 @dataclass(frozen=True, eq=False)
-class Either:
-    """One of these. A program can tell which by the value of a member or by the type."""
+class OneOf:
+    """One of these types. A program can tell them apart by the value of a member or by the JSON type."""
 
-    shapes: Sequence[Any]
-
-
-_SHOWN_AS = {"begin": "from", "end": "to"}
+    types: Sequence[Any]
 
 
-def shown_as(name: str) -> str:
-    """What a dataclass's member is called in an answer: where a window begins and ends as in the question."""
-    return _SHOWN_AS.get(name, name)
+NamedSchemas = dict[str, ObjectSchema | StringEnum]
 
 
-def of(kind: type, **first: Any) -> Shape:
-    """A dataclass's shape, after some first members."""
-    return Shape(kind.__name__, {**first, **{shown_as(name): hint for name, hint in get_type_hints(kind).items()}})
+def json_name(name: str) -> str:
+    """Return the name that a dataclass's member has in JSON."""
+    return _JSON_NAMES.get(name, name)
 
 
-def schema(kind: Any, found: dict[str, Shape | Choice]) -> dict[str, Any]:
-    """The JSON Schema of a type. What has a name in it goes into `found`, and is referred to by its name."""
-    if isinstance(kind, list):
-        return {"type": "array", "items": schema(kind[0], found)}
-    if kind is Any:
-        return {}
-    if kind in _SCALARS:
-        return dict(_SCALARS[kind])
-    named = kind if isinstance(kind, Choice) else _shape(kind)
-    if named is not None:
-        found[named.name] = named
-        return {"$ref": f"#/components/schemas/{named.name}"}
-    if isinstance(kind, Either):
-        return {"oneOf": [schema(each, found) for each in kind.shapes]}
-    return _generic(get_origin(kind), get_args(kind), found)
+def dataclass_schema(class_: type, **first: Any) -> ObjectSchema:
+    """Return the schema of a dataclass, with further members before its own."""
+    hints = get_type_hints(class_)
+    return ObjectSchema(class_.__name__, {**first, **{json_name(name): hint for name, hint in hints.items()}})
 
 
-def _shape(kind: Any) -> Shape | None:
-    if isinstance(kind, type) and is_dataclass(kind):
-        return of(kind)
-    return kind if isinstance(kind, Shape) else None
+def json_schema(type_: Any, named: NamedSchemas) -> JsonSchema:
+    """Return the JSON Schema of a type. Schemas with a name are referred to, and added to `named`."""
+    item_type = _item_type(type_)
+    if item_type is not None:
+        return {"type": "array", "items": json_schema(item_type, named)}
+    if type_ in _SCALARS:
+        return dict(_SCALARS[type_])
+    schema = type_ if isinstance(type_, StringEnum) else _object_schema(type_)
+    if schema is not None:
+        named[schema.name] = schema
+        return {"$ref": f"#/components/schemas/{schema.name}"}
+    if isinstance(type_, OneOf):
+        return {"oneOf": [json_schema(alternative, named) for alternative in type_.types]}
+    return _generic_schema(get_origin(type_), get_args(type_), named)
 
 
-def _generic(origin: Any, arguments: Sequence[Any], found: dict[str, Shape | Choice]) -> dict[str, Any]:
-    if origin is Literal:
-        return {"type": "integer" if isinstance(arguments[0], int) else "string", "enum": list(arguments)}
-    if origin in (list, Sequence):
-        return {"type": "array", "items": schema(arguments[0], found)}
-    if origin in (dict, Mapping):
-        return {"type": "object", "additionalProperties": schema(arguments[1], found)}
-    if origin in (types.UnionType, Union):
-        [kind] = (each for each in arguments if each is not types.NoneType)
-        return _or_null(schema(kind, found))
-    raise TypeError(f"no JSON Schema is known for {origin}")
-
-
-def _or_null(one: dict[str, Any]) -> dict[str, Any]:
-    # Generators make three enumerations of one that has null among its values.
-    if "type" not in one or "enum" in one:
-        return {"oneOf": [one, {"type": "null"}]}
-    return {**one, "type": [one["type"], "null"]}
-
-
-def named_schema(shape: Shape | Choice, found: dict[str, Shape | Choice]) -> dict[str, Any]:
-    """The JSON Schema that the name of a shape refers to, with what its members mean and an example."""
-    if isinstance(shape, Choice):
-        return {"type": "string", "enum": list(shape.values)}
-    properties = {}
-    for name, kind in shape.members.items():
-        member = _member(shape, name)
-        one = schema(kind, found)
-        if "format" in member.schema and member.schema["format"] is None:
-            del one["format"]
-        else:
-            one = {**member.schema, **one}
-        properties[name] = {**one, "description": member.description}
+def component_schema(schema: ObjectSchema | StringEnum, named: NamedSchemas) -> JsonSchema:
+    """Return the JSON Schema that a name refers to, with descriptions and an example."""
+    if isinstance(schema, StringEnum):
+        return {"type": "string", "enum": list(schema.values)}
     return {
         "type": "object",
-        "required": [name for name in shape.members if name not in shape.optional],
-        "properties": properties,
-        "examples": [example(shape)],
+        "required": [name for name in schema.members if name not in schema.optional],
+        "properties": {name: _member_schema(schema, name, named) for name in schema.members},
+        "examples": [example(schema)],
     }
 
 
-def example(kind: Any) -> Any:
-    """What such an answer may look like."""
-    shape = _shape(kind)
-    if shape is not None:
-        return {name: _member_example(shape, name) for name in shape.members if name not in shape.optional}
-    if isinstance(kind, Either):
-        return example(kind.shapes[0])
-    if isinstance(kind, list):
-        return [example(kind[0])]
-    if get_origin(kind) in (list, Sequence):
-        return [example(get_args(kind)[0])]
-    [kind] = (each for each in get_args(kind) if each is not types.NoneType)
-    return example(kind)
+def example(type_: Any) -> Any:
+    """Return an example of a type's JSON, made of the examples of the members."""
+    schema = _object_schema(type_)
+    if schema is not None:
+        return {name: _member_example(schema, name) for name in schema.members if name not in schema.optional}
+    if isinstance(type_, OneOf):
+        return example(type_.types[0])
+    item_type = _item_type(type_)
+    if item_type is not None:
+        return [example(item_type)]
+    return example(_without_none(get_args(type_)))
 
 
-def _member_example(shape: Shape, name: str) -> Any:
-    member = _member(shape, name)
-    return example(shape.members[name]) if member.example is ... else member.example
+def _item_type(type_: Any) -> Any:
+    """Return the type of an array's items, None if the type is not an array."""
+    if isinstance(type_, list):
+        return type_[0]
+    return get_args(type_)[0] if get_origin(type_) in (list, Sequence) else None
 
 
-def _member(shape: Shape, name: str) -> Member:
-    return MEMBERS.get(f"{shape.name}.{name}") or MEMBERS[name]
+def _object_schema(type_: Any) -> ObjectSchema | None:
+    if isinstance(type_, type) and is_dataclass(type_):
+        return dataclass_schema(type_)
+    return type_ if isinstance(type_, ObjectSchema) else None
+
+
+def _generic_schema(origin: Any, arguments: Sequence[Any], named: NamedSchemas) -> JsonSchema:
+    if origin is Literal:
+        return {"type": "integer" if isinstance(arguments[0], int) else "string", "enum": list(arguments)}
+    if origin in (dict, Mapping):
+        return {"type": "object", "additionalProperties": json_schema(arguments[1], named)}
+    if origin in (types.UnionType, Union):
+        return _nullable(json_schema(_without_none(arguments), named))
+    raise TypeError(f"no JSON Schema is known for {origin}")
+
+
+def _without_none(alternatives: Sequence[Any]) -> Any:
+    [type_] = (alternative for alternative in alternatives if alternative is not types.NoneType)
+    return type_
+
+
+def _nullable(schema: JsonSchema) -> JsonSchema:
+    # An enumeration with null among its values becomes three classes in some generated clients.
+    if "type" not in schema or "enum" in schema:
+        return {"oneOf": [schema, {"type": "null"}]}
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def _member_schema(owner: ObjectSchema, name: str, named: NamedSchemas) -> JsonSchema:
+    member = _member(owner, name)
+    schema = json_schema(owner.members[name], named)
+    if "format" in member.schema and member.schema["format"] is None:
+        del schema["format"]
+    else:
+        schema = {**member.schema, **schema}
+    return {**schema, "description": member.description}
+
+
+def _member_example(owner: ObjectSchema, name: str) -> Any:
+    member = _member(owner, name)
+    return example(owner.members[name]) if member.example is ... else member.example
+
+
+def _member(owner: ObjectSchema, name: str) -> Member:
+    return MEMBERS.get(f"{owner.name}.{name}") or MEMBERS[name]

@@ -25,7 +25,7 @@ from productagg.api.core.service import (
 )
 from productagg.api.core.times import EARLIEST
 from productagg.api.openapi import answers
-from productagg.api.openapi.response_schemas import shown_as
+from productagg.api.openapi.response_schemas import json_name
 from productagg.db import clock
 from productagg.history import series, trends
 from productagg.history.series import Series, offer_series, product_series
@@ -148,7 +148,7 @@ def read_verdict(request: Any) -> Response:
 
 
 def _shown(found: Any) -> dict[str, Any]:
-    return {shown_as(name): value for name, value in vars(found).items()}
+    return {json_name(name): value for name, value in vars(found).items()}
 
 
 def _no_such_offer(offer_id: object) -> Problem:

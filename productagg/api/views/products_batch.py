@@ -11,7 +11,7 @@ from productagg.api.core.errors import Problem
 from productagg.api.core.schemas import BATCH, NEW_PRODUCT
 from productagg.api.core.service import JSON, dumps, json_array, query, service
 from productagg.api.openapi.answers import CREATED, NOT_CREATED, Answer
-from productagg.api.openapi.response_schemas import Either
+from productagg.api.openapi.response_schemas import OneOf
 from productagg.api.views.products import sync_after_commit
 from productagg.catalog import products as catalog
 from productagg.catalog.products import NewProduct
@@ -28,7 +28,7 @@ products_batch = service("products_batch", "/products/batch", "Catalogue")
     validators=(query(BATCH), json_array(NEW_PRODUCT, MAX_ITEMS, MAX_BYTES)),
     answers=(
         Answer("All of them were created.", [CREATED], 201),
-        Answer("Some of them, or all, were not created: `status` says which.", [Either((CREATED, NOT_CREATED))], 207),
+        Answer("Some of them, or all, were not created: `status` says which.", [OneOf((CREATED, NOT_CREATED))], 207),
     ),
     errors=("duplicate-name",),
 )

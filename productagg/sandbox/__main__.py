@@ -1,6 +1,6 @@
-"""The `sandbox` command: the stand-in Offers service as a process of its own, until Ctrl-C or SIGTERM.
+"""`python -m productagg.sandbox`: the stand-in Offers service as a process of its own, until Ctrl-C or SIGTERM.
 
-The project's command line takes it in as a subcommand. It only reads options and waits; `server.py` does the work.
+This module only reads options and waits; `server.py` does the work.
 """
 
 import json
@@ -14,16 +14,16 @@ from productagg.sandbox.faults import KINDS, Fault, FaultError
 from productagg.sandbox.server import SandboxServer, request_log
 from productagg.sandbox.service import DEVELOPMENT_REFRESH_TOKEN, TOKEN_LIFETIME
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("productagg.sandbox")
 
 
 class CannotListen(click.ClickException):
-    """The port cannot be had."""
+    """The port is not available."""
 
     exit_code = 2
 
 
-def _read_faults(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> list[Fault]:
+def _read_faults(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> list[Fault]:
     try:
         return [Fault.from_json(json.loads(text)) for text in texts]
     except json.JSONDecodeError as error:
@@ -41,16 +41,16 @@ def _read_faults(context: click.Context, parameter: click.Parameter, texts: tupl
     show_default=True,
     envvar="OFFERS_REFRESH_TOKEN",
     show_envvar=True,
-    help="The one refresh token that is accepted.",
+    help="The only refresh token that is accepted.",
 )
 @click.option(
     "--token-lifetime",
     default=TOKEN_LIFETIME,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Seconds that an access token lives.",
+    help="Lifetime of access tokens, in seconds.",
 )
-@click.option("--latency", default=0.0, type=click.FloatRange(0, 86_400), help="Seconds to hold every answer up.")
+@click.option("--latency", default=0.0, type=click.FloatRange(0, 86_400), help="Seconds to delay every response.")
 @click.option("--error-share", default=0.0, type=click.FloatRange(0, 1), help="Share of requests to answer with 500.")
 @click.option(
     "--fault",
@@ -61,8 +61,8 @@ def _read_faults(context: click.Context, parameter: click.Parameter, texts: tupl
     help='Any fault, such as \'{"kind": "rate_limit", "endpoints": ["offers"], "times": 3}\'. May be repeated. Kinds: '
     f"{', '.join(KINDS)}.",
 )
-@click.option("--quiet", is_flag=True, help="Do not log every request.")
-def sandbox(
+@click.option("--quiet", is_flag=True, help="Do not log requests.")
+def main(
     host: str,
     port: int,
     refresh_token: str,
@@ -74,10 +74,11 @@ def sandbox(
 ) -> None:
     """Run a stand-in Offers service.
 
-    It keeps the contract of the real one and misbehaves on demand: by the options below, or at run time through
-    /control, which shows its state, and PUT and DELETE /control/faults, PUT /control/token-claim, POST /control/forget,
-    /control/end-token and /control/refuse. Access tokens say when they end as those of the real service do, by the
-    claim "expires"; PUT {"claim": "exp"} to /control/token-claim makes new ones as the standard has them.
+    It keeps the contract of the real service. It misbehaves on demand: by the options below, or at run time through
+    /control. GET /control shows the state. PUT and DELETE /control/faults, PUT /control/token-claim, POST
+    /control/forget, /control/end-token and /control/refuse change it. Access tokens name their end in the claim
+    "expires", as those of the real service do; PUT {"claim": "exp"} to /control/token-claim switches new tokens to the
+    standard's claim.
     """
     if error_share:
         faults = [Fault("error", share=error_share), *faults]
@@ -85,7 +86,10 @@ def sandbox(
         faults = [Fault("latency", {"seconds": latency}), *faults]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     request_log.disabled = quiet
-    server = SandboxServer(host, port, refresh_token=refresh_token, token_lifetime=token_lifetime, faults=faults)
+    _run(SandboxServer(host, port, refresh_token=refresh_token, token_lifetime=token_lifetime, faults=faults))
+
+
+def _run(server: SandboxServer) -> None:
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with server:
@@ -94,4 +98,9 @@ def sandbox(
     except KeyboardInterrupt:
         log.info("stopped")
     except OSError as error:
-        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise CannotListen(f"cannot listen on {server.host}:{server.port}: {reason}") from error
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m productagg.sandbox")
