@@ -25,7 +25,7 @@ from productagg.db.models import (
 from productagg.sandbox import Fault
 from productagg.settings import Settings
 from productagg.sync.clock_repair import repair
-from productagg.sync.tokens import TokenKeeper, account_key
+from productagg.sync.tokens import SharedToken, account_key
 from tests.conftest import REFRESH_TOKEN, ini
 from tests.factories import make_product, make_products, make_run, rows, states, sync_row
 from tests.integration.histories import replay, stored
@@ -182,7 +182,7 @@ class TestWhatStandsInTheWay:
             idempotency_keys.claim(session, user_id, "a", "it")
             account = account_key(upstream.base_url, REFRESH_TOKEN)
             session.get_one(UpstreamToken, account).refreshing_until = database_clock.now() + 7 * SECOND
-        TokenKeeper(database.sessions, account, lambda: None, 7.0).block(HOUR, "busy")
+        SharedToken(database.sessions, account, lambda: None, 7.0).block(HOUR, "busy")
         before = everything(database)
 
         result = run("repair-clock", "--apply")

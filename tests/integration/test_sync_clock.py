@@ -35,7 +35,7 @@ def check_the_history(database, product_id, prices):
 
 
 def written(database):
-    """Every time that a pass and an editor wrote."""
+    """Every time that a run and an editor wrote."""
     found = [
         *(row.observed_at for model in (OfferPrice, ProductPrice) for row in rows(database, model)),
         *(time for row in rows(database, Offer) for time in (row.first_seen_at, row.changed_at)),
@@ -104,9 +104,9 @@ class TestTheHostsClock:
             # So is the Offers service's, by which the token ends
             upstream.service.clock = lambda: database_clock.now().timestamp()
 
-            report = one_by_one.run()
+            result = one_by_one.run()
 
-        assert (report.claimed, report.fetched, report.ended_by) == (3, 3, "done")
+        assert (result.claimed, result.fetched, result.ended_by) == (3, 3, "done")
         assert upstream.asked == dict.fromkeys(product_ids, 1)
 
     def test_a_lease_and_a_wait_end_by_the_databases_clock(self, database, upstream, one_by_one, database_clock):
@@ -143,8 +143,8 @@ class TestTheDatabasesClock:
         for price in (90, 80):
             for product_id in product_ids:
                 upstream.offer(product_id, {OFFER_ID: (price, 5)})
-            report = synchronizer.run(everything=True)
-            assert (report.fetched, report.ended_by) == (3, "done")
+            result = synchronizer.run(everything=True)
+            assert (result.fetched, result.ended_by) == (3, "done")
             database_clock.shift(61 * SECOND)
 
         for product_id in product_ids:

@@ -32,12 +32,12 @@ stocks = st.sampled_from([0, 1, 5, LARGEST // 3])
 lists = st.dictionaries(st.sampled_from(OFFER_IDS), st.tuples(prices, stocks))
 # What one product gets to hear: a whole, valid list, None for the same one as before, or a failure.
 answers = st.one_of(lists, st.none(), st.sampled_from(FAILURES))
-# What all of them get to hear, pass by pass.
+# What all of them get to hear, run by run.
 timelines = st.lists(st.tuples(*[answers] * PRODUCTS), min_size=1, max_size=6)
 
 
 class Teller:
-    """Makes new products and passes over them, and lets the service answer what an example says."""
+    """Makes new products and runs over them, and lets the service answer what an example says."""
 
     def __init__(self, database, upstream, synchronizer):
         self._database = database
@@ -55,7 +55,7 @@ class Teller:
         self.said: dict[UUID, list[dict[UUID, tuple[int, int]]]] = {product_id: [{}] for product_id in self.product_ids}
 
     def tell(self, answers):
-        """One pass in which each product gets its answer."""
+        """One run in which each product gets its answer."""
         self._failing = {}
         for product_id, answer in zip(self.product_ids, answers, strict=True):
             if isinstance(answer, Answer):
@@ -88,8 +88,8 @@ def known(lists):
     """What is known of every offer ever seen after each of these lists: of those that vanished, that none is left."""
     state: dict[UUID, tuple[int, int]] = {}
     states = []
-    for each in lists:
-        state = {id_: (price, 0) for id_, (price, _) in state.items()} | each
+    for offers in lists:
+        state = {id_: (price, 0) for id_, (price, _) in state.items()} | offers
         states.append(state)
     return states
 
@@ -108,11 +108,11 @@ def test_after_any_sequence_of_answers_the_last_valid_list_is_stored_and_the_his
     failures = dict.fromkeys(teller.product_ids, 0)
 
     for step in timeline:
-        before = {each: recorded(database, each) for each in teller.product_ids}
+        before = {product_id: recorded(database, product_id) for product_id in teller.product_ids}
 
-        report = teller.tell(step)
+        result = teller.tell(step)
 
-        assert report.failed == sum(isinstance(each, Answer) for each in step)
+        assert result.failed == sum(isinstance(answer, Answer) for answer in step)
         for product_id, answer in zip(teller.product_ids, step, strict=True):
             failures[product_id] = failures[product_id] + 1 if isinstance(answer, Answer) else 0
             row = sync_row(database, product_id)
@@ -128,8 +128,8 @@ def test_after_any_sequence_of_answers_the_last_valid_list_is_stored_and_the_his
         # The line for an offer's closing says nothing new if its stock had been 0 before.
         assert without_repeats([nothing, *replay(database, product_id)]) == without_repeats(known([nothing, *lists]))
         assert summaries(database, product_id) == without_repeats(
-            (each.lowest, each.average, each.offers, each.items_in_stock)
-            for each in (summarise(states.values()) for states in lists)
+            (summary.lowest, summary.average, summary.offers, summary.items_in_stock)
+            for summary in (summarise(states.values()) for states in lists)
         )
         check_the_offers_against_their_history(database, product_id)
 
@@ -154,9 +154,9 @@ def test_a_list_that_is_applied_twice_is_as_good_as_once(database, teller, first
     teller.begin()
     teller.tell([first, second, first])
     teller.tell([second, second, second])
-    once = [recorded(database, each) for each in teller.product_ids]
+    once = [recorded(database, product_id) for product_id in teller.product_ids]
 
-    report = teller.tell([second, second, second])
+    result = teller.tell([second, second, second])
 
-    assert [recorded(database, each) for each in teller.product_ids] == once
-    assert (report.changed, report.closed, report.failed) == (0, 0, 0)
+    assert [recorded(database, product_id) for product_id in teller.product_ids] == once
+    assert (result.changed, result.closed, result.failed) == (0, 0, 0)

@@ -1,4 +1,4 @@
-"""`kill -9` of real passes at random moments: what they leave behind is what an undisturbed pass leaves behind."""
+"""`kill -9` of real runs at random moments: what they leave behind is what an undisturbed run leaves behind."""
 
 import os
 import random
@@ -22,8 +22,8 @@ from tests.conftest import Database, Upstream, ini
 from tests.factories import environment, make_due, make_products, rows
 from tests.integration.conftest import only_postgresql, wait_until
 from tests.integration.histories import replay, stored, summaries
+from tests.scale import KILLED_RUNS
 
-KILLS = 50
 PHASES = 9
 PRODUCTS = 60
 TIMEOUT_SECONDS = 2
@@ -56,7 +56,7 @@ def copy_products(source, target):
 
 
 def let_run_out(database):
-    """Move everything that a killed pass leaves behind for a while into the past, when the server is done with it."""
+    """Move everything that a killed run leaves behind for a while into the past, when the server is done with it."""
     # Else what it was sent last could still come.
     database.writer.dispose()
     database.reader.dispose()
@@ -77,8 +77,8 @@ def longest_lease(database):
     return max(leases, default=datetime.now(UTC)) - datetime.now(UTC)
 
 
-# Forks a pass off for every line that it reads, and says its process id. What a fork does not do again is importing,
-# which takes far longer than the pass.
+# Forks a run off for every line that it reads, and says its process id. What a fork does not do again is importing,
+# which takes far longer than the run.
 FORKER = """
 import os, signal, sys
 from productagg.cli import main
@@ -93,7 +93,7 @@ for _ in sys.stdin:
 
 
 class Killer:
-    """Starts passes two at a time and kills each when a random number of offers has been asked for."""
+    """Starts runs two at a time and kills each when a random number of offers has been asked for."""
 
     def __init__(self, upstream, forker):
         self._upstream = upstream
@@ -104,9 +104,9 @@ class Killer:
     def start_and_kill_two(self):
         asked = self._upstream.asked.total()
         moments = sorted(asked + self._chance.randrange(PRODUCTS) for _ in range(2))
-        passes = [self._start() for _ in moments]
+        processes = [self._start() for _ in moments]
         with ThreadPoolExecutor(2) as pool:
-            self.kills += sum(pool.map(self._kill, passes, moments))
+            self.kills += sum(pool.map(self._kill, processes, moments))
 
     def _start(self):
         print(file=self._forker.stdin, flush=True)
@@ -142,7 +142,7 @@ def killer(database, upstream):
 
 
 @only_postgresql
-def test_fifty_killed_passes_leave_what_undisturbed_ones_leave(database, upstream, make_synchronizer, calm, killer):
+def test_killed_runs_leave_what_undisturbed_ones_leave(database, upstream, make_synchronizer, calm, killer):
     calm_database, calm_upstream = calm
     product_ids = make_products(database, PRODUCTS)
     copy_products(database, calm_database)
@@ -157,7 +157,7 @@ def test_fifty_killed_passes_leave_what_undisturbed_ones_leave(database, upstrea
                 calm_upstream.offer(product_id, offered(number, phase))
             if phase % 3 == 2:
                 upstream.service.forget_products()
-            while killer.kills < KILLS * (phase + 1) / PHASES:
+            while killer.kills < KILLED_RUNS * (phase + 1) / PHASES:
                 # Whoever was killed may have had the only token: as if its five minutes were over
                 upstream.service.end_token()
                 make_due(database)
@@ -180,4 +180,4 @@ def test_fifty_killed_passes_leave_what_undisturbed_ones_leave(database, upstrea
     }
     ended_by = Counter(run.ended_by for run in rows(database, SyncRun))
     assert ended_by.keys() == {None, "done"}
-    assert ended_by[None] > KILLS / 2
+    assert ended_by[None] > KILLED_RUNS / 2

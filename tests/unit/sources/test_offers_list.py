@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from productagg.sources.offers_service.client import InvalidAnswer, OffersClient
+from productagg.sources.offers_service.client import OffersClient
+from productagg.sources.offers_service.errors import InvalidResponse
 from tests.conftest import REFRESH_TOKEN
-from tests.unit.upstream.servers import ScriptedServer, always, answer
+from tests.scripted_server import ScriptedServer, always, answer
 
 FIRST = "6fa459ea-ee8a-4ca4-894e-db77e160355e"
 SECOND = "7fa459ea-ee8a-4ca4-894e-db77e160355e"
@@ -96,7 +97,7 @@ class TestInvalid:
         ],
     )
     def test_a_body_of_another_shape(self, read, body, reason):
-        with pytest.raises(InvalidAnswer, match=reason):
+        with pytest.raises(InvalidResponse, match=reason):
             read(body)
 
     @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ class TestInvalid:
         ],
     )
     def test_an_id_that_is_no_uuid(self, read, value):
-        with pytest.raises(InvalidAnswer, match="offer 1 has no id that is a UUID"):
+        with pytest.raises(InvalidResponse, match="offer 1 has no id that is a UUID"):
             read([offer(SECOND), offer(value)])
 
     @pytest.mark.parametrize("field", ["price", "items_in_stock"])
@@ -145,7 +146,7 @@ class TestInvalid:
     def test_a_price_or_a_stock_that_is_no_64_bit_count(self, read, field, value, reason):
         body = orjson.dumps([offer(SECOND), offer(**{field: 777})]).replace(b"777", dumps(value))
 
-        with pytest.raises(InvalidAnswer, match=f"offer 1: {field} ({reason})"):
+        with pytest.raises(InvalidResponse, match=f"offer 1: {field} ({reason})"):
             read(body)
 
     @pytest.mark.parametrize("field", ["id", "price", "items_in_stock"])
@@ -153,13 +154,13 @@ class TestInvalid:
         incomplete = offer()
         del incomplete[field]
 
-        with pytest.raises(InvalidAnswer, match="offer 0"):
+        with pytest.raises(InvalidResponse, match="offer 0"):
             read([incomplete])
 
     def test_stock_that_adds_up_to_more_than_64_bits_hold(self, read):
         assert len(read([offer(FIRST, 1, LARGEST - 1), offer(SECOND, 1, 1)])) == 2
 
-        with pytest.raises(InvalidAnswer, match="add up"):
+        with pytest.raises(InvalidResponse, match="add up"):
             read([offer(FIRST, 1, LARGEST), offer(SECOND, 1, 1)])
 
 

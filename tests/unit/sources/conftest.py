@@ -6,7 +6,7 @@ import pytest
 
 from productagg.sources.offers_service.client import OffersClient
 from tests.conftest import REFRESH_TOKEN
-from tests.unit.upstream.servers import ScriptedServer
+from tests.scripted_server import ScriptedServer
 
 
 @pytest.fixture(autouse=True)

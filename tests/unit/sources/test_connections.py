@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from productagg.sources.offers_service.client import Unavailable
-from tests.unit.upstream.servers import CERTIFICATE, always, answer, price, priced
+from productagg.sources.offers_service.errors import Unavailable
+from tests.scripted_server import CERTIFICATE, always, answer, price, priced
 
 
 class TestReuse:
@@ -111,7 +111,9 @@ class TestThreads:
         def ask(number):
             everybody.wait(5)
             products = [uuid4() for _ in range(20)]
-            return all(price(client.offers("a-token", each)) == each.int & (1 << 48) - 1 for each in products)
+            return all(
+                price(client.offers("a-token", product_id)) == product_id.int & (1 << 48) - 1 for product_id in products
+            )
 
         with ThreadPoolExecutor(8) as pool:
             assert all(pool.map(ask, range(8)))

@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from productagg.sandbox import Fault
-from productagg.sources.offers_service.client import Unavailable
-from tests.unit.upstream.servers import CERTIFICATE, always, answer, drip
+from productagg.sources.offers_service.errors import Unavailable
+from tests.scripted_server import CERTIFICATE, always, answer, drip
 
 TIMEOUT = 0.3
 # Far above TIMEOUT for a machine under load, far below what the servers here would take, which is for ever.
@@ -24,7 +24,7 @@ def runs_out(connect):
 
     def check(base_url, description="Boils water"):
         began = time.monotonic()
-        with pytest.raises(Unavailable, match=r"no whole answer within 0\.3 s"):
+        with pytest.raises(Unavailable, match=r"no complete response within 0\.3 s"):
             connect(base_url, TIMEOUT).register("a-token", uuid4(), "Kettle", description)
         assert TIMEOUT <= time.monotonic() - began < SOON
 
@@ -112,7 +112,7 @@ def resolve(monkeypatch):
         def getaddrinfo(host, *args, **options):
             if host != "offers.test":
                 return real(host, *args, **options)
-            return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", each) for each in addresses]
+            return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address) for address in addresses]
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         return "http://offers.test"
