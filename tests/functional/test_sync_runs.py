@@ -216,10 +216,10 @@ def test_an_admin_sees_in_addition_how_a_product_stands_with_the_sync(client, ad
     assert sync["last_asked_at"] <= sync["last_synced_at"]
 
 
-@pytest.mark.parametrize("who", ["nobody", "reader", "nonsense", "basic"])
+@pytest.mark.parametrize("who", ["anonymous", "reader", "nonsense", "basic"])
 def test_whoever_is_no_admin_sees_what_everybody_sees(client, create, who):
     headers = {
-        "nobody": {},
+        "anonymous": {},
         "reader": client.log_in("reader"),
         "nonsense": {"Authorization": "Bearer nonsense"},
         "basic": {"Authorization": "Basic YWRtaW46YWRtaW4="},
@@ -290,7 +290,7 @@ def test_a_product_that_somebody_is_asking_for_says_until_when_at_the_latest(cre
 
     found = sync_of(product["id"])
 
-    assert found["next_sync_reason"] == f"being asked right now, until {found['leased_until']} at the latest"
+    assert found["next_sync_reason"] == f"being asked for right now, until {found['leased_until']} at the latest"
     assert datetime.fromisoformat(found["leased_until"]) == until
 
 
@@ -301,7 +301,7 @@ def test_while_the_service_wants_to_be_left_alone_a_product_says_until_when(crea
     sync(product["id"])
 
     reason = sync_of(product["id"])["next_sync_reason"]
-    assert reason.startswith("failed once: the Offers service answered 429; nothing is asked before 20")
+    assert reason.startswith("failed once: the Offers service answered 429; no requests are sent before 20")
     assert reason.endswith("Z: the Offers service answered 429")
 
 

@@ -27,7 +27,7 @@ from tests.conftest import Upstream, ini
 from tests.factories import environment
 from tests.integration.pasts import PastWriter
 
-# For what one of the two databases does in a way of its own.
+# For behaviour of one of the two databases only.
 only_sqlite = pytest.mark.parametrize("migrated_database", ["sqlite"], indirect=True)
 only_postgresql = pytest.mark.parametrize("migrated_database", ["postgresql"], indirect=True)
 
@@ -67,7 +67,7 @@ def upstream(monkeypatch):
 
 
 class Clock:
-    """All clocks: the host's and the database's, and the monotonic one by which a process knows what is over."""
+    """All clocks: the host's, the database's, and the monotonic one, by which a process measures deadlines."""
 
     def __init__(self, traveller):
         self._traveller = traveller
@@ -136,7 +136,7 @@ def writer(database):
 
 
 class Gate:
-    """Holds an exchange up: `entered` is set when somebody waits at the gate, `open` lets everybody pass."""
+    """Holds an exchange up: `entered` is set when a thread waits at the gate, `open` lets all threads pass."""
 
     def __init__(self):
         self.entered = threading.Event()
@@ -144,7 +144,7 @@ class Gate:
 
     def __call__(self, *_):
         self.entered.set()
-        assert self.open.wait(20), "nobody opened the gate"
+        assert self.open.wait(20), "the gate was not opened"
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def before_call(module, name, act):
 
 @contextmanager
 def before_statement(engine, beginning, act):
-    """Call `act(statement)` before each statement that begins like this is sent to the database."""
+    """Call `act(statement)` before every statement with this beginning, including prepared ones."""
 
     def look(_connection, _cursor, statement, *_):
         # PostgreSQL's statements name the schema.

@@ -91,7 +91,7 @@ class TestAfterAClockWasTwoHoursAhead:
         assert "repair-clock: 3 products' sync times are set to now" in result.output
         assert "repair-clock: 1 leases are ended" in result.output
         assert "repair-clock: 3 rows of product_prices before the newest are removed" in result.output
-        assert result.output.endswith("repair-clock: nothing is changed; --apply does it\n")
+        assert result.output.endswith("repair-clock: nothing was changed; use --apply to change it\n")
         assert everything(database) == before
 
     def test_applied_it_says_the_same_and_nothing_is_left_in_the_future(self, database, run, future, database_clock):

@@ -34,7 +34,7 @@ def whole(product_id):
 
 
 def service(how, token="a-token"):
-    """A script that answers the requests for a product's offers as `how(request, whole answer)` has it."""
+    """A script that answers requests for a product's offers with `how(request, whole answer)`."""
 
     def script(request):
         if request.target.endswith("/auth"):
@@ -60,7 +60,7 @@ def run_over(database):
     return run
 
 
-def check_that_each_has_its_own(database, product_ids):
+def check_that_all_have_their_own_offers(database, product_ids):
     assert {product_id: stored(database, product_id) for product_id in product_ids} == {
         product_id: own_offers(product_id) for product_id in product_ids
     }
@@ -89,13 +89,13 @@ def test_no_product_gets_the_offers_of_another_one(database, run_over, how):
     result, _ = run_over(service(how), **{"sync.workers": "1"})
 
     assert result.exit_code == 0
-    check_that_each_has_its_own(database, product_ids)
+    check_that_all_have_their_own_offers(database, product_ids)
     # Nothing has changed, so nothing is written
     assert [recorded(database, product_id) for product_id in product_ids] == before
 
 
 CLOSING = {
-    "right after each answer": lambda _request, whole: [whole, None],
+    "right after every answer": lambda _request, whole: [whole, None],
     "instead of every second answer": lambda request, whole: [whole if request.position == 1 else None],
     "by a reset, instead of every second answer": lambda request, whole: [whole if request.position == 1 else RESET],
 }
@@ -108,7 +108,7 @@ def test_a_service_that_closes_kept_connections_loses_no_product(database, run_o
     result, _ = run_over(service(how))
 
     assert (result.exit_code, result.fetched, result.failed) == (0, 40, 0)
-    check_that_each_has_its_own(database, product_ids)
+    check_that_all_have_their_own_offers(database, product_ids)
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -177,4 +177,4 @@ def test_a_token_that_does_not_say_when_it_ends_is_shared_for_five_minutes(datab
     (token,) = rows(database, UpstreamToken)
     assert token.access_token == "two words"
     assert before <= token.expires_at - timedelta(minutes=5) <= datetime.now(UTC)
-    check_that_each_has_its_own(database, product_ids)
+    check_that_all_have_their_own_offers(database, product_ids)

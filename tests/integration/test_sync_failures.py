@@ -1,6 +1,6 @@
-"""Whatever goes wrong with the Offers service, the offers that we have stay, the reason is recorded, we ask again.
+"""Whatever goes wrong with the Offers service: the stored offers stay, the reason is recorded, the sync tries again.
 
-Each case is a run against a real socket. What one exchange makes of such an answer is in tests/unit/sources.
+Every case is a run against a real socket. tests/unit/sources tests single exchanges with the same responses.
 """
 
 import json
@@ -34,7 +34,7 @@ CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (
 
 @pytest.fixture
 def product_ids(database, upstream, synchronizer):
-    """Three products with offers from an earlier run; they are due, and `FRESH` is now offered for each of them."""
+    """Three products with offers from an earlier run; they are due, and `FRESH` is now offered for all of them."""
     return make_synced(database, upstream, synchronizer.run, 3, states((100, 5), (200, 3)), FRESH)
 
 
@@ -144,7 +144,7 @@ TOO_SLOW = {
 }
 CASES = [
     *(pytest.param(*case, "5", id=name) for name, case in BAD_ANSWERS.items()),
-    *(pytest.param(each, "no complete response within 0.3 s", "0.3", id=name) for name, each in TOO_SLOW.items()),
+    *(pytest.param(case, "no complete response within 0.3 s", "0.3", id=name) for name, case in TOO_SLOW.items()),
 ]
 
 
@@ -187,7 +187,7 @@ def test_the_deadline_of_an_exchange_holds_against_a_byte_a_second(database, ups
 
 @pytest.mark.parametrize("kind", ["oversized", "gzip_bomb"])
 def test_a_run_takes_no_more_memory_than_its_workers_may_read(database, upstream, product_ids, run_at, kind):
-    # Given 100 MB for everybody at once, of which the sandbox keeps none in memory
+    # Given 100 MB for every request at once; the sandbox keeps none of it in memory
     upstream.faults.replace([Fault(kind, {"bytes": 100_000_000}, ("offers",))])
     tracemalloc.start()
     try:
@@ -201,7 +201,7 @@ def test_a_run_takes_no_more_memory_than_its_workers_may_read(database, upstream
     assert peak < (3 + 2) * MAX_BODY_BYTES
 
 
-# --- Nobody there ---
+# --- Unreachable ---
 
 
 @contextmanager

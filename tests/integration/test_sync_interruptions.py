@@ -1,4 +1,4 @@
-"""The database goes away or is locked, or somebody tells the run to stop: nothing is lost, nobody waits for ever."""
+"""The database goes away or is locked, or the run is told to stop: nothing is lost, and the run ends."""
 
 import signal
 import sqlite3
@@ -51,7 +51,7 @@ def own_server():
         database.close()
 
 
-@pytest.fixture(params=[3, 20], ids=["one claim", "several claims"])
+@pytest.fixture(params=[3, 20], ids=["one batch", "several batches"])
 def own(request, own_server, upstream):
     """The server, its database, empty but for products that are due, with new offers, and a way to make a run."""
     server, database = own_server
@@ -88,7 +88,7 @@ def test_a_run_goes_on_after_a_database_that_was_away_while_offers_were_fetched(
         under_way = pool.submit(run)
         assert gate.entered.wait(10)
         server.stop("fast")
-        # Not back before somebody has missed it
+        # It stays away until the run has missed it
         with at_each(database.writer, "do_connect", count):
             gate.open.set()
             wait_until(lambda: attempts or under_way.done())
@@ -137,7 +137,7 @@ def test_a_run_goes_on_wherever_in_it_the_database_is_restarted(own, upstream):
         )
 
 
-# --- SQLite locked by somebody else ---
+# --- SQLite locked by another writer ---
 
 
 @only_sqlite

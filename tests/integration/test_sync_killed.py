@@ -1,4 +1,4 @@
-"""`kill -9` of real runs at random moments: what they leave behind is what an undisturbed run leaves behind."""
+"""`kill -9` of real runs at random moments: in the end, the database is as undisturbed runs leave it."""
 
 import os
 import random
@@ -40,7 +40,7 @@ def offered(number, phase):
 
 @pytest.fixture
 def calm(database, tmp_path):
-    """Another database and another Offers service, over which nobody is ever killed."""
+    """Another database and another Offers service, whose runs are never killed."""
     calm = Database("sqlite", f"sqlite:///{tmp_path}/calm.sqlite")
     calm.migrate()
     upstream = Upstream()
@@ -56,8 +56,8 @@ def copy_products(source, target):
 
 
 def let_run_out(database):
-    """Move everything that a killed run leaves behind for a while into the past, when the server is done with it."""
-    # Else what it was sent last could still come.
+    """Wait until the server has ended a killed run's connections, then move its leases and blocks into the past."""
+    # Otherwise the killed run's last statement could still arrive.
     database.writer.dispose()
     database.reader.dispose()
     others = text(
@@ -93,7 +93,7 @@ for _ in sys.stdin:
 
 
 class Killer:
-    """Starts runs two at a time and kills each when a random number of offers has been asked for."""
+    """Starts two runs at a time and kills them when random numbers of offers have been asked for."""
 
     def __init__(self, upstream, forker):
         self._upstream = upstream
@@ -113,7 +113,7 @@ class Killer:
         return int(self._forker.stdout.readline())
 
     def _kill(self, process_id, asked):
-        """Kill it then, or when it has waited for long for what the other one was killed at. Was it still alive?"""
+        """Kill the process at that number, or after two seconds; return whether it was still alive."""
         wait_ends_at = time.monotonic() + 2
         wait_until(
             lambda: self._upstream.asked.total() >= asked or time.monotonic() > wait_ends_at or not is_alive(process_id)
@@ -158,7 +158,7 @@ def test_killed_runs_leave_what_undisturbed_ones_leave(database, upstream, make_
             if phase % 3 == 2:
                 upstream.service.forget_products()
             while killer.kills < KILLED_RUNS * (phase + 1) / PHASES:
-                # Whoever was killed may have had the only token: as if its five minutes were over
+                # A killed run may have held the only token: let it expire
                 upstream.service.end_token()
                 make_due(database)
                 killer.start_and_kill_two()

@@ -120,12 +120,12 @@ def test_a_product_whose_offers_rest_is_asked_less_often_and_at_once_as_before_w
 @pytest.mark.parametrize("way", ["everything", "products"])
 def test_a_run_may_be_told_to_ask_for_what_is_not_due(database, upstream, one_by_one, way):
     product_ids = make_products(database, 50, next_sync_at=LATER)
-    wanted = product_ids if way == "everything" else product_ids[3:5]
+    selected = product_ids if way == "everything" else product_ids[3:5]
 
-    result = one_by_one.run(everything=True) if way == "everything" else one_by_one.run(products=wanted)
+    result = one_by_one.run(everything=True) if way == "everything" else one_by_one.run(products=selected)
 
-    assert upstream.asked == dict.fromkeys(wanted, 1)
-    assert (result.fetched, result.ended_by) == (len(wanted), "done")
+    assert upstream.asked == dict.fromkeys(selected, 1)
+    assert (result.fetched, result.ended_by) == (len(selected), "done")
 
 
 def test_progress_is_told_as_it_is_made(database, upstream, make_synchronizer):

@@ -1,4 +1,4 @@
-"""Sync runs and what else happens at the same time: other runs, people who edit, locks."""
+"""Sync runs beside other runs, people who edit products, and locks."""
 
 import sqlite3
 import threading
@@ -63,10 +63,10 @@ def test_a_product_renamed_during_its_fetch_keeps_the_new_name(database, upstrea
     ],
     ids=["remove", "change"],
 )
-def test_somebody_who_edits_a_product_while_its_offers_are_written_waits_and_nobody_fails(
+def test_an_edit_of_a_product_whose_offers_are_being_written_waits_and_both_succeed(
     database, upstream, synchronizer, pool, act
 ):
-    # Given a product whose offers are being written when somebody comes to edit it
+    # Given a product whose offers are being written when an edit of it begins
     product_id = make_product(database, registration="failed")
     upstream.offer(product_id, states((100, 5)))
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
@@ -76,13 +76,13 @@ def test_somebody_who_edits_a_product_while_its_offers_are_written_waits_and_nob
         with database.sessions.begin() as session:
             act(session, product_id)
 
-    def let_somebody_edit():
+    def begin_edit():
         if not edits:
             edits.append(pool.submit(edit))
             with database.reader.connect() as connection:
                 wait_until(lambda: connection.execute(waiting).scalar_one() > 0)
 
-    with before_call(outcomes, "apply_updates", let_somebody_edit):
+    with before_call(outcomes, "apply_updates", begin_edit):
         result = synchronizer.run()
 
     assert result.exit_code == 0
@@ -92,11 +92,11 @@ def test_somebody_who_edits_a_product_while_its_offers_are_written_waits_and_nob
 def test_a_run_that_lost_its_lease_writes_nothing(database, upstream, synchronizer):
     product_id = make_product(database)
     upstream.offer(product_id, states((100, 5)))
-    somebody_elses = datetime.now(UTC) + timedelta(hours=1)
+    taken_over_until = datetime.now(UTC) + timedelta(hours=1)
 
     def take_over(_product_id):
         with database.sessions.begin() as session:
-            session.execute(update(ProductSync).values(leased_until=somebody_elses))
+            session.execute(update(ProductSync).values(leased_until=taken_over_until))
 
     upstream.before_offers = take_over
 
@@ -104,7 +104,7 @@ def test_a_run_that_lost_its_lease_writes_nothing(database, upstream, synchroniz
 
     assert rows(database, Offer) == rows(database, OfferPrice) == []
     row = sync_row(database, product_id)
-    assert (row.leased_until, row.last_synced_at, row.registration) == (somebody_elses, None, "pending")
+    assert (row.leased_until, row.last_synced_at, row.registration) == (taken_over_until, None, "pending")
 
 
 def test_a_leased_product_is_left_to_its_holder_until_the_lease_runs_out(database, upstream, synchronizer, clock):
@@ -127,7 +127,7 @@ def test_a_lease_outlasts_the_work_and_no_more(database, upstream, make_synchron
 
     synchronizer.sync_products([product_id])
 
-    # Authenticate, register, fetch, register again, fetch again: each may take the whole time-out
+    # Authenticate, register, fetch, register again, fetch again: every exchange may take the whole time-out
     assert timedelta(seconds=50) <= leases[0] - asked_at <= timedelta(seconds=120)
 
 
@@ -154,7 +154,7 @@ def test_two_runs_at_once_share_the_work_and_ask_for_each_product_once(database,
 
 
 @only_postgresql
-def test_a_run_does_not_wait_for_products_that_another_one_is_just_claiming(database, upstream, synchronizer):
+def test_a_run_does_not_wait_for_products_that_another_run_is_just_leasing(database, upstream, synchronizer):
     claimed, free = make_products(database, 2)
 
     with database.sessions.begin() as session:
@@ -205,7 +205,7 @@ def test_no_transaction_is_open_while_the_network_is_waited_for(database, upstre
 def _open_transactions(database):
     if database.name == "sqlite":
         with sqlite3.connect(database.writer.url.database, timeout=0, isolation_level=None) as connection:
-            connection.execute("BEGIN IMMEDIATE")  # fails at once where somebody else writes
+            connection.execute("BEGIN IMMEDIATE")  # fails at once if another connection writes
             connection.execute("ROLLBACK")
         connection.close()
         return 0

@@ -45,7 +45,7 @@ def test_a_pending_product_is_registered_and_its_offers_are_fetched(database, up
     assert (result.ended_by, result.exit_code) == ("done", 0)
 
 
-def test_nothing_due_is_a_run_that_asks_nobody(database, upstream, synchronizer):
+def test_a_run_with_nothing_due_sends_no_requests(database, upstream, synchronizer):
     assert synchronizer.run().exit_code == 0
 
     assert not upstream.service.requests
@@ -141,10 +141,12 @@ def test_a_forgotten_product_whose_offers_cannot_be_fetched_keeps_them(database,
     assert rows(database, Offer) == before
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["new", "forgotten"])
-def test_a_product_that_the_service_refuses_has_failed_and_the_others_go_on(database, upstream, synchronizer, known):
+@pytest.mark.parametrize("forgotten", [False, True], ids=["new", "forgotten"])
+def test_a_product_that_the_service_refuses_has_failed_and_the_others_go_on(
+    database, upstream, synchronizer, forgotten
+):
     refused, accepted = make_products(database, 2)
-    if known:
+    if forgotten:
         synchronizer.run()
         upstream.service.forget_products()
         make_due(database)

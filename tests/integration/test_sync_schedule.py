@@ -1,4 +1,4 @@
-"""When a product is asked for again, and when nobody is."""
+"""When a product is due again, and when no requests are sent at all."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -75,14 +75,14 @@ def test_a_busy_service_is_left_alone_until_the_time_that_it_names(
     limit = {"status": status, "retry_after": 120, "form": form}
     upstream.faults.replace([Fault("rate_limit", limit, (endpoint,), times=1)])
 
-    # The run ends at the first such answer
+    # The run ends at the first 429 or 503
     result = one_by_one.run()
     assert result.exit_code == 2
     assert str(status) in result.ended_by
     assert upstream.count(endpoint) == 1
     table = [sync_row(database, product_id) for product_id in product_ids]
     assert [(row.leased_until, row.last_synced_at) for row in table] == [(None, None)] * 3
-    # It is the outcome of the product that got it, unless that was for the token, which is nobody's.
+    # It counts as a failure of the product that got it, except at /auth, which concerns no single product
     assert sum(row.failures for row in table) == (endpoint != "auth")
 
     # So does the next one, without a question
@@ -99,7 +99,7 @@ def test_a_busy_service_is_left_alone_until_the_time_that_it_names(
     assert [str(status) in run.ended_by for run in rows(database, SyncRun)] == [True, True, False]
 
 
-def test_one_product_that_always_gets_such_an_answer_does_not_keep_the_others_from_their_turn(
+def test_one_product_that_always_gets_503_does_not_keep_the_others_from_their_turn(
     database, upstream, one_by_one, clock
 ):
     cursed, *others = make_products(database, 3)

@@ -1,4 +1,4 @@
-"""`productagg status`: what it finds in the database, and how it says it."""
+"""`productagg status`: what it reads from the database, and how it prints it."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,7 @@ def page(read):
 
 @pytest.fixture
 def token(database):
-    """Store what is known of the access token."""
+    """Store a row about the access token."""
 
     def token(account="the account", access_token=SECRET_TOKEN, **values):
         with database.sessions.begin() as session:
@@ -59,7 +59,7 @@ def test_the_last_five_runs_are_shown_newest_first(database, read):
     assert [run["id"] for run in read()["runs"]] == run_ids[:0:-1]
 
 
-def test_what_is_due_what_is_being_asked_and_what_is_neither_are_counted(database, read):
+def test_due_and_leased_products_are_counted(database, read):
     make_products(database, 3, "due", next_sync_at=NOW)
     make_products(database, 2, "due, its lease ran out", next_sync_at=ago(hours=1), leased_until=NOW)
     make_products(database, 4, "being asked", next_sync_at=ago(hours=1), leased_until=later(seconds=1))
@@ -71,7 +71,7 @@ def test_what_is_due_what_is_being_asked_and_what_is_neither_are_counted(databas
 def test_the_product_that_is_due_the_longest_is_named(database, read):
     make_product(database, "a minute", next_sync_at=ago(minutes=1))
     longest = make_product(database, "an hour", next_sync_at=ago(hours=1))
-    make_product(database, "a day, but somebody is at it", next_sync_at=ago(days=1), leased_until=later(minutes=1))
+    make_product(database, "a day, but leased", next_sync_at=ago(days=1), leased_until=later(minutes=1))
 
     assert read()["oldest_due"] == {"id": longest, "name": "an hour", "due_since": ago(hours=1)}
 
@@ -112,7 +112,7 @@ def test_the_failing_products_are_shown_those_that_failed_most_first_and_twenty_
         ({"account": "another account", "expires_at": later(hours=1)}, "none", "  none"),
     ],
 )
-def test_the_tokens_state_is_told_and_the_token_itself_is_not(token, read, page, stored, state, line):
+def test_the_tokens_state_is_shown_and_the_token_itself_is_not(token, read, page, stored, state, line):
     token(**stored)
 
     found = read()
@@ -122,7 +122,7 @@ def test_the_tokens_state_is_told_and_the_token_itself_is_not(token, read, page,
     assert SECRET_TOKEN not in str(found)
 
 
-def test_while_nobody_may_ask_it_is_said_until_when_and_why(token, read, page):
+def test_a_block_is_shown_with_its_end_and_reason(token, read, page):
     token(
         expires_at=later(minutes=4),
         blocked_until=later(minutes=1),
@@ -136,7 +136,7 @@ def test_while_nobody_may_ask_it_is_said_until_when_and_why(token, read, page):
     ]
 
 
-def test_a_block_that_is_over_is_not_told(token, read, page):
+def test_a_block_that_is_over_is_not_shown(token, read, page):
     token(access_token=None, blocked_until=NOW, blocked_reason="the Offers service answered 503")
 
     assert read()["token"]["blocked_reason"] is None
@@ -182,7 +182,7 @@ def test_a_page_for_people_says_everything_at_a_glance(database, token, page):
     ]
 
 
-def test_a_page_about_nothing_says_so(database, page):
+def test_an_empty_installation_has_a_page_too(database, page):
     assert page() == [
         "productagg at 2026-01-02 12:00:00 UTC",
         "",
@@ -294,7 +294,7 @@ def test_a_run_that_is_writing_does_not_hold_it_up(database, run):
         assert run("status").exit_code == 0
 
 
-def test_what_stands_in_the_way_is_one_line(run):
+def test_a_wrong_setting_is_reported_in_one_line(run):
     done = run("status", SYNC_WORKERS="0")
 
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)

@@ -1,4 +1,4 @@
-"""What prices were a while ago is looked up again by every run, also by one that never has time left."""
+"""Every run refreshes the earlier prices of summaries, even a run that never has time left."""
 
 from datetime import timedelta
 
@@ -28,7 +28,7 @@ def product_ids(database, upstream, synchronizer):
 
 @pytest.fixture
 def hasty(make_synchronizer, upstream, run_time):
-    """A synchronizer whose time is up after three of many products."""
+    """A synchronizer whose time is up after three products."""
     upstream.before_offers = lambda _product_id: run_time.go_by(0.3)
     return make_synchronizer(**{"sync.workers": "1", "sync.budget_seconds": "1"})
 
@@ -48,8 +48,8 @@ def test_runs_that_always_end_by_their_budget_keep_them_fresh(database, upstream
 
         assert result.ended_by == "budget"
         assert 1 <= result.fetched < 20
-        looked_up = [row.compared_at for row in rows(database, ProductSummary)]
-        assert all(at is not None and at >= result.started_at for at in looked_up)
+        refreshed = [row.compared_at for row in rows(database, ProductSummary)]
+        assert all(at is not None and at >= result.started_at for at in refreshed)
 
 
 def test_a_day_later_they_say_what_it_cost_a_day_ago(database, upstream, hasty, product_ids, clock):
@@ -71,19 +71,19 @@ def test_many_that_are_due_get_a_share_of_each_run_the_longest_due_first(
             mine = ProductSummary.product_id == product_id
             session.execute(update(ProductSummary).where(mine).values(compare_at=newest - number * MINUTE))
 
-    looked_up = []
+    refreshed = []
     for _ in range(2):
         make_due(database)
         with before_refresh(lambda: run_time.go_by(0.06)):
             result = hasty.run()
         # Most of the time is left for the products
         assert (result.ended_by, result.fetched >= 2) == ("budget", True)
-        looked_up.append([row.product_id for row in rows(database, ProductSummary) if row.compared_at is not None])
+        refreshed.append([row.product_id for row in rows(database, ProductSummary) if row.compared_at is not None])
 
-    assert looked_up == [sorted(product_ids[-4:]), sorted(product_ids[-8:])]
+    assert refreshed == [sorted(product_ids[-4:]), sorted(product_ids[-8:])]
 
 
-def test_even_the_shortest_run_looks_some_up(database, upstream, hasty, product_ids, run_time, monkeypatch):
+def test_even_the_shortest_run_refreshes_some(database, upstream, hasty, product_ids, run_time, monkeypatch):
     monkeypatch.setattr(sync_run, "SUMMARIES_PER_BATCH", 2)
 
     with before_refresh(lambda: run_time.go_by(1)):
@@ -93,7 +93,7 @@ def test_even_the_shortest_run_looks_some_up(database, upstream, hasty, product_
     assert sum(row.compared_at is not None for row in rows(database, ProductSummary)) == 2
 
 
-def test_an_interrupted_run_does_not_go_on_looking_up(database, upstream, hasty, product_ids, monkeypatch):
+def test_an_interrupted_run_does_not_go_on_refreshing(database, upstream, hasty, product_ids, monkeypatch):
     monkeypatch.setattr(sync_run, "SUMMARIES_PER_BATCH", 2)
 
     with before_refresh(hasty.interrupt):

@@ -1,4 +1,4 @@
-"""A run that gets no access token, or whose token ends: nothing is touched, all know why, one asks for a new one."""
+"""Runs that get no access token, or whose token ends: offers stay, the reason is recorded, one process refreshes."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ FRESH = states((90, 4), (210, 1))
 
 
 def lost_token(upstream):
-    # Somebody fetched it and died.
+    # A process fetched it and died.
     with OffersClient(upstream.base_url, REFRESH_TOKEN, 2) as client:
         client.authenticate()
 
@@ -29,7 +29,7 @@ def at_auth(kind, **params):
     return lambda upstream: upstream.faults.replace([Fault(kind, params, ("auth",), times=1)])
 
 
-# What happens, the reason, and for how many seconds nobody asks then.
+# What happens, the reason, and for how many seconds no requests are sent then.
 NO_TOKEN = {
     "400": (lost_token, "none is stored", 15),
     "401": (bad_refresh_token, "does not accept the refresh token", 0),
@@ -46,7 +46,7 @@ NO_TOKEN = {
 
 
 @pytest.mark.parametrize(("bring_about", "reason", "wait"), NO_TOKEN.values(), ids=NO_TOKEN)
-def test_without_a_token_to_be_had_nothing_is_touched_and_everybody_knows_why_and_until_when(
+def test_without_a_token_offers_stay_and_the_reason_and_the_end_of_the_wait_are_recorded(
     database, upstream, one_by_one, clock, bring_about, reason, wait
 ):
     # Given a service that accepts the stored token no more
@@ -72,7 +72,7 @@ def test_without_a_token_to_be_had_nothing_is_touched_and_everybody_knows_why_an
         assert token.blocked_until is None
     assert token.refreshing_until is None
 
-    # Until then nobody asks; after that, and after the lost token's life, all is well
+    # Until then no requests are sent; after that, and after the lost token's lifetime, all is well
     asked = upstream.service.requests.total()
     if wait:
         one_by_one.run()

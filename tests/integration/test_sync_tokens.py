@@ -127,17 +127,15 @@ def test_a_thread_that_comes_while_a_token_is_rejected_does_not_bring_it_back(da
     assert shared_token.get() != rejected
 
 
-def test_a_lost_token_is_waited_for_without_asking_again_and_again(
-    database, upstream, client, shared_token, clock, caplog
-):
-    # Given a token that nobody stored
+def test_a_lost_token_is_waited_for_without_repeated_requests(database, upstream, client, shared_token, clock, caplog):
+    # Given a token that was never stored
     client.authenticate()
 
     with pytest.raises(NoAccessToken, match="still valid, but none is stored"):
         shared_token.get()
     assert "none is stored" in caplog.text
 
-    # Asked again only after a while, however often somebody wants it
+    # It is requested again only after a while, however often it is needed
     for _ in range(3):
         with pytest.raises(NoAccessToken, match="no requests are sent before"):
             shared_token.get()
@@ -164,7 +162,7 @@ def test_a_run_without_a_token_to_be_had_ends_with_the_reason(database, upstream
     assert {(row.leased_until, row.failures) for row in rows(database, ProductSync)} == {(None, 0)}
 
 
-def test_a_token_that_we_hold_for_expired_and_the_service_does_not_is_used_on(upstream, shared_token, clock):
+def test_a_token_that_has_expired_for_us_and_not_for_the_service_is_used_on(upstream, shared_token, clock):
     # Given a service whose clock is a minute behind ours
     upstream.service.clock = lambda: datetime.now(UTC).timestamp() - 60
     token = shared_token.get()
@@ -208,7 +206,7 @@ def test_a_refresher_that_does_not_finish_is_not_waited_for_without_end(database
     assert upstream.count("auth") == 0
 
 
-def test_what_another_process_fetches_meanwhile_is_taken_from_it(database, upstream, make_shared_token):
+def test_a_token_that_another_process_fetches_meanwhile_is_used(database, upstream, make_shared_token):
     asked, answered = threading.Event(), threading.Event()
 
     def slow():
@@ -247,7 +245,7 @@ def test_a_token_that_another_process_stores_at_the_last_moment_is_taken(databas
     assert upstream.count("auth") == 0
 
 
-def test_an_attempt_that_failed_leaves_the_refresh_to_whoever_comes_next(upstream, make_shared_token):
+def test_a_failed_refresh_leaves_the_refresh_to_the_next_caller(upstream, make_shared_token):
     def fail():
         raise ZeroDivisionError
 
@@ -338,7 +336,7 @@ def test_of_several_times_to_wait_the_longest_counts(database, shared_token, ord
     assert "busy for 120 s" in str(blocked(database, shared_token))
 
 
-def test_what_blocks_everybody_ends_by_itself(database, shared_token, clock):
+def test_a_block_ends_by_itself(database, shared_token, clock):
     shared_token.block(timedelta(seconds=60), "busy")
     assert blocked(database, shared_token) is not None
 

@@ -1,4 +1,4 @@
-"""What must be written so that the stored offers equal those that the Offers service gave."""
+"""What must be written so that the stored offers equal the fetched ones."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Clients of the Offers service, and a machine whose proxies, netrc and certificates have no say."""
+"""Clients of the Offers service, which the machine's own netrc does not influence."""
 
 from uuid import uuid4
 

@@ -106,10 +106,10 @@ class TestThreads:
     def test_each_has_a_connection_of_its_own_and_gets_its_own_answers(self, serve, connect):
         server = serve(lambda request: [priced(int(request.target.split("/")[-2].rsplit("-", 1)[1], 16))])
         client = connect(server.base_url)
-        everybody = threading.Barrier(8)
+        together = threading.Barrier(8)
 
         def ask(number):
-            everybody.wait(5)
+            together.wait(5)
             products = [uuid4() for _ in range(20)]
             return all(
                 price(client.offers("a-token", product_id)) == product_id.int & (1 << 48) - 1 for product_id in products

@@ -11,7 +11,7 @@ from productagg.sources.offers_service.errors import Unavailable
 from tests.scripted_server import CERTIFICATE, always, answer, drip
 
 TIMEOUT = 0.3
-# Far above TIMEOUT for a machine under load, far below what the servers here would take, which is for ever.
+# Far above TIMEOUT, for a machine under load; the servers here would never end the exchange themselves.
 SOON = 3.0
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
@@ -89,7 +89,7 @@ def test_a_request_that_the_service_does_not_read(serve, runs_out):
 
 @pytest.fixture
 def black_hole():
-    """An address where nobody answers a call: a listener whose queue is full."""
+    """An address that accepts no connection: a listener whose queue is full."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         callers = []
         for _ in range(4):

@@ -1,4 +1,4 @@
-"""Exchanges without a whole, valid answer: each ends as the right error, says why in one line, and harms no other."""
+"""Exchanges without a complete, valid response raise the right error, with a one-line reason, and harm no other."""
 
 import gzip
 import tracemalloc
@@ -59,7 +59,7 @@ def test_an_answer_to_auth_without_a_token_is_invalid(client, upstream, form):
 
 
 class TestTheReason:
-    """One line that names the innermost cause, since it is what an operator reads in the product's row."""
+    """It names the innermost cause in one line, because operators read it in the product's row."""
 
     @pytest.mark.parametrize(
         ("base_url", "reason"),

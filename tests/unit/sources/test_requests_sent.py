@@ -1,4 +1,4 @@
-"""What the client sends: the published contract and nothing else, to the Offers service and nobody else."""
+"""The client's requests follow the published contract, and go to the Offers service only."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What each status means, for each of the three exchanges, and how long a service that is busy is left alone."""
+"""What every status means at the three endpoints, and how long a busy service is left alone."""
 
 import json
 import string
@@ -96,7 +96,7 @@ def test_a_product_that_the_service_forgot_is_told_from_one_without_offers(clien
 
 
 def unsigned(claims):
-    """A JWT, whose signature nobody here looks at."""
+    """A JWT with a meaningless signature: the client cannot check it."""
     return ".".join(b64encode(part).decode().rstrip("=") for part in (b'{"alg": "HS256"}', claims.encode(), b"sig"))
 
 
@@ -229,7 +229,7 @@ class TestTheAccessToken:
 
 
 class TestABusyService:
-    """429 and 503 concern the whole service: nobody should ask it for anything for as long as `retry_after`."""
+    """429 and 503 concern the whole service: no requests should be sent to it for `retry_after`."""
 
     def ask(self, base_url):
         """How long it wants to be left alone."""
@@ -310,7 +310,7 @@ class TestABusyService:
             digits = st.text("0123456789", min_size=1)
 
             @settings(max_examples=100, deadline=None)
-            @given(printable | digits | st.datetimes().map(lambda each: format_datetime(each.replace(tzinfo=UTC))))
+            @given(printable | digits | st.datetimes().map(lambda time: format_datetime(time.replace(tzinfo=UTC))))
             @example("9" * 10_000)
             @example("00000000000000000000000000000000000000000000000007")
             @example("Fri, 31 Dec 9999 23:59:59 -2359")
