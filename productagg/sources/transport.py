@@ -149,16 +149,19 @@ class _HTTPConnection(HTTPConnection):
         for position, (family, kind, protocol, _, address) in enumerate(addresses):
             connection = _Socket(family, kind, protocol)
             try:
-                for option in self.socket_options or ():
-                    connection.setsockopt(*option)
-                connection.settimeout(_exchange.seconds_left() / (len(addresses) - position))
-                connection.connect(address)
+                self._connect(connection, address, _exchange.seconds_left() / (len(addresses) - position))
             except OSError as error:
                 connection.close()
                 failure = error
             else:
                 return connection
         raise failure
+
+    def _connect(self, connection: _Socket, address: Any, timeout: float) -> None:
+        for option in self.socket_options or ():
+            connection.setsockopt(*option)
+        connection.settimeout(timeout)
+        connection.connect(address)
 
 
 class _HTTPSConnection(_HTTPConnection, HTTPSConnection):

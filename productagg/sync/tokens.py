@@ -51,6 +51,9 @@ class _CachedToken(NamedTuple):
     value: str
     deadline: float
 
+    def is_valid(self) -> bool:
+        return clock.left(self.deadline) > 0
+
 
 def account_key(base_url: str, refresh_token: str) -> str:
     """The key that an account's token is stored under: a fingerprint, so that the refresh token is not stored."""
@@ -81,10 +84,10 @@ class SharedToken:
     def get(self) -> str:
         """A token that is valid as far as we know. Raises NoAccessToken, and the exceptions of `request_token`."""
         cached = self._cached
-        if cached is not None and clock.left(cached.deadline) > 0:
+        if cached is not None and cached.is_valid():
             return cached.value
         with self._lock:  # one thread of this process at a time; the others use its result
-            if self._cached is None or clock.left(self._cached.deadline) <= 0:
+            if self._cached is None or not self._cached.is_valid():
                 self._cached = self._stored_or_new()
             return self._cached.value
 
@@ -145,8 +148,9 @@ class SharedToken:
             now = clock.now(session)
             _ensure_row(session, self._account)
             row = self._read(session)
-            if row.access_token is not None and row.expires_at is not None and row.expires_at > now:
-                return _CachedToken(row.access_token, clock.deadline(row.expires_at, now)), None
+            stored = _cached(row.access_token, row.expires_at, now)
+            if stored is not None and stored.is_valid():
+                return stored, None
             block = _block(row.blocked_until, row.blocked_reason, now)
             if block is not None:
                 raise block
@@ -194,8 +198,9 @@ class SharedToken:
             elif row.access_token is not None:
                 # The service says that a token is valid, and has not rejected ours: the two clocks differ.
                 row.expires_at = now + _CLOCK_SKEW_GRACE
-            if row.access_token is not None and row.expires_at is not None:
-                return _CachedToken(row.access_token, clock.deadline(row.expires_at, now))
+            refreshed = _cached(row.access_token, row.expires_at, now)
+            if refreshed is not None:
+                return refreshed
             row.blocked_until, row.blocked_reason = now + _RETRY_AFTER_STILL_VALID, _LOST
             lost = NoAccessToken(_LOST, row.blocked_until)
         log.warning("%s", lost)
@@ -203,6 +208,12 @@ class SharedToken:
 
     def _locked_row(self, session: Session) -> UpstreamToken:
         return session.get_one(UpstreamToken, self._account, with_for_update=True)
+
+
+def _cached(value: str | None, expires_at: datetime | None, now: datetime) -> _CachedToken | None:
+    if value is None or expires_at is None:
+        return None
+    return _CachedToken(value, clock.deadline(expires_at, now))
 
 
 def _block(until: datetime | None, reason: str | None, now: datetime) -> NoAccessToken | None:

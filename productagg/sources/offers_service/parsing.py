@@ -78,15 +78,20 @@ def parse_offers(body: bytes) -> dict[UUID, ListedOffer]:
         raise InvalidResponse(f"the offers are not a list but {_json_type(items)}")
     offers: dict[UUID, ListedOffer] = {}
     for index, item in enumerate(items):
-        if not isinstance(item, dict):
-            raise InvalidResponse(f"offer {index} is not an object but {_json_type(item)}")
-        offer_id = _uuid(item.get("id"), index)
+        offer_id, offer = _parse_offer(item, index)
         if offer_id in offers:
             raise InvalidResponse(f"offer {index} has the same id as another one, {offer_id}")
-        offers[offer_id] = ListedOffer(_integer(item, "price", index), _integer(item, "items_in_stock", index))
+        offers[offer_id] = offer
     if sum(offer.items_in_stock for offer in offers.values()) > _LARGEST_INTEGER:
         raise InvalidResponse("the offers' items in stock add up to more than 64 bits hold")
     return offers
+
+
+def _parse_offer(item: object, index: int) -> tuple[UUID, ListedOffer]:
+    if not isinstance(item, dict):
+        raise InvalidResponse(f"offer {index} is not an object but {_json_type(item)}")
+    offer_id = _uuid(item.get("id"), index)
+    return offer_id, ListedOffer(_integer(item, "price", index), _integer(item, "items_in_stock", index))
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> timedelta:
