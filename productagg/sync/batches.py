@@ -60,10 +60,14 @@ class BatchLoop:
             if outcomes:
                 self._apply(outcomes)
                 yield outcomes
-            # A product that was not asked for (too short a lease by then, or no database) is as due as before.
-            self._more = self._more or not all(outcome.was_asked for outcome in outcomes)
-            rate = len(outcomes) / (time.monotonic() - started_at)
-            self._capacity = min(max(int(rate * _LEASE_AHEAD_SECONDS), self._fewest), _MOST_LEASES)
+            self._adapt(outcomes, time.monotonic() - started_at)
+
+    def _adapt(self, outcomes: Sequence[Outcome], seconds: float) -> None:
+        """Prepare for the next batch, after one that took this long."""
+        # A product that was not asked for (too short a lease by then, or no database) is as due as before.
+        self._more = self._more or not all(outcome.was_asked for outcome in outcomes)
+        rate = len(outcomes) / seconds
+        self._capacity = min(max(int(rate * _LEASE_AHEAD_SECONDS), self._fewest), _MOST_LEASES)
 
     def _stop_in_time(self) -> None:
         if reason := self._budget.stop_reason():

@@ -143,10 +143,7 @@ class Fetcher:
             self._wait_for_turn()
         # One thread at a time, so that an error here also stops the threads that waited for this one.
         with self._lock:
-            if self._interrupted():
-                self.stop("interrupted")
-            if self.stopped_by is not None:
-                raise _Stopped
+            self._check_stopped()
             try:
                 return self._shared_token.get()
             except NoAccessToken as error:
@@ -155,6 +152,12 @@ class Fetcher:
             except Busy as error:
                 self._stop_all(error)
                 raise _Stopped from error
+
+    def _check_stopped(self) -> None:
+        if self._interrupted():
+            self.stop("interrupted")
+        if self.stopped_by is not None:
+            raise _Stopped
 
     def _wait_for_turn(self) -> None:
         with self._lock:

@@ -156,13 +156,18 @@ class _Rescheduling:
 
 def _log_first_failures(held: Iterable[tuple[RowMapping, Outcome]]) -> None:
     """Log one line per reason, not per product: products often fail all at once. Every row holds its own error."""
+    for first, *others in _first_failures(held).values():
+        more = f" (and {len(others)} more products)" if others else ""
+        log.warning("product %s: %s%s", first.lease.product_id, first.error, more)
+
+
+def _first_failures(held: Iterable[tuple[RowMapping, Outcome]]) -> dict[str, list[Outcome]]:
+    """The failures of products that had not failed before, by reason."""
     failed: dict[str, list[Outcome]] = {}
     for row, outcome in held:
         if outcome.error is not None and row["failures"] == 0:
             failed.setdefault(outcome.error.reason, []).append(outcome)
-    for first, *others in failed.values():
-        more = f" (and {len(others)} more products)" if others else ""
-        log.warning("product %s: %s%s", first.lease.product_id, first.error, more)
+    return failed
 
 
 def _write_rows(session: Session, rows: Sequence[Mapping[str, object]]) -> None:

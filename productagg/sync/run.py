@@ -153,12 +153,18 @@ class Synchronizer:
         budget: TimeBudget,
         progress: Callable[[int, int], None] | None,
     ) -> None:
+        fetcher = self._new_fetcher()
+
+        def acquire(limit: int) -> Sequence[Lease]:
+            now, acquired = self._acquire(selected, limit, fetcher, budget)
+            result.count_leases(acquired, now)
+            return acquired
+
         total = 0
         if progress is not None:
             total = self._in_transaction(lambda session: leases.count(session, selected(result.started_at)))
-        fetcher = self._new_fetcher()
         with WorkerPool(fetcher.fetch, self._workers) as pool:
-            for _outcomes in self._batches(pool, fetcher, budget, result, selected):
+            for _outcomes in self._batches(pool, fetcher, budget, result, acquire):
                 if progress is not None:
                     progress(result.asked, total)
         result.ended_by = fetcher.stopped_by or "done"
@@ -169,23 +175,15 @@ class Synchronizer:
         fetcher: Fetcher,
         budget: TimeBudget,
         result: RunResult,
-        selected: Selection | None = None,
+        acquire: Callable[[int], Sequence[Lease]] | None = None,
     ) -> BatchLoop:
-        """The loop over the `selected` products; without a selection, over those that the pool has already."""
-
-        def acquire(limit: int) -> Sequence[Lease]:
-            assert selected is not None
-            now, acquired = self._acquire(selected, limit, fetcher, budget)
-            result.count_leases(acquired, now)
-            return acquired
-
         def apply(outcomes: Sequence[Outcome]) -> None:
             updates = self._in_transaction(
                 lambda session: apply_outcomes(session, outcomes, self._schedule, result.started_at), budget
             )
             result.count_outcomes(outcomes, updates)
 
-        return BatchLoop(pool, fetcher, budget, acquire if selected else None, apply, self._workers)
+        return BatchLoop(pool, fetcher, budget, acquire, apply, self._workers)
 
     def _refresh_summaries(self, now: datetime, budget: TimeBudget) -> None:
         """Look up the earlier prices of the summaries that are due, the longest due first, for a share of the time.

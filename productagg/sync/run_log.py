@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypedDict, cast
 from uuid import UUID
 
 import uuid_utils
@@ -82,11 +82,31 @@ class RunResult:
         )
 
 
+class RecordedRun(TypedDict):
+    """A row of sync_runs. `state`: 'finished', 'running', or 'lost' if no end was recorded in time."""
+
+    id: UUID
+    host: str
+    started_at: datetime
+    finished_at: datetime | None
+    claimed: int
+    fetched: int
+    changed: int
+    closed: int
+    failed: int
+    failures: dict[str, int]
+    requests: int
+    bytes: int
+    longest_wait_seconds: float
+    ended_by: str | None
+    state: str
+
+
 @dataclass(frozen=True)
 class RunPage:
     """`runs`, newest first. `following` is the `before` of the next page, None on the last page."""
 
-    runs: Sequence[dict[str, Any]]
+    runs: Sequence[RecordedRun]
     following: UUID | None
 
 
@@ -119,13 +139,13 @@ def page(connection: Connection, limit: int, budget_seconds: float, before: UUID
     return RunPage(runs, runs[-1]["id"] if len(rows) > limit else None)
 
 
-def get(connection: Connection, run_id: UUID, budget_seconds: float) -> dict[str, Any] | None:
-    """One run, or None. A run may take `budget_seconds`; if it recorded no end by then, its state is `lost`."""
+def get(connection: Connection, run_id: UUID, budget_seconds: float) -> RecordedRun | None:
+    """One run, or None. A run may take `budget_seconds`; if it recorded no end by then, its state is 'lost'."""
     row = connection.execute(_RUN.where(SyncRun.id == run_id)).mappings().one_or_none()
     return None if row is None else _with_state(row, budget_seconds, clock.now(connection))
 
 
-def _with_state(row: RowMapping, budget_seconds: float, now: datetime) -> dict[str, Any]:
+def _with_state(row: RowMapping, budget_seconds: float, now: datetime) -> RecordedRun:
     if row["finished_at"] is not None:
         state = "finished"
     elif now - row["started_at"] <= timedelta(seconds=budget_seconds) + _GRACE:
@@ -133,4 +153,4 @@ def _with_state(row: RowMapping, budget_seconds: float, now: datetime) -> dict[s
     else:
         state = "lost"
     # SQLAlchemy's names may be instances of a subclass of str, which orjson does not accept as keys.
-    return {**{str(name): value for name, value in row.items()}, "state": state}
+    return cast(RecordedRun, {**{str(name): value for name, value in row.items()}, "state": state})

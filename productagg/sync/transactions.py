@@ -33,11 +33,13 @@ def run_in_transaction(
             with sessions.begin() as session:
                 return work(session)
         except DBAPIError as error:
-            if budget is None or not is_out_of_reach(error):
-                raise
-            if budget.seconds_left() <= 0 or time.monotonic() >= give_up_at:
+            if budget is None or not is_out_of_reach(error) or _is_over(budget, give_up_at):
                 raise
             if not warned:
                 warned = True
                 log.warning("the database is out of reach, trying again: %s", reason(error))
         time.sleep(POLL_SECONDS)
+
+
+def _is_over(budget: TimeBudget, give_up_at: float) -> bool:
+    return budget.seconds_left() <= 0 or time.monotonic() >= give_up_at

@@ -100,7 +100,7 @@ def test_the_failing_products_are_shown_those_that_failed_most_first_and_twenty_
 @pytest.mark.parametrize(
     ("stored", "state", "line"),
     [
-        ({"expires_at": later(minutes=4, seconds=5)}, "valid", "  valid until 2026-01-02 12:04:05 (in 4 min 5 s)"),
+        ({"expires_at": later(minutes=4, seconds=5)}, "valid", "  valid until 2026-01-02 12:04:05 (4 min 5 s left)"),
         (
             {"expires_at": ago(minutes=1)},
             "expired",
@@ -178,7 +178,7 @@ def test_a_page_for_people_says_everything_at_a_glance(database, token, page):
         "    3 in a row, due again 2026-01-02 12:00:00: not JSON",
         "",
         "Access token",
-        "  valid until 2026-01-02 12:02:00 (in 2 min 0 s)",
+        "  valid until 2026-01-02 12:02:00 (2 min 0 s left)",
     ]
 
 

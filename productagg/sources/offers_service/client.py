@@ -180,5 +180,9 @@ def _root_cause(error: BaseException, handled: BaseException | None) -> str:
     while isinstance(inner, (OSError, HTTPException, HTTPError)) and inner is not handled:
         error = inner
         inner = error.__cause__ or error.__context__
-    text = f"{type(error).__name__}: {error}"
+    return _one_line(f"{type(error).__name__}: {error}")
+
+
+def _one_line(text: str) -> str:
+    """The text without control characters and superfluous spaces."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
