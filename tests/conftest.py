@@ -67,7 +67,7 @@ def _interruptible():
 def _tireless_background():
     """The background leaves the processor to nobody: in the tests nobody else wants it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(background, "_REST", 0)
+        patch.setattr(background, "REST_FACTOR", 0)
         yield
 
 

@@ -6,27 +6,28 @@ from productagg.cli.bootstrap import config_uri, writing
 from productagg.sync import clock_repair
 
 
-@click.command(name="repair-clock", short_help="Repair what a clock that was ahead left behind.")
+@click.command(name="repair-clock", short_help="Repair the times that a clock wrote while it was ahead.")
 @config_uri
-@click.option("--apply", is_flag=True, help="Do it, instead of saying what is to be done.")
+@click.option("--apply", is_flag=True, help="Make the changes, instead of only listing them.")
 def repair_clock(config_uri: str, apply: bool) -> None:
-    """Bring back to now what the database wrote in the future, while its clock was ahead.
+    """Set the times that the database wrote in the future, while its clock was ahead, back to now.
 
-    Products are due now, leases and waits end, histories go on from now. Without --apply nothing is changed, and the
-    command says what it would do. Stop the passes first; the web service may go on.
+    Products become due now, leases and waits end, histories go on from now. Without --apply, the command lists the
+    changes and makes none. Stop the sync runs first; the web service may go on.
 
-    Exit codes: 0 nothing is to be done, or it is done; 1 there is something to be done; 2 it could not run.
+    Exit codes: 0 there is nothing to repair, or it is repaired; 1 there is something to repair; 2 the command could not
+    run.
     """
     with writing(config_uri) as (settings, sessions), sessions() as session:
-        found = clock_repair.repair(session, settings)
+        repairs = clock_repair.repair(session, settings)
         if apply:
             session.commit()
         else:
             session.rollback()
-    for each in found:
-        click.echo(f"repair-clock: {each.rows} {each.how}")
-    if not found:
+    for repair in repairs:
+        click.echo(f"repair-clock: {repair.rows} {repair.description}")
+    if not repairs:
         click.echo("repair-clock: nothing lies in the future")
     elif not apply:
-        click.echo("repair-clock: nothing is changed; --apply does it")
+        click.echo("repair-clock: nothing was changed; use --apply to change it")
         raise SystemExit(1)

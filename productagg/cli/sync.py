@@ -1,10 +1,9 @@
-"""`productagg sync`: one pass, as cron starts it every minute; by hand also for chosen products, with a bar."""
+"""`productagg sync`: one sync run, as cron starts it every minute; by hand also for chosen products, with a bar."""
 
 import logging
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 from uuid import UUID
 
 import click
@@ -16,11 +15,12 @@ from productagg.cli.bootstrap import CannotRun, config_uri, writing
 from productagg.cli.progress import progress_bar
 from productagg.db.errors import is_unavailable
 from productagg.settings import Settings
-from productagg.sync.run import Report, Synchronizer
+from productagg.sync.run import Synchronizer
+from productagg.sync.run_log import RunResult
 
 log = logging.getLogger(__name__)
 
-# What `--json` says of a pass, as GET /sync-runs does.
+# The members of the `--json` summary, which GET /sync-runs has as well.
 _SUMMARY = (
     "started_at",
     "finished_at",
@@ -38,7 +38,7 @@ _SUMMARY = (
 )
 
 
-@click.command(short_help="Make one pass over what is due.")
+@click.command(short_help="Sync the products that are due.")
 @config_uri
 @click.option(
     "--product",
@@ -46,22 +46,22 @@ _SUMMARY = (
     metavar="ID",
     type=click.UUID,
     multiple=True,
-    help="Ask for this product now, due or not, and for no others. May be repeated.",
+    help="Sync only this product, due or not. May be repeated.",
 )
-@click.option("--all", "everything", is_flag=True, help="Ask for every product now, due or not.")
+@click.option("--all", "everything", is_flag=True, help="Sync every product, due or not.")
 @click.option(
     "--workers",
     metavar="NUMBER",
     type=click.IntRange(1, 64),
-    help="How many requests are under way at once, instead of SYNC_WORKERS.",
+    help="How many requests to send at the same time, instead of SYNC_WORKERS.",
 )
 @click.option(
     "--budget",
     metavar="SECONDS",
     type=click.IntRange(1, 86400),
-    help="How long the pass may take, instead of SYNC_BUDGET_SECONDS; what is left then stays due.",
+    help="How long the run may take, instead of SYNC_BUDGET_SECONDS; products that are left then stay due.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Sum up in one JSON object on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 def sync(
     config_uri: str,
     products: Sequence[UUID],
@@ -70,21 +70,21 @@ def sync(
     budget: int | None,
     as_json: bool,
 ) -> None:
-    """Make one pass: ask the Offers service for what is due, and record what changed.
+    """Make one sync run: ask the Offers service for the products that are due, and record what changed.
 
-    Any number of passes may run at once. SIGTERM and Ctrl-C end the pass after what is under way. On a terminal, a bar
-    shows the progress.
+    Any number of runs may work at once. After SIGTERM or Ctrl-C, the run finishes the requests under way and ends. On a
+    terminal, a bar shows the progress.
 
-    Exit codes: 0 all well, 1 some products failed, 2 the pass could not run, or not to its end. The end of its time is
-    a good end.
+    Exit codes: 0 no failures, 1 some products failed, 2 the run could not begin, or not go on to its end. A run that
+    ends because its time is up has not failed.
     """
     if products and everything:
         raise click.UsageError("--product and --all exclude each other")
     with writing(config_uri) as (settings, sessions):
         _refuse_unknown(sessions, products)
-        report = _pass(_with_options(settings, workers, budget), sessions, products, everything)
-    click.echo(_json(report) if as_json else f"sync: {report}")
-    raise SystemExit(report.exit_code)
+        result = _run(_with_options(settings, workers, budget), sessions, products, everything)
+    click.echo(_json(result) if as_json else f"sync: {result}")
+    raise SystemExit(result.exit_code)
 
 
 def _refuse_unknown(sessions: sessionmaker[Session], products: Sequence[UUID]) -> None:
@@ -92,16 +92,18 @@ def _refuse_unknown(sessions: sessionmaker[Session], products: Sequence[UUID]) -
         with sessions() as session:
             unknown = catalog.unknown(session, products)
         if unknown:
-            raise CannotRun(f"there is no product {', '.join(str(each) for each in unknown)}")
+            raise CannotRun(f"there is no product {', '.join(str(product_id) for product_id in unknown)}")
 
 
 def _with_options(settings: Settings, workers: int | None, budget: int | None) -> Settings:
-    given = {"sync_workers": workers, "sync_budget_seconds": budget}
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return replace(settings, **changes)
+    if workers is not None:
+        settings = replace(settings, sync_workers=workers)
+    if budget is not None:
+        settings = replace(settings, sync_budget_seconds=budget)
+    return settings
 
 
-def _pass(settings: Settings, sessions: sessionmaker[Session], products: Sequence[UUID], everything: bool) -> Report:
+def _run(settings: Settings, sessions: sessionmaker[Session], products: Sequence[UUID], everything: bool) -> RunResult:
     with Synchronizer(settings, sessions) as synchronizer:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: synchronizer.interrupt())
@@ -111,9 +113,9 @@ def _pass(settings: Settings, sessions: sessionmaker[Session], products: Sequenc
         except Exception as error:
             if is_unavailable(error):
                 raise
-            log.exception("the pass crashed")
+            log.exception("the sync run crashed")
             raise SystemExit(2) from None
 
 
-def _json(report: Report) -> bytes:
-    return orjson.dumps({name: getattr(report, name) for name in _SUMMARY}, option=orjson.OPT_UTC_Z)
+def _json(result: RunResult) -> bytes:
+    return orjson.dumps({name: getattr(result, name) for name in _SUMMARY}, option=orjson.OPT_UTC_Z)

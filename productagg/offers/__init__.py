@@ -1,1 +1,1 @@
-"""What is offered for a product now."""
+"""What is offered for a product now, and what that costs."""

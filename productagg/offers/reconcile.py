@@ -1,7 +1,7 @@
-"""What is offered now: the pure difference of stored and fetched offers, its application, and reading them.
+"""Makes the stored offers equal to the observed ones: first the pure difference, then its application.
 
-The sync applies, the API reads. Nothing here commits or knows where a list came from; a list that arrives here is whole
-and valid, so what is absent from it is sold out.
+The sync calls it, in a transaction of its own. Nothing here commits or knows which source a list came from. A list is
+complete and valid when it arrives here, so an offer that is absent from it is sold out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,11 +34,11 @@ from productagg.db.engines import dialect_name
 from productagg.db.json_rows import Rows, aggregate_rows
 from productagg.db.models import Base, Offer, OfferPrice, ProductPrice, ProductSummary
 from productagg.history.late import mark, may_be_rolled_up
-from productagg.offers.summary import NOTHING, Summary, summarise
+from productagg.offers.summary import NOTHING_IN_STOCK, Summary, summarise
 
 
-class State(NamedTuple):
-    """What an offer says: price in the upstream's unit, items in stock."""
+class OfferState(NamedTuple):
+    """What a source says about an offer: price in the source's unit, items in stock."""
 
     price: int
     items_in_stock: int
@@ -48,39 +48,31 @@ class State(NamedTuple):
 class Difference:
     """What must be written so that stored equals fetched. `changed` holds new, changed and reopened offers."""
 
-    changed: Mapping[UUID, State]
-    closed: Mapping[UUID, State]
+    changed: Mapping[UUID, OfferState]
+    closed: Mapping[UUID, OfferState]
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.closed)
 
 
-def diff(stored: Mapping[UUID, State], fetched: Mapping[UUID, State]) -> Difference:
-    """Compare the open offers that we have with the whole list that upstream gave. `closed` holds their last prices."""
-    return Difference(
-        changed={id_: state for id_, state in fetched.items() if stored.get(id_) != state},
-        closed={id_: State(state.price, 0) for id_, state in stored.items() if id_ not in fetched},
-    )
-
-
 @dataclass(frozen=True)
 class Observation:
-    """A whole, valid list for one product, as of `at`: later than any earlier one of that product.
+    """A complete, valid list for one product, as of `at`, which is later than the product's previous observation.
 
-    `first`: there was none before, so even an empty list is news. `unobserved_from`: the one before is too long ago to
-    say what was offered in between; from then on nobody knew.
+    `first`: the product's first list, so even an empty one is news. `unobserved_from`: the previous list is too old to
+    say what was offered since; from that time on, what was offered is unknown.
     """
 
     product_id: UUID
-    offers: Mapping[UUID, State]
+    offers: Mapping[UUID, OfferState]
     at: datetime
     first: bool
     unobserved_from: datetime | None = None
 
 
 @dataclass(frozen=True)
-class Change:
-    """What an observation changes: the offers that differ, and the product's summary if that is news.
+class OffersUpdate:
+    """What an observation changes: the offers that differ, and the product's summary if it must be written.
 
     `before` is the summary so far.
     """
@@ -91,18 +83,23 @@ class Change:
     summary: Summary | None
 
 
-class Stored(NamedTuple):
-    """The open `offers` of some products, by product (none of one that has none), and the time of the transaction."""
+class StoredOffers(NamedTuple):
+    """The open offers of some products, as of `now`, the time of the transaction. Products without any are absent."""
 
     now: datetime
-    offers: Mapping[UUID, Mapping[UUID, State]]
+    by_product: Mapping[UUID, Mapping[UUID, OfferState]]
 
 
-def stored(session: Session, product_ids: Sequence[UUID]) -> Stored:
-    """What is stored of some products. It stays true for as long as the caller holds the products' leases.
+def diff(stored: Mapping[UUID, OfferState], fetched: Mapping[UUID, OfferState]) -> Difference:
+    """Compare a product's stored open offers with a complete fetched list. `closed` holds their last prices."""
+    return Difference(
+        changed={offer_id: state for offer_id, state in fetched.items() if stored.get(offer_id) != state},
+        closed={offer_id: OfferState(state.price, 0) for offer_id, state in stored.items() if offer_id not in fetched},
+    )
 
-    One statement, however many products.
-    """
+
+def read_stored(session: Session, product_ids: Sequence[UUID]) -> StoredOffers:
+    """Read the open offers, in one statement. They stay as they are while the caller holds the products' leases."""
     dialect = dialect_name(session)
     aggregated = aggregate_rows(dialect, Offer.id, Offer.price, Offer.items_in_stock)
     offers = (
@@ -111,106 +108,97 @@ def stored(session: Session, product_ids: Sequence[UUID]) -> Stored:
         .group_by(Offer.product_id)
         .subquery()
     )
-    # A row of the clock's at least, so that the time costs no statement of its own.
+    # The clock's row is always there, so reading the time needs no statement of its own.
     now = select(clock.now_expression(dialect).label("now")).subquery()
     query = select(now.c.now, offers.c.product_id, offers.c.offers).select_from(now.outerjoin(offers, true()))
     rows = session.execute(query, {"now": clock.now_parameter(dialect)}).all()
-    found = {
-        product_id: {UUID(id_): State(price, items) for id_, price, items in orjson.loads(text)}
+    by_product = {
+        product_id: {UUID(offer_id): OfferState(price, items) for offer_id, price, items in orjson.loads(text)}
         for _, product_id, text in rows
         if product_id is not None
     }
-    return Stored(rows[0].now, found)
+    return StoredOffers(rows[0].now, by_product)
 
 
-def compare(stored: Stored, observations: Iterable[Observation]) -> dict[UUID, Change]:
-    """What is to be written so that stored equals observed, by product; nothing for a product that has not changed."""
-    changes = {}
-    for each in observations:
-        before = stored.offers.get(each.product_id, {})
-        difference = diff(before, each.offers)
-        new = each.first or each.unobserved_from is not None
-        if difference or new:
-            known, summary = summarise(before.values()), summarise(each.offers.values())
-            news = new or summary != known
-            changes[each.product_id] = Change(each, difference, known, summary if news else None)
-    return changes
+def plan_updates(stored: StoredOffers, observations: Iterable[Observation]) -> dict[UUID, OffersUpdate]:
+    """What must be written so that stored equals observed, by product. Unchanged products are absent."""
+    updates = {}
+    for observation in observations:
+        update = _plan_update(stored.by_product.get(observation.product_id, {}), observation)
+        if update is not None:
+            updates[observation.product_id] = update
+    return updates
 
 
-def apply(session: Session, changes: Iterable[Change]) -> None:
-    """Write the changed offers, and append what changed to both histories; a gap's beginning once, however often asked.
+def _plan_update(stored: Mapping[UUID, OfferState], observation: Observation) -> OffersUpdate | None:
+    difference = diff(stored, observation.offers)
+    starts_history = observation.first or observation.unobserved_from is not None
+    if not difference and not starts_history:
+        return None
+    before, after = summarise(stored.values()), summarise(observation.offers.values())
+    return OffersUpdate(observation, difference, before, after if starts_history or after != before else None)
 
-    As many statements for many changes as for one.
+
+def apply_updates(session: Session, updates: Iterable[OffersUpdate]) -> None:
+    """Write the changed offers and append to both histories, in a number of statements that does not depend on theirs.
+
+    The beginning of a gap is written once, even if several observations name it.
     """
-    offers, summaries, late, events = [], [], {}, []
-    for change in changes:
-        common = {"product_id": change.observation.product_id, "at": change.observation.at}
-        if change.summary is not None:
-            summaries.append({**common, **change.summary._asdict(), "observed": True})
-        gap_from = change.observation.unobserved_from
-        if gap_from is not None:
-            summaries.append({**common, **NOTHING._asdict(), "at": gap_from, "observed": False})
-            if may_be_rolled_up(gap_from, change.observation.at):
-                late[change.observation.product_id] = gap_from
-        lowest, _, _, items_in_stock = change.before
-        events.append(
-            Event(change.observation.product_id, "offers", change.observation.at, None, None, lowest, items_in_stock)
-        )
-        for id_, (price, items) in change.difference.changed.items():
-            offers.append({**common, "id": id_, "price": price, "items_in_stock": items, "closed": False})
-        for id_, (price, items) in change.difference.closed.items():
-            offers.append({**common, "id": id_, "price": price, "items_in_stock": items, "closed": True})
-    dialect = session.get_bind().dialect.name
-    if offers:
-        rows = Rows.parameter(dialect, offers)
-        for statement in _WRITE_OFFERS[dialect]:
-            session.execute(statement, rows)
-    if summaries:
-        rows = Rows.parameter(dialect, summaries)
-        for statement in _APPEND_PRODUCT_PRICES[dialect]:
-            session.execute(statement, rows)
+    offers: list[dict[str, object]] = []
+    summaries: list[dict[str, object]] = []
+    events: list[Event] = []
+    late: dict[UUID, datetime] = {}
+    for update in updates:
+        offers += _offer_rows(update)
+        summaries += _summary_rows(update)
+        events.append(_event(update))
+        gap_from = update.observation.unobserved_from
+        if gap_from is not None and may_be_rolled_up(gap_from, update.observation.at):
+            late[update.observation.product_id] = gap_from
+    dialect = dialect_name(session)
+    _write(session, _WRITE_OFFERS[dialect], offers)
+    _write(session, _WRITE_SUMMARIES[dialect], summaries)
     mark(session, late)
     record(session, events)
 
 
-@dataclass(frozen=True)
-class Purchase:
-    """So many units of one offer, `price` each in the upstream's unit."""
-
-    offer_id: UUID
-    price: int
-    quantity: int
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What `quantity` units cost: `cost` is the exact sum of `lines`, which hold `available_quantity` units.
-
-    Those are all that were asked for if it is `complete`, else all that are in stock. None in stock: no cost.
-    """
-
-    product_id: UUID
-    quantity: int
-    available_quantity: int
-    complete: bool
-    cost: int | None
-    lines: Sequence[Purchase]
+def _offer_rows(update: OffersUpdate) -> list[dict[str, object]]:
+    common = {"product_id": update.observation.product_id, "at": update.observation.at}
+    changed, closed = update.difference.changed, update.difference.closed
+    return [
+        {**common, "id": offer_id, "price": state.price, "items_in_stock": state.items_in_stock, "closed": is_closed}
+        for states, is_closed in ((changed, False), (closed, True))
+        for offer_id, state in states.items()
+    ]
 
 
-def cost(product_id: UUID, current: Iterable[Mapping[str, Any]], quantity: int) -> Cost:
-    """What so many units cost of the `current` offers, cheapest first: of each all it has, until there are enough."""
-    lines = []
-    wanted = quantity
-    for offer in current:
-        units = min(offer["items_in_stock"], wanted)
-        if units:
-            lines.append(Purchase(UUID(offer["id"]), offer["price"], units))
-            wanted -= units
-    total = sum(line.price * line.quantity for line in lines) if lines else None
-    return Cost(product_id, quantity, quantity - wanted, not wanted, total, lines)
+def _summary_rows(update: OffersUpdate) -> list[dict[str, object]]:
+    observation, rows = update.observation, []
+    if update.summary is not None:
+        rows.append(_summary_row(observation.product_id, observation.at, update.summary, observed=True))
+    if observation.unobserved_from is not None:
+        gap_from = observation.unobserved_from
+        rows.append(_summary_row(observation.product_id, gap_from, NOTHING_IN_STOCK, observed=False))
+    return rows
 
 
-# Tables, not classes: for a class, SQLAlchemy's insert does more than these want.
+def _summary_row(product_id: UUID, at: datetime, summary: Summary, *, observed: bool) -> dict[str, object]:
+    return {"product_id": product_id, "at": at, **summary._asdict(), "observed": observed}
+
+
+def _event(update: OffersUpdate) -> Event:
+    observation, before = update.observation, update.before
+    return Event(observation.product_id, "offers", observation.at, None, None, before.lowest, before.items_in_stock)
+
+
+def _write(session: Session, statements: Iterable[Executable], rows: Sequence[Mapping[str, object]]) -> None:
+    if rows:
+        parameters = Rows.parameter(dialect_name(session), rows)
+        for statement in statements:
+            session.execute(statement, parameters)
+
+
+# Tables, not classes: SQLAlchemy's insert into a class adds ORM work that these statements do not need.
 _OFFERS, _OFFER_PRICES, _PRODUCT_PRICES, _PRODUCT_SUMMARIES = (
     Base.metadata.tables[model.__tablename__] for model in (Offer, OfferPrice, ProductPrice, ProductSummary)
 )
@@ -227,35 +215,35 @@ _SUMMARIES = Rows(
 )
 
 
-def _write_offers(make_insert: Any, data: FromClause) -> tuple[Executable, ...]:
-    """Insert offers or overwrite what they say, and append it to their histories.
+def _offers_statements(make_insert: Any, data: FromClause) -> tuple[Executable, ...]:
+    """Insert offers or overwrite their state, and append it to their histories.
 
     `first_seen_at` stays: an offer that comes back is the same offer.
     """
-    says = {"price": data.c.price, "items_in_stock": data.c.items_in_stock}
+    state = {"price": data.c.price, "items_in_stock": data.c.items_in_stock}
     values = {
         "product_id": data.c.product_id,
         "id": data.c.id,
-        **says,
+        **state,
         "first_seen_at": data.c.at,
         "changed_at": data.c.at,
         "closed_at": case((data.c.closed, data.c.at)),
     }
-    written = (*says, "changed_at", "closed_at")
-    # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
+    overwritten = (*state, "changed_at", "closed_at")
+    # Without a WHERE, SQLite's parser reads ON CONFLICT as the ON of a join.
     write = make_insert(_OFFERS).from_select(list(values), select(*values.values()).where(data.c.id.is_not(None)))
     write = write.on_conflict_do_update(
-        index_elements=["product_id", "id"], set_={name: write.excluded[name] for name in written}
+        index_elements=["product_id", "id"], set_={name: write.excluded[name] for name in overwritten}
     )
-    steps = {"product_id": data.c.product_id, "offer_id": data.c.id, "observed_at": data.c.at, **says}
+    steps = {"product_id": data.c.product_id, "offer_id": data.c.id, "observed_at": data.c.at, **state}
     append = insert(_OFFER_PRICES).from_select(list(steps), select(*steps.values()))
     if make_insert is sqlite.insert:
         return write, append
     return (write.add_cte(append.cte("appended")),)  # one round trip
 
 
-def _append_product_prices(make_insert: Any, data: FromClause) -> tuple[Executable, ...]:
-    """Append the rows to the products' histories, and overwrite the products' summaries with those observed."""
+def _summaries_statements(make_insert: Any, data: FromClause) -> tuple[Executable, ...]:
+    """Append the rows to the products' histories, and overwrite the products' summaries with the observed rows."""
     names = ("lowest", "average", "offers", "items_in_stock")
     values = {"product_id": data.c.product_id, "observed_at": data.c.at, **{name: data.c[name] for name in names}}
     append = make_insert(_PRODUCT_PRICES).from_select(
@@ -278,5 +266,5 @@ def _append_product_prices(make_insert: Any, data: FromClause) -> tuple[Executab
 
 
 _INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
-_WRITE_OFFERS = {name: _write_offers(make, _CHANGED.table(name)) for name, make in _INSERTS.items()}
-_APPEND_PRODUCT_PRICES = {name: _append_product_prices(make, _SUMMARIES.table(name)) for name, make in _INSERTS.items()}
+_WRITE_OFFERS = {name: _offers_statements(make, _CHANGED.table(name)) for name, make in _INSERTS.items()}
+_WRITE_SUMMARIES = {name: _summaries_statements(make, _SUMMARIES.table(name)) for name, make in _INSERTS.items()}

@@ -7,8 +7,8 @@ from typing import NamedTuple
 class Summary(NamedTuple):
     """A product's offers at one moment, in-stock offers only.
 
-    `lowest` and `average` are prices in the upstream's unit, None when nothing is in stock; `average` is rounded half
-    up to a whole unit. `offers` counts the in-stock offers, `items_in_stock` their items.
+    `lowest` and `average` are prices in the Offers service's unit, None when nothing is in stock; `average` is rounded
+    half up to a whole unit. `offers` counts the in-stock offers, `items_in_stock` their items.
     """
 
     lowest: int | None
@@ -17,14 +17,14 @@ class Summary(NamedTuple):
     items_in_stock: int
 
 
-NOTHING = Summary(None, None, 0, 0)
+NOTHING_IN_STOCK = Summary(None, None, 0, 0)
 
 
 def summarise(offers: Iterable[tuple[int, int]]) -> Summary:
     """Sum up (price, items in stock) pairs."""
     in_stock = [(price, items) for price, items in offers if items > 0]
     if not in_stock:
-        return NOTHING
+        return NOTHING_IN_STOCK
     prices = [price for price, _ in in_stock]
     count = len(prices)
     return Summary(min(prices), (2 * sum(prices) + count) // (2 * count), count, sum(items for _, items in in_stock))

@@ -1,1 +1,1 @@
-"""Where offers come from. Speaks HTTP, knows no database."""
+"""Where offers come from: one package per kind of source. It speaks HTTP and knows no database."""

@@ -1,12 +1,11 @@
-"""HTTP exchanges with a deadline for the whole of each, from connecting to the last byte of the body.
+"""HTTP exchanges with one deadline for the whole exchange, from connecting to the last byte of the body.
 
-For `upstream` only. A time-out of requests bounds each wait for the network, so a server that drips bytes could hold a
-worker for ever; here every operation of the socket gets no more than the time that is left. No redirect is followed, no
-cookie is kept and no credential is added.
+The adapters in `productagg.sources` use it; it knows nothing of offers. A time-out of requests bounds a single wait for
+the network, so a server that drips bytes could hold a worker forever. Here no socket operation gets more than the time
+that is left. Redirects are not followed, cookies are not kept and credentials are not added.
 
-HTTP/1.1 has nothing that ties an answer to its request but the order on the connection. So a connection is used again
-only if nothing has arrived on it that nobody asked for, and interim answers (1xx) are skipped
-(docs/decisions/0016-connections.md).
+In HTTP/1.1 only the order on the connection ties a response to its request. So a connection is reused only if no
+unrequested byte has arrived on it, and interim responses (1xx) are skipped (docs/decisions/0016-connections.md).
 """
 
 import errno
@@ -30,20 +29,20 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 
 class _Exchange(threading.local):
-    """The exchange that this thread is at."""
+    """The state of the current thread's exchange."""
 
-    ends_at = 0.0
-    """When it has to be over, by time.monotonic()."""
+    deadline = 0.0
+    """When it must be over, by time.monotonic()."""
     repeatable = True
-    """Whether the server may be sent the request twice."""
+    """Whether the request may be sent twice."""
     connected = False
-    """Whether a connection was opened for it; else it is on one that was kept."""
-    heard = False
-    """Whether any byte of an answer has come."""
+    """Whether a connection was opened for it; otherwise it uses a kept connection."""
+    received_any = False
+    """Whether any byte of a response has arrived."""
 
-    def left(self) -> float:
-        """Seconds. Raises TimeoutError when there are none."""
-        seconds = self.ends_at - time.monotonic()
+    def seconds_left(self) -> float:
+        """Raises TimeoutError when the time is up."""
+        seconds = self.deadline - time.monotonic()
         if seconds <= 0:
             raise TimeoutError("the exchange has taken too long")
         return seconds
@@ -53,37 +52,37 @@ _exchange = _Exchange()
 
 
 class _Socket(socket.socket):
-    """No operation outlasts the exchange, and none begins after its end, however many the HTTP library makes of it."""
+    """A socket whose operations end with the exchange, however many of them the HTTP library makes."""
 
-    between_answers = False
-    """Whether the last answer was read to its end, or given up."""
-    holds_more = False
-    """Whether more arrived than the answers that were asked for."""
+    between_responses = False
+    """Whether the last response was read to its end, or given up."""
+    has_surplus = False
+    """Whether more arrived than the requested responses."""
 
     def recv_into(self, *args: Any) -> int:
-        if self.between_answers:
-            raise BlockingIOError(errno.EAGAIN, "nothing is awaited")
-        self.settimeout(_exchange.left())
+        if self.between_responses:
+            raise BlockingIOError(errno.EAGAIN, "no response is expected")
+        self.settimeout(_exchange.seconds_left())
         received = super().recv_into(*args)
-        _exchange.heard |= received > 0
+        _exchange.received_any |= received > 0
         return received
 
     def send(self, *args: Any) -> int:
-        self.settimeout(_exchange.left())
+        self.settimeout(_exchange.seconds_left())
         return super().send(*args)
 
     def sendall(self, *args: Any) -> None:
-        self.settimeout(_exchange.left())
+        self.settimeout(_exchange.seconds_left())
         super().sendall(*args)
 
     def makefile(self, *_args: Any, **_options: Any) -> Any:
-        """Where the HTTP library reads the next answer."""
-        self.between_answers = False
+        """The HTTP library reads the next response from this file."""
+        self.between_responses = False
         return _Reader(self, super().makefile("rb", buffering=0))
 
-    def is_fit(self) -> bool:
-        """Whether another request may be sent: the other side has neither closed the connection nor sent anything."""
-        if self.holds_more:
+    def is_reusable(self) -> bool:
+        """Whether another request may be sent: the server has neither closed the connection nor sent anything."""
+        if self.has_surplus:
             return False
         self.settimeout(0)
         with suppress(OSError):
@@ -95,7 +94,7 @@ class _Socket(socket.socket):
 
 
 class _Reader(io.BufferedReader):
-    """Reads ahead, for one answer. What it has read beyond that answer's end is lost, so it takes note of that."""
+    """Buffers one response, and notes whether it has read bytes beyond the response's end, which would get lost."""
 
     def __init__(self, connection: _Socket, raw: io.RawIOBase) -> None:
         super().__init__(raw)
@@ -103,44 +102,44 @@ class _Reader(io.BufferedReader):
 
     def close(self) -> None:
         if not self.closed:
-            self._connection.between_answers = True
+            self._connection.between_responses = True
             try:
-                # As the connection gives nothing more now, this is what is in memory.
-                self._connection.holds_more |= self.peek(1) != b""
+                # The socket returns nothing more now, so this looks into the buffer only.
+                self._connection.has_surplus |= self.peek(1) != b""
             except OSError:
-                self._connection.holds_more = True
+                self._connection.has_surplus = True
         super().close()
 
 
 class _TLSSocket(_Socket, ssl.SSLSocket):
     def do_handshake(self, *args: Any) -> None:
-        self.settimeout(_exchange.left())
+        self.settimeout(_exchange.seconds_left())
         super().do_handshake(*args)
 
 
-class _Answer(http.client.HTTPResponse):
+class _Response(http.client.HTTPResponse):
     def begin(self) -> None:
-        """Read the head of the final answer: http.client skips no interim answer but 100."""
+        """Read the head of the final response: http.client skips no interim response but 100."""
         super().begin()
         while 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
             self.headers = self.msg = None  # type: ignore[assignment]
             super().begin()
         if self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
-            self.will_close = True  # what follows is no HTTP
+            self.will_close = True  # the bytes that follow are not HTTP
 
 
 class _HTTPConnection(HTTPConnection):
-    response_class = _Answer
+    response_class = _Response
 
     @property
     def is_connected(self) -> bool:
-        """Whether the pool may send a request on this connection, which it has kept."""
-        # A request that may be sent only once would be lost if the server is closing the connection right now.
-        # TLS through a TLS proxy has sockets of another kind, which cannot be looked into.
-        return _exchange.repeatable and isinstance(self.sock, _Socket) and self.sock.is_fit()
+        """Whether the pool may send a request on this kept connection."""
+        # A request that may be sent only once would be lost if the server is closing the connection at this moment.
+        # TLS through a TLS proxy uses a different kind of socket, which has no is_reusable.
+        return _exchange.repeatable and isinstance(self.sock, _Socket) and self.sock.is_reusable()
 
     def _new_conn(self) -> socket.socket:
-        """Connect to the first address of the host that answers; each may take its share of the time that is left."""
+        """Connect to the first address that accepts. Every address may take an equal share of the time that is left."""
         _exchange.connected = True
         try:
             addresses = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
@@ -150,16 +149,19 @@ class _HTTPConnection(HTTPConnection):
         for position, (family, kind, protocol, _, address) in enumerate(addresses):
             connection = _Socket(family, kind, protocol)
             try:
-                for option in self.socket_options or ():
-                    connection.setsockopt(*option)
-                connection.settimeout(_exchange.left() / (len(addresses) - position))
-                connection.connect(address)
+                self._connect(connection, address, _exchange.seconds_left() / (len(addresses) - position))
             except OSError as error:
                 connection.close()
                 failure = error
             else:
                 return connection
         raise failure
+
+    def _connect(self, connection: _Socket, address: Any, timeout: float) -> None:
+        for option in self.socket_options or ():
+            connection.setsockopt(*option)
+        connection.settimeout(timeout)
+        connection.connect(address)
 
 
 class _HTTPSConnection(_HTTPConnection, HTTPSConnection):
@@ -178,7 +180,7 @@ _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
 class _Adapter(HTTPAdapter):
-    """One connection, since a session belongs to one thread; no retries, since the sync decides about them."""
+    """One connection, because it serves one thread; no retries, because the sync decides about them."""
 
     def __init__(self) -> None:
         self._tls = create_urllib3_context()
@@ -192,62 +194,63 @@ class _Adapter(HTTPAdapter):
     def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
         manager = super().proxy_manager_for(*args, ssl_context=self._tls, **options)
         if not isinstance(manager, ProxyManager):
-            # Its connections are not ours: they know no deadline and take an interim answer for the final one.
+            # A SOCKS proxy makes connections of its own: without our deadline, and taking an interim response for the
+            # final one.
             raise requests.exceptions.InvalidProxyURL("a SOCKS proxy cannot be used")
         manager.pool_classes_by_scheme = _POOLS
         return manager
 
 
-class Exchanges:
-    """One thread's connection to `base_url`. `sending` is called for each request that is sent.
+class ServerConnection:
+    """One thread's connection to `base_url`. `on_send` is called for every request sent.
 
-    What a requests session looks up for every single request (proxies and certificates in the environment, default
-    headers, the connection pool) is looked up once here: that is more than half of what a request costs it.
+    For every request, a requests session looks up proxies and certificates in the environment, default headers and the
+    connection pool. Here that is looked up once: it is more than half of a request's cost.
     """
 
-    def __init__(self, base_url: str, sending: Callable[[], object]) -> None:
-        self._sending = sending
+    def __init__(self, base_url: str, on_send: Callable[[], object]) -> None:
+        self._on_send = on_send
         with requests.Session() as session:
-            # With none, requests would add the Authorization that it finds in ~/.netrc.
+            # Without an `auth` of its own, requests would add an Authorization header from ~/.netrc.
             session.auth = _no_authorization
             prepared = session.prepare_request(requests.Request("GET", base_url))
-            where = session.merge_environment_settings(base_url, {}, None, None, None)
+            environment = session.merge_environment_settings(base_url, {}, None, None, None)
+        proxies, verify, cert = environment["proxies"], environment["verify"], environment["cert"]
         self._adapter = _Adapter()
-        self._pool: Any = self._adapter.get_connection_with_tls_context(
-            prepared, where["verify"], proxies=where["proxies"], cert=where["cert"]
-        )
-        self._adapter.cert_verify(self._pool, prepared.url, where["verify"], where["cert"])  # type: ignore[no-untyped-call]
-        # All of the URL where a proxy is asked, else its path.
-        self._target = self._adapter.request_url(prepared, where["proxies"]).rstrip("/")
+        self._pool: Any = self._adapter.get_connection_with_tls_context(prepared, verify, proxies=proxies, cert=cert)
+        self._adapter.cert_verify(self._pool, prepared.url, verify, cert)  # type: ignore[no-untyped-call]
+        # A proxy is sent the whole URL, a server only the path.
+        self._target = self._adapter.request_url(prepared, proxies).rstrip("/")
         self._headers = dict(prepared.headers)
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,
         headers: Mapping[str, str],
         body: bytes | None,
         *,
-        ends_at: float,
+        deadline: float,
         repeatable: bool,
     ) -> BaseHTTPResponse:
-        """Send a request and return the answer's head; its body is still to be read. Redirects are not followed.
+        """Send a request and return the response's head; the caller reads its body. Redirects are not followed.
 
-        All of it, the body included, has to be over at `ends_at`, by time.monotonic(). A `repeatable` request is sent
-        once more, on a new connection, if a kept connection turns out to be closed before any byte of the answer came,
-        or if the answer there is 408: no request came in time. Any other request is sent on a new connection at once.
+        The whole exchange, including the body, must be over at `deadline`, by time.monotonic(). A `repeatable` request
+        is sent a second time, on a new connection, if a kept connection turns out to be closed before any byte of the
+        response came, or if the response there is 408 (the server waited for a request for too long). A request that
+        is not repeatable always gets a new connection.
 
         Raises urllib3's HTTPError, requests' RequestException, OSError.
         """
-        _exchange.ends_at, _exchange.repeatable = ends_at, repeatable
-        _exchange.connected = _exchange.heard = False
+        _exchange.deadline, _exchange.repeatable = deadline, repeatable
+        _exchange.connected = _exchange.received_any = False
         try:
             response = self._send(method, path, headers, body)
             if _exchange.connected or response.status != http.HTTPStatus.REQUEST_TIMEOUT:
                 return response
             response.close()
         except (HTTPError, OSError):
-            if _exchange.connected or _exchange.heard or time.monotonic() >= ends_at:
+            if _exchange.connected or _exchange.received_any or time.monotonic() >= deadline:
                 raise
         return self._send(method, path, headers, body)
 
@@ -255,13 +258,13 @@ class Exchanges:
         self._pool.close()
 
     def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> BaseHTTPResponse:
-        self._sending()
+        self._on_send()
         response: BaseHTTPResponse = self._pool.urlopen(
             method,
             self._target + path,
             body=body,
             headers={**self._headers, **headers},
-            timeout=_exchange.left(),
+            timeout=_exchange.seconds_left(),
             retries=self._adapter.max_retries,
             redirect=False,
             assert_same_host=False,

@@ -1,1 +1,1 @@
-"""Keeps the offers up to date: passes, leases, schedule, and what became of them."""
+"""Keeps the offers up to date: sync runs, leases, the schedule, and the records of what the runs did."""

@@ -1,7 +1,7 @@
-"""When a product is to be asked next: pure arithmetic on times. The sync calls it; it knows no database and no network.
+"""When a product is due again: pure arithmetic on times. The sync calls it; it knows no database and no network.
 
-Nothing here is random: what spreads products over time is taken from their ids, so that it is the same in every process
-and after every restart.
+Nothing here is random. Products are spread over time by their ids, so that every process, also after a restart,
+computes the same times.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from zlib import crc32
 
 from productagg.settings import Settings
 
-# Due a little early rather than a cron tick late: this, but at most a tenth of the interval.
+# A product is due a little early rather than a cron tick late: by this, but at most by a tenth of the interval.
 _TICK_TOLERANCE = timedelta(seconds=5)
 _INTERVALS_OBSERVED = 5
 LONGEST_BACKOFF = timedelta(hours=1)
-# Of the time that a product has not changed for: how long it may go unasked, like the heuristic freshness of RFC 9111
-# (4.2.2). Of an interval: how much earlier, at most, a product comes to reach its own place in it.
+# A product may go without a request for a tenth of the time since its last change, like the heuristic freshness of
+# RFC 9111 (4.2.2), and moves towards its slot by at most a tenth of an interval at a time.
 _TENTH = 10
 _BACKOFF_JITTER = 0.25
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
@@ -25,7 +25,7 @@ _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Schedule:
-    """`interval` is for products whose offers change; those that do not are asked less often, up to `longest`."""
+    """`interval` is for products whose offers change; the others are due less often, up to every `longest`."""
 
     interval: timedelta
     longest: timedelta
@@ -37,46 +37,49 @@ class Schedule:
 
     @property
     def observed_for(self) -> timedelta:
-        """How long a product counts as observed after a whole, valid list. After that, nobody knows: a gap."""
+        """How long a product counts as observed after a complete, valid list. After that, its history has a gap."""
         return self.longest * _INTERVALS_OBSERVED
 
     def after_success(
-        self, product_id: UUID, started_at: datetime, now: datetime, unchanged_since: datetime | None
+        self, product_id: UUID, run_started_at: datetime, now: datetime, unchanged_since: datetime | None
     ) -> datetime:
-        """The time to ask again after a whole, valid list, counted from the pass's start at `started_at`.
+        """When a product is due again after a complete, valid list in the run that began at `run_started_at`.
 
-        It is less than an interval after that start, so that cron's tick an interval later finds the product due.
+        That is less than an interval after the run's start, so that cron's tick an interval later finds it due.
         """
         interval = self.interval
         if unchanged_since is not None:
             interval = min(max(interval, (now - unchanged_since) / _TENTH), self.longest)
-        return max(now, started_at + interval - self._tolerance - self._early(product_id, started_at, interval))
+        earlier = self._tolerance + self._towards_slot(product_id, run_started_at, interval)
+        return max(now, run_started_at + interval - earlier)
 
-    def after_failure(self, product_id: UUID, started_at: datetime, now: datetime, failures: int) -> datetime:
-        """The first failure is tried again by the next pass; then about 1, 3, 7 … intervals later, at most an hour.
+    def after_failure(self, product_id: UUID, run_started_at: datetime, now: datetime, failures: int) -> datetime:
+        """When a product is due again after its nth failure in a row.
 
-        Up to a quarter earlier, differently for each product: what failed together does not come back together.
+        After the first one it is due in the next run; then about 1, 3, 7 … intervals later, at most an hour. It is due
+        up to a quarter earlier, differently for every product: products that failed together do not come back together.
         """
         backoff = min(self.interval * ((1 << min(failures - 1, 20)) - 1), LONGEST_BACKOFF)
         jitter = _BACKOFF_JITTER * _fraction(product_id.bytes + failures.to_bytes(8, "big"))
-        return max(now, started_at + backoff * (1 - jitter) - self._tolerance)
+        return max(now, run_started_at + backoff * (1 - jitter) - self._tolerance)
 
     @property
     def _tolerance(self) -> timedelta:
         return min(_TICK_TOLERANCE, self.interval / _TENTH)
 
-    def _early(self, product_id: UUID, started_at: datetime, interval: timedelta) -> timedelta:
-        """How much earlier than its turn a product is to come, so that products do not stay bunched.
+    def _towards_slot(self, product_id: UUID, run_started_at: datetime, interval: timedelta) -> timedelta:
+        """How much earlier a product is due, so that products do not stay bunched.
 
-        Each has a place of its own in the interval. One that is late for its place comes up to a tenth of the interval
-        earlier each time until it is there, and then stays: products that came all at once are spread after ten rounds.
+        Every product has its own slot in the interval. A product that comes after its slot comes up to a tenth of the
+        interval earlier each time until it is there, and then stays: products that were due all at once are spread
+        after ten rounds.
         """
-        late = (started_at - _EPOCH - interval * _fraction(product_id.bytes)) % interval
-        if late > interval - 2 * self._tolerance:  # there already: as early as the tolerance makes it
+        after_slot = (run_started_at - _EPOCH - interval * _fraction(product_id.bytes)) % interval
+        if after_slot > interval - 2 * self._tolerance:  # it is there: as early as the tolerance makes it
             return timedelta(0)
-        return min(late, interval / _TENTH)
+        return min(after_slot, interval / _TENTH)
 
 
 def _fraction(data: bytes) -> float:
-    """A number in [0, 1), evenly spread."""
+    """A number in [0, 1), evenly distributed."""
     return crc32(data) / 2**32

@@ -1,62 +1,124 @@
-"""How the whole installation is doing, at a glance: for `productagg status`, which prints it.
+"""How the whole installation is doing, at a glance: for `productagg status`.
 
-`read` asks the database, with a constant number of statements, and writes nothing; `as_text` makes a page for people
-from its result. The access token itself is never read.
+`read` asks the database, with a constant number of statements, and writes nothing; `as_text` formats its result for
+people. The access token itself is never read.
 """
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypedDict, cast
+from uuid import UUID
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from productagg.db.models import Product, ProductSync, UpstreamToken
-from productagg.sync import runs
+from productagg.sync import run_log
+from productagg.sync.run_log import RecordedRun
 
 _RUNS = 5
 _FAILING = 20
 _COLUMNS = 100
 
 
-def read(connection: Connection, account: str, budget_seconds: float, now: datetime) -> dict[str, Any]:
-    """The last passes, the backlog, what waits the longest, what fails, the shared token of `account`."""
+class Backlog(TypedDict):
+    """How many products there are; how many are due, being asked for, and failing."""
+
+    products: int
+    due: int
+    leased: int
+    failing: int
+
+
+class DueProduct(TypedDict):
+    id: UUID
+    name: str
+    due_since: datetime
+
+
+class FailingProduct(TypedDict):
+    id: UUID
+    name: str
+    failures: int
+    last_error: str | None
+    last_asked_at: datetime | None
+    next_sync_at: datetime
+
+
+class TokenStatus(TypedDict):
+    """`state`: 'valid', 'expired', 'being refreshed' or 'none'."""
+
+    state: str
+    valid_until: datetime | None
+    blocked_until: datetime | None
+    blocked_reason: str | None
+
+
+class Status(TypedDict):
+    """The last runs, the backlog, the product due the longest, the failing products, and the shared access token."""
+
+    at: datetime
+    runs: Sequence[RecordedRun]
+    backlog: Backlog
+    oldest_due: DueProduct | None
+    failing: Sequence[FailingProduct]
+    token: TokenStatus
+
+
+def read(connection: Connection, account: str, budget_seconds: float, now: datetime) -> Status:
+    """The status at this time; `account` is the key of the shared token."""
     return {
         "at": now,
-        "runs": runs.page(connection, _RUNS, budget_seconds).runs,
-        **_products(connection, now),
+        "runs": run_log.page(connection, _RUNS, budget_seconds).runs,
+        "backlog": _backlog(connection, now),
+        "oldest_due": _oldest_due(connection, now),
+        "failing": _failing(connection),
         "token": _token(connection, account, now),
     }
 
 
-def _products(connection: Connection, now: datetime) -> dict[str, Any]:
-    """A product that is being asked counts as leased and not as due."""
-    sync = ProductSync
-    due = and_(sync.next_sync_at <= now, or_(sync.leased_until.is_(None), sync.leased_until <= now))
-    count = select(func.count()).select_from(sync)
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    """A product that is being asked for counts as leased and not as due."""
+    leased_until = ProductSync.leased_until
+    return and_(ProductSync.next_sync_at <= now, or_(leased_until.is_(None), leased_until <= now))
+
+
+def _backlog(connection: Connection, now: datetime) -> Backlog:
+    count = select(func.count()).select_from(ProductSync)
     counts = select(
         count.scalar_subquery().label("products"),
-        count.where(due).scalar_subquery().label("due"),
-        count.where(sync.leased_until > now).scalar_subquery().label("leased"),
-        count.where(sync.failures > 0).scalar_subquery().label("failing"),
+        count.where(_is_due(now)).scalar_subquery().label("due"),
+        count.where(ProductSync.leased_until > now).scalar_subquery().label("leased"),
+        count.where(ProductSync.failures > 0).scalar_subquery().label("failing"),
     )
-    named = select(Product.id, Product.name).join(sync, sync.product_id == Product.id)
-    oldest = named.add_columns(sync.next_sync_at.label("due_since")).where(due).order_by(sync.next_sync_at).limit(1)
-    failing = (
-        named.add_columns(sync.failures, sync.last_error, sync.last_asked_at, sync.next_sync_at)
+    return cast(Backlog, dict(connection.execute(counts).mappings().one()))
+
+
+def _oldest_due(connection: Connection, now: datetime) -> DueProduct | None:
+    query = (
+        select(Product.id, Product.name, ProductSync.next_sync_at.label("due_since"))
+        .join(ProductSync, ProductSync.product_id == Product.id)
+        .where(_is_due(now))
+        .order_by(ProductSync.next_sync_at)
+        .limit(1)
+    )
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else cast(DueProduct, dict(row))
+
+
+def _failing(connection: Connection) -> list[FailingProduct]:
+    sync = ProductSync
+    query = (
+        select(Product.id, Product.name, sync.failures, sync.last_error, sync.last_asked_at, sync.next_sync_at)
+        .join(sync, sync.product_id == Product.id)
         .where(sync.failures > 0)
         .order_by(sync.failures.desc(), Product.id)
         .limit(_FAILING)
     )
-    longest = connection.execute(oldest).mappings().one_or_none()
-    return {
-        "backlog": dict(connection.execute(counts).mappings().one()),
-        "oldest_due": None if longest is None else dict(longest),
-        "failing": [dict(row) for row in connection.execute(failing).mappings()],
-    }
+    return [cast(FailingProduct, dict(row)) for row in connection.execute(query).mappings()]
 
 
-def _token(connection: Connection, account: str, now: datetime) -> dict[str, Any]:
+def _token(connection: Connection, account: str, now: datetime) -> TokenStatus:
     query = select(
         UpstreamToken.access_token.is_not(None).label("stored"),
         UpstreamToken.expires_at,
@@ -67,34 +129,39 @@ def _token(connection: Connection, account: str, now: datetime) -> dict[str, Any
     row = connection.execute(query).one_or_none()
     if row is None:
         return {"state": "none", "valid_until": None, "blocked_until": None, "blocked_reason": None}
-    state = "none"
-    if row.stored and row.expires_at is not None:
-        state = "valid" if row.expires_at > now else "expired"
-    if state != "valid" and row.refreshing_until is not None and row.refreshing_until > now:
-        state = "being refreshed"
     blocked = row.blocked_until is not None and row.blocked_until > now
+    expires_at = row.expires_at if row.stored else None
     return {
-        "state": state,
-        "valid_until": row.expires_at if row.stored else None,
+        "state": _token_state(expires_at, row.refreshing_until, now),
+        "valid_until": expires_at,
         "blocked_until": row.blocked_until if blocked else None,
         "blocked_reason": row.blocked_reason if blocked else None,
     }
 
 
-def as_text(status: Mapping[str, Any]) -> str:
-    """`read`'s result as lines of at most 100 columns. Times are in UTC."""
+def _token_state(expires_at: datetime | None, refreshing_until: datetime | None, now: datetime) -> str:
+    """`expires_at` is None if no token is stored."""
+    if expires_at is not None and expires_at > now:
+        return "valid"
+    if refreshing_until is not None and refreshing_until > now:
+        return "being refreshed"
+    return "none" if expires_at is None else "expired"
+
+
+def as_text(status: Status) -> str:
+    """Format the result of `read` in lines of at most 100 columns. Times are in UTC."""
     now = status["at"]
     lines = [
-        f"productagg at {_moment(now)} UTC",
+        f"productagg at {_timestamp(now)} UTC",
         "",
-        "Passes",
-        *(_passes(status["runs"]) if status["runs"] else ["  none yet"]),
+        "Sync runs",
+        *(_run_lines(status["runs"]) if status["runs"] else ["  none yet"]),
         "",
         "Backlog",
-        *_backlog(status, now),
+        *_backlog_lines(status["backlog"], status["oldest_due"], now),
         "",
         "Failing products",
-        *_failures(status["failing"], status["backlog"]["failing"]),
+        *_failing_lines(status["failing"], status["backlog"]["failing"]),
         "",
         "Access token",
         *_token_lines(status["token"], now),
@@ -102,54 +169,58 @@ def as_text(status: Mapping[str, Any]) -> str:
     return "\n".join(_fit(line) for line in lines)
 
 
-def _passes(passes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _run_lines(runs: Sequence[RecordedRun]) -> Iterator[str]:
     row = "  {:19}  {:16}  {:>8}  {:>7}  {:>7}  {:>7}  {:>6}  {:>6}"
     yield row.format("started", "host", "took", "claimed", "fetched", "changed", "closed", "failed")
-    for each in passes:
-        took = each["state"]
-        if each["finished_at"] is not None:
-            took = f"{(each['finished_at'] - each['started_at']).total_seconds():.2f} s"
-        counts = (each[name] for name in ("claimed", "fetched", "changed", "closed", "failed"))
-        yield row.format(_moment(each["started_at"]), _cut(each["host"], 16), took, *counts)
-        if each["ended_by"] not in (None, "done"):
-            yield from _wrapped(f"ended by: {each['ended_by']}")
-        if each["failures"]:
-            most_first = sorted(each["failures"].items(), key=lambda pair: (-pair[1], pair[0]))
-            yield from _wrapped("failed: " + ", ".join(f"{count} × {why}" for why, count in most_first))
+    for run in runs:
+        took = run["state"]
+        if run["finished_at"] is not None:
+            took = f"{(run['finished_at'] - run['started_at']).total_seconds():.2f} s"
+        counts = (run["claimed"], run["fetched"], run["changed"], run["closed"], run["failed"])
+        yield row.format(_timestamp(run["started_at"]), _cut(run["host"], 16), took, *counts)
+        yield from _run_details(run)
 
 
-def _backlog(status: Mapping[str, Any], now: datetime) -> Iterator[str]:
-    backlog, oldest = status["backlog"], status["oldest_due"]
+def _run_details(run: RecordedRun) -> Iterator[str]:
+    if run["ended_by"] not in (None, "done"):
+        yield from _wrapped(f"ended by: {run['ended_by']}")
+    if run["failures"]:
+        most_first = sorted(run["failures"].items(), key=lambda pair: (-pair[1], pair[0]))
+        yield from _wrapped("failed: " + ", ".join(f"{count} × {reason}" for reason, count in most_first))
+
+
+def _backlog_lines(backlog: Backlog, oldest: DueProduct | None, now: datetime) -> Iterator[str]:
     width = len(str(backlog["products"]))
     yield f"  {backlog['products']:>{width}} products"
-    yield f"  {backlog['leased']:>{width}} being asked right now"
+    yield f"  {backlog['leased']:>{width}} being asked for right now"
     yield f"  {backlog['due']:>{width}} due"
     if oldest is not None:
         since = oldest["due_since"]
-        yield f"  due the longest, since {_moment(since)} ({_duration(now - since)}):"
+        yield f"  due the longest, since {_timestamp(since)} ({_duration(now - since)}):"
         yield f"    {oldest['id']}  {oldest['name']}"
 
 
-def _failures(failing: Sequence[Mapping[str, Any]], total: int) -> Iterator[str]:
+def _failing_lines(failing: Sequence[FailingProduct], total: int) -> Iterator[str]:
     if not failing:
         yield "  none"
-    for each in failing:
-        yield f"  {each['id']}  {each['name']}"
-        yield from _wrapped(f"{each['failures']} in a row, next {_moment(each['next_sync_at'])}: {each['last_error']}")
+    for product in failing:
+        yield f"  {product['id']}  {product['name']}"
+        due = _timestamp(product["next_sync_at"])
+        yield from _wrapped(f"{product['failures']} in a row, due again {due}: {product['last_error']}")
     if total > len(failing):
         yield f"  and {total - len(failing)} more"
 
 
-def _token_lines(token: Mapping[str, Any], now: datetime) -> Iterator[str]:
-    if token["state"] == "valid":
-        until = token["valid_until"]
-        yield f"  valid until {_moment(until)} ({_duration(until - now)} more)"
-    elif token["state"] == "expired":
-        yield f"  expired at {_moment(token['valid_until'])}; the next pass gets a new one"
-    else:
+def _token_lines(token: TokenStatus, now: datetime) -> Iterator[str]:
+    valid_until = token["valid_until"]
+    if valid_until is None or token["state"] == "being refreshed":
         yield f"  {token['state']}"
+    elif token["state"] == "valid":
+        yield f"  valid until {_timestamp(valid_until)} ({_duration(valid_until - now)} left)"
+    else:
+        yield f"  expired at {_timestamp(valid_until)}; the next sync run gets a new one"
     if token["blocked_until"] is not None:
-        yield f"  the Offers service is not asked for anything before {_moment(token['blocked_until'])}:"
+        yield f"  no requests are sent to the Offers service before {_timestamp(token['blocked_until'])}:"
         yield from _wrapped(str(token["blocked_reason"]))
 
 
@@ -158,7 +229,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _fit(line: str) -> str:
-    """The line without what could play tricks on a terminal: a reason may quote what the Offers service sent."""
+    """Replace characters that could control the terminal: a reason may quote what the Offers service sent."""
     return _cut("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line), _COLUMNS)
 
 
@@ -166,8 +237,8 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
-def _moment(when: datetime) -> str:
-    return f"{when:%Y-%m-%d %H:%M:%S}"
+def _timestamp(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S}"
 
 
 def _duration(span: timedelta) -> str:

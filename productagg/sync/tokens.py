@@ -1,8 +1,8 @@
-"""The one upstream access token that all processes and threads share.
+"""SharedToken: the one access token for the Offers service that all processes and threads share.
 
-The Offers service gives out no second token while one is valid, so the token is shared state in the database, and only
-whoever holds the refresh lease may ask for a new one. `TokenKeeper` is what a sync pass uses; it opens short
-transactions of its own and has none open while it waits for the network.
+The Offers service issues no second token while one is valid. So the token is stored in the database, and only the
+holder of the refresh lease may request a new one. The sync uses it. It opens short transactions of its own, and none is
+open while it waits for the network.
 """
 
 import hashlib
@@ -13,21 +13,22 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Row, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.db import clock
 from productagg.db.engines import dialect_name
 from productagg.db.models import UpstreamToken
+from productagg.sources.offers_service.parsing import AccessToken
 
 log = logging.getLogger(__name__)
 
-# The documented life of an access token, for one that does not say its own.
+# The documented lifetime, for a token that states no expiry.
 _TOKEN_LIFETIME = timedelta(minutes=5)
-# How long a 400 ('one is still valid') keeps everybody from asking for a token again.
-_RETRY_REFUSED_TOKEN = timedelta(seconds=15)
-# How much longer a token is used that we hold for expired and the Offers service does not: its clock is behind the
+# How long no process requests a token after a 400 ('an earlier one is still valid').
+_RETRY_AFTER_STILL_VALID = timedelta(seconds=15)
+# How much longer to use a token that has expired for us and not for the Offers service, whose clock is then behind the
 # database's.
 _CLOCK_SKEW_GRACE = timedelta(seconds=10)
 _POLL_SECONDS = 0.05
@@ -37,78 +38,74 @@ _LOST = (
 )
 
 
-class NoToken(Exception):
-    """There is no access token to be had, not before `until` if that is known; the message says why."""
+class NoAccessToken(Exception):
+    """No access token can be had, and none should be requested before `until`, if given; the message says why."""
 
     def __init__(self, reason: str, until: datetime | None = None) -> None:
-        super().__init__(reason if until is None else f"{reason}; nothing is asked before {until:%H:%M:%S} UTC")
+        super().__init__(reason if until is None else f"{reason}; no requests are sent before {until:%H:%M:%S} UTC")
 
 
-class Issued(NamedTuple):
-    """An access token as the Offers service gave it out; `expires_at` None: it does not say when it ends."""
-
-    value: str
-    expires_at: datetime | None
-
-
-class _Known(NamedTuple):
-    """A token in use, and when it ends by this process's monotonic clock: see clock.seconds_left."""
+class _CachedToken(NamedTuple):
+    """A token in use, and its expiry on this process's monotonic clock: see clock.deadline."""
 
     value: str
     deadline: float
 
+    def is_valid(self) -> bool:
+        return clock.seconds_left(self.deadline) > 0
+
 
 def account_key(base_url: str, refresh_token: str) -> str:
-    """What an account's token is stored under: a fingerprint, not the refresh token itself."""
+    """The key that an account's token is stored under: a fingerprint, so that the refresh token is not stored."""
     return hashlib.sha256(f"{base_url}\n{refresh_token}".encode()).hexdigest()[:32]
 
 
-class TokenKeeper:
-    """Hands out the shared access token and sees to it that one caller, and only one, refreshes it.
+class SharedToken:
+    """Hands out the shared access token, and sees to it that one caller only refreshes it at a time.
 
-    `ask` asks the Offers service for a new token and returns None if it answers that one is still valid; it may raise
-    whatever it likes, which ends that attempt. `patience_seconds` is how long a refresh by somebody else is waited for.
+    `request_token` asks the Offers service for a new token and returns None if an earlier one is still valid. It may
+    raise any exception, which ends that attempt. `patience_seconds` is how long to wait for another caller's refresh.
     """
 
     def __init__(
         self,
         sessions: sessionmaker[Session],
         account: str,
-        ask: Callable[[], Issued | None],
+        request_token: Callable[[], AccessToken | None],
         patience_seconds: float,
     ) -> None:
         self._sessions = sessions
         self._account = account
-        self._ask = ask
+        self._request_token = request_token
         self._patience = timedelta(seconds=patience_seconds)
         self._lock = threading.Lock()
-        self._known: _Known | None = None
+        self._cached: _CachedToken | None = None
 
     def get(self) -> str:
-        """A token that is valid as far as anybody knows. Raises NoToken, and what `ask` raises."""
-        known = self._known
-        if known is not None and clock.seconds_left(known.deadline) > 0:
-            return known.value
-        with self._lock:  # one thread of ours at a time; the others find its result
-            if self._known is None or clock.seconds_left(self._known.deadline) <= 0:
-                self._known = self._shared_token()
-            return self._known.value
+        """A token that is valid as far as we know. Raises NoAccessToken, and the exceptions of `request_token`."""
+        cached = self._cached
+        if cached is not None and cached.is_valid():
+            return cached.value
+        with self._lock:  # one thread of this process at a time; the others use its result
+            if self._cached is None or not self._cached.is_valid():
+                self._cached = self._stored_or_new()
+            return self._cached.value
 
     def reject(self, value: str) -> None:
-        """The Offers service did not accept this token: nobody shall use it again."""
+        """The Offers service did not accept this token: no process may use it again."""
         with self._sessions.begin() as session:
             session.execute(
                 update(UpstreamToken)
                 .where(UpstreamToken.account == self._account, UpstreamToken.access_token == value)
                 .values(access_token=None, expires_at=None)
             )
-        # Only now: another thread that finds none here looks there, and must not bring the rejected one back.
+        # Not earlier: a thread that finds nothing cached reads the database, and must not find the token there.
         with self._lock:
-            if self._known is not None and self._known.value == value:
-                self._known = None
+            if self._cached is not None and self._cached.value == value:
+                self._cached = None
 
     def block(self, retry_after: timedelta, reason: str) -> None:
-        """Keep everybody from asking the Offers service for anything for so long, or longer if that is known."""
+        """Keep all processes from sending requests for this long; a block that ends later stays."""
         with self._sessions.begin() as session:
             until = clock.now(session) + retry_after
             _ensure_row(session, self._account)
@@ -121,92 +118,108 @@ class TokenKeeper:
                 .values(blocked_until=until, blocked_reason=reason)
             )
 
-    def blocked(self, session: Session) -> tuple[datetime, NoToken | None]:
-        """The time, and why and until when nothing is to be asked; None if all is well."""
+    def blocked(self, session: Session) -> tuple[datetime, NoAccessToken | None]:
+        """The time, and why and until when no requests may be sent; None if they may."""
         dialect = dialect_name(session)
         now = select(clock.now_expression(dialect).label("now")).subquery()
-        mine = UpstreamToken.account == self._account
-        # A row of the clock's in any case, so that the time costs no statement of its own.
+        own_account = UpstreamToken.account == self._account
+        # The clock's row is always there, so reading the time needs no statement of its own.
         query = select(now.c.now, UpstreamToken.blocked_until, UpstreamToken.blocked_reason)
-        query = query.select_from(now.outerjoin(UpstreamToken, mine))
+        query = query.select_from(now.outerjoin(UpstreamToken, own_account))
         row = session.execute(query, {"now": clock.now_parameter(dialect)}).one()
         return row.now, _block(row.blocked_until, row.blocked_reason, row.now)
 
-    def _shared_token(self) -> _Known:
-        """The stored token, or a new one if it falls to us to ask for it, else the one that somebody else gets."""
+    def _stored_or_new(self) -> _CachedToken:
+        """The stored token; or a new one, requested by us or by the caller that holds the refresh lease."""
         give_up_at = time.monotonic() + self._patience.total_seconds()
         while True:
-            stored, asking_at = self._read_or_claim()
+            stored, leased_at = self._read_or_lease()
             if stored is not None:
                 return stored
-            if asking_at is not None:
-                return self._refresh(asking_at)
+            if leased_at is not None:
+                return self._refresh(leased_at)
             if time.monotonic() >= give_up_at:
-                raise NoToken("somebody else is fetching an access token and does not finish")
+                raise NoAccessToken("another process is fetching an access token and does not finish")
             time.sleep(_POLL_SECONDS)
 
-    def _read_or_claim(self) -> tuple[_Known | None, datetime | None]:
-        """The stored token if it is good; else the time, if the lease to refresh it is ours now. Raises NoToken."""
+    def _read_or_lease(self) -> tuple[_CachedToken | None, datetime | None]:
+        """The stored token if it is valid; otherwise the time, if we hold the refresh lease. Raises NoAccessToken."""
         with self._sessions.begin() as session:
             now = clock.now(session)
             _ensure_row(session, self._account)
-            row = session.execute(
-                select(
-                    UpstreamToken.access_token,
-                    UpstreamToken.expires_at,
-                    UpstreamToken.blocked_until,
-                    UpstreamToken.blocked_reason,
-                ).where(UpstreamToken.account == self._account)
-            ).one()
-            if row.access_token is not None and row.expires_at is not None and row.expires_at > now:
-                return _Known(row.access_token, clock.deadline(row.expires_at, now)), None
+            row = self._read(session)
+            stored = _cached(row.access_token, row.expires_at, now)
+            if stored is not None and stored.is_valid():
+                return stored, None
             block = _block(row.blocked_until, row.blocked_reason, now)
             if block is not None:
                 raise block
-            claimed = session.execute(
-                update(UpstreamToken)
-                .where(
-                    UpstreamToken.account == self._account,
-                    or_(UpstreamToken.refreshing_until.is_(None), UpstreamToken.refreshing_until <= now),
-                    or_(UpstreamToken.expires_at.is_(None), UpstreamToken.expires_at <= now),
-                )
-                .values(refreshing_until=now + self._patience)
-                .returning(UpstreamToken.account)
-            ).first()
-            return None, now if claimed is not None else None
+            return None, now if self._acquire_lease(session, now) else None
 
-    def _refresh(self, asking_at: datetime) -> _Known:
+    def _read(self, session: Session) -> Row[str | None, datetime | None, datetime | None, str | None]:
+        return session.execute(
+            select(
+                UpstreamToken.access_token,
+                UpstreamToken.expires_at,
+                UpstreamToken.blocked_until,
+                UpstreamToken.blocked_reason,
+            ).where(UpstreamToken.account == self._account)
+        ).one()
+
+    def _acquire_lease(self, session: Session, now: datetime) -> bool:
+        """Take the refresh lease, unless another caller holds it or has just stored a valid token."""
+        leased = session.execute(
+            update(UpstreamToken)
+            .where(
+                UpstreamToken.account == self._account,
+                or_(UpstreamToken.refreshing_until.is_(None), UpstreamToken.refreshing_until <= now),
+                or_(UpstreamToken.expires_at.is_(None), UpstreamToken.expires_at <= now),
+            )
+            .values(refreshing_until=now + self._patience)
+            .returning(UpstreamToken.account)
+        ).first()
+        return leased is not None
+
+    def _refresh(self, leased_at: datetime) -> _CachedToken:
+        """Request a new token and store it; the refresh lease ends in any case."""
         try:
-            issued = self._ask()
+            issued = self._request_token()
         except BaseException:
             with self._sessions.begin() as session:
-                self._row(session).refreshing_until = None
+                self._locked_row(session).refreshing_until = None
             raise
         with self._sessions.begin() as session:
             now = clock.now(session)
-            row = self._row(session)
+            row = self._locked_row(session)
             row.refreshing_until = None
             if issued is not None:
                 row.access_token = issued.value
-                row.expires_at = issued.expires_at or asking_at + _TOKEN_LIFETIME
+                row.expires_at = issued.expires_at or leased_at + _TOKEN_LIFETIME
             elif row.access_token is not None:
-                # It says that one is valid, and nobody has refused ours: the two clocks differ.
+                # The service says that a token is valid, and has not rejected ours: the two clocks differ.
                 row.expires_at = now + _CLOCK_SKEW_GRACE
-            if row.access_token is not None and row.expires_at is not None:
-                return _Known(row.access_token, clock.deadline(row.expires_at, now))
-            row.blocked_until, row.blocked_reason = now + _RETRY_REFUSED_TOKEN, _LOST
-            refused = NoToken(_LOST, row.blocked_until)
-        log.warning("%s", refused)
-        raise refused
+            refreshed = _cached(row.access_token, row.expires_at, now)
+            if refreshed is not None:
+                return refreshed
+            row.blocked_until, row.blocked_reason = now + _RETRY_AFTER_STILL_VALID, _LOST
+            lost = NoAccessToken(_LOST, row.blocked_until)
+        log.warning("%s", lost)
+        raise lost
 
-    def _row(self, session: Session) -> UpstreamToken:
+    def _locked_row(self, session: Session) -> UpstreamToken:
         return session.get_one(UpstreamToken, self._account, with_for_update=True)
 
 
-def _block(until: datetime | None, reason: str | None, now: datetime) -> NoToken | None:
+def _cached(value: str | None, expires_at: datetime | None, now: datetime) -> _CachedToken | None:
+    if value is None or expires_at is None:
+        return None
+    return _CachedToken(value, clock.deadline(expires_at, now))
+
+
+def _block(until: datetime | None, reason: str | None, now: datetime) -> NoAccessToken | None:
     if until is None or until <= now:
         return None
-    return NoToken(reason or "blocked", until)
+    return NoAccessToken(reason or "blocked", until)
 
 
 def _ensure_row(session: Session, account: str) -> None:

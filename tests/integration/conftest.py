@@ -1,4 +1,4 @@
-"""An Offers service that tells the tests what it is asked, and passes over it with options of the test's own."""
+"""An Offers service that tells the tests what it is asked, runs with a test's own options, and clocks that move."""
 
 import logging
 import signal
@@ -20,14 +20,14 @@ from productagg.db import clock as database_time
 from productagg.db import prepared_statements
 from productagg.history import compaction
 from productagg.settings import Settings
-from productagg.sync import run as sync_module
-from productagg.sync import workers
+from productagg.sync import batches, fetcher, time_budget, transactions, workers
+from productagg.sync import run as sync_run
 from productagg.sync.run import Synchronizer
 from tests.conftest import Upstream, ini
 from tests.factories import environment
 from tests.integration.pasts import PastWriter
 
-# For what one of the two databases does in a way of its own.
+# For behaviour of one of the two databases only.
 only_sqlite = pytest.mark.parametrize("migrated_database", ["sqlite"], indirect=True)
 only_postgresql = pytest.mark.parametrize("migrated_database", ["postgresql"], indirect=True)
 
@@ -67,7 +67,7 @@ def upstream(monkeypatch):
 
 
 class Clock:
-    """All clocks: the host's and the database's, and the monotonic one by which a process knows what is over."""
+    """All clocks: the host's, the database's, and the monotonic one, by which a process measures deadlines."""
 
     def __init__(self, traveller):
         self._traveller = traveller
@@ -96,8 +96,8 @@ def clock(monkeypatch):
         yield clock
 
 
-class PassTime:
-    """The clock by which a pass keeps its time; some of it can `go_by`."""
+class RunTime:
+    """The clock of a sync run's time budget; some of it can `go_by`."""
 
     thread_time = staticmethod(time.thread_time)
 
@@ -110,15 +110,15 @@ class PassTime:
     def go_by(self, seconds):
         self._ahead += seconds
 
-    # Nobody waits for the database, or for anything else.
+    # Waiting, for the database for example, takes no real time.
     sleep = go_by
 
 
 @pytest.fixture
-def pass_time(monkeypatch):
-    """Lets a pass's time go by: `pass_time.go_by(seconds)`."""
-    made = PassTime()
-    for module in (sync_module, workers):
+def run_time(monkeypatch):
+    """Lets a run's time go by: `run_time.go_by(seconds)`."""
+    made = RunTime()
+    for module in (sync_run, batches, fetcher, time_budget, transactions, workers):
         monkeypatch.setattr(module, "time", made)
     return made
 
@@ -136,7 +136,7 @@ def writer(database):
 
 
 class Gate:
-    """Holds an exchange up: `entered` is set when somebody waits at the gate, `open` lets everybody pass."""
+    """Holds an exchange up: `entered` is set when a thread waits at the gate, `open` lets all threads pass."""
 
     def __init__(self):
         self.entered = threading.Event()
@@ -144,7 +144,7 @@ class Gate:
 
     def __call__(self, *_):
         self.entered.set()
-        assert self.open.wait(20), "nobody opened the gate"
+        assert self.open.wait(20), "the gate was not opened"
 
 
 @pytest.fixture
@@ -211,8 +211,36 @@ def write(tmp_path):
 
 
 @contextmanager
+def on_event(engine, name, act):
+    """Call `act` at every event of this name: see SQLAlchemy's ConnectionEvents and DialectEvents."""
+    event.listen(engine, name, act)
+    try:
+        yield
+    finally:
+        event.remove(engine, name, act)
+
+
+def on_statement(engine, act):
+    """Call `act(statement)` before every statement that SQLAlchemy sends."""
+    return on_event(engine, "before_cursor_execute", lambda _connection, _cursor, statement, *_: act(statement))
+
+
+@contextmanager
+def before_call(module, name, act):
+    """Call `act` before every call of a module's function, in the same thread and transaction."""
+    real = getattr(module, name)
+
+    def call(*arguments, **options):
+        act()
+        return real(*arguments, **options)
+
+    with patch.object(module, name, call):
+        yield
+
+
+@contextmanager
 def before_statement(engine, beginning, act):
-    """Call `act(statement)` before each statement that begins like this is sent to the database."""
+    """Call `act(statement)` before every statement with this beginning, including prepared ones."""
 
     def look(_connection, _cursor, statement, *_):
         # PostgreSQL's statements name the schema.
@@ -239,11 +267,11 @@ WRITING_PRODUCTS = ("INSERT INTO products ", "WITH created AS")
 
 
 def writing_offers(database):
-    """How the statement begins that writes changed offers; see offers.apply."""
+    """The beginning of the statement that writes changed offers; see offers.reconcile."""
     return "INSERT INTO offers" if database.name == "sqlite" else "WITH appended AS \n(INSERT INTO offer_prices"
 
 
-def crash(_statement):
+def crash(*_):
     raise ZeroDivisionError
 
 

@@ -31,7 +31,7 @@ from productagg.history.rollups import (
     with_gaps,
 )
 from productagg.history.steps import DAY, HOUR, INSTANT, WEEK, microseconds, moment
-from productagg.offers.reconcile import Observation, State
+from productagg.offers.reconcile import Observation, OfferState
 from tests.factories import make_product, rows, sync_row
 from tests.integration.histories import write_down
 
@@ -58,7 +58,7 @@ class Shop:
     def observe(self, at, offers):
         last = sync_row(self._database, self.product_id).last_synced_at
         gap = last + INSTANT if last is not None and at - last > OBSERVED_FOR else None
-        states = {id_: State(*state) for id_, state in offers.items()}
+        states = {id_: OfferState(*state) for id_, state in offers.items()}
         observation = Observation(self.product_id, states, at, first=last is None, unobserved_from=gap)
         with self._database.sessions.begin() as session:
             write_down(session, observation)

@@ -18,7 +18,7 @@ from productagg.catalog import products as catalog
 from productagg.catalog.listing import MEMBERS, SORTS, Wanted
 from productagg.catalog.search_text import search_words
 from productagg.db.models import ProductSummary
-from productagg.offers.reconcile import Observation, State
+from productagg.offers.reconcile import Observation, OfferState
 from tests.factories import make_product
 from tests.integration.conftest import before_statement
 from tests.integration.histories import write_down
@@ -53,7 +53,7 @@ class Shelf:
     def offer(self, product_id, *offers):
         """Let a list of offers, as pairs of price and stock, be what the sync observed."""
         self.now += MINUTE
-        observed = {uuid4(): State(*state) for state in offers}
+        observed = {uuid4(): OfferState(*state) for state in offers}
         with self.database.sessions.begin() as session:
             write_down(session, Observation(product_id, observed, self.now, first=False))
 

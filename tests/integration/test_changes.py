@@ -20,7 +20,7 @@ from productagg.catalog import change_feed
 from productagg.catalog import products as catalog
 from productagg.catalog.change_feed import Event, Unknown, record, since
 from productagg.db.models import Product, ProductChange, ProductSummary
-from productagg.offers.reconcile import Observation, State
+from productagg.offers.reconcile import Observation, OfferState
 from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states
 from tests.integration.conftest import before_statement, crash, only_postgresql, wait_until, writing_offers
 from tests.integration.histories import write_down
@@ -31,7 +31,7 @@ ONE, OTHER = UUID(int=1), UUID(int=2)
 
 
 def observe(session, product_id, offers, at=NOON, *, first=False, gap_from=None):
-    observed = {id_: State(*state) for id_, state in offers.items()}
+    observed = {id_: OfferState(*state) for id_, state in offers.items()}
     observation = Observation(product_id, observed, at, first, gap_from)
     write_down(session, observation)
 

@@ -25,7 +25,7 @@ from productagg.db.models import (
 from productagg.sandbox import Fault
 from productagg.settings import Settings
 from productagg.sync.clock_repair import repair
-from productagg.sync.tokens import TokenKeeper, account_key
+from productagg.sync.tokens import SharedToken, account_key
 from tests.conftest import REFRESH_TOKEN, ini
 from tests.factories import make_product, make_products, make_run, rows, states, sync_row
 from tests.integration.histories import replay, stored
@@ -91,7 +91,7 @@ class TestAfterAClockWasTwoHoursAhead:
         assert "repair-clock: 3 products' sync times are set to now" in result.output
         assert "repair-clock: 1 leases are ended" in result.output
         assert "repair-clock: 3 rows of product_prices before the newest are removed" in result.output
-        assert result.output.endswith("repair-clock: nothing is changed; --apply does it\n")
+        assert result.output.endswith("repair-clock: nothing was changed; use --apply to change it\n")
         assert everything(database) == before
 
     def test_applied_it_says_the_same_and_nothing_is_left_in_the_future(self, database, run, future, database_clock):
@@ -182,7 +182,7 @@ class TestWhatStandsInTheWay:
             idempotency_keys.claim(session, user_id, "a", "it")
             account = account_key(upstream.base_url, REFRESH_TOKEN)
             session.get_one(UpstreamToken, account).refreshing_until = database_clock.now() + 7 * SECOND
-        TokenKeeper(database.sessions, account, lambda: None, 7.0).block(HOUR, "busy")
+        SharedToken(database.sessions, account, lambda: None, 7.0).block(HOUR, "busy")
         before = everything(database)
 
         result = run("repair-clock", "--apply")

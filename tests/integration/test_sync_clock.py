@@ -1,4 +1,4 @@
-"""Which clock decides, and what becomes of histories when it jumps or stands still."""
+"""The database's clock decides; histories stay in order when it jumps or stands still."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -26,7 +26,7 @@ def times_of(database, model, product_id):
 
 
 def check_the_history(database, product_id, prices):
-    """One observation for each of these prices, in this order."""
+    """The history holds one observation per price, in this order."""
     assert [state[OFFER_ID][0] for state in replay(database, product_id)] == prices
     for model in (OfferPrice, ProductPrice):
         times = times_of(database, model, product_id)
@@ -35,7 +35,7 @@ def check_the_history(database, product_id, prices):
 
 
 def written(database):
-    """Every time that a pass and an editor wrote."""
+    """Every time that a run and an editor wrote."""
     found = [
         *(row.observed_at for model in (OfferPrice, ProductPrice) for row in rows(database, model)),
         *(time for row in rows(database, Offer) for time in (row.first_seen_at, row.changed_at)),
@@ -50,7 +50,7 @@ def written(database):
 
 class TestTheHostsClock:
     @pytest.mark.parametrize("ahead", [2 * HOUR, -2 * HOUR], ids=["ahead", "behind"])
-    def test_what_is_written_has_the_databases_time(self, database, upstream, synchronizer, database_clock, ahead):
+    def test_all_written_times_are_the_databases(self, database, upstream, synchronizer, database_clock, ahead):
         began = database_clock.now()
         with time_machine.travel(datetime.now(UTC) + ahead):
             with database.sessions.begin() as session:
@@ -104,9 +104,9 @@ class TestTheHostsClock:
             # So is the Offers service's, by which the token ends
             upstream.service.clock = lambda: database_clock.now().timestamp()
 
-            report = one_by_one.run()
+            result = one_by_one.run()
 
-        assert (report.claimed, report.fetched, report.ended_by) == (3, 3, "done")
+        assert (result.claimed, result.fetched, result.ended_by) == (3, 3, "done")
         assert upstream.asked == dict.fromkeys(product_ids, 1)
 
     def test_a_lease_and_a_wait_end_by_the_databases_clock(self, database, upstream, one_by_one, database_clock):
@@ -131,7 +131,7 @@ def rows_in(session):
 
 class TestTheDatabasesClock:
     @pytest.mark.parametrize("jump", [HOUR, 24 * HOUR], ids=["an hour", "a day"])
-    def test_after_it_was_set_back_everybody_can_be_asked_and_histories_stay_in_order(
+    def test_after_it_was_set_back_all_products_can_be_synced_and_histories_stay_in_order(
         self, database, upstream, synchronizer, database_clock, jump
     ):
         product_ids = make_products(database, 3)
@@ -143,8 +143,8 @@ class TestTheDatabasesClock:
         for price in (90, 80):
             for product_id in product_ids:
                 upstream.offer(product_id, {OFFER_ID: (price, 5)})
-            report = synchronizer.run(everything=True)
-            assert (report.fetched, report.ended_by) == (3, "done")
+            result = synchronizer.run(everything=True)
+            assert (result.fetched, result.ended_by) == (3, "done")
             database_clock.shift(61 * SECOND)
 
         for product_id in product_ids:

@@ -1,6 +1,6 @@
-"""Whatever goes wrong with the Offers service, the offers that we have stay, the reason is recorded, we ask again.
+"""Whatever goes wrong with the Offers service: the stored offers stay, the reason is recorded, the sync tries again.
 
-Each case is a pass against a real socket. What one exchange makes of such an answer is in tests/unit/upstream.
+Every case is a run against a real socket. tests/unit/sources tests single exchanges with the same responses.
 """
 
 import json
@@ -23,7 +23,7 @@ from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN, ini
 from tests.factories import make_due, rows, states, sync_row
 from tests.integration.histories import make_synced, recorded, stored
-from tests.unit.upstream.servers import ScriptedServer, always, answer
+from tests.scripted_server import ScriptedServer, always, answer
 
 MINUTE = timedelta(minutes=1)
 FRESH = states((90, 4), (210, 1))
@@ -34,7 +34,7 @@ CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (
 
 @pytest.fixture
 def product_ids(database, upstream, synchronizer):
-    """Three products with offers from an earlier pass; they are due, and `FRESH` is now offered for each of them."""
+    """Three products with offers from an earlier run; they are due, and `FRESH` is now offered for all of them."""
     return make_synced(database, upstream, synchronizer.run, 3, states((100, 5), (200, 3)), FRESH)
 
 
@@ -54,7 +54,7 @@ def serve():
 
 @pytest.fixture
 def run_at(database, upstream):
-    """Make one pass with one worker, over a service at this base URL."""
+    """Make one run with one worker, over a service at this base URL."""
 
     def run(base_url, **options):
         options = {"sync.workers": "1", "offers.timeout_seconds": "0.3", "offers.base_url": base_url} | options
@@ -71,9 +71,9 @@ def give_token(database, base_url):
         session.add(UpstreamToken(account=account, access_token="a-token", expires_at=datetime.now(UTC) + 5 * MINUTE))
 
 
-def is_tried_again_soon(row, report):
+def is_tried_again_soon(row, result):
     """Whether the product is free, and due at once or within an interval."""
-    return row.leased_until is None and report.started_at <= row.next_sync_at <= report.finished_at + MINUTE
+    return row.leased_until is None and result.started_at <= row.next_sync_at <= result.finished_at + MINUTE
 
 
 # --- One product's failure ---
@@ -107,11 +107,11 @@ BAD_ANSWERS = {
     "500": (sandbox("error", status=500), "answered 500"),
     "502": (sandbox("error", status=502), "answered 502"),
     "422": (says(answer(b"{}", "422 Unprocessable Entity")), "422"),
-    "reset": (sandbox("reset"), "no whole answer"),
-    "closed without a word": (says(None), "no whole answer"),
+    "reset": (sandbox("reset"), "no complete response"),
+    "closed without a word": (says(None), "no complete response"),
     "cut": (sandbox("truncated"), "IncompleteRead"),
-    "cut in a chunk": (sandbox("truncated_chunked"), "no whole answer"),
-    "cut between two chunks": (says(CHUNK, None), "no whole answer"),
+    "cut in a chunk": (sandbox("truncated_chunked"), "no complete response"),
+    "cut between two chunks": (says(CHUNK, None), "no complete response"),
     "length too long, then closed": (says(HEAD % 1000, FRESH_BODY.encode(), None), "IncompleteRead"),
     "length too short": (says(HEAD % 20, FRESH_BODY.encode()), "not JSON"),
     "length negative": (says(HEAD % -1, FRESH_BODY.encode()[:-9], None), "not JSON"),
@@ -120,7 +120,10 @@ BAD_ANSWERS = {
     "100 MB": (sandbox("oversized", bytes=100_000_000), "larger than"),
     "100 MB unannounced": (sandbox("oversized", bytes=100_000_000, declared=False), "larger than"),
     "decompression bomb": (sandbox("gzip_bomb", bytes=10_000_000), "larger than"),
-    "says gzip and is not": (says(answer(FRESH_BODY.encode(), "200 OK", "Content-Encoding: gzip")), "no whole answer"),
+    "says gzip and is not": (
+        says(answer(FRESH_BODY.encode(), "200 OK", "Content-Encoding: gzip")),
+        "no complete response",
+    ),
     **{f"JSON {form}": (sandbox("malformed", form=form), "not JSON") for form in MALFORMED},
     "an object for the list": (sandbox("wrong_types", form="object_for_list"), "not a list but an object"),
     "null for the list": (says(answer(b"null")), "not a list but missing or null"),
@@ -141,7 +144,7 @@ TOO_SLOW = {
 }
 CASES = [
     *(pytest.param(*case, "5", id=name) for name, case in BAD_ANSWERS.items()),
-    *(pytest.param(each, "no whole answer within 0.3 s", "0.3", id=name) for name, each in TOO_SLOW.items()),
+    *(pytest.param(case, "no complete response within 0.3 s", "0.3", id=name) for name, case in TOO_SLOW.items()),
 ]
 
 
@@ -152,15 +155,15 @@ def test_a_bad_answer_fails_its_product_alone_and_touches_none_of_its_offers(
     unlucky, *others = product_ids
     before = recorded(database, unlucky)
 
-    report = run_at(bring_about(upstream, serve, unlucky), **{"offers.timeout_seconds": timeout})
+    result = run_at(bring_about(upstream, serve, unlucky), **{"offers.timeout_seconds": timeout})
 
     row = sync_row(database, unlucky)
     assert recorded(database, unlucky) == before
     assert reason in row.last_error
     assert (row.failures, row.registration) == (1, "registered")
-    assert is_tried_again_soon(row, report)
-    assert [stored(database, each) for each in others] == [FRESH, FRESH]
-    assert (report.failed, report.exit_code, report.ended_by) == (1, 1, "done")
+    assert is_tried_again_soon(row, result)
+    assert [stored(database, product_id) for product_id in others] == [FRESH, FRESH]
+    assert (result.failed, result.exit_code, result.ended_by) == (1, 1, "done")
 
     # And as soon as there is a good answer, it counts
     make_due(database)
@@ -178,27 +181,27 @@ def test_the_deadline_of_an_exchange_holds_against_a_byte_a_second(database, ups
     assert run_at(upstream.base_url, **{"offers.timeout_seconds": "1.5"}).exit_code == 1
 
     assert 1.5 <= time.monotonic() - began < 3.5
-    assert "no whole answer within 1.5 s" in sync_row(database, product_ids[0]).last_error
+    assert "no complete response within 1.5 s" in sync_row(database, product_ids[0]).last_error
     assert recorded(database, product_ids[0]) == before
 
 
 @pytest.mark.parametrize("kind", ["oversized", "gzip_bomb"])
-def test_a_pass_takes_no_more_memory_than_its_workers_may_read(database, upstream, product_ids, run_at, kind):
-    # Given 100 MB for everybody at once, of which the sandbox keeps none in memory
+def test_a_run_takes_no_more_memory_than_its_workers_may_read(database, upstream, product_ids, run_at, kind):
+    # Given 100 MB for every request at once; the sandbox keeps none of it in memory
     upstream.faults.replace([Fault(kind, {"bytes": 100_000_000}, ("offers",))])
     tracemalloc.start()
     try:
-        report = run_at(upstream.base_url, **{"sync.workers": "3", "offers.timeout_seconds": "20"})
+        result = run_at(upstream.base_url, **{"sync.workers": "3", "offers.timeout_seconds": "20"})
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    assert report.failed == 3
-    assert ["larger than" in sync_row(database, each).last_error for each in product_ids] == [True] * 3
+    assert result.failed == 3
+    assert ["larger than" in sync_row(database, product_id).last_error for product_id in product_ids] == [True] * 3
     assert peak < (3 + 2) * MAX_BODY_BYTES
 
 
-# --- Nobody there ---
+# --- Unreachable ---
 
 
 @contextmanager
@@ -235,8 +238,8 @@ def never_answering():
 UNREACHABLE = {
     "refused": (refusing, "ConnectionRefusedError"),
     "unknown host": (unknown_host, "gaierror"),
-    "connect time-out": (never_connecting, "no whole answer within 0.3 s"),
-    "read time-out": (never_answering, "no whole answer within 0.3 s"),
+    "connect time-out": (never_connecting, "no complete response within 0.3 s"),
+    "read time-out": (never_answering, "no complete response within 0.3 s"),
 }
 unreachable = pytest.mark.parametrize(("place", "reason"), UNREACHABLE.values(), ids=UNREACHABLE)
 
@@ -245,39 +248,39 @@ unreachable = pytest.mark.parametrize(("place", "reason"), UNREACHABLE.values(),
 def test_a_service_that_cannot_be_reached_fails_every_product_with_the_reason(
     database, synchronizer, product_ids, run_at, place, reason
 ):
-    before = [recorded(database, each) for each in product_ids]
+    before = [recorded(database, product_id) for product_id in product_ids]
     with place() as base_url:
         give_token(database, base_url)
 
-        report = run_at(base_url)
+        result = run_at(base_url)
 
-    assert [recorded(database, each) for each in product_ids] == before
-    table = [sync_row(database, each) for each in product_ids]
-    assert [(row.failures, reason in row.last_error, is_tried_again_soon(row, report)) for row in table] == [
+    assert [recorded(database, product_id) for product_id in product_ids] == before
+    table = [sync_row(database, product_id) for product_id in product_ids]
+    assert [(row.failures, reason in row.last_error, is_tried_again_soon(row, result)) for row in table] == [
         (1, True, True)
     ] * 3
-    assert (report.failed, report.exit_code) == (3, 1)
+    assert (result.failed, result.exit_code) == (3, 1)
 
     # And as soon as it can be reached, the offers are those of today
     make_due(database)
     assert synchronizer.run().exit_code == 0
-    assert [stored(database, each) for each in product_ids] == [FRESH] * 3
+    assert [stored(database, product_id) for product_id in product_ids] == [FRESH] * 3
 
 
 @unreachable
-def test_a_service_that_cannot_be_reached_for_a_token_ends_the_pass_and_is_no_products_failure(
+def test_a_service_that_cannot_be_reached_for_a_token_ends_the_run_and_is_no_products_failure(
     database, product_ids, run_at, place, reason
 ):
-    before = [recorded(database, each) for each in product_ids]
+    before = [recorded(database, product_id) for product_id in product_ids]
     with place() as base_url:
-        report = run_at(base_url)
+        result = run_at(base_url)
 
-    assert report.exit_code == 2
-    assert rows(database, SyncRun)[-1].ended_by == report.ended_by
-    assert reason in report.ended_by
-    assert [recorded(database, each) for each in product_ids] == before
-    table = [sync_row(database, each) for each in product_ids]
-    assert [(row.failures, row.leased_until, row.next_sync_at <= report.started_at) for row in table] == [
+    assert result.exit_code == 2
+    assert rows(database, SyncRun)[-1].ended_by == result.ended_by
+    assert reason in result.ended_by
+    assert [recorded(database, product_id) for product_id in product_ids] == before
+    table = [sync_row(database, product_id) for product_id in product_ids]
+    assert [(row.failures, row.leased_until, row.next_sync_at <= result.started_at) for row in table] == [
         (0, None, True)
     ] * 3
 
@@ -290,24 +293,24 @@ def test_a_service_that_cannot_be_reached_for_a_token_ends_the_pass_and_is_no_pr
 def test_a_busy_service_keeps_the_offers_and_says_until_when(
     database, upstream, one_by_one, product_ids, clock, status, form
 ):
-    before = [recorded(database, each) for each in product_ids]
+    before = [recorded(database, product_id) for product_id in product_ids]
     limit = {"status": status, "retry_after": 120, "form": form}
     upstream.faults.replace([Fault("rate_limit", limit, ("offers",), times=1)])
 
-    report = one_by_one.run()
+    result = one_by_one.run()
 
     reason = f"answered {status}"
     assert reason in rows(database, SyncRun)[-1].ended_by
-    assert [recorded(database, each) for each in product_ids] == before
+    assert [recorded(database, product_id) for product_id in product_ids] == before
     (token,) = rows(database, UpstreamToken)
     assert reason in token.blocked_reason
-    assert abs(token.blocked_until - report.started_at - 2 * MINUTE) < timedelta(seconds=3)
-    asked, *not_asked = (sync_row(database, each) for each in product_ids)
+    assert abs(token.blocked_until - result.started_at - 2 * MINUTE) < timedelta(seconds=3)
+    asked, *not_asked = (sync_row(database, product_id) for product_id in product_ids)
     assert reason in asked.last_error
-    assert {row.next_sync_at <= report.started_at for row in not_asked} == {True}
+    assert {row.next_sync_at <= result.started_at for row in not_asked} == {True}
     clock.shift(181)
     assert one_by_one.run().exit_code == 0
-    assert [stored(database, each) for each in product_ids] == [FRESH] * 3
+    assert [stored(database, product_id) for product_id in product_ids] == [FRESH] * 3
 
 
 # --- Redirects ---
@@ -327,9 +330,9 @@ def test_a_redirect_to_another_host_is_not_followed_and_no_token_goes_there(
     location = f"http://localhost:{other.port}/api/v1/products/{uuid4()}/offers"
     upstream.faults.replace([Fault("redirect", {"status": status, "location": location}, (endpoint,), times=1)])
 
-    report = one_by_one.run()
+    result = one_by_one.run()
 
-    reason = report.ended_by if endpoint == "auth" else sync_row(database, product_ids[0]).last_error
+    reason = result.ended_by if endpoint == "auth" else sync_row(database, product_ids[0]).last_error
     assert f"redirect ({status})" in reason
     assert other.connections == 0
     assert recorded(database, product_ids[0]) == before

@@ -1,4 +1,4 @@
-"""Nothing is lost and nothing is invented: what holds after any sequence of answers (Hypothesis)."""
+"""Nothing is lost and nothing is invented, after any sequence of responses (Hypothesis)."""
 
 from itertools import groupby, pairwise
 from operator import attrgetter
@@ -15,7 +15,7 @@ from productagg.sandbox.service import Response
 from tests.factories import LONG_AGO, make_products, rows, sync_row
 from tests.integration.histories import recorded, replay, stored, summaries
 
-# Few, and the same for all products: lists shall share offers, and products the ids of theirs.
+# Few, and the same for all products, so that lists share offers and products share offers' ids.
 OFFER_IDS = [UUID(int=number) for number in range(3)]
 LARGEST = 2**63 - 1
 PRODUCTS = 3
@@ -30,14 +30,14 @@ FAILURES = [
 prices = st.sampled_from([0, 100, 101, LARGEST])
 stocks = st.sampled_from([0, 1, 5, LARGEST // 3])
 lists = st.dictionaries(st.sampled_from(OFFER_IDS), st.tuples(prices, stocks))
-# What one product gets to hear: a whole, valid list, None for the same one as before, or a failure.
+# A response for one product: a whole, valid list, None for the same list as before, or a failure.
 answers = st.one_of(lists, st.none(), st.sampled_from(FAILURES))
-# What all of them get to hear, pass by pass.
+# The responses for all of them, run by run.
 timelines = st.lists(st.tuples(*[answers] * PRODUCTS), min_size=1, max_size=6)
 
 
 class Teller:
-    """Makes new products and passes over them, and lets the service answer what an example says."""
+    """Makes new products and sync runs over them, and lets the service answer as an example says."""
 
     def __init__(self, database, upstream, synchronizer):
         self._database = database
@@ -55,7 +55,7 @@ class Teller:
         self.said: dict[UUID, list[dict[UUID, tuple[int, int]]]] = {product_id: [{}] for product_id in self.product_ids}
 
     def tell(self, answers):
-        """One pass in which each product gets its answer."""
+        """Make one run in which every product gets its answer."""
         self._failing = {}
         for product_id, answer in zip(self.product_ids, answers, strict=True):
             if isinstance(answer, Response):
@@ -84,18 +84,18 @@ def without_repeats(states):
     return [state for state, _ in groupby(states)]
 
 
-def known(lists):
-    """What is known of every offer ever seen after each of these lists: of those that vanished, that none is left."""
+def after_lists(lists):
+    """The states of all offers ever seen, after every list; vanished offers have stock 0."""
     state: dict[UUID, tuple[int, int]] = {}
     states = []
-    for each in lists:
-        state = {id_: (price, 0) for id_, (price, _) in state.items()} | each
+    for offers in lists:
+        state = {id_: (price, 0) for id_, (price, _) in state.items()} | offers
         states.append(state)
     return states
 
 
 def examples(count):
-    # The fixture is shared by a test's examples because each has products of its own.
+    # A test's examples may share the fixture, because every example makes new products.
     return settings(max_examples=count, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -108,11 +108,11 @@ def test_after_any_sequence_of_answers_the_last_valid_list_is_stored_and_the_his
     failures = dict.fromkeys(teller.product_ids, 0)
 
     for step in timeline:
-        before = {each: recorded(database, each) for each in teller.product_ids}
+        before = {product_id: recorded(database, product_id) for product_id in teller.product_ids}
 
-        report = teller.tell(step)
+        result = teller.tell(step)
 
-        assert report.failed == sum(isinstance(each, Response) for each in step)
+        assert result.failed == sum(isinstance(answer, Response) for answer in step)
         for product_id, answer in zip(teller.product_ids, step, strict=True):
             failures[product_id] = failures[product_id] + 1 if isinstance(answer, Response) else 0
             row = sync_row(database, product_id)
@@ -126,10 +126,12 @@ def test_after_any_sequence_of_answers_the_last_valid_list_is_stored_and_the_his
     for product_id in teller.product_ids:
         nothing, *lists = teller.said[product_id]
         # The line for an offer's closing says nothing new if its stock had been 0 before.
-        assert without_repeats([nothing, *replay(database, product_id)]) == without_repeats(known([nothing, *lists]))
+        assert without_repeats([nothing, *replay(database, product_id)]) == without_repeats(
+            after_lists([nothing, *lists])
+        )
         assert summaries(database, product_id) == without_repeats(
-            (each.lowest, each.average, each.offers, each.items_in_stock)
-            for each in (summarise(states.values()) for states in lists)
+            (summary.lowest, summary.average, summary.offers, summary.items_in_stock)
+            for summary in (summarise(states.values()) for states in lists)
         )
         check_the_offers_against_their_history(database, product_id)
 
@@ -154,9 +156,9 @@ def test_a_list_that_is_applied_twice_is_as_good_as_once(database, teller, first
     teller.begin()
     teller.tell([first, second, first])
     teller.tell([second, second, second])
-    once = [recorded(database, each) for each in teller.product_ids]
+    once = [recorded(database, product_id) for product_id in teller.product_ids]
 
-    report = teller.tell([second, second, second])
+    result = teller.tell([second, second, second])
 
-    assert [recorded(database, each) for each in teller.product_ids] == once
-    assert (report.changed, report.closed, report.failed) == (0, 0, 0)
+    assert [recorded(database, product_id) for product_id in teller.product_ids] == once
+    assert (result.changed, result.closed, result.failed) == (0, 0, 0)

@@ -1,4 +1,4 @@
-"""The database goes away or is locked, or somebody tells the pass to stop: nothing is lost, nobody waits for ever."""
+"""The database goes away or is locked, or the run is told to stop: nothing is lost, and the run ends."""
 
 import signal
 import sqlite3
@@ -38,7 +38,7 @@ def check_that_all_are_well(database):
     assert {(run.ended_by, run.finished_at is None) for run in rows(database, SyncRun)} == {("done", False)}
 
 
-# --- PostgreSQL restarted in the middle of a pass ---
+# --- PostgreSQL restarted in the middle of a run ---
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,9 @@ def own_server():
         database.close()
 
 
-@pytest.fixture(params=[3, 20], ids=["one claim", "several claims"])
+@pytest.fixture(params=[3, 20], ids=["one batch", "several batches"])
 def own(request, own_server, upstream):
-    """The server, its database, empty but for products that are due, with new offers, and a way to make a pass."""
+    """The server, its database, empty but for products that are due, with new offers, and a way to make a run."""
     server, database = own_server
     settings = Settings.load(ini(database, upstream, **{"sync.workers": "2"}), environ={})
 
@@ -76,7 +76,7 @@ def at_each(engine, name, act):
         event.remove(engine, name, act)
 
 
-def test_a_pass_goes_on_after_a_database_that_was_away_while_offers_were_fetched(own, upstream):
+def test_a_run_goes_on_after_a_database_that_was_away_while_offers_were_fetched(own, upstream):
     server, database, run, product_ids = own
     gate = upstream.before_offers = Gate()
     attempts = []
@@ -88,26 +88,26 @@ def test_a_pass_goes_on_after_a_database_that_was_away_while_offers_were_fetched
         under_way = pool.submit(run)
         assert gate.entered.wait(10)
         server.stop("fast")
-        # Not back before somebody has missed it
+        # It stays away until the run has missed it
         with at_each(database.writer, "do_connect", count):
             gate.open.set()
             wait_until(lambda: attempts or under_way.done())
             server.start()
             database.reader.dispose()
-            report = under_way.result(30)
+            result = under_way.result(30)
 
-    assert (report.exit_code, report.ended_by) == (0, "done")
+    assert (result.exit_code, result.ended_by) == (0, "done")
     check_that_all_have_the_new_offers_once(database, product_ids)
 
 
-def test_a_pass_goes_on_wherever_in_it_the_database_is_restarted(own, upstream):
+def test_a_run_goes_on_wherever_in_it_the_database_is_restarted(own, upstream):
     server, database, run, product_ids = own
     history = [OLD]
     moments: list[str] = []
     restart_at = 0
 
     def restart_once(moment):
-        # Without a database a pass does not begin; once it has written down that it has, it goes on
+        # Without a database a run does not begin; once it has written down that it has, it goes on
         if moments or moment == "commit":
             moments.append(moment)
         if len(moments) == restart_at + 1:
@@ -128,18 +128,20 @@ def test_a_pass_goes_on_wherever_in_it_the_database_is_restarted(own, upstream):
             at_each(database.writer, "begin", lambda _: restart_once("begin")),
             at_each(database.writer, "commit", lambda _: restart_once("commit")),
         ):
-            report = run()
+            result = run()
 
-        assert (report.exit_code, report.ended_by) == (0, "done"), restart_at
+        assert (result.exit_code, result.ended_by) == (0, "done"), restart_at
         check_that_all_are_well(database)
-        assert [replay(database, each) == history for each in product_ids] == [True] * len(product_ids), restart_at
+        assert [replay(database, product_id) == history for product_id in product_ids] == [True] * len(product_ids), (
+            restart_at
+        )
 
 
-# --- SQLite locked by somebody else ---
+# --- SQLite locked by another writer ---
 
 
 @only_sqlite
-def test_a_pass_waits_for_another_writer(database, upstream, synchronizer):
+def test_a_run_waits_for_another_writer(database, upstream, synchronizer):
     product_ids = make_synced(database, upstream, synchronizer.run, 3, OLD, NEW)
     writer = sqlite3.connect(database.writer.url.database, isolation_level=None, check_same_thread=False)
     locked_at: list[float] = []
@@ -152,24 +154,24 @@ def test_a_pass_waits_for_another_writer(database, upstream, synchronizer):
 
     upstream.before_offers = lock_for_3_seconds
 
-    report = synchronizer.run()
+    result = synchronizer.run()
 
     assert time.monotonic() - locked_at[0] >= 3
     writer.close()
-    assert (report.exit_code, report.ended_by) == (0, "done")
+    assert (result.exit_code, result.ended_by) == (0, "done")
     check_that_all_have_the_new_offers_once(database, product_ids)
 
 
-# --- A pass that is told to stop ---
+# --- A run that is told to stop ---
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_pass_that_is_told_to_stop_ends_within_5_seconds_even_if_an_exchange_hangs(
+def test_a_run_that_is_told_to_stop_ends_within_5_seconds_even_if_an_exchange_hangs(
     database, upstream, synchronizer, number
 ):
-    # Given a pass of which some exchanges are answered and some are not
+    # Given a run of which some exchanges are answered and some are not
     product_ids = make_synced(database, upstream, synchronizer.run, 40, OLD, NEW)
-    before = {each: recorded(database, each) for each in product_ids}
+    before = {product_id: recorded(database, product_id) for product_id in product_ids}
     upstream.asked.clear()
     gate = Gate()
     hanging = product_ids[5::3]
@@ -181,7 +183,7 @@ def test_a_pass_that_is_told_to_stop_ends_within_5_seconds_even_if_an_exchange_h
         env=environment(database, upstream, SYNC_WORKERS="4", OFFERS_TIMEOUT_SECONDS="60"),
     )
     try:
-        wait_until(lambda: sum(upstream.asked[each] for each in hanging) == 4)
+        wait_until(lambda: sum(upstream.asked[product_id] for product_id in hanging) == 4)
         told_at = time.monotonic()
 
         process.send_signal(number)
@@ -196,7 +198,7 @@ def test_a_pass_that_is_told_to_stop_ends_within_5_seconds_even_if_an_exchange_h
     assert rows(database, SyncRun)[-1].ended_by == "interrupted"
     assert rows(database, SyncRun)[-1].finished_at is not None
     # What was answered is kept, the rest is as it was and free
-    answered = [each for each in product_ids if upstream.asked[each] and each not in hanging]
+    answered = [product_id for product_id in product_ids if upstream.asked[product_id] and product_id not in hanging]
     assert len(answered) >= 5
     for product_id in product_ids:
         if product_id in answered:

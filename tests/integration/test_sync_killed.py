@@ -1,5 +1,6 @@
-"""`kill -9` of real passes at random moments: what they leave behind is what an undisturbed pass leaves behind."""
+"""`kill -9` of real runs at random moments: in the end, the database is as undisturbed runs leave it."""
 
+import math
 import os
 import random
 import signal
@@ -22,8 +23,8 @@ from tests.conftest import Database, Upstream, ini
 from tests.factories import environment, make_due, make_products, rows
 from tests.integration.conftest import only_postgresql, wait_until
 from tests.integration.histories import replay, stored, summaries
+from tests.scale import KILLED_RUNS
 
-KILLS = 50
 PHASES = 9
 PRODUCTS = 60
 TIMEOUT_SECONDS = 2
@@ -40,7 +41,7 @@ def offered(number, phase):
 
 @pytest.fixture
 def calm(database, tmp_path):
-    """Another database and another Offers service, over which nobody is ever killed."""
+    """Another database and another Offers service, whose runs are never killed."""
     calm = Database("sqlite", f"sqlite:///{tmp_path}/calm.sqlite")
     calm.migrate()
     upstream = Upstream()
@@ -56,8 +57,8 @@ def copy_products(source, target):
 
 
 def let_run_out(database):
-    """Move everything that a killed pass leaves behind for a while into the past, when the server is done with it."""
-    # Else what it was sent last could still come.
+    """Wait until the server has ended a killed run's connections, then move its leases and blocks into the past."""
+    # Otherwise the killed run's last statement could still arrive.
     database.writer.dispose()
     database.reader.dispose()
     others = text(
@@ -77,8 +78,8 @@ def longest_lease(database):
     return max(leases, default=datetime.now(UTC)) - datetime.now(UTC)
 
 
-# Forks a pass off for every line that it reads, and says its process id. What a fork does not do again is importing,
-# which takes far longer than the pass.
+# Forks a run off for every line that it reads, and says its process id. What a fork does not do again is importing,
+# which takes far longer than the run.
 FORKER = """
 import os, signal, sys
 from productagg.cli import main
@@ -93,7 +94,7 @@ for _ in sys.stdin:
 
 
 class Killer:
-    """Starts passes two at a time and kills each when a random number of offers has been asked for."""
+    """Starts two runs at a time and kills them when random numbers of offers have been asked for."""
 
     def __init__(self, upstream, forker):
         self._upstream = upstream
@@ -104,20 +105,25 @@ class Killer:
     def start_and_kill_two(self):
         asked = self._upstream.asked.total()
         moments = sorted(asked + self._chance.randrange(PRODUCTS) for _ in range(2))
-        passes = [self._start() for _ in moments]
+        processes = [self._start() for _ in moments]
         with ThreadPoolExecutor(2) as pool:
-            self.kills += sum(pool.map(self._kill, passes, moments))
+            self.kills += sum(pool.map(self._kill, processes, moments))
 
     def _start(self):
         print(file=self._forker.stdin, flush=True)
         return int(self._forker.stdout.readline())
 
     def _kill(self, process_id, asked):
-        """Kill it then, or when it has waited for long for what the other one was killed at. Was it still alive?"""
-        wait_ends_at = time.monotonic() + 2
-        wait_until(
-            lambda: self._upstream.asked.total() >= asked or time.monotonic() > wait_ends_at or not is_alive(process_id)
-        )
+        """Kill the process at that number, or when no more requests come; return whether it was still alive."""
+        last_asked, changed_at = self._upstream.asked.total(), math.inf
+
+        def is_due():
+            nonlocal last_asked, changed_at
+            if last_asked != self._upstream.asked.total():
+                last_asked, changed_at = self._upstream.asked.total(), time.monotonic()
+            return last_asked >= asked or time.monotonic() > changed_at + 2 or not is_alive(process_id)
+
+        wait_until(is_due, 60)
         killed = is_alive(process_id)
         if killed:
             os.kill(process_id, signal.SIGKILL)
@@ -142,7 +148,7 @@ def killer(database, upstream):
 
 
 @only_postgresql
-def test_fifty_killed_passes_leave_what_undisturbed_ones_leave(database, upstream, make_synchronizer, calm, killer):
+def test_killed_runs_leave_what_undisturbed_ones_leave(database, upstream, make_synchronizer, calm, killer):
     calm_database, calm_upstream = calm
     product_ids = make_products(database, PRODUCTS)
     copy_products(database, calm_database)
@@ -157,8 +163,8 @@ def test_fifty_killed_passes_leave_what_undisturbed_ones_leave(database, upstrea
                 calm_upstream.offer(product_id, offered(number, phase))
             if phase % 3 == 2:
                 upstream.service.forget_products()
-            while killer.kills < KILLS * (phase + 1) / PHASES:
-                # Whoever was killed may have had the only token: as if its five minutes were over
+            while killer.kills < KILLED_RUNS * (phase + 1) / PHASES:
+                # A killed run may have held the only token: let it expire
                 upstream.service.end_token()
                 make_due(database)
                 killer.start_and_kill_two()
@@ -180,4 +186,4 @@ def test_fifty_killed_passes_leave_what_undisturbed_ones_leave(database, upstrea
     }
     ended_by = Counter(run.ended_by for run in rows(database, SyncRun))
     assert ended_by.keys() == {None, "done"}
-    assert ended_by[None] > KILLS / 2
+    assert ended_by[None] > KILLED_RUNS / 4

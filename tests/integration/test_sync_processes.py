@@ -11,7 +11,7 @@ from tests.integration.conftest import wait_until
 
 @pytest.fixture
 def start_pass(database, upstream):
-    """Start a real pass."""
+    """Start a real run."""
     started = []
 
     def run(**options):
@@ -43,7 +43,7 @@ def test_two_processes_at_once_share_the_work_and_the_token(database, upstream, 
     assert all("0 failed" in output and output.rstrip().endswith("done") for output in outputs)
 
 
-def test_a_killed_pass_leaves_leases_that_run_out(database, upstream, gate, start_pass, synchronizer, clock):
+def test_a_killed_run_leaves_leases_that_run_out(database, upstream, gate, start_pass, synchronizer, clock):
     product_id = make_product(database)
     process = start_pass()
     assert gate.entered.wait(15)
@@ -62,7 +62,7 @@ def test_a_killed_pass_leaves_leases_that_run_out(database, upstream, gate, star
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_pass_that_is_told_to_stop_ends_in_good_order(database, upstream, gate, start_pass, number):
+def test_a_run_that_is_told_to_stop_ends_in_good_order(database, upstream, gate, start_pass, number):
     make_products(database, 50)
     process = start_pass(SYNC_WORKERS="1")
     assert gate.entered.wait(15)

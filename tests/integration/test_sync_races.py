@@ -1,4 +1,4 @@
-"""Passes and what else happens at the same time: other passes, people who edit, locks."""
+"""Sync runs beside other runs, people who edit products, and locks."""
 
 import sqlite3
 import threading
@@ -10,8 +10,9 @@ from sqlalchemy import text, update
 
 from productagg.catalog import products as catalog
 from productagg.db.models import Offer, OfferPrice, Product, ProductSync, SyncRun
+from productagg.sync import outcomes
 from tests.factories import make_product, make_products, rows, states, sync_row
-from tests.integration.conftest import before_statement, only_postgresql, wait_until, writing_offers
+from tests.integration.conftest import before_call, only_postgresql, wait_until
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def pool():
         yield pool
 
 
-def test_a_product_deleted_during_its_fetch_stays_deleted_and_the_pass_ends_well(
+def test_a_product_deleted_during_its_fetch_stays_deleted_and_the_run_ends_well(
     database, upstream, synchronizer, gate, pool
 ):
     product_id, other = make_products(database, 2)
@@ -62,10 +63,10 @@ def test_a_product_renamed_during_its_fetch_keeps_the_new_name(database, upstrea
     ],
     ids=["remove", "change"],
 )
-def test_somebody_who_edits_a_product_while_its_offers_are_written_waits_and_nobody_fails(
+def test_an_edit_of_a_product_whose_offers_are_being_written_waits_and_both_succeed(
     database, upstream, synchronizer, pool, act
 ):
-    # Given a product whose offers are being written when somebody comes to edit it
+    # Given a product whose offers are being written when an edit of it begins
     product_id = make_product(database, registration="failed")
     upstream.offer(product_id, states((100, 5)))
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
@@ -75,27 +76,27 @@ def test_somebody_who_edits_a_product_while_its_offers_are_written_waits_and_nob
         with database.sessions.begin() as session:
             act(session, product_id)
 
-    def let_somebody_edit(_statement):
+    def begin_edit():
         if not edits:
             edits.append(pool.submit(edit))
             with database.reader.connect() as connection:
                 wait_until(lambda: connection.execute(waiting).scalar_one() > 0)
 
-    with before_statement(database.writer, writing_offers(database), let_somebody_edit):
-        report = synchronizer.run()
+    with before_call(outcomes, "apply_updates", begin_edit):
+        result = synchronizer.run()
 
-    assert report.exit_code == 0
+    assert result.exit_code == 0
     edits[0].result(10)
 
 
-def test_a_pass_that_lost_its_lease_writes_nothing(database, upstream, synchronizer):
+def test_a_run_that_lost_its_lease_writes_nothing(database, upstream, synchronizer):
     product_id = make_product(database)
     upstream.offer(product_id, states((100, 5)))
-    somebody_elses = datetime.now(UTC) + timedelta(hours=1)
+    taken_over_until = datetime.now(UTC) + timedelta(hours=1)
 
     def take_over(_product_id):
         with database.sessions.begin() as session:
-            session.execute(update(ProductSync).values(leased_until=somebody_elses))
+            session.execute(update(ProductSync).values(leased_until=taken_over_until))
 
     upstream.before_offers = take_over
 
@@ -103,7 +104,7 @@ def test_a_pass_that_lost_its_lease_writes_nothing(database, upstream, synchroni
 
     assert rows(database, Offer) == rows(database, OfferPrice) == []
     row = sync_row(database, product_id)
-    assert (row.leased_until, row.last_synced_at, row.registration) == (somebody_elses, None, "pending")
+    assert (row.leased_until, row.last_synced_at, row.registration) == (taken_over_until, None, "pending")
 
 
 def test_a_leased_product_is_left_to_its_holder_until_the_lease_runs_out(database, upstream, synchronizer, clock):
@@ -126,11 +127,11 @@ def test_a_lease_outlasts_the_work_and_no_more(database, upstream, make_synchron
 
     synchronizer.sync_products([product_id])
 
-    # Authenticate, register, fetch, register again, fetch again: each may take the whole time-out
+    # Authenticate, register, fetch, register again, fetch again: every exchange may take the whole time-out
     assert timedelta(seconds=50) <= leases[0] - asked_at <= timedelta(seconds=120)
 
 
-def test_two_passes_at_once_share_the_work_and_ask_for_each_product_once(database, upstream, make_synchronizer, pool):
+def test_two_runs_at_once_share_the_work_and_ask_for_each_product_once(database, upstream, make_synchronizer, pool):
     product_ids = make_products(database, 60)
     for product_id in product_ids:
         upstream.offer(product_id, states((100, 5)))
@@ -141,11 +142,11 @@ def test_two_passes_at_once_share_the_work_and_ask_for_each_product_once(databas
         together.wait(10)
         return synchronizer.run()
 
-    reports = list(pool.map(run, synchronizers))
+    results = list(pool.map(run, synchronizers))
 
     assert upstream.asked == dict.fromkeys(product_ids, 1)
-    assert [report.exit_code for report in reports] == [0, 0]
-    assert sum(report.asked for report in reports) == 60
+    assert [result.exit_code for result in results] == [0, 0]
+    assert sum(result.asked for result in results) == 60
     assert upstream.service.requests["register", 201] == 60
     assert upstream.count("register") == 60
     assert {row.leased_until for row in rows(database, ProductSync)} == {None}
@@ -153,18 +154,18 @@ def test_two_passes_at_once_share_the_work_and_ask_for_each_product_once(databas
 
 
 @only_postgresql
-def test_a_pass_does_not_wait_for_products_that_another_one_is_just_claiming(database, upstream, synchronizer):
+def test_a_run_does_not_wait_for_products_that_another_run_is_just_leasing(database, upstream, synchronizer):
     claimed, free = make_products(database, 2)
 
     with database.sessions.begin() as session:
         session.get_one(ProductSync, claimed, with_for_update=True)
-        report = synchronizer.run()
+        result = synchronizer.run()
 
-    assert report.exit_code == 0
+    assert result.exit_code == 0
     assert upstream.asked == {free: 1}
 
 
-def test_a_pass_and_the_background_ask_for_a_new_product_once(database, upstream, make_synchronizer, gate, pool):
+def test_a_run_and_the_background_ask_for_a_new_product_once(database, upstream, make_synchronizer, gate, pool):
     product_id = make_product(database)
     background, cron = make_synchronizer(), make_synchronizer()
     under_way = pool.submit(background.sync_products, [product_id])
@@ -173,7 +174,7 @@ def test_a_pass_and_the_background_ask_for_a_new_product_once(database, upstream
     assert cron.run().asked == 0
     gate.open.set()
 
-    assert under_way.result(10)[0].exit_code == 0
+    assert under_way.result(10).result.exit_code == 0
     assert upstream.asked == {product_id: 1}
 
 
@@ -181,7 +182,7 @@ def test_a_single_product_that_is_not_due_is_not_asked_for(database, upstream, s
     product_id = make_product(database)
     synchronizer.sync_products([product_id])
 
-    assert synchronizer.sync_products([product_id])[0].asked == 0
+    assert synchronizer.sync_products([product_id]).result.asked == 0
 
     assert upstream.asked == {product_id: 1}
 
@@ -204,7 +205,7 @@ def test_no_transaction_is_open_while_the_network_is_waited_for(database, upstre
 def _open_transactions(database):
     if database.name == "sqlite":
         with sqlite3.connect(database.writer.url.database, timeout=0, isolation_level=None) as connection:
-            connection.execute("BEGIN IMMEDIATE")  # fails at once where somebody else writes
+            connection.execute("BEGIN IMMEDIATE")  # fails at once if another connection writes
             connection.execute("ROLLBACK")
         connection.close()
         return 0

@@ -1,4 +1,4 @@
-"""When a product is asked for again, and when nobody is."""
+"""When a product is due again, and when no requests are sent at all."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ from tests.factories import make_product, make_products, rows, sync_row
 MINUTE = timedelta(minutes=1)
 
 
-def test_cron_every_minute_asks_for_each_product_every_minute_even_if_passes_take_long(
+def test_cron_every_minute_asks_for_each_product_every_minute_even_if_runs_take_long(
     database, upstream, synchronizer, clock
 ):
     product_id = make_product(database)
@@ -26,18 +26,18 @@ def test_cron_every_minute_asks_for_each_product_every_minute_even_if_passes_tak
         assert upstream.asked[product_id] == minute
 
 
-def test_a_pass_soon_after_another_asks_for_nothing(database, upstream, synchronizer, clock):
+def test_a_run_soon_after_another_asks_for_nothing(database, upstream, synchronizer, clock):
     make_products(database, 3)
     synchronizer.run()
     clock.shift(45)
 
-    report = synchronizer.run()
+    result = synchronizer.run()
 
-    assert (report.asked, report.exit_code) == (0, 0)
+    assert (result.asked, result.exit_code) == (0, 0)
     assert upstream.asked.total() == 3
 
 
-def test_a_failing_product_is_asked_by_the_next_pass_then_less_and_less_often_but_every_hour(
+def test_a_failing_product_is_asked_by_the_next_run_then_less_and_less_often_but_every_hour(
     database, upstream, synchronizer, clock
 ):
     product_id = make_product(database)
@@ -45,10 +45,10 @@ def test_a_failing_product_is_asked_by_the_next_pass_then_less_and_less_often_bu
     delays = []
 
     for failures in range(1, 10):
-        report = synchronizer.run()
+        result = synchronizer.run()
         row = sync_row(database, product_id)
-        assert (report.asked, row.failures) == (1, failures)
-        delays.append((row.next_sync_at - report.started_at) / MINUTE)
+        assert (result.asked, row.failures) == (1, failures)
+        delays.append((row.next_sync_at - result.started_at) / MINUTE)
         clock.move_to(row.next_sync_at + timedelta(seconds=1))
 
     # Up to a quarter earlier, and a little for cron's jitter
@@ -56,7 +56,7 @@ def test_a_failing_product_is_asked_by_the_next_pass_then_less_and_less_often_bu
     assert all(0.75 * most - 0.1 <= delay <= most + 0.05 for delay, most in zip(delays, expected, strict=True)), delays
 
 
-def test_a_failing_product_is_asked_once_per_pass(database, upstream, synchronizer):
+def test_a_failing_product_is_asked_once_per_run(database, upstream, synchronizer):
     make_product(database)
     upstream.faults.replace([Fault("error", {}, ("offers",))])
 
@@ -75,22 +75,22 @@ def test_a_busy_service_is_left_alone_until_the_time_that_it_names(
     limit = {"status": status, "retry_after": 120, "form": form}
     upstream.faults.replace([Fault("rate_limit", limit, (endpoint,), times=1)])
 
-    # The pass ends at the first such answer
-    report = one_by_one.run()
-    assert report.exit_code == 2
-    assert str(status) in report.ended_by
+    # The run ends at the first 429 or 503
+    result = one_by_one.run()
+    assert result.exit_code == 2
+    assert str(status) in result.ended_by
     assert upstream.count(endpoint) == 1
     table = [sync_row(database, product_id) for product_id in product_ids]
     assert [(row.leased_until, row.last_synced_at) for row in table] == [(None, None)] * 3
-    # It is the outcome of the product that got it, unless that was for the token, which is nobody's.
+    # It counts as a failure of the product that got it, except at /auth, which concerns no single product
     assert sum(row.failures for row in table) == (endpoint != "auth")
 
     # So does the next one, without a question
     clock.shift(100)
     asked = upstream.service.requests.total()
-    report = one_by_one.run()
-    assert report.exit_code == 2
-    assert str(status) in report.ended_by
+    result = one_by_one.run()
+    assert result.exit_code == 2
+    assert str(status) in result.ended_by
     assert upstream.service.requests.total() == asked
 
     clock.shift(21)
@@ -99,7 +99,7 @@ def test_a_busy_service_is_left_alone_until_the_time_that_it_names(
     assert [str(status) in run.ended_by for run in rows(database, SyncRun)] == [True, True, False]
 
 
-def test_one_product_that_always_gets_such_an_answer_does_not_keep_the_others_from_their_turn(
+def test_one_product_that_always_gets_503_does_not_keep_the_others_from_their_turn(
     database, upstream, one_by_one, clock
 ):
     cursed, *others = make_products(database, 3)
@@ -138,14 +138,18 @@ def test_what_was_reached_before_the_service_was_busy_is_kept(database, upstream
     assert sync_row(database, untouched).registration == "pending"
 
 
-def test_an_interrupted_pass_finishes_what_is_under_way_and_gives_back_the_rest(database, upstream, one_by_one):
+def test_an_interrupted_run_finishes_what_is_under_way_and_gives_back_the_rest(database, upstream, one_by_one):
     first, second, third = make_products(database, 3)
     upstream.before_offers = lambda _product_id: one_by_one.interrupt()
 
-    report = one_by_one.run()
+    result = one_by_one.run()
 
-    assert (report.ended_by, report.exit_code, report.asked) == ("interrupted", 2, 1)
+    assert (result.ended_by, result.exit_code, result.asked) == ("interrupted", 2, 1)
     assert upstream.asked == {first: 1}
-    assert [sync_row(database, each).last_synced_at is None for each in (first, second, third)] == [False, True, True]
+    assert [sync_row(database, product_id).last_synced_at is None for product_id in (first, second, third)] == [
+        False,
+        True,
+        True,
+    ]
     assert {row.leased_until for row in rows(database, ProductSync)} == {None}
     assert [run.ended_by for run in rows(database, SyncRun)] == ["interrupted"]

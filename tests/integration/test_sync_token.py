@@ -1,4 +1,4 @@
-"""A pass that gets no access token, or whose token ends: nothing is touched, all know why, one asks for a new one."""
+"""Runs that get no access token, or whose token ends: offers stay, the reason is recorded, one process refreshes."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ FRESH = states((90, 4), (210, 1))
 
 
 def lost_token(upstream):
-    # Somebody fetched it and died.
+    # A process fetched it and died.
     with OffersClient(upstream.base_url, REFRESH_TOKEN, 2) as client:
         client.authenticate()
 
@@ -29,7 +29,7 @@ def at_auth(kind, **params):
     return lambda upstream: upstream.faults.replace([Fault(kind, params, ("auth",), times=1)])
 
 
-# What happens, the reason, and for how many seconds nobody asks then.
+# What happens, the reason, and for how many seconds no requests are sent then.
 NO_TOKEN = {
     "400": (lost_token, "none is stored", 15),
     "401": (bad_refresh_token, "does not accept the refresh token", 0),
@@ -38,7 +38,7 @@ NO_TOKEN = {
     "503, seconds": (at_auth("rate_limit", status=503, retry_after=120), "answered 503", 120),
     "503, date": (at_auth("rate_limit", status=503, retry_after=120, form="date"), "answered 503", 120),
     "500": (at_auth("error", status=500), "answered 500", 0),
-    "cut": (at_auth("truncated"), "no whole answer", 0),
+    "cut": (at_auth("truncated"), "no complete response", 0),
     "no JSON": (at_auth("malformed", form="html"), "not JSON", 0),
     "no token in it": (at_auth("wrong_types", form="token_missing"), "no usable access_token", 0),
     "redirect": (at_auth("redirect"), "redirect", 0),
@@ -46,33 +46,33 @@ NO_TOKEN = {
 
 
 @pytest.mark.parametrize(("bring_about", "reason", "wait"), NO_TOKEN.values(), ids=NO_TOKEN)
-def test_without_a_token_to_be_had_nothing_is_touched_and_everybody_knows_why_and_until_when(
+def test_without_a_token_offers_stay_and_the_reason_and_the_end_of_the_wait_are_recorded(
     database, upstream, one_by_one, clock, bring_about, reason, wait
 ):
     # Given a service that accepts the stored token no more
     product_ids = make_synced(database, upstream, one_by_one.run, 3, states((100, 5), (200, 3)), FRESH)
-    before = [recorded(database, each) for each in product_ids]
+    before = [recorded(database, product_id) for product_id in product_ids]
     upstream.service.end_token()
     bring_about(upstream)
 
-    report = one_by_one.run()
+    result = one_by_one.run()
 
-    assert reason in report.ended_by
-    assert rows(database, SyncRun)[-1].ended_by == report.ended_by
-    assert [recorded(database, each) for each in product_ids] == before
-    table = [sync_row(database, each) for each in product_ids]
-    assert [(row.failures, row.leased_until, row.next_sync_at <= report.started_at) for row in table] == [
+    assert reason in result.ended_by
+    assert rows(database, SyncRun)[-1].ended_by == result.ended_by
+    assert [recorded(database, product_id) for product_id in product_ids] == before
+    table = [sync_row(database, product_id) for product_id in product_ids]
+    assert [(row.failures, row.leased_until, row.next_sync_at <= result.started_at) for row in table] == [
         (0, None, True)
     ] * 3
     (token,) = rows(database, UpstreamToken)
     if wait:
         assert reason in token.blocked_reason
-        assert abs(token.blocked_until - report.started_at - timedelta(seconds=wait)) < timedelta(seconds=3)
+        assert abs(token.blocked_until - result.started_at - timedelta(seconds=wait)) < timedelta(seconds=3)
     else:
         assert token.blocked_until is None
     assert token.refreshing_until is None
 
-    # Until then nobody asks; after that, and after the lost token's life, all is well
+    # Until then no requests are sent; after that, and after the lost token's lifetime, all is well
     asked = upstream.service.requests.total()
     if wait:
         one_by_one.run()
@@ -80,12 +80,10 @@ def test_without_a_token_to_be_had_nothing_is_touched_and_everybody_knows_why_an
     upstream.answer_with = lambda _request: None
     clock.shift(301)
     assert one_by_one.run().exit_code == 0
-    assert [stored(database, each) for each in product_ids] == [FRESH] * 3
+    assert [stored(database, product_id) for product_id in product_ids] == [FRESH] * 3
 
 
-def test_a_token_that_ends_in_the_middle_of_two_passes_is_replaced_once_for_all_threads_and_processes(
-    database, upstream
-):
+def test_a_token_that_ends_in_the_middle_of_two_runs_is_replaced_once_for_all_threads_and_processes(database, upstream):
     product_ids = make_products(database, 60)
     offer_to_all(upstream, product_ids, FRESH)
     # Long enough for all threads of both to be at it
@@ -97,11 +95,11 @@ def test_a_token_that_ends_in_the_middle_of_two_passes_is_replaced_once_for_all_
 
     upstream.before_offers = end_it_once
     env = environment(database, upstream, SYNC_WORKERS="4")
-    passes = [start("productagg", "sync", "development.ini", env=env) for _ in range(2)]
-    outputs = [each.communicate(timeout=30)[0] for each in passes]
+    processes = [start("productagg", "sync", "development.ini", env=env) for _ in range(2)]
+    outputs = [process.communicate(timeout=30)[0] for process in processes]
 
-    assert [each.returncode for each in passes] == [0, 0], outputs
+    assert [process.returncode for process in processes] == [0, 0], outputs
     assert upstream.service.requests["offers", 401] + upstream.service.requests["register", 401] > 0
     assert (upstream.service.requests["auth", 201], upstream.count("auth")) == (2, 2)
     assert {(row.failures, row.last_error) for row in rows(database, ProductSync)} == {(0, None)}
-    assert [stored(database, each) for each in product_ids] == [FRESH] * 60
+    assert [stored(database, product_id) for product_id in product_ids] == [FRESH] * 60

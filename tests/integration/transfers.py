@@ -27,7 +27,7 @@ from productagg.history.rolling import write as write_rollups
 from productagg.history.staging import Staged, stage
 from productagg.history.steps import INSTANT, microseconds
 from productagg.history.weekly import write_weeks
-from productagg.offers.reconcile import Observation, State
+from productagg.offers.reconcile import Observation, OfferState
 from tests.factories import LONG_AGO, rows
 from tests.integration.histories import write_down
 
@@ -69,7 +69,7 @@ def observe(database, product_id, at, offers, gap_from=None):
     """What the sync does with a list of offers."""
     with database.sessions.begin() as session:
         sync = session.get_one(ProductSync, product_id)
-        states = {id_: State(*state) for id_, state in offers.items()}
+        states = {id_: OfferState(*state) for id_, state in offers.items()}
         first = sync.last_synced_at is None
         write_down(session, Observation(product_id, states, at, first, gap_from))
         sync.last_synced_at = at

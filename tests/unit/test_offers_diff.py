@@ -1,4 +1,4 @@
-"""What must be written so that the stored offers equal those that the Offers service gave."""
+"""What must be written so that the stored offers equal the fetched ones."""
 
 from uuid import UUID
 
@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.offers.reconcile import Difference, State, diff
+from productagg.offers.reconcile import Difference, OfferState, diff
 
 FIRST, SECOND = UUID(int=1), UUID(int=2)
 
 # Few ids, prices and stocks, so that two lists have much in common.
-states = st.builds(State, st.integers(0, 3) | st.integers(0, 2**63 - 1), st.integers(0, 2))
+states = st.builds(OfferState, st.integers(0, 3) | st.integers(0, 2**63 - 1), st.integers(0, 2))
 offers = st.dictionaries(st.integers(0, 9).map(lambda number: UUID(int=number)), states)
 
 
@@ -24,13 +24,13 @@ class TestOneOffer:
     @pytest.mark.parametrize(
         ("stored", "fetched", "changed", "closed"),
         [
-            pytest.param(None, State(100, 5), State(100, 5), None, id="a new one"),
-            pytest.param(State(100, 5), State(100, 5), None, None, id="an unchanged one"),
-            pytest.param(State(100, 5), State(99, 5), State(99, 5), None, id="another price"),
-            pytest.param(State(100, 5), State(100, 4), State(100, 4), None, id="another stock"),
-            pytest.param(State(100, 5), State(100, 0), State(100, 0), None, id="listed without stock"),
-            pytest.param(State(100, 5), None, None, State(100, 0), id="vanished: sold out at its last price"),
-            pytest.param(State(100, 0), None, None, State(100, 0), id="vanished after its stock was gone"),
+            pytest.param(None, OfferState(100, 5), OfferState(100, 5), None, id="a new one"),
+            pytest.param(OfferState(100, 5), OfferState(100, 5), None, None, id="an unchanged one"),
+            pytest.param(OfferState(100, 5), OfferState(99, 5), OfferState(99, 5), None, id="another price"),
+            pytest.param(OfferState(100, 5), OfferState(100, 4), OfferState(100, 4), None, id="another stock"),
+            pytest.param(OfferState(100, 5), OfferState(100, 0), OfferState(100, 0), None, id="listed without stock"),
+            pytest.param(OfferState(100, 5), None, None, OfferState(100, 0), id="vanished: sold out at its last price"),
+            pytest.param(OfferState(100, 0), None, None, OfferState(100, 0), id="vanished after its stock was gone"),
         ],
     )
     def test_what_becomes_of_it(self, stored, fetched, changed, closed):
@@ -40,11 +40,11 @@ class TestOneOffer:
         assert diff(only(stored), only(fetched)) == Difference(only(changed), only(closed))
 
     def test_the_price_of_one_is_never_taken_for_that_of_another(self):
-        stored = {FIRST: State(100, 5), SECOND: State(200, 5)}
+        stored = {FIRST: OfferState(100, 5), SECOND: OfferState(200, 5)}
 
-        difference = diff(stored, {FIRST: State(200, 5), SECOND: State(100, 5)})
+        difference = diff(stored, {FIRST: OfferState(200, 5), SECOND: OfferState(100, 5)})
 
-        assert difference == Difference({FIRST: State(200, 5), SECOND: State(100, 5)}, {})
+        assert difference == Difference({FIRST: OfferState(200, 5), SECOND: OfferState(100, 5)}, {})
 
 
 class TestAnyTwoLists:

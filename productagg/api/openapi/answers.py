@@ -17,7 +17,7 @@ from productagg.history.movers import Mover
 from productagg.history.series import Series
 from productagg.history.trends import Trend
 from productagg.history.verdicts import Verdict
-from productagg.offers.reconcile import Cost
+from productagg.offers.cost import Cost
 
 OFFER = ObjectSchema(
     "Offer",

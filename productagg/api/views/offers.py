@@ -25,7 +25,7 @@ from productagg.api.openapi import answers
 from productagg.catalog import products as catalog
 from productagg.db import clock
 from productagg.history.asof import offers_at
-from productagg.offers import reconcile
+from productagg.offers.cost import cheapest_cost
 
 product_offers = service("product_offers", "/products/{id}/offers", "Offers", PRODUCT_ID)
 offers_cost = service("offers_cost", "/products/{id}/offers/cost", "Offers", PRODUCT_ID)
@@ -57,7 +57,7 @@ def read_cost(request: Any) -> Response:
     """What so many units cost now, taken from the cheapest offers first, as far as stock reaches."""
     wanted = request.validated["product_id"]
     found = catalog.get(request.reader, wanted)
-    cost = reconcile.cost(wanted, orjson.loads(found.offers), request.validated["quantity"])
+    cost = cheapest_cost(wanted, orjson.loads(found.offers), request.validated["quantity"])
     # A price may have 63 bits; orjson writes no integer of more than 64.
     exact = None if cost.cost is None else orjson.Fragment(str(cost.cost))
     return public_json(request, {**vars(cost), "cost": exact}, seconds=_until(found.next_sync_at, found.now))

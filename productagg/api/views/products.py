@@ -33,7 +33,7 @@ from productagg.api.core.service import (
 from productagg.api.openapi.answers import LISTED_PRODUCT, PAGE_HEADERS, PARTIAL_PRODUCT, PRODUCT, Answer, public
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
-from productagg.sync import runs
+from productagg.sync import product_status
 from productagg.sync.tokens import account_key
 
 products = service("products", "/products", "Catalogue")
@@ -125,7 +125,7 @@ def read_product(request: Any) -> Response:
     if for_admin:
         settings = request.registry["settings"]
         account = account_key(settings.offers_base_url, settings.offers_refresh_token.reveal())
-        sync = runs.product(request.reader, wanted, settings.sync_interval_seconds, account)
+        sync = product_status.read(request.reader, wanted, settings.sync_interval_seconds, account)
         if sync is None:  # deleted a moment ago
             raise catalog.NotFound(wanted)
         says += f',"sync":{dumps(sync).decode().rstrip()}'

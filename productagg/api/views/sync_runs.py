@@ -11,7 +11,7 @@ from productagg.api.core.pagination import page_headers
 from productagg.api.core.schemas import RUN_ID, RUNS, uuid
 from productagg.api.core.service import no_query, private_json, query, service
 from productagg.api.openapi.answers import RUN, tagged
-from productagg.sync import runs
+from productagg.sync import run_log
 
 sync_runs = service("sync_runs", "/sync-runs", "Sync")
 sync_run = service("sync_run", "/sync-runs/{id}", "Sync", RUN_ID)
@@ -29,7 +29,7 @@ def list_runs(request: Any) -> Response:
     before = None if cursor is None else _run_id(cursor)
     if cursor is not None and before is None:
         raise Problem("invalid-cursor", "This cursor was not issued by this service.")
-    page = runs.page(request.reader, request.validated["limit"], _budget(request), before)
+    page = run_log.page(request.reader, request.validated["limit"], _budget(request), before)
     following = None if page.following is None else str(page.following)
     return private_json(page.runs, page_headers(request, following))
 
@@ -43,7 +43,7 @@ def list_runs(request: Any) -> Response:
 def read_run(request: Any) -> Response:
     """One pass."""
     wanted = _run_id(request.matchdict["id"])
-    found = None if wanted is None else runs.get(request.reader, wanted, _budget(request))
+    found = None if wanted is None else run_log.get(request.reader, wanted, _budget(request))
     if found is None:
         raise Problem("not-found", f"There is no sync run {request.matchdict['id']}.")
     return private_json(found)

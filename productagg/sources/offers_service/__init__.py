@@ -1,1 +1,1 @@
-"""The Offers service: the source that every product has."""
+"""The Offers service, the source of every product's offers: `client` asks, `parsing` reads, `errors` names failures."""

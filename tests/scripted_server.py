@@ -1,4 +1,4 @@
-"""A server that says exactly what a test wants, byte by byte: for what the sandbox is too well-bred to do."""
+"""A server that sends exactly the bytes of a test's script, for misbehaviour that the sandbox does not offer."""
 
 import itertools
 import socket
@@ -29,7 +29,7 @@ class Request(NamedTuple):
     position: int = 0
 
     def header(self, name):
-        return [value for each, value in self.headers if each.lower() == name.lower()]
+        return [value for header, value in self.headers if header.lower() == name.lower()]
 
 
 # What to do about a request: send these bytes, wait for so many seconds or for the test to set an event, or close the
@@ -41,9 +41,9 @@ Script = Callable[[Request], Iterable[Piece]]
 class ScriptedServer:
     """Listens on a free port for the length of a `with` block and answers every request with what `script` yields.
 
-    `requests` holds those that arrived whole, `played` counts those whose script was followed to its end;
-    `connections` counts the accepted ones, `open` those not yet closed by the client or by a script. `greet` is yielded
-    before anything is read.
+    `requests` holds the complete requests, `played` counts the requests whose script was followed to its end;
+    `connections` counts the accepted connections, `open` those that neither the client nor a script has closed. `greet`
+    is sent before anything is read.
     """
 
     def __init__(self, script: Script, *, tls: bool = False, greet: Iterable[Piece] = ()) -> None:
@@ -87,7 +87,7 @@ class ScriptedServer:
                 threading.Thread(target=self._serve, args=[connection, self.connections], daemon=True).start()
 
     def _serve(self, connection, number):
-        # A client that goes away, in the middle of a handshake or of an answer, is what many tests are about.
+        # In many tests, the client goes away in the middle of a handshake or of a response.
         with suppress(OSError), connection:
             connection.settimeout(10)
             self._converse(connection, number)
@@ -169,5 +169,5 @@ def always(*pieces) -> Script:
 
 
 def drip(head, piece, seconds=0.02):
-    """Send the head, and then one more piece again and again without an end."""
+    """Send the head, and then the piece again and again, without an end."""
     return itertools.chain([head], itertools.chain.from_iterable(itertools.repeat([seconds, piece])))

@@ -1,4 +1,4 @@
-"""Clients of the Offers service, and a machine whose proxies, netrc and certificates have no say."""
+"""Clients of the Offers service, which the machine's own netrc does not influence."""
 
 from uuid import uuid4
 
@@ -6,7 +6,7 @@ import pytest
 
 from productagg.sources.offers_service.client import OffersClient
 from tests.conftest import REFRESH_TOKEN
-from tests.unit.upstream.servers import ScriptedServer
+from tests.scripted_server import ScriptedServer
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""What each status means, for each of the three exchanges, and how long a service that is busy is left alone."""
+"""What every status means at the three endpoints, and how long a busy service is left alone."""
 
 import json
 import string
@@ -13,20 +13,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from productagg.sandbox import Fault
-from productagg.sources.offers_service.client import (
-    AccessToken,
+from productagg.sources.offers_service.client import OffersClient
+from productagg.sources.offers_service.errors import (
     BadRefreshToken,
     Busy,
-    InvalidAnswer,
+    InvalidResponse,
     NotRegistered,
-    OffersClient,
     Refused,
-    StillValid,
+    TokenStillValid,
     Unauthorized,
     Unavailable,
 )
+from productagg.sources.offers_service.parsing import AccessToken
 from tests.conftest import REFRESH_TOKEN
-from tests.unit.upstream.servers import ScriptedServer, always, answer
+from tests.scripted_server import ScriptedServer, always, answer
 
 LONGEST = timedelta(hours=1)
 
@@ -49,25 +49,25 @@ EXCHANGES = [authenticate, register, offers]
 @pytest.mark.parametrize(
     ("exchange", "status", "error"),
     [
-        (authenticate, 400, StillValid),
+        (authenticate, 400, TokenStillValid),
         (authenticate, 401, BadRefreshToken),
         (authenticate, 422, Refused),
-        (authenticate, 404, InvalidAnswer),
-        (authenticate, 409, InvalidAnswer),
-        (authenticate, 200, InvalidAnswer),
+        (authenticate, 404, InvalidResponse),
+        (authenticate, 409, InvalidResponse),
+        (authenticate, 200, InvalidResponse),
         (register, 401, Unauthorized),
         (register, 422, Refused),
-        (register, 400, InvalidAnswer),
-        (register, 404, InvalidAnswer),
-        (register, 200, InvalidAnswer),
-        (register, 204, InvalidAnswer),
+        (register, 400, InvalidResponse),
+        (register, 404, InvalidResponse),
+        (register, 200, InvalidResponse),
+        (register, 204, InvalidResponse),
         (offers, 401, Unauthorized),
         (offers, 404, NotRegistered),
         (offers, 422, Refused),
-        (offers, 400, InvalidAnswer),
-        (offers, 409, InvalidAnswer),
-        (offers, 201, InvalidAnswer),
-        (offers, 206, InvalidAnswer),
+        (offers, 400, InvalidResponse),
+        (offers, 409, InvalidResponse),
+        (offers, 201, InvalidResponse),
+        (offers, 206, InvalidResponse),
         *((exchange, status, Unavailable) for exchange in EXCHANGES for status in (500, 502, 504, 599)),
         *((exchange, status, Busy) for exchange in EXCHANGES for status in (429, 503)),
     ],
@@ -96,7 +96,7 @@ def test_a_product_that_the_service_forgot_is_told_from_one_without_offers(clien
 
 
 def unsigned(claims):
-    """A JWT, whose signature nobody here looks at."""
+    """A JWT with a meaningless signature: the client cannot check it."""
     return ".".join(b64encode(part).decode().rstrip("=") for part in (b'{"alg": "HS256"}', claims.encode(), b"sig"))
 
 
@@ -132,7 +132,7 @@ class TestTheAccessToken:
         assert connect(server.base_url).authenticate() == AccessToken(value, datetime.fromtimestamp(expires_at, UTC))
 
     def test_there_is_no_second_one_while_it_is_valid(self, client, token):
-        with pytest.raises(StillValid):
+        with pytest.raises(TokenStillValid):
             client.authenticate()
 
     def test_another_refresh_token_gets_none(self, connect, upstream):
@@ -224,12 +224,12 @@ class TestTheAccessToken:
     def test_what_cannot_be_sent_as_a_header_is_none(self, connect, serve, body):
         server = serve(always(answer(body.encode(), "201 Created")))
 
-        with pytest.raises(InvalidAnswer):
+        with pytest.raises(InvalidResponse):
             connect(server.base_url).authenticate()
 
 
 class TestABusyService:
-    """429 and 503 concern the whole service: nobody should ask it for anything for as long as `retry_after`."""
+    """429 and 503 concern the whole service: no requests should be sent to it for `retry_after`."""
 
     def ask(self, base_url):
         """How long it wants to be left alone."""
@@ -310,7 +310,7 @@ class TestABusyService:
             digits = st.text("0123456789", min_size=1)
 
             @settings(max_examples=100, deadline=None)
-            @given(printable | digits | st.datetimes().map(lambda each: format_datetime(each.replace(tzinfo=UTC))))
+            @given(printable | digits | st.datetimes().map(lambda time: format_datetime(time.replace(tzinfo=UTC))))
             @example("9" * 10_000)
             @example("00000000000000000000000000000000000000000000000007")
             @example("Fri, 31 Dec 9999 23:59:59 -2359")

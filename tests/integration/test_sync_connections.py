@@ -1,7 +1,8 @@
-"""Whatever a connection to the Offers service does, every product gets its own offers, and none is lost by it."""
+"""However connections to the Offers service behave, every product gets its own offers, and none is lost."""
 
 import json
 from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
 from uuid import UUID
 
 import pytest
@@ -11,11 +12,11 @@ from productagg.db.models import ProductSync, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
 from productagg.settings import Settings
 from productagg.sync.run import Synchronizer
+from productagg.sync.tokens import SharedToken
 from tests.conftest import ini
 from tests.factories import make_due, make_products, rows, states, sync_row
-from tests.integration.conftest import before_statement
 from tests.integration.histories import make_synced, recorded, stored
-from tests.unit.upstream.servers import RESET, ScriptedServer, answer
+from tests.scripted_server import RESET, ScriptedServer, answer
 
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -33,7 +34,7 @@ def whole(product_id):
 
 
 def service(how, token="a-token"):
-    """A script that answers the requests for a product's offers as `how(request, whole answer)` has it."""
+    """A script that answers requests for a product's offers with `how(request, whole answer)`."""
 
     def script(request):
         if request.target.endswith("/auth"):
@@ -47,7 +48,7 @@ def service(how, token="a-token"):
 
 @pytest.fixture
 def run_over(database):
-    """Make a pass over a service that follows this script; returns the report, and the requests that it got."""
+    """Make a run over a service that follows this script; returns the report, and the requests that it got."""
 
     def run(script, **options):
         with ScriptedServer(script) as server:
@@ -59,8 +60,10 @@ def run_over(database):
     return run
 
 
-def check_that_each_has_its_own(database, product_ids):
-    assert {each: stored(database, each) for each in product_ids} == {each: own_offers(each) for each in product_ids}
+def check_that_all_have_their_own_offers(database, product_ids):
+    assert {product_id: stored(database, product_id) for product_id in product_ids} == {
+        product_id: own_offers(product_id) for product_id in product_ids
+    }
     assert {(row.failures, row.last_error) for row in rows(database, ProductSync)} == {(0, None)}
 
 
@@ -80,19 +83,19 @@ def test_no_product_gets_the_offers_of_another_one(database, run_over, how):
     # Given products that have their offers
     product_ids = make_products(database, 6)
     run_over(service(lambda _request, whole: [whole]))
-    before = [recorded(database, each) for each in product_ids]
+    before = [recorded(database, product_id) for product_id in product_ids]
     make_due(database)
 
-    report, _ = run_over(service(how), **{"sync.workers": "1"})
+    result, _ = run_over(service(how), **{"sync.workers": "1"})
 
-    assert report.exit_code == 0
-    check_that_each_has_its_own(database, product_ids)
+    assert result.exit_code == 0
+    check_that_all_have_their_own_offers(database, product_ids)
     # Nothing has changed, so nothing is written
-    assert [recorded(database, each) for each in product_ids] == before
+    assert [recorded(database, product_id) for product_id in product_ids] == before
 
 
 CLOSING = {
-    "right after each answer": lambda _request, whole: [whole, None],
+    "right after every answer": lambda _request, whole: [whole, None],
     "instead of every second answer": lambda request, whole: [whole if request.position == 1 else None],
     "by a reset, instead of every second answer": lambda request, whole: [whole if request.position == 1 else RESET],
 }
@@ -102,15 +105,15 @@ CLOSING = {
 def test_a_service_that_closes_kept_connections_loses_no_product(database, run_over, how):
     product_ids = make_products(database, 40)
 
-    report, _ = run_over(service(how))
+    result, _ = run_over(service(how))
 
-    assert (report.exit_code, report.fetched, report.failed) == (0, 40, 0)
-    check_that_each_has_its_own(database, product_ids)
+    assert (result.exit_code, result.fetched, result.failed) == (0, 40, 0)
+    check_that_all_have_their_own_offers(database, product_ids)
 
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("endpoint", ["auth", "register", "offers"])
-def test_a_busy_service_ends_the_pass_even_if_the_database_cannot_be_told(
+def test_a_busy_service_ends_the_run_even_if_the_database_cannot_be_told(
     database, upstream, one_by_one, caplog, endpoint, status
 ):
     # Given products of which the first one is asked for, and a database that is away by then
@@ -121,59 +124,57 @@ def test_a_busy_service_ends_the_pass_even_if_the_database_cannot_be_told(
     if endpoint == "register":
         upstream.service.forget_products()
     upstream.faults.replace([Fault("rate_limit", {"status": status, "retry_after": 120}, (endpoint,), times=1)])
-    away: list[str] = []
 
-    def be_away(statement):
-        if upstream.service.requests[endpoint, status]:
-            away.append(statement)
-            raise OperationalError("", {}, Exception("the database is away"))
+    def be_away(*_):
+        raise OperationalError("", {}, Exception("the database is away"))
 
-    with before_statement(database.writer, "INSERT INTO upstream_tokens", be_away):
-        report = one_by_one.run()
+    with patch.object(SharedToken, "block", be_away):
+        result = one_by_one.run()
 
-    assert away
-    assert f"answered {status}" in report.ended_by
-    assert rows(database, SyncRun)[-1].ended_by == report.ended_by
-    assert [stored(database, each) for each in product_ids] == [old] * 3
-    table = [sync_row(database, each) for each in product_ids]
+    assert f"answered {status}" in result.ended_by
+    assert rows(database, SyncRun)[-1].ended_by == result.ended_by
+    assert [stored(database, product_id) for product_id in product_ids] == [old] * 3
+    table = [sync_row(database, product_id) for product_id in product_ids]
     assert [(row.failures, row.leased_until) for row in table[1:]] == [(0, None)] * 2
     assert table[0].leased_until is None
     assert "the database is out of reach" in caplog.text
 
-    # And the next pass, which does not know it, asks again
+    # And the next run, which does not know it, asks again
     make_due(database)
     assert one_by_one.run().exit_code == 0
-    assert [stored(database, each) for each in product_ids] == [new] * 3
+    assert [stored(database, product_id) for product_id in product_ids] == [new] * 3
 
 
 def test_a_token_is_refused_while_the_database_cannot_be_told(database, upstream, one_by_one):
     old, new = states((100, 5)), states((90, 4))
     product_ids = make_synced(database, upstream, one_by_one.run, 3, old, new)
     upstream.service.end_token()
-    away: list[str] = []
+    rejections = []
+    reject = SharedToken.reject
 
-    def be_away_once(statement):
-        if upstream.service.requests["offers", 401] == 1 and not away:
-            away.append(statement)
+    def be_away_once(shared_token, value):
+        rejections.append(value)
+        if len(rejections) == 1:
             raise OperationalError("", {}, Exception("the database is away"))
+        reject(shared_token, value)
 
-    with before_statement(database.writer, "UPDATE upstream_tokens", be_away_once):
-        report = one_by_one.run()
+    with patch.object(SharedToken, "reject", be_away_once):
+        result = one_by_one.run()
 
-    assert away
-    assert (report.exit_code, report.failed) == (0, 0)
-    assert [stored(database, each) for each in product_ids] == [new] * 3
+    assert len(rejections) > 1
+    assert (result.exit_code, result.failed) == (0, 0)
+    assert [stored(database, product_id) for product_id in product_ids] == [new] * 3
 
 
 def test_a_token_that_does_not_say_when_it_ends_is_shared_for_five_minutes(database, run_over):
     product_ids = make_products(database, 3)
     before = datetime.now(UTC)
 
-    report, requests = run_over(service(lambda _request, whole: [whole], token="two words"))
+    result, requests = run_over(service(lambda _request, whole: [whole], token="two words"))
 
-    assert report.exit_code == 0
-    assert {each.header("Bearer")[0] for each in requests[1:]} == {"two words"}
+    assert result.exit_code == 0
+    assert {request.header("Bearer")[0] for request in requests[1:]} == {"two words"}
     (token,) = rows(database, UpstreamToken)
     assert token.access_token == "two words"
     assert before <= token.expires_at - timedelta(minutes=5) <= datetime.now(UTC)
-    check_that_each_has_its_own(database, product_ids)
+    check_that_all_have_their_own_offers(database, product_ids)

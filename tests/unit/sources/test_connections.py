@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from productagg.sources.offers_service.client import Unavailable
-from tests.unit.upstream.servers import CERTIFICATE, always, answer, price, priced
+from productagg.sources.offers_service.errors import Unavailable
+from tests.scripted_server import CERTIFICATE, always, answer, price, priced
 
 
 class TestReuse:
@@ -106,12 +106,14 @@ class TestThreads:
     def test_each_has_a_connection_of_its_own_and_gets_its_own_answers(self, serve, connect):
         server = serve(lambda request: [priced(int(request.target.split("/")[-2].rsplit("-", 1)[1], 16))])
         client = connect(server.base_url)
-        everybody = threading.Barrier(8)
+        together = threading.Barrier(8)
 
         def ask(number):
-            everybody.wait(5)
+            together.wait(5)
             products = [uuid4() for _ in range(20)]
-            return all(price(client.offers("a-token", each)) == each.int & (1 << 48) - 1 for each in products)
+            return all(
+                price(client.offers("a-token", product_id)) == product_id.int & (1 << 48) - 1 for product_id in products
+            )
 
         with ThreadPoolExecutor(8) as pool:
             assert all(pool.map(ask, range(8)))

@@ -1,17 +1,17 @@
-"""`productagg status`: what it finds in the database, and how it says it."""
+"""`productagg status`: what it reads from the database, and how it prints it."""
 
 import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from productagg.db.models import Base, UpstreamToken
 from productagg.sync import status
 from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN
 from tests.factories import make_product, make_products, make_run, make_runs, rows
-from tests.integration.conftest import only_sqlite
+from tests.integration.conftest import on_event, on_statement, only_sqlite
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 SECRET_TOKEN = "an-access-token-that-nobody-may-see"
@@ -44,7 +44,7 @@ def page(read):
 
 @pytest.fixture
 def token(database):
-    """Store what is known of the access token."""
+    """Store a row about the access token."""
 
     def token(account="the account", access_token=SECRET_TOKEN, **values):
         with database.sessions.begin() as session:
@@ -53,13 +53,13 @@ def token(database):
     return token
 
 
-def test_the_last_five_passes_are_shown_newest_first(database, read):
+def test_the_last_five_runs_are_shown_newest_first(database, read):
     run_ids = make_runs(database, 6)
 
-    assert [each["id"] for each in read()["runs"]] == run_ids[:0:-1]
+    assert [run["id"] for run in read()["runs"]] == run_ids[:0:-1]
 
 
-def test_what_is_due_what_is_being_asked_and_what_is_neither_are_counted(database, read):
+def test_due_and_leased_products_are_counted(database, read):
     make_products(database, 3, "due", next_sync_at=NOW)
     make_products(database, 2, "due, its lease ran out", next_sync_at=ago(hours=1), leased_until=NOW)
     make_products(database, 4, "being asked", next_sync_at=ago(hours=1), leased_until=later(seconds=1))
@@ -71,44 +71,48 @@ def test_what_is_due_what_is_being_asked_and_what_is_neither_are_counted(databas
 def test_the_product_that_is_due_the_longest_is_named(database, read):
     make_product(database, "a minute", next_sync_at=ago(minutes=1))
     longest = make_product(database, "an hour", next_sync_at=ago(hours=1))
-    make_product(database, "a day, but somebody is at it", next_sync_at=ago(days=1), leased_until=later(minutes=1))
+    make_product(database, "a day, but leased", next_sync_at=ago(days=1), leased_until=later(minutes=1))
 
     assert read()["oldest_due"] == {"id": longest, "name": "an hour", "due_since": ago(hours=1)}
 
 
 def test_the_failing_products_are_shown_those_that_failed_most_first_and_twenty_at_most(database, read, page):
     make_products(database, 20, "once", failures=1, last_error="not JSON", next_sync_at=later(minutes=1))
-    worst = make_product(database, "often", failures=7, last_error="no whole answer", next_sync_at=later(hours=1))
+    worst = make_product(database, "often", failures=7, last_error="no complete response", next_sync_at=later(hours=1))
 
     found = read()
 
     assert found["backlog"]["failing"] == 21
-    assert [each["failures"] for each in found["failing"]] == [7, *[1] * 19]
+    assert [product["failures"] for product in found["failing"]] == [7, *[1] * 19]
     assert found["failing"][0] == {
         "id": worst,
         "name": "often",
         "failures": 7,
-        "last_error": "no whole answer",
+        "last_error": "no complete response",
         "last_asked_at": None,
         "next_sync_at": later(hours=1),
     }
     assert f"  {worst}  often" in page()
-    assert "    7 in a row, next 2026-01-02 13:00:00: no whole answer" in page()
+    assert "    7 in a row, due again 2026-01-02 13:00:00: no complete response" in page()
     assert "  and 1 more" in page()
 
 
 @pytest.mark.parametrize(
     ("stored", "state", "line"),
     [
-        ({"expires_at": later(minutes=4, seconds=5)}, "valid", "  valid until 2026-01-02 12:04:05 (4 min 5 s more)"),
-        ({"expires_at": ago(minutes=1)}, "expired", "  expired at 2026-01-02 11:59:00; the next pass gets a new one"),
+        ({"expires_at": later(minutes=4, seconds=5)}, "valid", "  valid until 2026-01-02 12:04:05 (4 min 5 s left)"),
+        (
+            {"expires_at": ago(minutes=1)},
+            "expired",
+            "  expired at 2026-01-02 11:59:00; the next sync run gets a new one",
+        ),
         ({"expires_at": ago(minutes=1), "refreshing_until": later(seconds=9)}, "being refreshed", "  being refreshed"),
         ({"access_token": None, "refreshing_until": later(seconds=9)}, "being refreshed", "  being refreshed"),
         ({"access_token": None, "refreshing_until": ago(seconds=9)}, "none", "  none"),
         ({"account": "another account", "expires_at": later(hours=1)}, "none", "  none"),
     ],
 )
-def test_the_tokens_state_is_told_and_the_token_itself_is_not(token, read, page, stored, state, line):
+def test_the_tokens_state_is_shown_and_the_token_itself_is_not(token, read, page, stored, state, line):
     token(**stored)
 
     found = read()
@@ -118,7 +122,7 @@ def test_the_tokens_state_is_told_and_the_token_itself_is_not(token, read, page,
     assert SECRET_TOKEN not in str(found)
 
 
-def test_while_nobody_may_ask_it_is_said_until_when_and_why(token, read, page):
+def test_a_block_is_shown_with_its_end_and_reason(token, read, page):
     token(
         expires_at=later(minutes=4),
         blocked_until=later(minutes=1),
@@ -127,12 +131,12 @@ def test_while_nobody_may_ask_it_is_said_until_when_and_why(token, read, page):
 
     assert read()["token"]["blocked_until"] == later(minutes=1)
     assert page()[-2:] == [
-        "  the Offers service is not asked for anything before 2026-01-02 12:01:00:",
+        "  no requests are sent to the Offers service before 2026-01-02 12:01:00:",
         "    the Offers service answered 503",
     ]
 
 
-def test_a_block_that_is_over_is_not_told(token, read, page):
+def test_a_block_that_is_over_is_not_shown(token, read, page):
     token(access_token=None, blocked_until=NOW, blocked_reason="the Offers service answered 503")
 
     assert read()["token"]["blocked_reason"] is None
@@ -142,7 +146,7 @@ def test_a_block_that_is_over_is_not_told(token, read, page):
 def test_a_page_for_people_says_everything_at_a_glance(database, token, page):
     make_run(database, started_at=ago(minutes=3), finished_at=None, ended_by=None, host="db-7")
     counts = {"claimed": 1000, "fetched": 900, "changed": 300, "closed": 20, "failed": 100}
-    failures = {"not JSON": 1, "no whole answer within 10 s": 99}
+    failures = {"not JSON": 1, "no complete response within 10 s": 99}
     times = {"started_at": ago(minutes=2), "finished_at": ago(minutes=2, seconds=-48.254)}
     make_run(database, **times, **counts, failures=failures, host="cron-1.internal.example.org")
     why = "the Offers service does not accept the refresh token (OFFERS_REFRESH_TOKEN)"
@@ -154,40 +158,40 @@ def test_a_page_for_people_says_everything_at_a_glance(database, token, page):
     assert page() == [
         "productagg at 2026-01-02 12:00:00 UTC",
         "",
-        "Passes",
+        "Sync runs",
         "  started              host                  took  claimed  fetched  changed  closed  failed",
         "  2026-01-02 11:59:00  a-host              0.00 s        0        0        0       0       0",
         "    ended by: the Offers service does not accept the refresh token (OFFERS_REFRESH_TOKEN)",
         "  2026-01-02 11:58:00  cron-1.internal…   48.25 s     1000      900      300      20     100",
-        "    failed: 99 × no whole answer within 10 s, 1 × not JSON",
+        "    failed: 99 × no complete response within 10 s, 1 × not JSON",
         "  2026-01-02 11:57:00  db-7                  lost        0        0        0       0       0",
         "",
         "Backlog",
         "  2 products",
-        "  0 being asked right now",
+        "  0 being asked for right now",
         "  2 due",
         "  due the longest, since 2026-01-01 08:30:00 (1 d 3 h):",
         f"    {kettle}  Kettle",
         "",
         "Failing products",
         f"  {lamp}  Lamp",
-        "    3 in a row, next 2026-01-02 12:00:00: not JSON",
+        "    3 in a row, due again 2026-01-02 12:00:00: not JSON",
         "",
         "Access token",
-        "  valid until 2026-01-02 12:02:00 (2 min 0 s more)",
+        "  valid until 2026-01-02 12:02:00 (2 min 0 s left)",
     ]
 
 
-def test_a_page_about_nothing_says_so(database, page):
+def test_an_empty_installation_has_a_page_too(database, page):
     assert page() == [
         "productagg at 2026-01-02 12:00:00 UTC",
         "",
-        "Passes",
+        "Sync runs",
         "  none yet",
         "",
         "Backlog",
         "  0 products",
-        "  0 being asked right now",
+        "  0 being asked for right now",
         "  0 due",
         "",
         "Failing products",
@@ -209,19 +213,12 @@ def test_no_line_is_longer_than_a_terminal_or_plays_tricks_on_it(database, page)
 def test_the_number_of_statements_does_not_depend_on_what_there_is(database, read, count):
     make_products(database, count, failures=1, last_error="x")
     make_runs(database, count)
-    statements = []
+    statements: list[str] = []
 
-    def look(_connection, _cursor, statement, *_):
-        statements.append(statement)
-
-    event.listen(database.reader, "before_cursor_execute", look)
-    try:
+    with on_statement(database.reader, statements.append):
         read()
-    finally:
-        event.remove(database.reader, "before_cursor_execute", look)
 
     assert len(statements) == 5
-    assert all(statement.startswith("SELECT") for statement in statements)
 
 
 def test_among_many_products_the_one_due_the_longest_is_found_by_an_index(postgresql):
@@ -230,20 +227,16 @@ def test_among_many_products_the_one_due_the_longest_is_found_by_an_index(postgr
         connection.execute(text("ANALYZE product_sync"))
     plans: list[str] = []
 
-    def explain(connection, cursor, statement, parameters, _context, _many):
-        if "due_since" in statement:
-            cursor.execute(f"EXPLAIN {statement}", parameters)
-            plans.extend(row[0] for row in cursor.fetchall())
+    def explain(_connection, cursor, statement, parameters, *_):
+        cursor.execute(f"EXPLAIN {statement}", parameters)
+        plans.append("\n".join(row[0] for row in cursor.fetchall()))
 
-    event.listen(postgresql.reader, "before_cursor_execute", explain)
-    try:
-        with postgresql.reader.connect() as connection:
-            status.read(connection, "the account", 55, NOW)
-    finally:
-        event.remove(postgresql.reader, "before_cursor_execute", explain)
+    with on_event(postgresql.reader, "before_cursor_execute", explain), postgresql.reader.connect() as connection:
+        status.read(connection, "the account", 55, NOW)
 
-    assert "ix_product_sync_next_sync_at" in "\n".join(plans)
-    assert "Sort" not in "\n".join(plans)
+    [plan] = [plan for plan in plans if "using ix_product_sync_next_sync_at" in plan]
+    assert "Limit" in plan
+    assert "Sort" not in plan
 
 
 def test_the_command_prints_the_page(database, run):
@@ -252,7 +245,7 @@ def test_the_command_prints_the_page(database, run):
     done = run("status")
 
     assert done.exit_code == 0
-    assert done.stdout.splitlines()[2] == "Passes"
+    assert done.stdout.splitlines()[2] == "Sync runs"
     assert done.stdout.endswith("  none\n")
     assert "  1 due\n" in done.stdout
     assert done.stderr == ""
@@ -270,7 +263,7 @@ def test_for_machines_it_is_one_object(database, upstream, token, run):
     assert done.exit_code == 0
     assert done.stdout.count("\n") == 1
     assert found["backlog"] == {"products": 1, "due": 1, "leased": 0, "failing": 1}
-    assert [each["id"] for each in found["runs"]] == [str(run_id)]
+    assert [run["id"] for run in found["runs"]] == [str(run_id)]
     assert found["oldest_due"]["id"] == found["failing"][0]["id"] == str(product_id)
     assert found["token"] == {
         "state": "valid",
@@ -294,14 +287,14 @@ def test_it_changes_nothing(database, upstream, token, run):
 
 
 @only_sqlite
-def test_a_pass_that_is_writing_does_not_hold_it_up(database, run):
+def test_a_run_that_is_writing_does_not_hold_it_up(database, run):
     with database.sessions.begin() as session:
         session.execute(text("UPDATE product_sync SET failures = 0"))  # the one writer's transaction
 
         assert run("status").exit_code == 0
 
 
-def test_what_stands_in_the_way_is_one_line(run):
+def test_a_wrong_setting_is_reported_in_one_line(run):
     done = run("status", SYNC_WORKERS="0")
 
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)

@@ -1,4 +1,4 @@
-"""Exchanges without a whole, valid answer: each ends as the right error, says why in one line, and harms no other."""
+"""Exchanges without a complete, valid response raise the right error, with a one-line reason, and harm no other."""
 
 import gzip
 import tracemalloc
@@ -8,9 +8,10 @@ from uuid import uuid4
 import pytest
 
 from productagg.sandbox import Fault, Offer
-from productagg.sources.offers_service.client import MAX_BODY_BYTES, Busy, InvalidAnswer, Unavailable, UpstreamError
+from productagg.sources.offers_service.client import MAX_BODY_BYTES
+from productagg.sources.offers_service.errors import Busy, InvalidResponse, Unavailable, UpstreamError
 from tests.conftest import REFRESH_TOKEN
-from tests.unit.upstream.servers import always, answer
+from tests.scripted_server import always, answer
 
 OFFER_ID = uuid4()
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -21,16 +22,16 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     [
         ("error", {"status": 500}, Unavailable),
         ("rate_limit", {}, Busy),
-        ("redirect", {}, InvalidAnswer),
+        ("redirect", {}, InvalidResponse),
         ("refuse", {"seconds": 0.1}, Unavailable),
         ("truncated", {}, Unavailable),
         ("truncated_chunked", {}, Unavailable),
-        ("oversized", {"declared": True}, InvalidAnswer),
-        ("oversized", {"declared": False}, InvalidAnswer),
-        ("gzip_bomb", {"bytes": 50_000_000}, InvalidAnswer),
-        *(("malformed", {"form": form}, InvalidAnswer) for form in ("cut", "empty", "html", "not_utf8", "deep")),
+        ("oversized", {"declared": True}, InvalidResponse),
+        ("oversized", {"declared": False}, InvalidResponse),
+        ("gzip_bomb", {"bytes": 50_000_000}, InvalidResponse),
+        *(("malformed", {"form": form}, InvalidResponse) for form in ("cut", "empty", "html", "not_utf8", "deep")),
         *(
-            ("wrong_types", {"form": form}, InvalidAnswer)
+            ("wrong_types", {"form": form}, InvalidResponse)
             for form in ("price_text", "price_nan", "stock_huge", "id_missing", "object_for_list", "duplicate_ids")
         ),
     ],
@@ -53,12 +54,12 @@ def test_a_service_that_misbehaves_says_nothing_about_the_offers_and_the_next_an
 def test_an_answer_to_auth_without_a_token_is_invalid(client, upstream, form):
     upstream.faults.replace([Fault("wrong_types", {"form": form})])
 
-    with pytest.raises(InvalidAnswer):
+    with pytest.raises(InvalidResponse):
         client.authenticate()
 
 
 class TestTheReason:
-    """One line that names the innermost cause, since it is what an operator reads in the product's row."""
+    """It names the innermost cause in one line, because operators read it in the product's row."""
 
     @pytest.mark.parametrize(
         ("base_url", "reason"),
@@ -79,7 +80,7 @@ class TestTheReason:
     def test_a_proxy_that_cannot_be_used(self, connect, monkeypatch, proxy):
         monkeypatch.setenv("HTTP_PROXY", proxy)
 
-        with pytest.raises(Unavailable, match="no whole answer: "):
+        with pytest.raises(Unavailable, match="no complete response: "):
             connect("http://offers.invalid").offers("a-token", uuid4())
 
     def test_it_is_not_what_the_caller_was_dealing_with_before(self, connect):
@@ -103,7 +104,7 @@ class TestTheReason:
             ([CHUNKED + b"3\r\n[]", None], Unavailable, "IncompleteRead"),
             ([CHUNKED + b"no length\r\n"], Unavailable, "no length"),
             ([answer(b"[]", "200 OK", "Content-Encoding: gzip")], Unavailable, "gzip|decod|header"),
-            ([answer(b"[1]", "200 OK", "Content-Encoding: unheard-of")], InvalidAnswer, "offer 0"),
+            ([answer(b"[1]", "200 OK", "Content-Encoding: unheard-of")], InvalidResponse, "offer 0"),
         ],
     )
     def test_an_answer_that_is_not_http(self, connect, serve, pieces, error, reason):
@@ -172,7 +173,7 @@ class TestSize:
     def test_a_body_without_an_end_is_not_read_to_the_end(self, client, token, product_id, upstream, peak, fault):
         upstream.faults.replace([fault])
 
-        with pytest.raises(InvalidAnswer, match="larger than"):
+        with pytest.raises(InvalidResponse, match="larger than"):
             client.offers(token, product_id)
 
         assert peak() < 5 * MAX_BODY_BYTES
@@ -183,7 +184,7 @@ class TestSize:
         server = serve(always(head.format(len(bomb)).encode() + bomb))
         tracemalloc.reset_peak()
 
-        with pytest.raises(InvalidAnswer):
+        with pytest.raises(InvalidResponse):
             connect(server.base_url).offers("a-token", uuid4())
 
         assert peak() < 5 * MAX_BODY_BYTES
@@ -201,5 +202,5 @@ class TestSize:
         largest = b"[" + b" " * (MAX_BODY_BYTES - 2) + b"]"
         assert connect(serve(always(answer(largest))).base_url).offers("a-token", uuid4()) == {}
 
-        with pytest.raises(InvalidAnswer, match="larger than"):
+        with pytest.raises(InvalidResponse, match="larger than"):
             connect(serve(always(answer(largest + b" "))).base_url).offers("a-token", uuid4())

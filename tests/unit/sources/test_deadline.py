@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 
 from productagg.sandbox import Fault
-from productagg.sources.offers_service.client import Unavailable
-from tests.unit.upstream.servers import CERTIFICATE, always, answer, drip
+from productagg.sources.offers_service.errors import Unavailable
+from tests.scripted_server import CERTIFICATE, always, answer, drip
 
 TIMEOUT = 0.3
-# Far above TIMEOUT for a machine under load, far below what the servers here would take, which is for ever.
+# Far above TIMEOUT, for a machine under load; the servers here would never end the exchange themselves.
 SOON = 3.0
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
@@ -24,7 +24,7 @@ def runs_out(connect):
 
     def check(base_url, description="Boils water"):
         began = time.monotonic()
-        with pytest.raises(Unavailable, match=r"no whole answer within 0\.3 s"):
+        with pytest.raises(Unavailable, match=r"no complete response within 0\.3 s"):
             connect(base_url, TIMEOUT).register("a-token", uuid4(), "Kettle", description)
         assert TIMEOUT <= time.monotonic() - began < SOON
 
@@ -89,7 +89,7 @@ def test_a_request_that_the_service_does_not_read(serve, runs_out):
 
 @pytest.fixture
 def black_hole():
-    """An address where nobody answers a call: a listener whose queue is full."""
+    """An address that accepts no connection: a listener whose queue is full."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         callers = []
         for _ in range(4):
@@ -112,7 +112,7 @@ def resolve(monkeypatch):
         def getaddrinfo(host, *args, **options):
             if host != "offers.test":
                 return real(host, *args, **options)
-            return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", each) for each in addresses]
+            return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address) for address in addresses]
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         return "http://offers.test"

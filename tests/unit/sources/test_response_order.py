@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from productagg.sources.offers_service.client import BadRefreshToken, InvalidAnswer, Unavailable
-from tests.unit.upstream.servers import CERTIFICATE, RESET, always, answer, price, priced
+from productagg.sources.offers_service.errors import BadRefreshToken, InvalidResponse, Unavailable
+from tests.scripted_server import CERTIFICATE, RESET, always, answer, price, priced
 
 INTERIM = {
     "continue": b"HTTP/1.1 100 Continue\r\n\r\n",
@@ -104,7 +104,7 @@ class TestInterimAnswers:
         server = serve(lambda request: [before + switching] if request.connection == 1 else [priced(2)])
         client = connect(server.base_url)
 
-        with pytest.raises(InvalidAnswer, match="answered 101"):
+        with pytest.raises(InvalidResponse, match="answered 101"):
             ask(client)
 
         assert ask(client) == 2
@@ -180,7 +180,7 @@ class TestWhatFollowsAnAnswer:
         server = serve(lambda request: [head + b"[]" + priced(666)] if request.connection == 1 else [priced(2)])
         client = connect(server.base_url)
 
-        with suppress(InvalidAnswer):
+        with suppress(InvalidResponse):
             assert client.offers("a-token", uuid4()) == {}
 
         assert ask(client) == 2
@@ -281,7 +281,7 @@ class TestAKeptConnectionThatIsJustBeingClosed:
         client = connect(server.base_url)
 
         assert [ask(client) for _ in range(3)] == [1, 2, 3]
-        assert [(each.connection, each.position) for each in server.requests] == [
+        assert [(request.connection, request.position) for request in server.requests] == [
             (1, 1),
             (1, 2),
             (2, 1),
@@ -292,7 +292,7 @@ class TestAKeptConnectionThatIsJustBeingClosed:
     def test_that_answer_on_a_new_connection_is_an_invalid_one(self, serve, connect):
         server = serve(always(answer(b"", "408 Request Timeout")))
 
-        with pytest.raises(InvalidAnswer, match="answered 408"):
+        with pytest.raises(InvalidResponse, match="answered 408"):
             ask(connect(server.base_url))
 
         assert len(server.requests) == 1
@@ -323,7 +323,7 @@ class TestAKeptConnectionThatIsJustBeingClosed:
         client = connect(server.base_url)
         ask(client)
 
-        with pytest.raises((Unavailable, InvalidAnswer)):
+        with pytest.raises((Unavailable, InvalidResponse)):
             ask(client)
 
         assert len(server.requests) == 2

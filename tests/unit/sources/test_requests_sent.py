@@ -1,4 +1,4 @@
-"""What the client sends: the published contract and nothing else, to the Offers service and nobody else."""
+"""The client's requests follow the published contract, and go to the Offers service only."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from openapi_core import OpenAPI
 from openapi_core.testing import MockRequest
 
-from productagg.sources.offers_service.client import InvalidAnswer, OffersClient
+from productagg.sources.offers_service.client import OffersClient
+from productagg.sources.offers_service.errors import InvalidResponse
 from tests.conftest import REFRESH_TOKEN
-from tests.unit.upstream.servers import ScriptedServer, always, answer
+from tests.scripted_server import ScriptedServer, always, answer
 
 PRODUCT_ID = UUID("0190a3c4-0000-7000-8000-000000000001")
 CREATED = b'{"id": "0190a3c4-0000-7000-8000-000000000001", "access_token": "an-access-token"}'
@@ -128,7 +129,7 @@ class TestRedirects:
     ):
         redirecting = serve(always(answer(b"", status, f"Location: {server.base_url}/elsewhere")))
 
-        with pytest.raises(InvalidAnswer, match=rf"redirect \({status[:3]}\)"):
+        with pytest.raises(InvalidResponse, match=rf"redirect \({status[:3]}\)"):
             EXCHANGES[name](connect(redirecting.base_url))
 
         assert len(redirecting.requests) == 1
@@ -138,5 +139,5 @@ class TestRedirects:
     def test_a_place_that_makes_no_sense_does_not_matter(self, connect, serve, location):
         redirecting = serve(always(answer(b"", "302 Found", f"Location: {location}")))
 
-        with pytest.raises(InvalidAnswer, match="redirect"):
+        with pytest.raises(InvalidResponse, match="redirect"):
             connect(redirecting.base_url).offers("an-access-token", uuid4())

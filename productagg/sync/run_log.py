@@ -1,0 +1,156 @@
+"""The records of sync runs: a run writes its own row in sync_runs, the API and `productagg status` read them."""
+
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import TypedDict, cast
+from uuid import UUID
+
+import uuid_utils
+from sqlalchemy import Connection, RowMapping, delete, select, update
+from sqlalchemy.orm import Session
+
+from productagg.db import clock
+from productagg.db.models import SyncRun
+from productagg.offers.reconcile import OffersUpdate
+from productagg.sync.leases import Lease
+from productagg.sync.outcomes import Outcome
+
+# How much longer than its time budget a run may need, on a bad day, to record its end.
+_GRACE = timedelta(minutes=1)
+_RETENTION = timedelta(days=90)
+
+_RUN = select(SyncRun.__table__)
+
+
+@dataclass
+class RunResult:
+    """What a sync run did.
+
+    `claimed` counts leased products, `fetched` complete, valid lists, `changed` products with changed offers, `closed`
+    offers that vanished, `failed` products without a list, by reason in `failures`. `ended_by` is 'done', 'budget' (its
+    time was up), 'interrupted', 'crashed', or why the run could not go on.
+    """
+
+    started_at: datetime
+    finished_at: datetime
+    claimed: int = 0
+    fetched: int = 0
+    changed: int = 0
+    closed: int = 0
+    failed: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    bytes: int = 0
+    longest_wait_seconds: float = 0.0
+    ended_by: str = "done"
+
+    def count_leases(self, leases: Sequence[Lease], now: datetime) -> None:
+        """Count leases that were acquired together, the longest due first."""
+        self.claimed += len(leases)
+        if leases:
+            self.longest_wait_seconds = max(self.longest_wait_seconds, (now - leases[0].due_at).total_seconds())
+
+    def count_outcomes(self, outcomes: Sequence[Outcome], updates: Sequence[OffersUpdate]) -> None:
+        """Count a batch's outcomes, and the updates that changed offers."""
+        self.fetched += sum(outcome.offers is not None for outcome in outcomes)
+        self.changed += len(updates)
+        self.closed += sum(len(update.difference.closed) for update in updates)
+        for outcome in outcomes:
+            if outcome.error is not None:
+                self.failed += 1
+                self.failures[outcome.error.reason] += 1
+
+    @property
+    def asked(self) -> int:
+        return self.fetched + self.failed
+
+    @property
+    def exit_code(self) -> int:
+        """0: no failures; 1: some products failed; 2: the run could not begin, or not go on to its end."""
+        if self.ended_by not in ("done", "budget"):
+            return 2
+        return 1 if self.failed else 0
+
+    def __str__(self) -> str:
+        seconds = (self.finished_at - self.started_at).total_seconds()
+        return (
+            f"{self.asked} products asked, {self.changed} changed, {self.closed} offers closed, {self.failed} failed, "
+            f"in {seconds:.2f} s: {self.ended_by}"
+        )
+
+
+class RecordedRun(TypedDict):
+    """A row of sync_runs. `state`: 'finished', 'running', or 'lost' if no end was recorded in time."""
+
+    id: UUID
+    host: str
+    started_at: datetime
+    finished_at: datetime | None
+    claimed: int
+    fetched: int
+    changed: int
+    closed: int
+    failed: int
+    failures: dict[str, int]
+    requests: int
+    bytes: int
+    longest_wait_seconds: float
+    ended_by: str | None
+    state: str
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """`runs`, newest first. `following` is the `before` of the next page, None on the last page."""
+
+    runs: Sequence[RecordedRun]
+    following: UUID | None
+
+
+def record_start(session: Session) -> tuple[UUID, datetime]:
+    """Record that a run begins; return its id and its start."""
+    now = clock.now(session)
+    run_id = UUID(int=uuid_utils.uuid7(nanoseconds=int(now.timestamp() * 1e6) * 1000).int)
+    nothing_yet = {**vars(RunResult(now, now)), "finished_at": None, "ended_by": None}
+    session.add(SyncRun(id=run_id, host=socket.gethostname(), **nothing_yet))
+    return run_id, now
+
+
+def record_end(session: Session, run_id: UUID, result: RunResult) -> None:
+    """Record what a run did, and remove the runs of long ago."""
+    values = {column.name: getattr(result, column.name) for column in fields(result)}
+    session.execute(update(SyncRun).where(SyncRun.id == run_id).values(values))
+    # A UUIDv7 begins with its time in milliseconds.
+    oldest = int((result.started_at - _RETENTION).timestamp() * 1000)
+    session.execute(delete(SyncRun).where(SyncRun.id < UUID(int=oldest << 80)))
+
+
+def page(connection: Connection, limit: int, budget_seconds: float, before: UUID | None = None) -> RunPage:
+    """The `limit` newest runs, or those that started before the run `before`. `budget_seconds`: see `get`."""
+    query = _RUN.order_by(SyncRun.id.desc()).limit(limit + 1)
+    if before is not None:
+        query = query.where(SyncRun.id < before)
+    rows = connection.execute(query).mappings().all()
+    now = clock.now(connection)
+    runs = [_with_state(row, budget_seconds, now) for row in rows[:limit]]
+    return RunPage(runs, runs[-1]["id"] if len(rows) > limit else None)
+
+
+def get(connection: Connection, run_id: UUID, budget_seconds: float) -> RecordedRun | None:
+    """One run, or None. A run may take `budget_seconds`; if it recorded no end by then, its state is 'lost'."""
+    row = connection.execute(_RUN.where(SyncRun.id == run_id)).mappings().one_or_none()
+    return None if row is None else _with_state(row, budget_seconds, clock.now(connection))
+
+
+def _with_state(row: RowMapping, budget_seconds: float, now: datetime) -> RecordedRun:
+    if row["finished_at"] is not None:
+        state = "finished"
+    elif now - row["started_at"] <= timedelta(seconds=budget_seconds) + _GRACE:
+        state = "running"
+    else:
+        state = "lost"
+    # SQLAlchemy's names may be instances of a subclass of str, which orjson does not accept as keys.
+    return cast(RecordedRun, {**{str(name): value for name, value in row.items()}, "state": state})
