@@ -234,7 +234,7 @@ def before_statement(engine, beginning, act):
         event.remove(engine, "before_cursor_execute", look)
 
 
-# How the statement begins that inserts products, on SQLite and on PostgreSQL; see catalog.create_many.
+# How the statement begins that inserts products, on SQLite and on PostgreSQL; see batch_creation.py.
 WRITING_PRODUCTS = ("INSERT INTO products ", "WITH created AS")
 
 

@@ -78,7 +78,7 @@ def test_a_session_finds_what_it_has_written_itself(database):
         product_id = catalog.create(session, "Kettle", "Boils water", LONG_AGO)
         catalog.change(session, product_id, LONG_AGO, description="Boils it fast")
 
-        assert "Boils it fast" in catalog.get(session, product_id).says
+        assert "Boils it fast" in catalog.get(session, product_id).json_members
 
 
 def test_within_a_snapshot_nothing_is_newer_than_its_beginning(database, reader):

@@ -12,7 +12,9 @@ from sqlalchemy import delete, insert, select, update
 
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
-from productagg.catalog.listing import MEMBERS
+from productagg.catalog.product_members import MEMBERS
+from productagg.catalog.product_offers import offers_page
+from productagg.catalog.product_query import ProductQuery
 from productagg.db.models import Offer, Product, ProductSummary, ProductSync
 from tests.factories import make_product
 from tests.integration.pasts import examples
@@ -123,7 +125,7 @@ class Written:
 
     def page(self, fields, **filters):
         with self._database.reader.connect() as connection:
-            return listing.page(connection, listing.Wanted(fields=fields, **filters), 10).products
+            return listing.page(connection, ProductQuery(fields=fields, **filters), 10).products
 
 
 @pytest.fixture
@@ -158,10 +160,10 @@ def test_a_product_and_its_offers_are_written_as_orjson_writes_them(written, dat
 
     with database.reader.connect() as connection:
         found = catalog.get(connection, written.product_id)
-        page = catalog.offers_page(connection, written.product_id, len(offers) + 1)
+        page = offers_page(connection, written.product_id, len(offers) + 1)
     current, closed = written.offers()
     assert found.offers == dumped(current)
-    assert "{" + found.says + "}" == dumped({**members, "offers": current})
+    assert "{" + found.json_members + "}" == dumped({**members, "offers": current})
     assert page.offers == dumped([*current, *closed])
 
 

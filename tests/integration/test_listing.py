@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from productagg.catalog import listing
-from productagg.catalog import products as catalog
-from productagg.catalog.listing import MEMBERS, SORTS, Wanted
+from productagg.catalog import listing, listing_sql, products
+from productagg.catalog.batch_creation import NewProduct, create_many
+from productagg.catalog.product_members import MEMBERS
+from productagg.catalog.product_query import SORTS, ProductQuery
 from productagg.catalog.search_text import search_words
 from productagg.db.models import ProductSummary
 from productagg.offers.reconcile import Observation, State
@@ -42,13 +43,13 @@ class Shelf:
             return write(session, *arguments, now=self.now, **values)
 
     def add(self, *names, description=""):
-        return self.write(catalog.create_many, [catalog.NewProduct(name, description) for name in names])
+        return self.write(create_many, [NewProduct(name, description) for name in names])
 
     def change(self, product_id, **values):
-        self.write(catalog.change, product_id, **values)
+        self.write(products.change, product_id, **values)
 
     def remove(self, product_id):
-        self.write(catalog.remove, product_id)
+        self.write(products.remove, product_id)
 
     def offer(self, product_id, *offers):
         """Let a list of offers, as pairs of price and stock, be what the sync observed."""
@@ -59,7 +60,7 @@ class Shelf:
 
     def find(self, limit=200, place=None, **wanted):
         with self.database.reader.connect() as connection:
-            found = listing.page(connection, Wanted(**wanted), limit, place)
+            found = listing.page(connection, ProductQuery(**wanted), limit, place)
         products: Any = [json.loads(each) for each in found.products]
         return replace(found, products=products)
 
@@ -80,7 +81,7 @@ class Shelf:
 
     def total(self, *, exact=False, **wanted):
         with self.database.reader.connect() as connection:
-            return listing.total(connection, Wanted(**wanted), exact=exact)
+            return listing.total(connection, ProductQuery(**wanted), exact=exact)
 
 
 @pytest.fixture
@@ -91,10 +92,10 @@ def shelf(database):
 @contextmanager
 def few(count):
     """By relevance, more products than that are many."""
-    listing._statement.cache_clear()
-    with patch.object(listing, "FEW", count):
+    listing_sql.page_statement.cache_clear()
+    with patch.object(listing_sql, "MAX_RANKED", count):
         yield
-    listing._statement.cache_clear()
+    listing_sql.page_statement.cache_clear()
 
 
 @pytest.fixture(params=[0, 3, 1000])
@@ -268,9 +269,9 @@ LAMPS = {
 @pytest.fixture
 def lamps(shelf, some_are_few):
     """The least relevant one is the oldest, but of equals the better one in LAMPS is."""
-    new = [catalog.NewProduct(name, text) for name, text in LAMPS.items()]
+    new = [NewProduct(name, text) for name, text in LAMPS.items()]
     for first, last in ((7, 8), (6, 7), (5, 6), (3, 5), (2, 3), (0, 2)):
-        shelf.write(catalog.create_many, new[first:last])
+        shelf.write(create_many, new[first:last])
     shelf.add("Kettle")
     return shelf
 
@@ -337,7 +338,7 @@ def test_what_a_product_is_found_and_sorted_by_follows_its_changes(shelf):
 
 
 def test_counting_stops_where_it_would_take_long_unless_it_must_not(shelf, monkeypatch):
-    monkeypatch.setattr(listing, "COUNTED", 3)
+    monkeypatch.setattr(listing, "COUNT_LIMIT", 3)
     shelf.add("A", "B", "C")
 
     assert (shelf.total(), shelf.total(exact=True)) == (3, 3)
@@ -392,14 +393,14 @@ class Walk:
         # Those that were there, and as they should, at the first page and ever since.
         self._always = self._matching()
         self._first_order = [product["id"] for product in shelf.find(**wanted).products]
-        self._pages: list[tuple[bool, list[UUID], listing.Page]] = []
+        self._pages: list[tuple[bool, list[UUID], listing.ProductPage]] = []
 
     def _matching(self):
         return {product["id"] for product in self._shelf.find(**{**self._wanted, "sort": "created_at"}).products}
 
     def read(self, limit, place=None):
         page = self._shelf.find(limit, place, **self._wanted)
-        self._pages.append((place is not None and place.back, [each["id"] for each in page.products], page))
+        self._pages.append((place is not None and place.backward, [each["id"] for each in page.products], page))
         return page
 
     def changed(self):
@@ -428,7 +429,7 @@ def _happen(shelf, present, data):
         return
     which = data.draw(st.sampled_from(present), "of")
     if what == "rename":
-        with suppress(catalog.DuplicateName):
+        with suppress(products.DuplicateName):
             shelf.change(which, name=data.draw(st.sampled_from(NAMES)))
     elif what == "describe":
         shelf.change(which, description=data.draw(st.sampled_from(DESCRIPTIONS)))
@@ -448,7 +449,7 @@ WORDS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("sort", "count"), [*((sort, listing.FEW) for sort in SORTS), ("relevance", 2)])
+@pytest.mark.parametrize(("sort", "count"), [*((sort, listing_sql.MAX_RANKED) for sort in SORTS), ("relevance", 2)])
 @examples(8)
 @given(data=st.data())
 def test_no_product_is_skipped_or_repeated_whatever_happens_between_two_pages(database, sort, count, data):
