@@ -68,9 +68,9 @@ def matching(filters: Iterable[str], model: type[Base]) -> Select[Any]:
 def count_statement(filters: frozenset[str], limit: int | None) -> Select[Any]:
     """How many products pass the filters; counting stops one above `limit`."""
     model = next((_CONDITIONS[name][0] for name in sorted(filters) if name in _CONDITIONS), Product)
-    found = matching(filters, model).add_columns(literal_int(1))
+    matches = matching(filters, model).add_columns(literal_int(1))
     return select(func.count()).select_from(
-        (found if limit is None else found.limit(literal_int(limit + 1))).subquery()
+        (matches if limit is None else matches.limit(literal_int(limit + 1))).subquery()
     )
 
 

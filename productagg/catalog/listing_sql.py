@@ -118,7 +118,7 @@ _COMPARISONS = {
 def page_statement(shape: PageShape) -> Select[Any]:
     """The members of the products of a page, in order, and KEY, ID, NEWEST_CHANGE and TOTAL in each row."""
     direction = desc if shape.descending else asc
-    ranges = [each.subquery() for each in _ranges(shape)]
+    ranges = [selected.subquery() for selected in _ranges(shape)]
     union = (union_all(*map(select, ranges)) if len(ranges) > 1 else select(ranges[0])).subquery("parts")
 
     def in_order(rows: Subquery) -> list[ColumnElement[Any]]:
@@ -200,7 +200,7 @@ def _key_range(
         query = query.where(
             compare(id_, cursor_id) if keyless else compare(tuple_(key, id_), tuple_(cursor_key, cursor_id))
         )
-    query = query.add_columns(id_.label("id"), key.label("key"), literal_int(keyless).label("keyless"))
+    query = query.add_columns(id_.label("id"), key.label("key"), literal_int(int(keyless)).label("keyless"))
     return query.order_by(direction(key), direction(id_)).limit(literal_int(shape.limit))
 
 
@@ -212,8 +212,8 @@ def _relevance_ranges(shape: PageShape) -> Iterator[Select[Any]]:
     words = word_filters(shape.filters)
     moved = _moved_products(sort_of(RELEVANCE)) if shape.cursor is not None else None
     unmoved = true() if moved is None else Product.id.not_in(select(moved.c.product_id))
-    found = matching(shape.filters, Product).add_columns(Product.id, Product.search_text).where(unmoved)
-    candidates = found.limit(literal_int(MAX_RANKED + 1)).cte("candidates")
+    matches = matching(shape.filters, Product).add_columns(Product.id, Product.search_text).where(unmoved)
+    candidates = matches.limit(literal_int(MAX_RANKED + 1)).cte("candidates")
     are_few = select(func.count()).select_from(candidates).scalar_subquery() <= literal_int(MAX_RANKED)
     level = relevance.match_level(candidates.c.search_text, words)
     yield _level_range(shape, select().select_from(candidates).where(are_few), candidates.c.id, level)
