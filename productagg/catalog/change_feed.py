@@ -43,7 +43,7 @@ Kind = Literal["created", "changed", "deleted", "offers"]
 _PENDING = "changes to record"
 _LOCK = 0x50A99_FEED
 # How many rows one transaction of the compaction looks through.
-_COMPACTED_AT_ONCE = 10_000
+COMPACTED_AT_ONCE = 10_000
 # A process that hangs between its last statement and its commit would block everything else that records changes.
 _COMMIT_TIMEOUT = "15s"
 
@@ -139,7 +139,7 @@ def compact(session: Session, after: int, before: datetime) -> tuple[int, int | 
     their search texts. Returns how many were removed, and the number to go on after, or None at the end.
     """
     following = select(_CHANGES.c.sequence, _CHANGES.c.at).where(_CHANGES.c.sequence > after)
-    chunk = following.order_by(_CHANGES.c.sequence).limit(_COMPACTED_AT_ONCE).subquery()
+    chunk = following.order_by(_CHANGES.c.sequence).limit(COMPACTED_AT_ONCE).subquery()
     until, oldest = session.execute(select(func.max(chunk.c.sequence), func.min(chunk.c.at))).one()
     if until is None or oldest >= before:
         return 0, None

@@ -13,7 +13,7 @@ from productagg.catalog.product_members import MEMBERS
 from productagg.catalog.product_query import SORTS
 from tests.factories import make_products, states
 from tests.functional.problems import assert_problem
-from tests.functional.test_pages import link, names, walk
+from tests.functional.product_pages import link, names, walk
 
 LARGEST = 2**63 - 1
 

@@ -42,14 +42,14 @@ def test_a_taken_name_is_refused_and_the_session_stays_usable(database):
 
 def test_of_many_products_those_are_added_whose_names_are_free(database):
     make_product(database, "Kettle")
-    wanted = [NewProduct(name, "") for name in ("Toaster", "Kettle", "Lamp", "Toaster", "Iron")]
+    new = [NewProduct(name, "") for name in ("Toaster", "Kettle", "Lamp", "Toaster", "Iron")]
 
     with database.sessions.begin() as session:
-        created = create_many(session, wanted, NOON)
+        created = create_many(session, new, NOON)
 
     assert [id_ is not None for id_ in created] == [True, False, True, False, True]
     assert {row.id: row.name for row in rows(database, Product) if row.created_at == NOON} == {
-        id_: product.name for id_, product in zip(created, wanted, strict=True) if id_ is not None
+        id_: product.name for id_, product in zip(created, new, strict=True) if id_ is not None
     }
     for model in (ProductSync, ProductSummary):
         assert {row.product_id for row in rows(database, model)} == {row.id for row in rows(database, Product)}
@@ -69,7 +69,7 @@ def test_two_that_add_the_same_names_in_another_order_do_not_wait_for_each_other
             products.create(session, "Kettle", "", NOON)
             adding = [pool.submit(add, names) for names in (["Iron", "Kettle", "Lamp"], ["Lamp", "Kettle", "Iron"])]
             wait_until(lambda: looker.execute(waiting).scalar_one() == 2)
-        created = [each.result() for each in adding]
+        created = [future.result() for future in adding]
 
     assert sorted(row.name for row in rows(database, Product)) == ["Iron", "Kettle", "Lamp"]
     assert sum(id_ is not None for ids in created for id_ in ids) == 2
@@ -78,10 +78,10 @@ def test_two_that_add_the_same_names_in_another_order_do_not_wait_for_each_other
 def test_many_products_take_as_many_statements_as_one(database):
     counts = []
     for number in (1, 500):
-        wanted = [NewProduct(f"{number} {each}", "") for each in range(number)]
+        new = [NewProduct(f"{number} {copy}", "") for copy in range(number)]
         statements: list[str] = []
         with before_statement(database.writer, "", statements.append), database.sessions.begin() as session:
-            assert None not in create_many(session, wanted, NOON)
+            assert None not in create_many(session, new, NOON)
         counts.append(len(statements))
 
     assert counts[0] == counts[1] > 0

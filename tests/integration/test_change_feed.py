@@ -7,6 +7,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,11 +19,11 @@ from sqlalchemy.exc import OperationalError
 
 from productagg.catalog import change_feed, products
 from productagg.catalog.batch_creation import NewProduct, create_many
-from productagg.catalog.change_feed import Event, UnknownSequence, record, since
+from productagg.catalog.change_feed import Event, UnknownSequence, record, since, write_pending
 from productagg.db.models import Product, ProductChange, ProductSummary
 from productagg.offers.reconcile import Observation, State
 from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states
-from tests.integration.conftest import before_statement, crash, only_postgresql, wait_until, writing_offers
+from tests.integration.conftest import before_statement, only_postgresql, wait_until
 from tests.integration.histories import write_down
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -59,9 +60,9 @@ class TestWhatIsRecorded:
     def test_products_are_created_in_the_order_in_which_they_were_given_and_those_that_exist_are_not(
         self, database, news
     ):
-        wanted = [NewProduct(name, "") for name in ("Pan", "Kettle", "Pan", "Lamp")]
+        new = [NewProduct(name, "") for name in ("Pan", "Kettle", "Pan", "Lamp")]
         with database.sessions.begin() as session:
-            created = create_many(session, wanted, NOON)
+            created = create_many(session, new, NOON)
 
         assert news() == [("created", id_) for id_ in created if id_ is not None]
         assert [row.at for row in rows(database, ProductChange)] == [NOON] * 3
@@ -77,7 +78,7 @@ class TestWhatIsRecorded:
         _, first, second = rows(database, ProductChange)
         assert (first.at, first.sort_name, first.updated_at) == (NOON, "kettle", LONG_AGO)
         assert (second.at, second.sort_name, second.updated_at) == (LATER, "pot", NOON)
-        assert [each.search_text for each in (first, second)] == [" kettle \n boils water ", " pot \n boils water "]
+        assert [change.search_text for change in (first, second)] == [" kettle \n boils water ", " pot \n boils water "]
 
     def test_a_change_to_what_it_is_already_is_none(self, database, news):
         product_id = make_product(database, "Kettle", "Boils water")
@@ -154,7 +155,7 @@ class TestWhatIsNotRecorded:
 
         with database.sessions() as session:
             act(session, product_id)
-            change_feed.write_pending(session)
+            write_pending(session)
             assert session.scalar(select(func.count()).select_from(ProductChange)) == 2
             session.rollback()
 
@@ -190,22 +191,26 @@ class TestWhatIsNotRecorded:
 
         assert news() == []
 
-    def test_what_a_pass_could_not_settle(self, database, upstream, synchronizer, news):
+    def test_offers_whose_transaction_fails(self, database, upstream, synchronizer, news, monkeypatch):
         upstream.offer(make_product(database), states((100, 5)))
         news()
+        before = last(database)
 
-        with (
-            before_statement(database.writer, writing_offers(database), crash),
-            pytest.raises(ZeroDivisionError),
-        ):
+        def write_and_crash(session):
+            write_pending(session)
+            if session.scalar(select(func.max(ProductChange.sequence))) > before:
+                raise ZeroDivisionError
+
+        monkeypatch.setattr(change_feed, "write_pending", write_and_crash)
+        with pytest.raises(ZeroDivisionError):
             synchronizer.run()
 
         assert news() == []
 
 
 @pytest.mark.parametrize("act", ["create", "change", "remove", "several", "settle"])
-def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream, synchronizer, act):
-    # Also if there is more to do than usual: one that was refused, and is due again when it is changed
+def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream, synchronizer, monkeypatch, act):
+    # A change of a product that the service refused writes more than other changes.
     product_id = make_product(database, **({"registration": "failed"} if act == "change" else {}))
     upstream.offer(product_id, states((100, 5)))
     acts: dict[str, Any] = {
@@ -214,12 +219,18 @@ def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream,
         "remove": lambda session: products.remove(session, product_id, NOON),
     }
     acts["several"] = lambda session: (acts["change"](session), products.create(session, "Newer", "", NOON))
-    transactions: list[list[str]] = [[]]
+    # The statements of each transaction; None is where it begins to write its changes down.
+    transactions: list[list[str | None]] = [[]]
 
-    def new_transaction(_connection):
+    def look(session):
+        transactions[-1].append(None)
+        write_pending(session)
+
+    def end(_connection):
         transactions.append([])
 
-    event.listen(database.writer, "begin", new_transaction)
+    monkeypatch.setattr(change_feed, "write_pending", look)
+    event.listen(database.writer, "commit", end)
     try:
         with before_statement(database.writer, "", lambda statement: transactions[-1].append(statement)):
             if act == "settle":
@@ -228,11 +239,11 @@ def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream,
                 with database.sessions.begin() as session:
                     acts[act](session)
     finally:
-        event.remove(database.writer, "begin", new_transaction)
+        event.remove(database.writer, "commit", end)
 
-    (recording,) = [each for each in transactions if any("INSERT INTO changes " in one for one in each)]
-    sent = [each for each in recording if not each.startswith("BEGIN")]  # of the next one, on SQLite
-    assert [number for number, each in enumerate(sent, 1) if "INSERT INTO changes " in each] == [len(sent)]
+    # The transaction that has changes writes them in its last statement; the others have none.
+    written = [sent[sent.index(None) + 1 :] for sent in transactions if None in sent]
+    assert [len(statements) for statements in written if statements] == [1]
 
 
 class TestReading:
@@ -247,8 +258,8 @@ class TestReading:
             found += page.changes
             pages.append(len(page.changes))
 
-        assert [each.product_id for each in found] == product_ids
-        assert [each.kind for each in found] == ["created"] * 7
+        assert [change.product_id for change in found] == product_ids
+        assert [change.kind for change in found] == ["created"] * 7
         assert (pages, page.last) == ([3, 3, 1], found[-1].sequence)
 
     def test_a_page_that_is_just_full_is_the_last_one(self, database):
@@ -340,7 +351,7 @@ class Catalogue:
                 Product.id, Product.sort_name, Product.updated_at, ProductSummary.lowest, ProductSummary.items_in_stock
             )
             .join(ProductSummary, ProductSummary.product_id == Product.id)
-            .where(Product.id.in_([each for each in self._products if each is not None]))
+            .where(Product.id.in_([product_id for product_id in self._products if product_id is not None]))
         )
         with self._database.reader.connect() as connection:
             return {product_id: tuple(values) for product_id, *values in connection.execute(query)}
@@ -445,7 +456,7 @@ class TestCompaction:
         for number in range(7):
             write("offers", (ONE, OTHER)[number % 2], NOON)
         write("created", ONE, LATER)
-        monkeypatch.setattr(change_feed, "_ROWS_AT_ONCE", at_once)
+        monkeypatch.setattr(change_feed, "COMPACTED_AT_ONCE", at_once)
 
         assert compact(database, LATER) == 5
 
@@ -458,16 +469,23 @@ class TestCompaction:
         write("offers", product_id, NOON)
         write("offers", product_id, NOON)
 
-        def remove_it(_statement):
+        statements = count(1)
+
+        def remove():
             with database.sessions.begin() as session:
                 products.remove(session, product_id, LATER)
 
+        def look(_statement):
+            if next(statements) == 2:
+                remove()
+
         if database.name == "postgresql":
-            with before_statement(database.writer, "DELETE FROM changes", remove_it):
+            # Between the statement that looks for changes and the statement that removes them.
+            with before_statement(database.writer, "", look):
                 compact(database, LATER)
-        else:  # one after the other is all there is
+        else:  # has one writer at a time
             compact(database, LATER)
-            remove_it("")
+            remove()
         compact(database, LATER)
 
         assert [row.kind for row in rows(database, ProductChange)] == ["deleted"]
@@ -519,7 +537,7 @@ class Follower:
     def read(self):
         with self._database.reader.connect() as connection:
             page = since(connection, self._after, 3)
-        self.found += [(each.sequence, each.product_id) for each in page.changes]
+        self.found += [(change.sequence, change.product_id) for change in page.changes]
         self._after = self.found[-1][0] if self.found else self._after
         return page.more
 
@@ -529,7 +547,7 @@ class Follower:
 
     def follow(self, until):
         """Until all of these are done, and to the end."""
-        while not all(each.done() for each in until):
+        while not all(future.done() for future in until):
             self.read()
         self.catch_up()
 
@@ -547,7 +565,7 @@ def test_a_follower_beside_many_writers_whose_commits_are_late_sees_everything_o
         for turn in range(25):
             with database.sessions() as session:
                 if turn % 3 == 0:
-                    news = [NewProduct(f"{number} {turn} {each}", "") for each in range(3)]
+                    news = [NewProduct(f"{number} {turn} {copy}", "") for copy in range(3)]
                     create_many(session, news, NOON)
                 elif turn % 3 == 1:
                     products.change(session, mine, NOON, name=f"{number} {turn}")
@@ -585,7 +603,7 @@ from productagg.settings import database_url
 sessions = sessionmaker(writer_engine(database_url(sys.argv[1])))
 for number in range(int(sys.argv[3])):
     with sessions.begin() as session:
-        new = [NewProduct(f"{sys.argv[2]} {number} {each}", "") for each in range(2)]
+        new = [NewProduct(f"{sys.argv[2]} {number} {copy}", "") for copy in range(2)]
         create_many(session, new, datetime.now(UTC))
 """
 
@@ -638,7 +656,7 @@ class TestBesideOthers:
     def test_the_next_one_waits_until_it_has_ended_however_that_is(self, database, other, news, end):
         session = database.sessions()
         record(session, [Event(ONE, "created", NOON)])
-        change_feed.write_pending(session)
+        write_pending(session)
         waiting = other(OTHER)
         assert news() == []
 
@@ -658,7 +676,7 @@ class TestBesideOthers:
     def test_a_transaction_that_does_not_end_is_ended_by_the_database(self, database, other, news):
         session = database.sessions()
         record(session, [Event(ONE, "created", NOON)])
-        change_feed.write_pending(session)
+        write_pending(session)
         assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "15s"
         session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '300ms'"))
 

@@ -5,21 +5,24 @@ import re
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
-from productagg.catalog import products
+from productagg.catalog import import_export, products
+from productagg.catalog.batch_creation import create_many
 from productagg.cli import import_products, import_run
 from productagg.cli.checkpoint import Checkpoint
 from productagg.cli.import_records import new_product
 from productagg.cli.import_rejects import RejectedLines
 from productagg.db.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, environment, make_product, rows
-from tests.integration.conftest import WRITING_PRODUCTS, before_statement, wait_until
+from tests.integration.conftest import wait_until
 
 COUNT = 20
 
@@ -53,16 +56,25 @@ def is_whole(database, count=COUNT):
     return names(database) == [*range(count)]
 
 
-def in_batch(number, act):
-    """Act before products are inserted for the number-th time."""
-    seen = []
+def before_creating(act):
+    """Call `act()` before each batch of products is created."""
 
-    def look(statement):
-        seen.append(statement)
-        if len(seen) == number:
+    def create(*arguments):
+        act()
+        return create_many(*arguments)
+
+    return patch.object(import_export, "create_many", create)
+
+
+def in_batch(number, act):
+    """Act before products are created for the number-th time."""
+    batches = count(1)
+
+    def act_once():
+        if next(batches) == number:
             act()
 
-    return before_statement(Engine, WRITING_PRODUCTS, look)
+    return before_creating(act_once)
 
 
 def is_terminated():
@@ -91,11 +103,11 @@ def interrupted(run, path, few_at_once):
 
 
 def batches(run, path, *options):
-    """Run the import again: what it says, and how often it inserts products."""
-    inserts: list[str] = []
-    with before_statement(Engine, WRITING_PRODUCTS, inserts.append):
+    """Run the import again: its result, and how many batches it creates."""
+    created: list[None] = []
+    with before_creating(lambda: created.append(None)):
         done = run("import", str(path), *options)
-    return done, len(inserts)
+    return done, len(created)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +226,7 @@ def test_bad_lines_are_in_their_file_once_though_it_is_killed(database, run, pat
     good = "".join(f"{number},x\n" for number in range(60_000))
     path.write_text(f"name,description\n{bad}{good}?\n")
     with import_process(database, str(path), "--rejects", str(rejects)) as process:
-        wait_until(lambda: count(database) >= 50_000, 60)
+        wait_until(lambda: stored(database) >= 50_000, 60)
         process.kill()
     assert rejects.read_text().count("\n") == 1000
     with rejects.open("a") as file:
@@ -404,7 +416,7 @@ def import_process(database, *arguments):
     )
 
 
-def count(database):
+def stored(database):
     with database.reader.connect() as connection:
         return connection.execute(select(func.count()).select_from(Product)).scalar_one()
 
@@ -412,9 +424,9 @@ def count(database):
 def test_a_killed_import_of_a_file_goes_on(database, run, path):
     write(path, 6000)
     with import_process(database, str(path)) as process:
-        wait_until(lambda: count(database) >= 1000, 60)
+        wait_until(lambda: stored(database) >= 1000, 60)
         process.kill()
-    there = count(database)
+    there = stored(database)
 
     done = run("import", str(path))
 
@@ -431,7 +443,7 @@ def test_an_import_from_a_pipe_that_is_ended_can_be_run_again(database, run, pat
     with import_process(database, "-") as process:
         process.stdin.write(text)
         process.stdin.flush()
-        wait_until(lambda: count(database) == 2000, 60)  # for the next thousand it waits
+        wait_until(lambda: stored(database) == 2000, 60)  # for the next thousand it waits
         process.send_signal(number)
         process.wait(30)
         # Before that, Python tells what a finalizer dropped, if the signal found one.

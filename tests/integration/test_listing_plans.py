@@ -44,13 +44,13 @@ def catalogue(migrated_database):
     migrated_database.empty()
 
 
-def plan(connection, wanted, place=None, options="COSTS ON"):
+def plan(connection, query, cursor=None, options="COSTS ON"):
     """The lines of the page's plan."""
     driver = connection.connection.dbapi_connection
     sent: list[str] = []
     if connection.dialect.name == "sqlite":
         driver.set_trace_callback(sent.append)
-        listing.page(connection, wanted, 20, place)
+        listing.page(connection, query, 20, cursor)
         driver.set_trace_callback(None)
         return [str(row[-1]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sent[-1]}")]
 
@@ -61,7 +61,7 @@ def plan(connection, wanted, place=None, options="COSTS ON"):
 
     driver.cursor_factory = Cursor
     for _ in range(6):  # after five times PostgreSQL may plan for all values at once
-        listing.page(connection, wanted, 20, place)
+        listing.page(connection, query, 20, cursor)
     driver.cursor_factory = None
     with driver.cursor() as cursor:
         cursor.execute(f"EXPLAIN ({options}) {sent[-1]}")
@@ -73,11 +73,11 @@ def test_a_page_deep_in_the_catalogue_is_a_range_of_the_sorts_index(catalogue, s
     middle = listing.page(catalogue, ProductQuery(sort=sort), PRODUCTS // 2).following
     assert middle is not None
 
-    for place in (None, middle, middle._replace(backward=True)):
-        lines = plan(catalogue, ProductQuery(sort=sort), place)
+    for cursor in (None, middle, middle._replace(backward=True)):
+        lines = plan(catalogue, ProductQuery(sort=sort), cursor)
         keys = lines[: next(number for number, line in enumerate(lines) if INDEXES[sort.removeprefix("-")] in line) + 2]
         assert not any(re.search(r"Seq Scan on product(s|_summaries)|SCAN product\w*$", line) for line in keys), lines
-        if place is not None:
+        if cursor is not None:
             assert re.search(r"(Index Cond: .*ROW\(\w+, \w+\) [<>] ROW|\(\w+,\w+\)[<>]\(\?,\?\))", "\n".join(keys)), (
                 lines
             )
@@ -101,9 +101,9 @@ def test_a_price_that_few_have_is_found_by_its_index_whatever_the_sort(catalogue
 
 @only_postgresql
 def test_edits_since_the_first_page_are_found_by_their_own_index(catalogue):
-    place = listing.page(catalogue, ProductQuery(sort="name"), 20).following
+    cursor = listing.page(catalogue, ProductQuery(sort="name"), 20).following
 
-    assert any("ix_changes_changed" in line for line in plan(catalogue, ProductQuery(sort="name"), place))
+    assert any("ix_changes_changed" in line for line in plan(catalogue, ProductQuery(sort="name"), cursor))
 
 
 @only_postgresql
