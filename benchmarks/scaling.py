@@ -27,7 +27,9 @@ from benchmarks.catalogue import Catalogue
 from benchmarks.harness import Spread, Targets, in_turn, say, timed
 from benchmarks.upstream import Upstream
 from productagg.catalog import products as catalog
-from productagg.catalog.listing import Page, Place, Wanted, page
+from productagg.catalog.batch_creation import NewProduct, create_many
+from productagg.catalog.listing import ProductPage, page
+from productagg.catalog.product_query import Cursor, ProductQuery
 from productagg.db.engines import reader_engine, writer_engine
 from productagg.settings import database_url
 from productagg.sync.run import Synchronizer
@@ -96,8 +98,8 @@ class Operations:
         gc.collect()
         return statistics.median(timed(lambda id_=id_: call(id_), collect=False) for id_ in product_ids) * 1000  # type: ignore[misc]
 
-    def _page(self, place: Place | None) -> Page:
-        found = page(self._reader, Wanted(), _PAGE, place)
+    def _page(self, place: Cursor | None) -> ProductPage:
+        found = page(self._reader, ProductQuery(), _PAGE, place)
         assert found.products
         return found
 
@@ -106,7 +108,7 @@ class Operations:
         middle = [str(id_) for id_ in random.choices(ids[len(ids) // 4 : 3 * len(ids) // 4], k=self._scale.calls)]
         rows = self.catalogue.query("SELECT id::text, created_at FROM products WHERE id = ANY(%s::uuid[])", middle)
         ((newest,),) = self.catalogue.query("SELECT coalesce(max(sequence), 0) FROM changes")
-        places = [Place(at.isoformat(), UUID(id_), newest, back=False, including=False) for id_, at in rows]
+        places = [Cursor(at.isoformat(), UUID(id_), newest, backward=False, inclusive=False) for id_, at in rows]
         return self._median(self._scale.calls, lambda _: self._page(random.choice(places)))
 
     def create(self) -> float:
@@ -115,7 +117,7 @@ class Operations:
         def create(_: UUID) -> None:
             name = f"Product {uuid4()}"
             with self._sessions.begin() as session:
-                added.extend(catalog.create_many(session, [catalog.NewProduct(name, "New.")]))
+                added.extend(create_many(session, [NewProduct(name, "New.")]))
 
         milliseconds = self._median(self._scale.writes, create)
         # Otherwise they would be due in later sync runs.

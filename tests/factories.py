@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import select, update
 from uuid_utils.compat import uuid7
 
-from productagg.catalog import products as catalog
+from productagg.catalog import products
 from productagg.db.models import ProductSync, SyncRun
 from tests.conftest import REFRESH_TOKEN
 from tests.leaks import watch
@@ -31,7 +31,7 @@ def make_products(database, count, name="Kettle", description="Boils water", **s
     with database.sessions.begin() as session:
         for number in range(count):
             unique = f"{name} {number}" if count > 1 else name
-            product_ids.append(catalog.create(session, unique, description, LONG_AGO + timedelta(seconds=number)))
+            product_ids.append(products.create(session, unique, description, LONG_AGO + timedelta(seconds=number)))
             session.flush()
         if sync:
             session.execute(update(ProductSync).where(ProductSync.product_id.in_(product_ids)).values(**sync))

@@ -1,7 +1,7 @@
-"""What happened to products, as a feed in commit order: whoever writes records it, the API reads it.
+"""The change feed: what happened to products, in commit order. All writers of products record it; the API reads it.
 
-The numbers are in commit order, so whoever has seen one has seen all before it, and nothing comes in between later. It
-never commits and never sees a request.
+The numbers are in commit order: a client that has seen a change has seen all with smaller numbers, and none of them
+comes later. It never commits and never sees a request.
 """
 
 from collections.abc import Collection
@@ -42,14 +42,14 @@ Kind = Literal["created", "changed", "deleted", "offers"]
 
 _PENDING = "changes to record"
 _LOCK = 0x50A99_FEED
-# How many rows a transaction that removes some looks through.
-_ROWS_AT_ONCE = 10_000
-# A process that stops between its last statement and its commit stops all others that have something to record.
-_COMMITS_WITHIN = "15s"
+# How many rows one transaction of the compaction looks through.
+COMPACTED_AT_ONCE = 10_000
+# A process that hangs between its last statement and its commit would block everything else that records changes.
+_COMMIT_TIMEOUT = "15s"
 
 
 class Event(NamedTuple):
-    """What happened to a product, and what was before: see models.ProductChange. `at` None: now."""
+    """What happened to a product, and its sort keys from before: see models.ProductChange. `at` None: now."""
 
     product_id: UUID
     kind: Kind
@@ -61,8 +61,8 @@ class Event(NamedTuple):
     search_text: str | None = None
 
 
-class Unknown(Exception):
-    """No such number has been given out: whoever has it knows another past, of which this database is no sequel."""
+class UnknownSequence(Exception):
+    """This number has not been assigned yet: it comes from another database, or from before a backup was restored."""
 
     def __init__(self, last: int) -> None:
         super().__init__(last)
@@ -71,7 +71,7 @@ class Unknown(Exception):
 
 @dataclass(frozen=True)
 class Change:
-    """Something that happened to a product, as the number so-and-so of all."""
+    """A change of a product, with its number in the feed."""
 
     sequence: int
     at: datetime
@@ -79,8 +79,8 @@ class Change:
     product_id: UUID
 
 
-class Page(NamedTuple):
-    """Some changes in their order; whether there are more; the newest one's number, 0 if there is none."""
+class ChangePage(NamedTuple):
+    """Some changes in order, whether there are more, and the newest number of the whole feed, 0 if it is empty."""
 
     changes: list[Change]
     more: bool
@@ -88,22 +88,26 @@ class Page(NamedTuple):
 
 
 def record(session: Session, events: Collection[Event]) -> None:
-    """Have what this transaction does written down when it commits, as the last that it writes or locks.
+    """Write the events down when the transaction commits, after everything else that it writes or locks.
 
-    From then until it has committed nobody else can record anything. Whoever took another lock after that could wait
-    for somebody who waits here: a deadlock.
+    From then until the commit, no other transaction can record events. If this transaction could still take a lock
+    then, it might wait for a transaction that waits here: a deadlock.
     """
     session.info.setdefault(_PENDING, []).extend(events)
 
 
-@listens_for(Session, "before_commit")
-def _write(session: Session) -> None:
-    if session.in_nested_transaction():  # what a savepoint holds is not committed yet
-        return
+def write_pending(session: Session) -> None:
+    """Write the recorded events down at once. Every commit does so."""
     if events := session.info.pop(_PENDING, None):
         dialect = dialect_name(session)
         parameters = Rows.parameter(dialect, [event._asdict() for event in events])
         prepared_statements.rows(session, _RECORD[dialect], {**parameters, "now": clock.now_parameter(dialect)})
+
+
+@listens_for(Session, "before_commit")
+def _before_commit(session: Session) -> None:
+    if not session.in_nested_transaction():  # releasing a savepoint commits nothing yet
+        write_pending(session)
 
 
 @listens_for(Session, "after_transaction_end")
@@ -112,41 +116,41 @@ def _forget(session: Session, transaction: SessionTransaction) -> None:
         session.info.pop(_PENDING, None)
 
 
-def since(connection: Connection, sequence: int, limit: int) -> Page:
-    """The first `limit` changes after a number. Raises Unknown."""
+def since(connection: Connection, sequence: int, limit: int) -> ChangePage:
+    """The first `limit` changes after a number. Raises UnknownSequence."""
     newest = select(func.coalesce(func.max(_CHANGES.c.sequence), 0).label("last")).subquery("newest")
-    wanted = (_CHANGES.c.sequence, _CHANGES.c.at, _CHANGES.c.kind, _CHANGES.c.product_id)
-    after = select(*wanted).where(_CHANGES.c.sequence > sequence).order_by(_CHANGES.c.sequence).limit(limit + 1)
+    columns = (_CHANGES.c.sequence, _CHANGES.c.at, _CHANGES.c.kind, _CHANGES.c.product_id)
+    after = select(*columns).where(_CHANGES.c.sequence > sequence).order_by(_CHANGES.c.sequence).limit(limit + 1)
     some = after.subquery("some")
     query = select(newest.c.last, *some.c).select_from(newest.outerjoin(some, true())).order_by(some.c.sequence)
     rows = connection.execute(query).all()
     last = cast(int, rows[0].last)
     if sequence > last:
-        raise Unknown(last)
-    found = [Change(number, at, kind, product_id) for _, number, at, kind, product_id in rows if number is not None]
-    return Page(found[:limit], len(found) > limit, last)
+        raise UnknownSequence(last)
+    changes = [Change(number, at, kind, product_id) for _, number, at, kind, product_id in rows if number is not None]
+    return ChangePage(changes[:limit], len(changes) > limit, last)
 
 
 def compact(session: Session, after: int, before: datetime) -> tuple[int, int | None]:
-    """Remove what newer changes stand for, of those before a time, among the first thousands after a number.
+    """Remove superseded changes from before a time, among the first thousands after a number.
 
-    That is what is followed by one of the same kind, or by the end, of its product: who comes back after however long
-    still hears the newest of each. Those that stay lose their texts. Returns how many it removed, and after which
-    number to go on; None: nowhere.
+    A change is superseded by a newer one of its product that has the same kind or says that the product was deleted. A
+    client that comes back after a long time still gets the newest change of every kind. The changes that stay lose
+    their search texts. Returns how many were removed, and the number to go on after, or None at the end.
     """
-    some = select(_CHANGES.c.sequence, _CHANGES.c.at).where(_CHANGES.c.sequence > after)
-    chunk = some.order_by(_CHANGES.c.sequence).limit(_ROWS_AT_ONCE).subquery()
+    following = select(_CHANGES.c.sequence, _CHANGES.c.at).where(_CHANGES.c.sequence > after)
+    chunk = following.order_by(_CHANGES.c.sequence).limit(COMPACTED_AT_ONCE).subquery()
     until, oldest = session.execute(select(func.max(chunk.c.sequence), func.min(chunk.c.at))).one()
     if until is None or oldest >= before:
         return 0, None
     this, later = _CHANGES.c, _CHANGES.alias("later").c
-    followed = [
+    superseded = [
         exists().where(later.product_id == this.product_id, later.kind == kind, later.sequence > this.sequence)
         for kind in (this.kind, "deleted")
     ]
-    mine = (this.sequence > after, this.sequence <= until, this.at < before)
-    removed: Any = session.execute(delete(_CHANGES).where(*mine, or_(*followed)))
-    session.execute(update(_CHANGES).where(*mine, this.search_text.is_not(None)).values(search_text=null()))
+    in_chunk = (this.sequence > after, this.sequence <= until, this.at < before)
+    removed: Any = session.execute(delete(_CHANGES).where(*in_chunk, or_(*superseded)))
+    session.execute(update(_CHANGES).where(*in_chunk, this.search_text.is_not(None)).values(search_text=null()))
     return removed.rowcount, until
 
 
@@ -164,20 +168,23 @@ _EVENTS = Rows(
 )
 
 
-def _record(dialect: str) -> Executable:
-    """SQLite has one writer at a time anyway. On PostgreSQL a number is drawn only by who has the lock, which goes when
-    others can see what the transaction did."""
+def _record_statement(dialect: str) -> Executable:
+    """The statement that writes events down.
+
+    SQLite has one writer at a time anyway. On PostgreSQL a number is drawn only under an advisory lock, which is
+    released when other transactions can see what this one did.
+    """
     data = _EVENTS.table(dialect)
     values: dict[str, ColumnElement[Any]] = {column.key: column for column in data.c}
     values["at"] = func.coalesce(data.c.at, clock.now_expression(dialect))
     if dialect == "sqlite":
         return insert(_CHANGES).from_select(list(values), select(*values.values()))
-    timeout = func.set_config("idle_in_transaction_session_timeout", _COMMITS_WITHIN, literal(value=True))
+    timeout = func.set_config("idle_in_transaction_session_timeout", _COMMIT_TIMEOUT, literal(value=True))
     lock = select(func.pg_advisory_xact_lock(_LOCK).label("lock"), timeout.label("timeout")).cte("locked")
     lock = lock.prefix_with("MATERIALIZED")
-    # It depends on the lock, so no plan can come to it earlier.
+    # The number depends on the lock, so that no plan can draw it earlier.
     values["sequence"] = case((lock.c.lock.is_not(None), Sequence("changes_sequence_seq").next_value()))
     return insert(_CHANGES).from_select(list(values), select(*values.values()).select_from(data.join(lock, true())))
 
 
-_RECORD = {dialect: _record(dialect) for dialect in ("postgresql", "sqlite")}
+_RECORD = {dialect: _record_statement(dialect) for dialect in ("postgresql", "sqlite")}

@@ -1,6 +1,6 @@
-"""Products as records of a file that `productagg export` writes and `import` takes, and what an import does with them.
+"""Products as the records of a file, which `productagg export` writes, and what an import does with a batch of them.
 
-Takes a session and products whose values are valid already; the caller's transaction holds a batch of them.
+It takes a session and products whose values are valid; the caller's transaction holds one batch.
 """
 
 import csv
@@ -14,69 +14,82 @@ import orjson
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from productagg.catalog import products as catalog
-from productagg.catalog.products import NewProduct
-from productagg.record_reader import Bad, Format, shown
+from productagg.catalog import products
+from productagg.catalog.batch_creation import NewProduct, create_many
+from productagg.catalog.matching import ExistingMatch, existing_matches
+from productagg.record_reader import Format, RecordError, excerpt
 
 FIELDS = ("id", "name", "description", "created_at", "updated_at")
 OPTIONAL = ("id", "created_at", "updated_at")
 
-Outcome = Literal["created", "there", "different", "changed"]
+Outcome = Literal["created", "existing", "different", "changed"]
+Imported = tuple[Outcome, UUID]
 
 
 def header(form: Format) -> bytes:
-    """What a file begins with."""
+    """The first line of a file."""
     return _csv([FIELDS]) if form == "csv" else b""
 
 
-def write(products: Iterable[Row[Any]], form: Format) -> bytes:
-    """Records of `catalog.everything`."""
+def serialize(rows: Iterable[Row[Any]], form: Format) -> bytes:
+    """Rows of `products.all_products` as records."""
     if form == "csv":
-        return _csv([*product[:3], _time(product.created_at), _time(product.updated_at)] for product in products)
+        return _csv([*row[:3], _time(row.created_at), _time(row.updated_at)] for row in rows)
     option = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
-    return b"".join(orjson.dumps(dict(zip(FIELDS, product, strict=True)), option=option) for product in products)
+    return b"".join(orjson.dumps(dict(zip(FIELDS, row, strict=True)), option=option) for row in rows)
 
 
-def bring_in(
-    session: Session, products: Sequence[NewProduct], now: datetime, *, update: bool = False
-) -> list[tuple[Outcome, UUID] | Bad]:
-    """Create those that are not there, and tell what became of each, with its id. None is there twice among them.
+def import_batch(
+    session: Session, batch: Sequence[NewProduct], now: datetime, *, update: bool = False
+) -> list[Imported | RecordError]:
+    """Create the products that do not exist yet; returns the outcome and the id of every one, or why it is refused.
 
-    One whose name, and id if it brings one, is there, is left alone, 'different' if its description is another one;
-    `update` changes that. One of whose name and id only one is there, or each at another product, is Bad.
+    No name may be in the batch twice. A product whose name exists, with its id if it has one, is left alone: it is
+    'existing' or, if it has another description, 'different'; with `update`, the description is 'changed' then. A
+    product is refused if its name and its id do not belong to the same existing product.
     """
-    ids = catalog.create_many(session, products, now)
-    outcomes: list[tuple[Outcome, UUID] | Bad] = [("created", id_) if id_ else Bad(_GONE) for id_ in ids]
-    others = [number for number, id_ in enumerate(ids) if id_ is None]
-    if not others:
-        return outcomes
-    changes = []
-    for number, there in zip(others, catalog.standings(session, [products[each] for each in others]), strict=True):
-        new = products[number]
-        if there.id is None:
-            outcomes[number] = Bad(f"its id is that of {shown(there.name)}" if there.name is not None else _GONE)
-        elif new.id not in (None, there.id):
-            outcomes[number] = Bad(f"the product of this name has the id {there.id}")
-        elif there.same_description:
-            outcomes[number] = ("there", there.id)
-        elif update:
-            changes.append((there.id, number))
-        else:
-            outcomes[number] = ("different", there.id)
-    for id_, number in sorted(changes):  # in this order, or two imports might wait for each other
+    ids = create_many(session, batch, now)
+    results: list[Imported | RecordError] = [("created", id_) if id_ else RecordError(_REMOVED) for id_ in ids]
+    rest = [number for number, id_ in enumerate(ids) if id_ is None]
+    if rest:
+        matches = existing_matches(session, [batch[number] for number in rest])
+        for number, match in zip(rest, matches, strict=True):
+            results[number] = _compare(batch[number], match)
+        if update:
+            _update(session, batch, results, now)
+    return results
+
+
+def _compare(new: NewProduct, match: ExistingMatch) -> Imported | RecordError:
+    if match.id is None:
+        return RecordError(f"the product {excerpt(match.name)} has this id" if match.name is not None else _REMOVED)
+    if new.id not in (None, match.id):
+        return RecordError(f"the product with this name has the id {match.id}")
+    return "existing" if match.same_description else "different", match.id
+
+
+def _update(
+    session: Session, batch: Sequence[NewProduct], results: list[Imported | RecordError], now: datetime
+) -> None:
+    """Change the descriptions that are different."""
+    different = [
+        (result[1], number)
+        for number, result in enumerate(results)
+        if not isinstance(result, RecordError) and result[0] == "different"
+    ]
+    for id_, number in sorted(different):  # by id, or two imports might deadlock
         try:
-            catalog.change(session, id_, now, description=products[number].description)
-            outcomes[number] = ("changed", id_)
-        except catalog.NotFound:
-            outcomes[number] = Bad(_GONE)
-    return outcomes
+            products.change(session, id_, now, description=batch[number].description)
+            results[number] = ("changed", id_)
+        except products.NotFound:
+            results[number] = RecordError(_REMOVED)
 
 
-_GONE = "somebody has removed the product at this very moment"
+_REMOVED = "the product was removed during the import"
 
 
 def _csv(rows: Iterable[Sequence[object]]) -> bytes:
-    # Lines end as RFC 4180 has it. Then all that has a line break of either kind in it is quoted.
+    # With the line ends of RFC 4180, the writer quotes every value that contains a line break of either kind.
     text = StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()

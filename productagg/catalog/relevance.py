@@ -1,7 +1,7 @@
-"""How well products meet the words that somebody looks for, as SQL. For browsing; it runs nothing.
+"""How well products match the words of a search, as SQL. For the listing; it runs nothing.
 
-A word is best met as a whole word, then as the beginning of one, then as any part; each time in the name before the
-description. A product is as relevant as the word that it meets worst. See docs/decisions/0010-browsing.md.
+The best match of a word is a whole word, then the beginning of a word, then any part of one; each in the name before
+the description. A product is as relevant as its worst word. See docs/decisions/0010-browsing.md.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,9 +11,10 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 _Text = ColumnElement[str] | InstrumentedAttribute[str]
 
-# The level of products that do not have all the words.
-NONE = 6
-# What a search text (see catalog/search_text.py) has around a word at a level or a better one. A name ends with the line.
+# The level of products that lack one of the words.
+NO_MATCH = 6
+# What surrounds a word in a search text (see search_text.py), at each level and at all better ones. The line break ends
+# the name.
 _AT_LEAST: Sequence[Sequence[tuple[str, str]]] = (
     (("% ", " %\n%"),),
     (("% ", " %"),),
@@ -22,25 +23,25 @@ _AT_LEAST: Sequence[Sequence[tuple[str, str]]] = (
     (("% ", "%"), ("%", "%\n%")),
     (("%", "%"),),
 )
-# The best one first.
+# From the best to the worst.
 LEVELS = range(len(_AT_LEAST))
 
 
-def escaped(word: str) -> str:
-    """A word as the parameter of `meets`: nothing in it has a special meaning."""
+def escape_like(word: str) -> str:
+    """A word as a parameter of `matches`, in which no character is a wildcard."""
     for special in "/%_":
         word = word.replace(special, f"/{special}")
     return word
 
 
-def meets(text: _Text, words: Iterable[str], level: int = LEVELS[-1]) -> ColumnElement[bool]:
-    """Whether a search text meets all words at a level or a better one. `words` are the names of parameters."""
+def matches(text: _Text, words: Iterable[str], level: int = LEVELS[-1]) -> ColumnElement[bool]:
+    """Whether a search text matches all words at this level or a better one. `words` are names of parameters."""
     return and_(True, *(or_(*(_like(text, word, *around) for around in _AT_LEAST[level])) for word in words))
 
 
-def level(text: _Text, words: Sequence[str]) -> ColumnElement[int]:
-    """At which level a search text meets all words; NONE if it does not."""
-    return case(*((meets(text, words, each), _constant(each)) for each in LEVELS), else_=_constant(NONE))
+def match_level(text: _Text, words: Sequence[str]) -> ColumnElement[int]:
+    """The best level at which a search text matches all words, or NO_MATCH."""
+    return case(*((matches(text, words, level), _constant(level)) for level in LEVELS), else_=_constant(NO_MATCH))
 
 
 def _like(text: _Text, word: str, before: str, after: str) -> ColumnElement[bool]:

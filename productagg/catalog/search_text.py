@@ -1,29 +1,29 @@
 """How people compare names and descriptions: without case, accents and strokes. The same on every database.
 
-The catalogue stores the folded texts, browsing searches and sorts by them. Whoever changes what these functions return
-adds a migration that folds all products again.
+The catalogue stores the folded texts; the listing searches and sorts by them. A change of what these functions return
+needs a migration that folds all products again.
 """
 
 import re
 import unicodedata
 from functools import lru_cache
 
-# What a sort needs of a name; an index entry holds no more than a third of a page, and folding can lengthen a name.
-_SORTED_BY = 200
-# Latin letters that no Unicode decomposition takes apart, such as ł, ø, đ and æ: their names, which never change, say
-# what they are made of.
-_MADE_OF = re.compile(r"LATIN SMALL (?:LETTER|LIGATURE) (?:(?:DOTLESS|OPEN) )?([A-Z]{1,2})(?: WITH .+)?")
-# Those with names of their own, as in the transform Latin-ASCII of Unicode's CLDR.
-_OTHERS = {"ð": "d", "þ": "th", "ŋ": "n", "ĸ": "q"}
+# Products are sorted by so many characters. An index entry may take a third of a page, and folding can lengthen a name.
+_SORT_LENGTH = 200
+# Latin letters without a Unicode decomposition, such as ł, ø, đ and æ. Their Unicode names, which never change, contain
+# the plain letters.
+_LATIN_NAME = re.compile(r"LATIN SMALL (?:LETTER|LIGATURE) (?:(?:DOTLESS|OPEN) )?([A-Z]{1,2})(?: WITH .+)?")
+# Latin letters whose names do not, as in the transform Latin-ASCII of Unicode's CLDR.
+_LATIN_EXCEPTIONS = {"ð": "d", "þ": "th", "ŋ": "n", "ĸ": "q"}
 
 
 def fold(text: str) -> str:
     """The text without case, accents and other differences of presentation: 'ČAJ' is 'caj', 'Łódź' is 'lodz'.
 
-    Letters of other scripts stay what they are: 'Лампа' is 'лампа'.
+    Letters of other scripts only lose their case: 'Лампа' is 'лампа'.
     """
     decomposed = unicodedata.normalize("NFKD", text)
-    # Each character is looked up once, however long the text is.
+    # A loop over the distinct characters: long texts have few of them.
     for char in set(decomposed):
         if unicodedata.combining(char):
             decomposed = decomposed.replace(char, "")
@@ -35,36 +35,41 @@ def fold(text: str) -> str:
 
 
 def search_text(name: str, description: str) -> str:
-    """What a product is found by: the folded name, a line's end, the folded description.
+    """The text in which a search looks for words: the folded name, a line break, the folded description.
 
-    A space stands before and after each word, and where punctuation or a symbol touches a word: ' a / b \\n'.
+    A space stands before and after every word, and between a word and punctuation or a symbol: ' a / b \\n'.
     """
     return "\n".join(f" {_spaced(fold(text))} " for text in (name, description))
 
 
 def search_words(text: str) -> tuple[str, ...]:
-    """The words of a search, each once, as they occur in a `search_text`."""
+    """The distinct words of a search, as they occur in a `search_text`."""
     return tuple(dict.fromkeys(map(_spaced, fold(text).split())))
 
 
 def sort_name(name: str) -> str:
-    """By what products are sorted by name: 'apple', 'Banana', 'Čaj'."""
-    return fold(name)[:_SORTED_BY]
+    """The key of the sort by name: 'apple', 'Banana', 'Čaj'."""
+    return fold(name)[:_SORT_LENGTH]
+
+
+def search_columns(name: str, description: str) -> dict[str, str]:
+    """The columns of a product that are computed from its name and description."""
+    return {"search_text": search_text(name, description), "sort_name": sort_name(name)}
 
 
 def _spaced(folded: str) -> str:
     # Vowel signs of Indic scripts belong to their words.
     marks = "".join(sorted(char for char in set(folded) if unicodedata.category(char)[0] == "M"))
-    return " ".join(_parts(marks).findall(folded))
+    return " ".join(_tokens(marks).findall(folded))
 
 
 @lru_cache(maxsize=256)
-def _parts(marks: str) -> re.Pattern[str]:
-    """Words, and what is between words, but for white space."""
+def _tokens(marks: str) -> re.Pattern[str]:
+    """Words, which may contain the marks, and runs of other characters that are not white space."""
     return re.compile(rf"(?:[^\W_]|[{marks}])+|(?:[^\w\s{marks}]|_)+" if marks else r"[^\W_]+|(?:[^\w\s]|_)+")
 
 
 @lru_cache(maxsize=4096)
 def _plain(char: str) -> str:
-    found = _MADE_OF.fullmatch(unicodedata.name(char, ""))
-    return found[1].lower() if found else _OTHERS.get(char, char)
+    match = _LATIN_NAME.fullmatch(unicodedata.name(char, ""))
+    return match[1].lower() if match else _LATIN_EXCEPTIONS.get(char, char)

@@ -1,6 +1,6 @@
-"""What the commands start with: the settings and the database that CONFIG_URI and the environment name.
+"""What commands start with: the settings and the database that CONFIG_URI and the environment name.
 
-What is wrong with them ends the command with one line and exit code 2, and never with a traceback.
+If something is wrong with them, the command ends with one line and exit code 2, and never with a traceback.
 """
 
 import logging
@@ -31,14 +31,14 @@ class CannotRun(click.ClickException):
 
 @contextmanager
 def writing(uri: str) -> Iterator[tuple[Settings, sessionmaker[Session]]]:
-    """The settings, and sessions with transactions."""
+    """The settings, and a factory of sessions with transactions."""
     with _opened(uri, writer_engine) as (settings, engine):
         yield settings, sessionmaker(engine)
 
 
 @contextmanager
 def reading(uri: str) -> Iterator[tuple[Settings, Connection]]:
-    """The settings, and a connection that only reads and stands in no writer's way."""
+    """The settings, and a connection that only reads and never blocks a writer."""
     with _opened(uri, reader_engine) as (settings, engine), engine.connect() as connection:
         yield settings, connection
 
@@ -46,29 +46,37 @@ def reading(uri: str) -> Iterator[tuple[Settings, Connection]]:
 @contextmanager
 def _opened(uri: str, make_engine: Callable[..., Engine]) -> Iterator[tuple[Settings, Engine]]:
     try:
-        options = ini.app_settings(uri)
-        ini.setup_logging(uri)
-        settings = Settings.load(options)
-        logs.configure(settings.log_format)
-        for warning in ini.unknown_keys(options):
-            log.warning(warning)
+        settings = _configure(uri)
         engine = make_engine(settings.database_url, prepared=settings.database_prepared)
         try:
-            try:
-                check_database(engine)
-            except DBAPIError as error:
+            _check(engine)
+            yield settings, engine
+        except DBAPIError as error:
+            if is_unavailable(error):
                 raise _unusable(error) from None
-            try:
-                yield settings, engine
-            except DBAPIError as error:
-                # What goes wrong now and is not the database's fault is ours: that wants a traceback.
-                if not is_unavailable(error):
-                    raise
-                raise _unusable(error) from None
+            raise  # any other error of a statement is a bug, and its traceback is needed
         finally:
             engine.dispose()
     except (SettingsError, UnusableDatabase) as error:
         raise CannotRun(str(error)) from None
+
+
+def _configure(uri: str) -> Settings:
+    """Load the settings and set up logging."""
+    options = ini.app_settings(uri)
+    ini.setup_logging(uri)
+    settings = Settings.load(options)
+    logs.configure(settings.log_format)
+    for warning in ini.unknown_keys(options):
+        log.warning(warning)
+    return settings
+
+
+def _check(engine: Engine) -> None:
+    try:
+        check_database(engine)
+    except DBAPIError as error:
+        raise _unusable(error) from None
 
 
 def _unusable(error: DBAPIError) -> CannotRun:

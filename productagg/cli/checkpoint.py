@@ -1,7 +1,8 @@
-"""What an import keeps of the lines before, on disk: what names they had, and where to go on if it is interrupted.
+"""The checkpoint of an import: how far it came, and the names that it has read, on disk.
 
-For `productagg import`. It lies beside the file, as FILE.resume, until all of that is imported; for what cannot be read
-again, or where nothing can be written, in a temporary file without a name.
+For `productagg import`, which continues there if it was interrupted. The checkpoint is the SQLite database FILE.resume
+beside the file until the whole file is imported. For standard input, and where nothing can be written, it is a
+temporary file without a name.
 """
 
 import os
@@ -21,118 +22,119 @@ _WRITTEN = "SELECT id, outcome FROM written"
 
 
 @dataclass
-class Position:
-    """How far an import came: the lines and bytes before, a digest of these, and what became of them.
+class Progress:
+    """How far an import came: the lines and bytes that are done, their digest, and the counts of the outcomes.
 
-    It is one in `target` only: a database, and what is done there. `there` is the last name that was
-    added to it, changed or found there. `rejected` bytes about bad lines are in the file `rejects`.
+    It belongs to one `target`: a database with the options of the import. `last_name` is the last product that was
+    created, changed or found there. The file `rejects` has `rejected` bytes about invalid lines.
     """
 
     target: str
     line: int = 0
     offset: int = 0
     digest: str = ""
-    there: str | None = None
+    last_name: str | None = None
     rejects: str | None = None
     rejected: int = 0
     counts: dict[str, int] = field(default_factory=dict)
 
 
-class Remembered(AbstractContextManager["Remembered"]):
-    """`position` is the last one that was kept, of this import or of one that was interrupted, or None."""
+class Checkpoint(AbstractContextManager["Checkpoint"]):
+    """`progress` is what was saved last, by this import or by an interrupted one; None if nothing was."""
 
     def __init__(self, file: Path) -> None:
-        again = file.is_file() and os.access(file.absolute().parent, os.W_OK)
-        self.path = file.with_name(f"{file.name}.resume") if again else None
+        is_named = file.is_file() and os.access(file.absolute().parent, os.W_OK)
+        self.path = file.with_name(f"{file.name}.resume") if is_named else None
+        # The names since the last `save`: their hashes, and the lines that had them first.
         self._recent: dict[int, int] = {}
-        with self._explained():
+        with self._readable_errors():
             self._database = sqlite3.connect(self.path or "", timeout=0, isolation_level=None)
-            # A killed process leaves it whole. A power failure need not: then there is another beginning.
+            # A killed process leaves it whole. A power failure may not; then the import starts from the beginning.
             for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = OFF"):
                 self._database.execute(f"PRAGMA {pragma}")
             self._database.execute("CREATE TABLE IF NOT EXISTS name (hash INTEGER PRIMARY KEY, line INTEGER)")
-            self._database.execute("CREATE TABLE IF NOT EXISTS position (value TEXT)")
+            self._database.execute("CREATE TABLE IF NOT EXISTS progress (value TEXT)")
             self._database.execute("CREATE TABLE IF NOT EXISTS written (id BLOB, line INTEGER, outcome TEXT)")
-            found = self._database.execute("SELECT value FROM position").fetchone()
-            self.position = Position(**orjson.loads(found[0])) if found else None
+            row = self._database.execute("SELECT value FROM progress").fetchone()
+            self.progress = Progress(**orjson.loads(row[0])) if row else None
             self._written = {UUID(bytes=id_): outcome for id_, outcome in self._database.execute(_WRITTEN)}
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
-    def repeated(self, names: Mapping[int, str]) -> dict[int, int]:
-        """Of these names by line, those that an earlier line has: their lines, and that one. The others are kept."""
+    def duplicates(self, names: Mapping[int, str]) -> dict[int, int]:
+        """The lines among `names`, which are by line, whose names earlier lines have: these by those."""
         hashes = {line: _hash(name) for line, name in names.items()}
         query = f"SELECT hash, line FROM name WHERE hash IN ({', '.join('?' * len(hashes))})"  # noqa: S608
-        with self._explained():
-            earlier = dict(self._database.execute(query, list(hashes.values())))
+        with self._readable_errors():
+            saved = dict(self._database.execute(query, list(hashes.values())))
         return {
             line: first
             for line, hash_ in hashes.items()
-            if (first := earlier.get(hash_) or self._recent.setdefault(hash_, line)) != line
+            if (first := saved.get(hash_) or self._recent.setdefault(hash_, line)) != line
         }
 
-    def expect(self, position: Position, products: Iterable[tuple[UUID, int, str]]) -> None:
-        """The products (id, line, outcome) after `position` that a transaction is about to create or change.
+    def announce(self, progress: Progress, products: Iterable[tuple[UUID, int, str]]) -> None:
+        """Save the products (id, line, outcome) that a transaction is about to write, after `progress`.
 
-        Whether it was committed, their being there will tell: see `outcome`.
+        Their existence will tell an import that continues whether the transaction was committed: see `outcome`.
         """
         with self._transaction():
-            if self.position is None:
-                self._set(position)
+            if self.progress is None:
+                self._set(progress)
             rows = ((id_.bytes, line, outcome) for id_, line, outcome in products)
             self._database.executemany("INSERT INTO written VALUES (?, ?, ?)", rows)
 
     def outcome(self, id_: UUID) -> str | None:
-        """What this import did with a product before it was interrupted, if it did anything after `position`."""
+        """What this import did with a product after `progress`, before it was interrupted; None if nothing."""
         return self._written.get(id_)
 
-    def keep(self, position: Position) -> None:
-        """Remember this position with the names before."""
-        names = sorted((hash_, line) for hash_, line in self._recent.items() if line <= position.line)
+    def save(self, progress: Progress) -> None:
+        """Save the progress, and the names up to there."""
+        names = sorted((hash_, line) for hash_, line in self._recent.items() if line <= progress.line)
         with self._transaction():
             self._database.executemany("INSERT OR IGNORE INTO name VALUES (?, ?)", names)
-            self._database.execute("DELETE FROM written WHERE line <= ?", [position.line])
-            self._set(position)
+            self._database.execute("DELETE FROM written WHERE line <= ?", [progress.line])
+            self._set(progress)
         self._recent.clear()
 
-    def _set(self, position: Position) -> None:
-        self._database.execute("DELETE FROM position")
-        self._database.execute("INSERT INTO position VALUES (?)", [orjson.dumps(asdict(position)).decode()])
-        self.position = position
+    def _set(self, progress: Progress) -> None:
+        self._database.execute("DELETE FROM progress")
+        self._database.execute("INSERT INTO progress VALUES (?)", [orjson.dumps(asdict(progress)).decode()])
+        self.progress = progress
 
-    def begin_again(self) -> None:
-        """Forget where an import was interrupted."""
-        self.position = None
+    def reset(self) -> None:
+        """Forget the progress of an interrupted import."""
+        self.progress = None
         self._written.clear()
-        with self._explained():
-            for table in ("name", "position", "written"):
+        with self._readable_errors():
+            for table in ("name", "progress", "written"):
                 self._database.execute(f"DELETE FROM {table}")  # noqa: S608
 
     def remove(self) -> None:
-        """All is imported."""
+        """Remove the file: the import is complete, or has written nothing."""
         self._database.close()
         if self.path:
             self.path.unlink()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._explained():
-            self._database.rollback()  # if one was interrupted before
+        with self._readable_errors():
+            self._database.rollback()  # a transaction that a signal interrupted
             self._database.execute("BEGIN")
             yield
             self._database.execute("COMMIT")
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _readable_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, ValueError, TypeError) as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-                raise CannotRun(f"another import has {self.path} in use") from None
+                raise CannotRun(f"another import is using {self.path}") from None
             raise CannotRun(f"{self.path or 'the temporary file'} cannot be used: {error}") from None
 
 
 def _hash(name: str) -> int:
-    # In a million names, that two have the same one is as likely as 1 to 37 million.
+    # Among a million names, the probability that two have the same hash is 1 in 37 million.
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)

@@ -7,15 +7,14 @@ from typing import NoReturn
 
 import click
 
-from productagg.catalog import import_export
-from productagg.catalog import products as catalog
+from productagg.catalog import import_export, products
 from productagg.cli.bootstrap import config_uri, reading
 from productagg.cli.files import STANDARD, format_of, format_option, written
 from productagg.cli.progress import progress_bar
 from productagg.db.engines import snapshot
 from productagg.record_reader import Format
 
-_PRODUCTS_AT_ONCE = 1000
+_PRODUCTS_PER_BATCH = 1000
 
 
 def _terminated(*_: object) -> NoReturn:
@@ -29,23 +28,23 @@ def _terminated(*_: object) -> NoReturn:
 )
 @format_option
 def export(config_uri: str, file: Path, form: Format | None) -> None:
-    """Write all products, as of one moment, as records that `import` takes.
+    """Write all products, as of one moment, as records that `import` reads.
 
-    FILE is CSV with a header, or NDJSON, with the fields id, name, description, created_at, updated_at; without it, or
-    with '-', they go to standard output. A file is there when it is whole; until then there is what was there before.
+    FILE is CSV with a header, or NDJSON, with the fields id, name, description, created_at, updated_at. Without FILE,
+    or with '-', the records go to standard output. FILE appears, or replaces an older one, when it is complete.
 
-    Exit codes: 0 all is written, 2 it could not run, or not to its end.
+    Exit codes: 0 everything is written, 2 the export could not run, or not to its end.
     """
-    signal.signal(signal.SIGTERM, _terminated)  # or what is written so far would stay
+    signal.signal(signal.SIGTERM, _terminated)  # the default handler would leave the incomplete file behind
     form = form or format_of(file)
     with reading(config_uri) as (_, connection), snapshot(connection), written(file) as output:
-        found = catalog.everything(connection)
+        rows = products.all_products(connection)
         output.write(import_export.header(form))
-        with progress_bar(" products", wanted=file != STANDARD) as progress:
-            total = catalog.count(connection) if progress is not None else 0
+        with progress_bar(" products", shown=file != STANDARD) as show_progress:
+            total = products.count(connection) if show_progress is not None else 0
             done = 0
-            while batch := list(islice(found, _PRODUCTS_AT_ONCE)):
-                output.write(import_export.write(batch, form))
+            while batch := list(islice(rows, _PRODUCTS_PER_BATCH)):
+                output.write(import_export.serialize(batch, form))
                 done += len(batch)
-                if progress is not None:
-                    progress(done, total)
+                if show_progress is not None:
+                    show_progress(done, total)

@@ -1,4 +1,4 @@
-"""The files that commands read and write: '-' for the standard ones, and the format, which the name's ending tells."""
+"""The files that commands read and write: '-' for standard input and output, and the format, from the name's ending."""
 
 import os
 import sys
@@ -18,7 +18,8 @@ format_option = click.option(
     "--format",
     "form",
     type=click.Choice(get_args(Format)),
-    help="The format, where the file's ending does not tell: .ndjson and .jsonl are NDJSON, all others are CSV.",
+    help="The format. Without this option the ending of the file's name decides: .ndjson and .jsonl are NDJSON, all "
+    "others are CSV.",
 )
 
 
@@ -28,7 +29,7 @@ def format_of(path: Path) -> Format:
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file to read."""
+    """The file, or standard input, to read."""
     if path == STANDARD:
         yield sys.stdin.buffer
         return
@@ -42,26 +43,30 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def written(path: Path) -> Iterator[IO[bytes]]:
-    """What to write to. A file is there when it is whole; until then there is what was there before."""
+    """The file, or standard output, to write. A file replaces an older one when it is complete."""
     if path == STANDARD:
         if sys.stdout is None:
             raise CannotRun("standard output is closed")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    is_special = path.exists() and not path.is_file()  # a device or a pipe, which must not be replaced
+    try:
+        with path.open("wb") if is_special else _replacing(path) as file:
+            yield file
+    except OSError as error:
+        raise CannotRun(f"{path}: {error.strerror}") from None
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file beside the path, which takes its place at the end."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    if path.exists() and not path.is_file():
-        part = path  # a device or a pipe, which nothing must take the place of
     try:
         with part.open("wb") as file:
             yield file
             file.flush()
-            if part != path:
-                os.fsync(file.fileno())
-        if part != path:
-            part.replace(path)
-    except OSError as error:
-        raise CannotRun(f"{path}: {error.strerror}") from None
+            os.fsync(file.fileno())
+        part.replace(path)
     finally:
-        if part != path:
-            part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)

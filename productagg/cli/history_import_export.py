@@ -17,7 +17,7 @@ from productagg.history import lines
 from productagg.history.exporting import export, snapshot
 from productagg.history.importing import Refused, import_
 from productagg.history.staging import BadFile, Staged, stage
-from productagg.record_reader import Bad, Format
+from productagg.record_reader import Format, RecordError
 
 _LINES_AT_ONCE = 1000
 
@@ -25,7 +25,7 @@ _LINES_AT_ONCE = 1000
 def _time(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
     try:
         return lines.parse_time(text) if text is not None else None
-    except Bad as bad:
+    except RecordError as bad:
         raise click.BadParameter(str(bad)) from None
 
 
@@ -63,7 +63,7 @@ def export_prices(
         raise click.UsageError("--from is to be before --to")
     form = form or format_of(output)
     with reading(config_uri) as (_, connection), snapshot(connection):
-        unknown = catalog.unknown(connection, products)
+        unknown = catalog.missing_ids(connection, products)
         if unknown:
             raise CannotRun(f"there is no product {', '.join(map(str, unknown))}")
         with written(output) as file:

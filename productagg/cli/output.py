@@ -1,7 +1,7 @@
-"""Standard output and standard error of a command, which may be full or closed, or lack the characters of a name.
+"""Standard output and standard error of a command, which may be full or closed, or lack characters of a name.
 
-Output that cannot be written ends the command with one line and exit code 2. What cannot be said on standard error is
-left out: the exit code still says how the command ended. Characters that the locale lacks are written as escapes.
+If standard output cannot be written, the command ends with one line and exit code 2. What standard error does not take
+is lost; the exit code still says how the command ended. Characters that the locale lacks are escaped.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 
 class _Output(FileIO):
-    """The file of standard output or standard error. After an error it takes everything and writes nothing."""
+    """The file of standard output or standard error. After an error it accepts everything and writes nothing."""
 
     def __init__(self, stream: TextIOWrapper, is_error: bool) -> None:
         super().__init__(stream.fileno(), "wb", closefd=False)
@@ -24,7 +24,7 @@ class _Output(FileIO):
             except OSError as error:
                 self._failed = True
                 if not self._is_error:
-                    # Imported here, for it takes time.
+                    # Imported here because it takes time.
                     from productagg.cli.bootstrap import CannotRun
 
                     raise CannotRun(f"standard output: {error.strerror}") from None
@@ -32,13 +32,13 @@ class _Output(FileIO):
 
 
 def guard_output() -> None:
-    """Have both streams behave as said above."""
+    """Replace both streams by guarded ones."""
     sys.stdout = _guarded(sys.stdout, is_error=False)
     sys.stderr = _guarded(sys.stderr, is_error=True)
 
 
 def _guarded(stream: TextIO, *, is_error: bool) -> TextIO:
-    # A closed one is None, and one of a test is no file.
+    # A closed stream is None, and a test's stream has no file.
     if not isinstance(stream, TextIOWrapper) or not isinstance(getattr(stream.buffer, "raw", stream.buffer), FileIO):
         return stream
     stream.flush()

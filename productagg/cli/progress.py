@@ -1,4 +1,4 @@
-"""The bar that shows on a terminal how far a command is. Without a terminal there is none."""
+"""The progress bar of a command on a terminal. Without a terminal there is none."""
 
 import logging
 import sys
@@ -7,32 +7,35 @@ from contextlib import contextmanager, redirect_stderr
 
 
 @contextmanager
-def progress_bar(unit: str, *, wanted: bool = True) -> Iterator[Callable[[int, int], None] | None]:
-    """What to tell the progress: (units done, units in all, or 0 if nobody knows). None where there is no terminal.
+def progress_bar(unit: str, *, shown: bool = True) -> Iterator[Callable[[int, int], None] | None]:
+    """A function that takes the progress: (units done, units in all, or 0 if unknown). None without a terminal.
 
-    What is written to sys.stderr meanwhile, and log lines, go above the bar.
+    Meanwhile, log lines and everything that is written to sys.stderr appear above the bar.
     """
-    if not (wanted and sys.stderr.isatty()):
+    if not (shown and sys.stderr.isatty()):
         yield None
         return
-    # Imported here: cron has no use for them, and would wait for them.
+    # Imported here because cron, which has no terminal, would wait for it.
     from tqdm import tqdm
     from tqdm.contrib import DummyTqdmFile
 
-    root = logging.getLogger()
-    handlers = [each for each in root.handlers if isinstance(each, logging.StreamHandler) and each.stream is sys.stderr]
-    with tqdm(total=0, unit=unit, file=sys.stderr, dynamic_ncols=True) as bar:
+    terminal = sys.stderr
+    handlers = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream is terminal
+    ]
+    with tqdm(total=0, unit=unit, file=terminal, dynamic_ncols=True) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        terminal = sys.stderr
-        for each in handlers:
-            each.setStream(DummyTqdmFile(terminal))
+        for handler in handlers:
+            handler.setStream(DummyTqdmFile(terminal))
         try:
             with redirect_stderr(DummyTqdmFile(terminal)):
                 yield show
         finally:
-            for each in handlers:
-                each.setStream(terminal)
+            for handler in handlers:
+                handler.setStream(terminal)

@@ -5,7 +5,8 @@ from importlib.resources import files
 
 import click
 
-from productagg.catalog import products as catalog
+from productagg.catalog import products
+from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.cli.bootstrap import config_uri, writing
 
 
@@ -13,10 +14,10 @@ from productagg.cli.bootstrap import config_uri, writing
 @config_uri
 def sample(config_uri: str) -> None:
     """Fill an empty catalogue with sample products; leave any other catalogue alone."""
-    products = json.loads(files("productagg").joinpath("sample_catalogue.json").read_text("utf-8"))
+    samples = json.loads(files("productagg").joinpath("sample_catalogue.json").read_text("utf-8"))
     with writing(config_uri) as (_, sessions), sessions.begin() as session:
-        if not catalog.is_empty(session):
+        if not products.is_empty(session):
             click.echo("sample: the catalogue has products already")
             return
-        catalog.create_many(session, [catalog.NewProduct(**product) for product in products])
-    click.echo(f"sample: {len(products)} products added")
+        create_many(session, [NewProduct(**product) for product in samples])
+    click.echo(f"sample: {len(samples)} products added")

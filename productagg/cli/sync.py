@@ -90,7 +90,7 @@ def sync(
 def _refuse_unknown(sessions: sessionmaker[Session], products: Sequence[UUID]) -> None:
     if products:
         with sessions() as session:
-            unknown = catalog.unknown(session, products)
+            unknown = catalog.missing_ids(session, products)
         if unknown:
             raise CannotRun(f"there is no product {', '.join(str(product_id) for product_id in unknown)}")
 

@@ -17,13 +17,12 @@ def user() -> None:
 
 
 def _ask_password() -> str:
-    """Ask twice, without echo. Never an option: its value would stand in the shell's history and the process list."""
-    return _valid(
-        text_rules.valid_password, "the password", click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    )
+    """Ask twice, without echo. An option would put the password into the shell's history and the process list."""
+    password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return _checked(text_rules.valid_password, "the password", password)
 
 
-def _valid(rule: Callable[[str], str], what: str, text: str) -> str:
+def _checked(rule: Callable[[str], str], what: str, text: str) -> str:
     try:
         return rule(text)
     except ValueError as error:
@@ -36,14 +35,14 @@ def _valid(rule: Callable[[str], str], what: str, text: str) -> str:
 @click.option("--role", type=click.Choice(["admin", "reader"]), default="admin", show_default=True)
 def add(config_uri: str, username: str, role: users.Role) -> None:
     """Add a user; asks for the password."""
-    username = _valid(text_rules.valid_username, "the user name", username)
+    username = _checked(text_rules.valid_username, "the user name", username)
     password = _ask_password()
     with writing(config_uri) as (_, sessions), sessions.begin() as session:
         try:
             users.add(session, username, password, role)
         except users.DuplicateUser:
-            raise click.ClickException(f"there is a user {username!r} already") from None
-    click.echo(f"user {username!r} added with the role {role}")
+            raise click.ClickException(f"the user {username!r} already exists") from None
+    click.echo(f"user {username!r} has been added with the role {role}")
 
 
 @user.command()
@@ -52,19 +51,19 @@ def add(config_uri: str, username: str, role: users.Role) -> None:
 def passwd(config_uri: str, username: str) -> None:
     """Change a user's password, which ends the user's tokens; asks for the password."""
     password = _ask_password()
-    with _known_user(config_uri, username) as session:
+    with _existing_user(config_uri, username) as session:
         users.set_password(session, username, password)
-    click.echo(f"the password of {username!r} is changed")
+    click.echo(f"the password of {username!r} has been changed")
 
 
 @user.command()
 @config_uri
 @click.argument("username")
 def disable(config_uri: str, username: str) -> None:
-    """Let a user log in no more, and end the user's tokens."""
-    with _known_user(config_uri, username) as session:
+    """Lock a user out, and end the user's tokens."""
+    with _existing_user(config_uri, username) as session:
         users.disable(session, username)
-    click.echo(f"user {username!r} is disabled")
+    click.echo(f"user {username!r} has been disabled")
 
 
 @user.command()
@@ -72,9 +71,9 @@ def disable(config_uri: str, username: str) -> None:
 @click.argument("username")
 def enable(config_uri: str, username: str) -> None:
     """Let a disabled user log in again."""
-    with _known_user(config_uri, username) as session:
+    with _existing_user(config_uri, username) as session:
         users.enable(session, username)
-    click.echo(f"user {username!r} is enabled")
+    click.echo(f"user {username!r} has been enabled")
 
 
 @user.command(name="list")
@@ -82,12 +81,12 @@ def enable(config_uri: str, username: str) -> None:
 def list_users(config_uri: str) -> None:
     """List the users: name, role, and whether disabled."""
     with writing(config_uri) as (_, sessions), sessions.begin() as session:
-        for each in users.list_users(session):
-            click.echo(f"{each.username}\t{each.role}\t{'disabled' if each.disabled else 'active'}")
+        for account in users.list_users(session):
+            click.echo(f"{account.username}\t{account.role}\t{'disabled' if account.disabled else 'active'}")
 
 
 @contextmanager
-def _known_user(uri: str, username: str) -> Iterator[Session]:
+def _existing_user(uri: str, username: str) -> Iterator[Session]:
     try:
         with writing(uri) as (_, sessions), sessions.begin() as session:
             yield session

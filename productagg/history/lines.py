@@ -15,7 +15,7 @@ import orjson
 
 from productagg import record_reader
 from productagg.history.steps import microseconds, moment
-from productagg.record_reader import Bad, Format, shown
+from productagg.record_reader import Format, RecordError, excerpt
 
 FIELDS = ("product_id", "offer_id", "at", "price", "items_in_stock")
 
@@ -41,18 +41,18 @@ class Line(NamedTuple):
 
 
 def parse_time(text: str) -> datetime:
-    """A time as RFC 3339 has it, as UTC. Raises Bad."""
+    """A time as RFC 3339 has it, as UTC. Raises RecordError."""
     found = _TIME.fullmatch(text)
     if found is None:
-        raise Bad(f"{shown(text)} is not a time like 2026-01-31T12:00:00Z, with at most 6 decimals")
+        raise RecordError(f"{excerpt(text)} is not a time like 2026-01-31T12:00:00Z, with at most 6 decimals")
     if found[2] is None:
-        raise Bad(f"{shown(text)} has no time zone, like the Z of 2026-01-31T12:00:00Z")
+        raise RecordError(f"{excerpt(text)} has no time zone, like the Z of 2026-01-31T12:00:00Z")
     try:
         time = datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise Bad(f"{shown(text)} is no time: {error}") from None
+        raise RecordError(f"{excerpt(text)} is no time: {error}") from None
     if time < _OLDEST:
-        raise Bad(f"{shown(text)} is before 1970")
+        raise RecordError(f"{excerpt(text)} is before 1970")
     return time
 
 
@@ -66,12 +66,15 @@ def header(form: Format) -> bytes:
     return f"{','.join(FIELDS)}\n".encode() if form == "csv" else b""
 
 
-def read(file: IO[bytes], form: Format) -> Iterator[tuple[int, Line | Bad]]:
+def read(file: IO[bytes], form: Format) -> Iterator[tuple[int, Line | RecordError]]:
     """Each line with its number, or what is wrong with it. Empty lines are passed over."""
-    for number, values in record_reader.read(record_reader.Lines(file, _LONGEST), form, FIELDS):
+    for number, values in record_reader.read(record_reader.LineReader(file, _LONGEST), form, FIELDS):
         try:
-            yield number, values if isinstance(values, Bad) else _line(_typed(values) if form == "csv" else values)
-        except Bad as bad:
+            yield (
+                number,
+                values if isinstance(values, RecordError) else _line(_typed(values) if form == "csv" else values),
+            )
+        except RecordError as bad:
             yield number, bad
 
 
@@ -100,19 +103,21 @@ def _typed(texts: Mapping[str, str]) -> dict[str, Any]:
 
 def _line(values: Mapping[str, Any]) -> Line:
     if values["product_id"] is None:
-        raise Bad("product_id is empty")
+        raise RecordError("product_id is empty")
     if not isinstance(values["at"], str):
-        raise Bad("at is not a time like 2026-01-31T12:00:00Z")
+        raise RecordError("at is not a time like 2026-01-31T12:00:00Z")
     product_id, at = _id("product_id", values["product_id"]), microseconds(parse_time(values["at"]))
     price, items = _whole("price", values["price"]), _whole("items_in_stock", values["items_in_stock"])
     if values["offer_id"] is None:
         if price is not None or items:
-            raise Bad("without an offer_id, price is empty, and items_in_stock is empty (not observed) or 0 (observed)")
+            raise RecordError(
+                "without an offer_id, price is empty, and items_in_stock is empty (not observed) or 0 (observed)"
+            )
         return Line(product_id, None, at, None, items)
     offer_id = _id("offer_id", values["offer_id"])
     for name, value in (("price", price), ("items_in_stock", items)):
         if value is None:
-            raise Bad(f"{name} is empty")
+            raise RecordError(f"{name} is empty")
     return Line(product_id, offer_id, at, price, items)
 
 
@@ -124,7 +129,7 @@ def _uuid(text: str) -> UUID | None:
 def _id(name: str, value: object) -> UUID:
     found = _uuid(value) if isinstance(value, str) else None
     if found is None:
-        raise Bad(f"{name} {shown(value)} is not a UUID")
+        raise RecordError(f"{name} {excerpt(value)} is not a UUID")
     return found
 
 
@@ -132,5 +137,5 @@ def _whole(name: str, value: object) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST:
-        raise Bad(f"{name} {shown(value)} is not a whole number from 0 to {LARGEST}")
+        raise RecordError(f"{name} {excerpt(value)} is not a whole number from 0 to {LARGEST}")
     return value

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from productagg.db.models import Product
 from productagg.history.lines import Line
 from productagg.history.steps import DAY, bucket_start, microseconds, moment
-from productagg.record_reader import Bad
+from productagg.record_reader import RecordError
 
 MOST_REPORTED = 50
 _CHUNK = 1000
@@ -95,7 +95,7 @@ class Staged(AbstractContextManager["Staged"]):
 
 
 def stage(
-    staged: Staged, numbered: Iterable[tuple[int, Line | Bad]], sessions: sessionmaker[Session], now: datetime
+    staged: Staged, numbered: Iterable[tuple[int, Line | RecordError]], sessions: sessionmaker[Session], now: datetime
 ) -> None:
     """Check all lines and keep them. Raises BadFile if there is anything wrong with any of them.
 
@@ -113,7 +113,7 @@ def stage(
             with sessions.begin() as session:
                 own_from.update(own_histories(session, unseen))
         for number, line in chunk:
-            if isinstance(line, Bad):
+            if isinstance(line, RecordError):
                 bad.add(number, line)
                 continue
             reason = _objection(line, own_from[line.product_id], now)

@@ -9,7 +9,7 @@ from sqlalchemy import event
 from webtest import TestApp
 
 from productagg import strict_json
-from productagg.catalog import products as catalog
+from productagg.catalog import batch_creation
 from productagg.db.models import ProductSummary, ProductSync
 from tests.factories import rows
 from tests.functional.problems import assert_problem
@@ -104,7 +104,7 @@ def test_an_item_may_be_as_large_as_the_body_of_a_single_product(post, stored):
 @pytest.fixture
 def slices(monkeypatch):
     """A statement takes one product."""
-    monkeypatch.setattr(catalog, "_CHARACTERS_AT_ONCE", 1)
+    monkeypatch.setattr(batch_creation, "MAX_CHARACTERS", 1)
 
 
 @pytest.mark.usefixtures("slices")
@@ -275,13 +275,13 @@ def test_more_than_the_backlog_takes_waits_for_the_next_pass(client, post, datab
 
 
 def test_a_batch_that_failed_has_created_nothing(post, stored, monkeypatch):
-    honest = catalog.create_many
+    honest = batch_creation.create_many
 
     def fails(*arguments):
         honest(*arguments)
         raise RuntimeError
 
-    monkeypatch.setattr(catalog, "create_many", fails)
+    monkeypatch.setattr(batch_creation, "create_many", fails)
 
     assert_problem(post([new("Lamp"), new("Chair")]), "internal-error")
     assert stored() == 0

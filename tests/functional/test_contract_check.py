@@ -8,13 +8,14 @@ from productagg.api.core import service
 from productagg.api.core.errors import Problem
 from productagg.api.views import health, movers
 from productagg.catalog import listing
-from productagg.catalog.listing import Page
+from productagg.catalog.listing import ProductPage
 
 
 def test_a_member_that_the_contract_does_not_name_fails(client, create, monkeypatch):
     product = create()
     del product["offers"]
-    monkeypatch.setattr(listing, "page", lambda *_, **__: Page([json.dumps({**product, "surprise": 1})], None, None))
+    page = ProductPage([json.dumps({**product, "surprise": 1})], None, None)
+    monkeypatch.setattr(listing, "page", lambda *_, **__: page)
 
     with pytest.raises(AssertionError, match="surprise"):
         client.get("/products")
@@ -23,7 +24,7 @@ def test_a_member_that_the_contract_does_not_name_fails(client, create, monkeypa
 def test_a_member_that_is_missing_without_having_been_left_out_fails(client, create, monkeypatch):
     product = create()
     del product["offers"], product["change_24h"]
-    monkeypatch.setattr(listing, "page", lambda *_, **__: Page([json.dumps(product)], None, None))
+    monkeypatch.setattr(listing, "page", lambda *_, **__: ProductPage([json.dumps(product)], None, None))
 
     client.get(f"/products/partial?fields={','.join(product)}")
     with pytest.raises(AssertionError, match="change_24h"):
@@ -35,7 +36,7 @@ def test_a_member_that_is_missing_without_having_been_left_out_fails(client, cre
 def test_a_member_of_another_type_fails(client, create, monkeypatch):
     product = create()
     del product["offers"]
-    monkeypatch.setattr(listing, "page", lambda *_, **__: Page([json.dumps({**product, "name": 1})], None, None))
+    monkeypatch.setattr(listing, "page", lambda *_, **__: ProductPage([json.dumps({**product, "name": 1})], None, None))
 
     with pytest.raises(AssertionError, match="1 is not of type 'string'"):
         client.get("/products")

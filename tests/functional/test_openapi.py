@@ -13,7 +13,7 @@ from productagg.api.core.service import PUBLIC, no_query, service
 from productagg.api.openapi.answers import Answer
 from productagg.api.openapi.document import document
 from productagg.api.openapi.members import MEMBERS
-from productagg.catalog import listing
+from productagg.catalog import product_members
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -185,7 +185,7 @@ def test_answers_have_all_members_but_a_few(contract):
     }
 
     assert {name: members for name, members in missing.items() if members} == {
-        "PartialProduct": set(listing.MEMBERS) - {"id"},
+        "PartialProduct": set(product_members.MEMBERS) - {"id"},
         "Product": {"sync"},
         "Problem": {"errors"},
         "Fault": {"pointer", "parameter"},

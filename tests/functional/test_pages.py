@@ -1,29 +1,12 @@
 """GET /products: creation order, a page at a time."""
 
-import re
 from datetime import UTC, datetime
 
 import pytest
 
 from productagg.catalog import products as catalog
 from tests.functional.problems import assert_problem
-
-
-def link(answer, rel="next"):
-    """The path of another page, None if there is none."""
-    found = dict(re.findall(r'<http://localhost(/products[^>]*)>; rel="(next|prev|first)"', answer.headers["Link"]))
-    return {name: path for path, name in found.items()}.get(rel)
-
-
-def walk(client, path):
-    while path is not None:
-        answer = client.get(path)
-        yield answer
-        path = link(answer)
-
-
-def names(answers):
-    return [[product["name"] for product in answer.json] for answer in answers]
+from tests.functional.product_pages import link, names, walk
 
 
 def test_an_empty_catalogue_is_an_empty_array(client):

@@ -12,6 +12,7 @@ from sqlalchemy import event, insert, select, text
 from productagg.app import main
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
+from productagg.catalog.product_query import ProductQuery
 from productagg.db.models import Product
 from tests.conftest import Client, ini
 from tests.functional.problems import assert_problem
@@ -210,7 +211,7 @@ def test_no_read_leaves_postgresql_idle_in_a_transaction(postgresql, postgresql_
 
     def view(request):
         """A read that dawdles, after its statement, for as long as it takes to look at what PostgreSQL thinks of it."""
-        listing.page(request.reader, listing.Wanted(), 10)
+        listing.page(request.reader, ProductQuery(), 10)
         pid = request.reader.execute(text("SELECT pg_backend_pid()")).scalar_one()
         with postgresql.reader.connect() as other:
             query = text("SELECT state FROM pg_stat_activity WHERE pid = :pid")

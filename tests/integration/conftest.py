@@ -262,10 +262,6 @@ def before_statement(engine, beginning, act):
         event.remove(engine, "before_cursor_execute", look)
 
 
-# How the statement begins that inserts products, on SQLite and on PostgreSQL; see catalog.create_many.
-WRITING_PRODUCTS = ("INSERT INTO products ", "WITH created AS")
-
-
 def writing_offers(database):
     """The beginning of the statement that writes changed offers; see offers.reconcile."""
     return "INSERT INTO offers" if database.name == "sqlite" else "WITH appended AS \n(INSERT INTO offer_prices"

@@ -7,7 +7,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from productagg.catalog import products as catalog
+from productagg.catalog import products
+from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.db.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, make_product, rows, sync_row
 from tests.integration.conftest import before_statement, only_postgresql, wait_until
@@ -18,7 +19,7 @@ LATER = NOON + timedelta(minutes=1)
 
 def test_a_new_product_is_at_version_1_and_due_for_registration_at_once(database):
     with database.sessions.begin() as session:
-        product_id = catalog.create(session, "Kettle", "Boils water", NOON)
+        product_id = products.create(session, "Kettle", "Boils water", NOON)
 
     assert rows(database, Product) == [
         (product_id, "Kettle", "Boils water", 1, NOON, NOON, " kettle \n boils water ", "kettle")
@@ -31,9 +32,9 @@ def test_a_taken_name_is_refused_and_the_session_stays_usable(database):
     make_product(database, "Kettle")
 
     with database.sessions.begin() as session:
-        with pytest.raises(catalog.DuplicateName):
-            catalog.create(session, "Kettle", "Another one", NOON)
-        catalog.create(session, "Toaster", "Toasts", NOON)
+        with pytest.raises(products.DuplicateName):
+            products.create(session, "Kettle", "Another one", NOON)
+        products.create(session, "Toaster", "Toasts", NOON)
 
     assert [row.name for row in rows(database, Product)] == ["Kettle", "Toaster"]
     assert len(rows(database, ProductSync)) == 2
@@ -41,14 +42,14 @@ def test_a_taken_name_is_refused_and_the_session_stays_usable(database):
 
 def test_of_many_products_those_are_added_whose_names_are_free(database):
     make_product(database, "Kettle")
-    wanted = [catalog.NewProduct(name, "") for name in ("Toaster", "Kettle", "Lamp", "Toaster", "Iron")]
+    new = [NewProduct(name, "") for name in ("Toaster", "Kettle", "Lamp", "Toaster", "Iron")]
 
     with database.sessions.begin() as session:
-        created = catalog.create_many(session, wanted, NOON)
+        created = create_many(session, new, NOON)
 
     assert [id_ is not None for id_ in created] == [True, False, True, False, True]
     assert {row.id: row.name for row in rows(database, Product) if row.created_at == NOON} == {
-        id_: product.name for id_, product in zip(created, wanted, strict=True) if id_ is not None
+        id_: product.name for id_, product in zip(created, new, strict=True) if id_ is not None
     }
     for model in (ProductSync, ProductSummary):
         assert {row.product_id for row in rows(database, model)} == {row.id for row in rows(database, Product)}
@@ -60,15 +61,15 @@ def test_two_that_add_the_same_names_in_another_order_do_not_wait_for_each_other
 
     def add(names):
         with database.sessions.begin() as session:
-            return catalog.create_many(session, [catalog.NewProduct(name, "") for name in names], NOON)
+            return create_many(session, [NewProduct(name, "") for name in names], NOON)
 
     # Given one who holds a name in the middle, for which both have to wait
     with ThreadPoolExecutor(2) as pool, database.reader.connect() as looker:
         with database.sessions.begin() as session:
-            catalog.create(session, "Kettle", "", NOON)
+            products.create(session, "Kettle", "", NOON)
             adding = [pool.submit(add, names) for names in (["Iron", "Kettle", "Lamp"], ["Lamp", "Kettle", "Iron"])]
             wait_until(lambda: looker.execute(waiting).scalar_one() == 2)
-        created = [each.result() for each in adding]
+        created = [future.result() for future in adding]
 
     assert sorted(row.name for row in rows(database, Product)) == ["Iron", "Kettle", "Lamp"]
     assert sum(id_ is not None for ids in created for id_ in ids) == 2
@@ -77,10 +78,10 @@ def test_two_that_add_the_same_names_in_another_order_do_not_wait_for_each_other
 def test_many_products_take_as_many_statements_as_one(database):
     counts = []
     for number in (1, 500):
-        wanted = [catalog.NewProduct(f"{number} {each}", "") for each in range(number)]
+        new = [NewProduct(f"{number} {copy}", "") for copy in range(number)]
         statements: list[str] = []
         with before_statement(database.writer, "", statements.append), database.sessions.begin() as session:
-            assert None not in catalog.create_many(session, wanted, NOON)
+            assert None not in create_many(session, new, NOON)
         counts.append(len(statements))
 
     assert counts[0] == counts[1] > 0
@@ -90,7 +91,7 @@ def test_a_change_raises_the_version_and_keeps_what_is_not_given(database):
     product_id = make_product(database, "Kettle", "Boils water")
 
     with database.sessions.begin() as session:
-        catalog.change(session, product_id, LATER, name="Better kettle")
+        products.change(session, product_id, LATER, name="Better kettle")
 
     assert rows(database, Product) == [
         (
@@ -111,7 +112,7 @@ def test_values_that_the_product_has_already_change_nothing(database):
     before = rows(database, Product)
 
     with database.sessions.begin() as session:
-        catalog.change(session, product_id, LATER, name="Kettle", description="Boils water")
+        products.change(session, product_id, LATER, name="Kettle", description="Boils water")
 
     assert rows(database, Product) == before
 
@@ -120,9 +121,9 @@ def test_a_product_cannot_take_anothers_name_and_the_session_stays_usable(databa
     kettle, toaster = make_product(database, "Kettle"), make_product(database, "Toaster")
 
     with database.sessions.begin() as session:
-        with pytest.raises(catalog.DuplicateName):
-            catalog.change(session, toaster, LATER, name="Kettle")
-        catalog.change(session, kettle, LATER, description="Whistles")
+        with pytest.raises(products.DuplicateName):
+            products.change(session, toaster, LATER, name="Kettle")
+        products.change(session, kettle, LATER, description="Whistles")
 
     assert [(row.name, row.description, row.version) for row in rows(database, Product)] == [
         ("Kettle", "Whistles", 2),
@@ -133,15 +134,15 @@ def test_a_product_cannot_take_anothers_name_and_the_session_stays_usable(databa
 @pytest.mark.parametrize(
     "act",
     [
-        lambda session, product_id: catalog.change(session, product_id, LATER, name="Other", versions=[2, 3]),
-        lambda session, product_id: catalog.remove(session, product_id, LATER, versions=[2]),
+        lambda session, product_id: products.change(session, product_id, LATER, name="Other", versions=[2, 3]),
+        lambda session, product_id: products.remove(session, product_id, LATER, versions=[2]),
     ],
 )
 def test_a_product_that_is_not_at_an_expected_version_is_left_alone(database, act):
     product_id = make_product(database)
     before = rows(database, Product)
 
-    with database.sessions.begin() as session, pytest.raises(catalog.StaleVersion):
+    with database.sessions.begin() as session, pytest.raises(products.StaleVersion):
         act(session, product_id)
 
     assert rows(database, Product) == before
@@ -151,7 +152,7 @@ def test_one_of_several_expected_versions_is_enough(database):
     product_id = make_product(database)
 
     with database.sessions.begin() as session:
-        catalog.remove(session, product_id, LATER, versions=[7, 1])
+        products.remove(session, product_id, LATER, versions=[7, 1])
 
     assert rows(database, Product) == []
 
@@ -159,13 +160,13 @@ def test_one_of_several_expected_versions_is_enough(database):
 @pytest.mark.parametrize(
     "act",
     [
-        lambda session: catalog.change(session, uuid4(), LATER, name="Other"),
-        lambda session: catalog.remove(session, uuid4(), LATER),
-        lambda session: catalog.get(session, uuid4()),
+        lambda session: products.change(session, uuid4(), LATER, name="Other"),
+        lambda session: products.remove(session, uuid4(), LATER),
+        lambda session: products.get(session, uuid4()),
     ],
 )
 def test_an_unknown_product_is_not_found(session, act):
-    with pytest.raises(catalog.NotFound):
+    with pytest.raises(products.NotFound):
         act(session)
 
 
@@ -178,15 +179,15 @@ def test_only_a_product_that_the_service_refused_is_due_for_another_try_when_it_
     product_id = make_product(database, registration=registration, failures=3)
 
     with database.sessions.begin() as session:
-        catalog.change(session, product_id, LATER, description="New")
+        products.change(session, product_id, LATER, description="New")
 
     row = sync_row(database, product_id)
     assert (row.registration, row.next_sync_at, row.failures) == expected
 
 
 def test_a_catalogue_is_empty_until_it_has_a_product(session):
-    assert catalog.is_empty(session)
+    assert products.is_empty(session)
 
-    catalog.create(session, "Kettle", "Boils water", NOON)
+    products.create(session, "Kettle", "Boils water", NOON)
 
-    assert not catalog.is_empty(session)
+    assert not products.is_empty(session)

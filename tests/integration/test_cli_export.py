@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import tracemalloc
 
 import pytest
 
-from productagg.catalog import import_export
-from productagg.catalog import products as catalog
+from productagg.catalog import import_export, products
+from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.db.engines import snapshot
 from tests.factories import LONG_AGO, environment, make_product, make_products, on_a_terminal
 
@@ -64,7 +62,7 @@ def test_an_export_that_breaks_off_leaves_the_file_as_it_was(database, run, tmp_
     make_product(database)
     path = tmp_path / "products.csv"
     path.write_text("what was there")
-    monkeypatch.setattr(import_export, "write", lambda *_: 1 / 0)
+    monkeypatch.setattr(import_export, "serialize", lambda *_: 1 / 0)
 
     done = run("export", str(path))
 
@@ -75,7 +73,7 @@ def test_an_export_that_breaks_off_leaves_the_file_as_it_was(database, run, tmp_
 
 def test_an_export_that_is_terminated_leaves_nothing(database, run, tmp_path, monkeypatch):
     make_product(database)
-    monkeypatch.setattr(import_export, "write", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(import_export, "serialize", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
     assert run("export", str(tmp_path / "products.csv")).exit_code == 2
     assert [each for each in tmp_path.iterdir() if "products" in each.name] == []
@@ -100,13 +98,13 @@ def test_what_changes_meanwhile_is_not_exported(database):
     make_products(database, 3000)
 
     with database.reader.connect() as connection, snapshot(connection):
-        found = catalog.everything(connection)
+        found = products.all_products(connection)
         first = next(found)
         with database.sessions.begin() as session:
-            catalog.remove(session, first.id, LONG_AGO)
-            catalog.create(session, "Later", "", LONG_AGO)
+            products.remove(session, first.id, LONG_AGO)
+            products.create(session, "Later", "", LONG_AGO)
         assert sum(1 for _ in found) == 2999
-        assert catalog.count(connection) == 3000
+        assert products.count(connection) == 3000
 
 
 def test_on_a_terminal_an_export_to_a_file_shows_its_progress(database, tmp_path):
@@ -125,22 +123,15 @@ def test_the_memory_of_an_export_does_not_grow_with_the_catalogue(database):
         # A connection that has seen the tables empty would look through all of them for each new row's product.
         database.writer.dispose()
         with database.sessions.begin() as session:
-            new = [catalog.NewProduct(f"{count} {number}", "x" * 200) for number in range(count)]
-            catalog.create_many(session, new, LONG_AGO)
+            new = [NewProduct(f"{count} {number}", "x" * 200) for number in range(count)]
+            create_many(session, new, LONG_AGO)
         with database.reader.connect() as connection, snapshot(connection):
             tracemalloc.start()
             try:
-                assert sum(1 for _ in catalog.everything(connection)) >= count
+                assert sum(1 for _ in products.all_products(connection)) >= count
                 return tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
 
     peak(3_000)
     assert peak(20_000) < 1.5 * peak(1)
-
-
-@pytest.mark.parametrize("module", ["pyramid", "productagg.history", "productagg.api"])
-def test_an_export_does_not_wait_for_modules_that_it_has_no_use_for(module):
-    look = f"import sys; import productagg.cli.exporting; sys.exit({module!r} in sys.modules)"
-
-    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""`productagg import`: what it takes, what it refuses by number of line, and what it does with what is there."""
+"""`productagg import`: the files it accepts, the lines it refuses, and what it does with existing products."""
 
 import json
 import tracemalloc
@@ -9,9 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from productagg.api.core.schemas import NEW_PRODUCT, validate
-from productagg.catalog import products as catalog
-from productagg.cli import import_products
+from productagg.catalog import import_export
+from productagg.catalog.batch_creation import NewProduct, create_many
+from productagg.catalog.matching import existing_matches
+from productagg.catalog.product_schema import NEW_PRODUCT, validate
+from productagg.catalog.products import remove
+from productagg.cli import import_run
+from productagg.cli.import_records import new_product
 from productagg.db.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, environment, make_product, on_a_terminal, rows, sync_row
 
@@ -20,7 +24,7 @@ ID = UUID("019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10")
 
 
 def catalogue(database):
-    """All that an export takes along."""
+    """The products with everything that an export contains."""
     return [(row.id, row.name, row.description, row.created_at, row.updated_at) for row in rows(database, Product)]
 
 
@@ -35,7 +39,7 @@ def test_products_are_added_in_the_order_of_the_file_and_are_due_for_registratio
     done = run("import", path)
 
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == "import: 3 products created, 0 there already, 0 changed, 0 lines bad\n"
+    assert done.stdout == "import: 3 products created, 0 existed already, 0 changed, 0 invalid lines\n"
     assert [(row.name, row.description, row.version) for row in rows(database, Product)] == [
         ("Zebra", "Stripes", 1),
         ("Apple", "One\ntwo", 1),
@@ -86,7 +90,7 @@ def test_an_empty_catalogue_can_be_imported(database, run, form, content):
     assert (done.exit_code, done.stderr) == (0, "")
 
 
-def test_bad_lines_are_told_by_number_and_all_else_is_imported(database, run, write):
+def test_invalid_lines_are_reported_by_number_and_all_others_are_imported(database, run, write):
     path = write(
         "products.csv",
         HEADER,
@@ -112,7 +116,7 @@ def test_bad_lines_are_told_by_number_and_all_else_is_imported(database, run, wr
     done = run("import", path)
 
     assert done.exit_code == 1
-    assert done.stdout == "import: 2 products created, 0 there already, 0 changed, 14 lines bad\n"
+    assert done.stdout == "import: 2 products created, 0 existed already, 0 changed, 14 invalid lines\n"
     assert done.stderr.splitlines() == [
         f"{path}:3: name must not be empty",
         f"{path}:4: name must have at most 200 characters",
@@ -124,10 +128,10 @@ def test_bad_lines_are_told_by_number_and_all_else_is_imported(database, run, wr
         f"{path}:11: 'yesterday' is not a time like 2026-01-31T12:00:00Z, with at most 6 decimals",
         f"{path}:12: created_at 2999-01-01T00:00:00Z is in the future",
         f"{path}:13: updated_at is before created_at",
-        f"{path}:14: updated_at is before now, and there is no created_at",
+        f"{path}:14: updated_at is before now, and created_at is missing",
         f"{path}:15: it has 3 fields, not 5",
         f"{path}:16: it is not CSV: ',' expected after '\"'",
-        f"{path}:17: line 2 has this name, too",
+        f"{path}:17: line 2 has the same name",
     ]
     assert names(database) == ["A", "C"]
 
@@ -157,11 +161,11 @@ def test_a_file_in_utf_16_is_named_for_what_it_is(database, run, tmp_path):
     assert names(database) == []
 
 
-def test_a_field_that_stands_twice_is_bad_as_it_is_for_a_client(run):
+def test_a_field_that_occurs_twice_is_invalid_as_it_is_for_a_client(run):
     done = run("import", "-", "--format", "ndjson", typed='{"name": "A", "name": "B", "description": ""}\n')
 
     assert done.exit_code == 1
-    assert "the member 'name' is there more than once" in done.stderr
+    assert "the member 'name' occurs more than once" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -171,7 +175,7 @@ def test_a_field_that_stands_twice_is_bad_as_it_is_for_a_client(run):
         ({"description": None}, "description must be a string"),
         ({"name": " \u3000", "description": False}, "name must not be empty; description must be a string"),
         ({"name": "\ud800"}, "it is not JSON"),
-        ({"version": 7}, "there is no field 'version': id, name, description, created_at, updated_at"),
+        ({"version": 7}, "unknown field 'version'; the fields are id, name, description, created_at, updated_at"),
         ({"id": 1}, "id 1 is not a UUID"),
         ({"id": ""}, "id '' is not a UUID"),
         ({"id": f"{{{ID}}}"}, "is not a UUID"),
@@ -183,7 +187,7 @@ def test_a_field_that_stands_twice_is_bad_as_it_is_for_a_client(run):
         ({"updated_at": "9999-12-31T23:59:59+00:01"}, "is in the future"),
     ],
 )
-def test_a_bad_line_of_ndjson_is_told_what_a_client_is_told(database, run, values, reason):
+def test_an_invalid_line_of_ndjson_gets_the_messages_that_a_client_gets(database, run, values, reason):
     done = run("import", "-", "--format", "ndjson", typed=json.dumps({"name": "A", "description": "", **values}))
 
     assert done.exit_code == 1
@@ -204,31 +208,31 @@ def test_with_a_wrong_header_nothing_is_imported(database, run, write):
 
     assert (done.exit_code, done.stdout) == (2, "")
     told, ended = done.stderr.splitlines()
-    assert told == f"{path}:1: there is no column 'price': id, name, description, created_at, updated_at"
-    assert ended.startswith("Error: nothing from line 1 on is imported: mend the file, then run it again")
+    assert told == f"{path}:1: unknown column 'price'; the columns are id, name, description, created_at, updated_at"
+    assert ended.startswith("Error: nothing was imported from line 1 on: correct the file, then run it again")
 
 
-def test_an_empty_file_is_not_told_to_have_a_line_to_mend(database, run):
+def test_in_an_empty_file_there_is_no_line_to_correct(database, run):
     done = run("import", "-", typed="")
 
     assert done.exit_code == 2
-    assert "mend the file, then run it again, and it passes over what is there" in done.stderr
+    assert "correct the file, then run it again; it skips the products that exist" in done.stderr
 
 
-def test_what_comes_after_an_open_quote_is_not_imported_until_it_is_mended(database, run, write):
+def test_what_comes_after_an_open_quote_is_not_imported_until_it_is_corrected(database, run, write):
     lines = ["name,description", "A,a", 'B,"b', "Not a product,but a line", 'C,"c"', "D,d"]
 
     broken = run("import", write("products.csv", *lines))
 
     assert broken.exit_code == 2
     assert "products.csv:3: it is not CSV" in broken.stderr
-    assert "nothing from line 3 on is imported" in broken.stderr
+    assert "nothing was imported from line 3 on" in broken.stderr
     assert names(database) == ["A"]
 
     lines[2] = 'B,"b"'
-    mended = run("import", write("products.csv", *lines[:3], *lines[4:]))
+    corrected = run("import", write("products.csv", *lines[:3], *lines[4:]))
 
-    assert mended.exit_code == 0
+    assert corrected.exit_code == 0
     assert names(database) == ["A", "B", "C", "D"]
 
 
@@ -239,7 +243,7 @@ def test_only_the_first_bad_lines_are_shown_and_the_others_counted(database, run
     assert done.exit_code == 1
     assert len(lines) == 51
     assert lines[49].endswith("products.csv:51: it has 1 fields, not 2")
-    assert lines[50] == "and 12 more: --rejects writes them all to a file"
+    assert lines[50] == "and 12 more: --rejects writes all of them to a file"
 
 
 def test_all_bad_lines_can_be_written_to_a_file(database, run, write, tmp_path):
@@ -267,7 +271,7 @@ def test_a_file_that_cannot_be_read_is_one_line(database, run, tmp_path, name):
     assert "Traceback" not in done.output
 
 
-def test_what_is_there_already_is_left_alone_and_counted(database, run, write):
+def test_existing_products_are_left_alone_and_counted(database, run, write):
     make_product(database, "Lamp", "Shines")
     make_product(database, "Kettle", "Boils water")
     before = catalogue(database)
@@ -276,8 +280,8 @@ def test_what_is_there_already_is_left_alone_and_counted(database, run, write):
 
     assert done.exit_code == 0
     assert done.stdout == (
-        "import: 1 products created, 2 there already (1 of them with another description: --update takes the file's), "
-        "0 changed, 0 lines bad\n"
+        "import: 1 products created, 2 existed already "
+        "(1 of them with another description: --update takes the file's), 0 changed, 0 invalid lines\n"
     )
     assert catalogue(database)[:2] == before
     assert len(catalogue(database)) == 3
@@ -290,7 +294,7 @@ def test_descriptions_can_be_changed_as_an_editor_would(database, run, write):
 
     done = run("import", "--update", write("products.csv", "name,description", "Kettle,Whistles", "Lamp,Shines"))
 
-    assert done.stdout == "import: 0 products created, 1 there already, 1 changed, 0 lines bad\n"
+    assert done.stdout == "import: 0 products created, 1 existed already, 1 changed, 0 invalid lines\n"
     lamp, kettle = rows(database, Product, id=same)[0], rows(database, Product, id=other)[0]
     assert (lamp.version, lamp.updated_at) == (1, LONG_AGO)
     assert (kettle.description, kettle.version) == ("Whistles", 2)
@@ -299,7 +303,7 @@ def test_descriptions_can_be_changed_as_an_editor_would(database, run, write):
 
 
 @pytest.mark.parametrize("options", [[], ["--update"]])
-def test_names_and_ids_that_contradict_what_is_there_are_told_by_line(database, run, write, options):
+def test_names_and_ids_that_contradict_the_catalogue_are_reported_by_line(database, run, write, options):
     lamp, kettle = make_product(database, "Lamp"), make_product(database, "Kettle")
     before = catalogue(database)
     lines = [
@@ -316,18 +320,18 @@ def test_names_and_ids_that_contradict_what_is_there_are_told_by_line(database, 
 
     assert done.exit_code == 1
     assert done.stderr.splitlines() == [
-        f"{path}:3: line 2 has this name, too",
-        f"{path}:4: its id is that of 'Lamp'",
-        f"{path}:5: the product of this name has the id {kettle}",
-        f"{path}:7: its id is that of 'A'",
+        f"{path}:3: line 2 has the same name",
+        f"{path}:4: the product 'Lamp' has this id",
+        f"{path}:5: the product with this name has the id {kettle}",
+        f"{path}:7: the product 'A' has this id",
     ]
     assert [row for row in catalogue(database) if row[0] != ID] == before
     assert names(database).count("A") == 1
 
 
-def test_a_name_is_told_to_be_twice_in_the_file_however_far_apart(database, run, write, monkeypatch):
-    monkeypatch.setattr(import_products, "_UPDATES_AT_ONCE", 3)
-    monkeypatch.setattr(import_products, "_BATCHES_UNREMEMBERED", 2)
+def test_a_duplicate_name_is_reported_however_far_apart_the_lines_are(database, run, write, monkeypatch):
+    monkeypatch.setattr(import_run, "UPDATES_PER_BATCH", 3)
+    monkeypatch.setattr(import_run, "BATCHES_PER_CHECKPOINT", 2)
     make_product(database, "5")
     lines = [f"{number},first" for number in range(20)]
     path = write("products.csv", "name,description", *lines, "0,x", "5,x", "19,x", "20,first")
@@ -335,21 +339,20 @@ def test_a_name_is_told_to_be_twice_in_the_file_however_far_apart(database, run,
     done = run("import", "--update", path)
 
     assert done.stderr.splitlines() == [
-        f"{path}:{line}: line {first} has this name, too" for line, first in [(22, 2), (23, 7), (24, 21)]
+        f"{path}:{line}: line {first} has the same name" for line, first in [(22, 2), (23, 7), (24, 21)]
     ]
     assert {row.description for row in rows(database, Product)} == {"first"}
 
 
 def test_others_may_write_while_lines_are_read_and_checked(database, run, write, monkeypatch):
-    monkeypatch.setattr(import_products, "_RECORDS_AT_ONCE", 2)
-    check = import_products._product
+    monkeypatch.setattr(import_run, "RECORDS_PER_BATCH", 2)
     checked: list[UUID] = []
 
     def meanwhile(*arguments):
         checked.append(make_product(database, f"Meanwhile {len(checked)}"))
-        return check(*arguments)
+        return new_product(*arguments)
 
-    monkeypatch.setattr(import_products, "_product", meanwhile)
+    monkeypatch.setattr(import_run, "new_product", meanwhile)
 
     done = run("import", write("products.csv", "name,description", *[f"{number},x" for number in range(5)]))
 
@@ -358,21 +361,20 @@ def test_others_may_write_while_lines_are_read_and_checked(database, run, write,
     assert len(names(database)) == 10
 
 
-def test_a_product_that_is_removed_at_that_very_moment_is_told(database, run, write, monkeypatch):
+def test_a_product_that_is_removed_meanwhile_is_reported(database, run, write, monkeypatch):
     product_id = make_product(database, "Lamp", "old")
-    look = catalog.standings
 
-    def removed(session, products):
-        found = look(session, products)
-        catalog.remove(session, product_id, LONG_AGO)
+    def removed(session, batch):
+        found = existing_matches(session, batch)
+        remove(session, product_id, LONG_AGO)
         return found
 
-    monkeypatch.setattr(catalog, "standings", removed)
+    monkeypatch.setattr(import_export, "existing_matches", removed)
 
     done = run("import", "--update", write("products.csv", "name,description", "Lamp,new"))
 
     assert done.exit_code == 1
-    assert "products.csv:2: somebody has removed the product at this very moment" in done.stderr
+    assert "products.csv:2: the product was removed during the import" in done.stderr
 
 
 def valid(values):
@@ -396,9 +398,9 @@ def test_what_is_exported_is_the_same_catalogue_where_it_is_imported(database, r
     new = []
     for name, description in products:
         created_at, updated_at = sorted([data.draw(times), data.draw(times)])
-        new.append(catalog.NewProduct(name, description, data.draw(st.uuids()), created_at, updated_at))
+        new.append(NewProduct(name, description, data.draw(st.uuids()), created_at, updated_at))
     with database.sessions.begin() as session:
-        catalog.create_many(session, new, LONG_AGO)
+        create_many(session, new, LONG_AGO)
     exported = run("export", "--format", form).stdout_bytes
     before = catalogue(database)
 
@@ -410,7 +412,7 @@ def test_what_is_exported_is_the_same_catalogue_where_it_is_imported(database, r
     assert len(rows(database, ProductSync)) == len(rows(database, ProductSummary)) == len(products)
     assert run("export", "--format", form).stdout_bytes == exported
     again = run("import", "-", "--format", form, "--update", typed=exported)
-    assert again.stdout == f"import: 0 products created, {len(products)} there already, 0 changed, 0 lines bad\n"
+    assert again.stdout == f"import: 0 products created, {len(products)} existed already, 0 changed, 0 invalid lines\n"
 
 
 def test_on_a_terminal_the_progress_is_shown_and_bad_lines_stand_above_it(database, write):
@@ -418,7 +420,7 @@ def test_on_a_terminal_the_progress_is_shown_and_bad_lines_stand_above_it(databa
 
     code, output, shown = on_a_terminal("productagg", "import", "development.ini", path, env=environment(database))
 
-    assert (code, output) == (1, "import: 30 products created, 0 there already, 0 changed, 1 lines bad\n")
+    assert (code, output) == (1, "import: 30 products created, 0 existed already, 0 changed, 1 invalid lines\n")
     assert "32/32" in shown
     assert "lines/s" in shown
     [line] = [line for line in shown.split("\n") if "fields" in line]
@@ -428,8 +430,8 @@ def test_on_a_terminal_the_progress_is_shown_and_bad_lines_stand_above_it(databa
 
 @pytest.mark.parametrize("line", ["{number},x", "?"], ids=["good", "bad"])
 def test_the_memory_of_an_import_does_not_grow_with_the_file(database, run, write, monkeypatch, line):
-    monkeypatch.setattr(import_products, "_RECORDS_AT_ONCE", 100)
-    monkeypatch.setattr(import_products, "_BATCHES_UNREMEMBERED", 5)
+    monkeypatch.setattr(import_run, "RECORDS_PER_BATCH", 100)
+    monkeypatch.setattr(import_run, "BATCHES_PER_CHECKPOINT", 5)
 
     def peak(count):
         lines = (line.format(number=f"{count} {number}") for number in range(count))

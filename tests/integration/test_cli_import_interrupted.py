@@ -5,19 +5,24 @@ import re
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
-from productagg.catalog import products as catalog
-from productagg.cli import import_products
-from productagg.cli.checkpoint import Remembered
+from productagg.catalog import import_export, products
+from productagg.catalog.batch_creation import create_many
+from productagg.cli import import_products, import_run
+from productagg.cli.checkpoint import Checkpoint
+from productagg.cli.import_records import new_product
+from productagg.cli.import_rejects import RejectedLines
 from productagg.db.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, environment, make_product, rows
-from tests.integration.conftest import WRITING_PRODUCTS, before_statement, wait_until
+from tests.integration.conftest import wait_until
 
 COUNT = 20
 
@@ -30,8 +35,8 @@ def path(tmp_path):
 @pytest.fixture
 def few_at_once(monkeypatch):
     """Two lines at once."""
-    for name in ("_RECORDS_AT_ONCE", "_UPDATES_AT_ONCE"):
-        monkeypatch.setattr(import_products, name, 2)
+    for name in ("RECORDS_PER_BATCH", "UPDATES_PER_BATCH"):
+        monkeypatch.setattr(import_run, name, 2)
 
 
 def write(path, count=COUNT, changed=None):
@@ -51,16 +56,25 @@ def is_whole(database, count=COUNT):
     return names(database) == [*range(count)]
 
 
-def in_batch(number, act):
-    """Act before products are inserted for the number-th time."""
-    seen = []
+def before_creating(act):
+    """Call `act()` before each batch of products is created."""
 
-    def look(statement):
-        seen.append(statement)
-        if len(seen) == number:
+    def create(*arguments):
+        act()
+        return create_many(*arguments)
+
+    return patch.object(import_export, "create_many", create)
+
+
+def in_batch(number, act):
+    """Act before products are created for the number-th time."""
+    batches = count(1)
+
+    def act_once():
+        if next(batches) == number:
             act()
 
-    return before_statement(Engine, WRITING_PRODUCTS, look)
+    return before_creating(act_once)
 
 
 def is_terminated():
@@ -89,24 +103,24 @@ def interrupted(run, path, few_at_once):
 
 
 def batches(run, path, *options):
-    """Run the import again: what it says, and how often it inserts products."""
-    inserts: list[str] = []
-    with before_statement(Engine, WRITING_PRODUCTS, inserts.append):
+    """Run the import again: its result, and how many batches it creates."""
+    created: list[None] = []
+    with before_creating(lambda: created.append(None)):
         done = run("import", str(path), *options)
-    return done, len(inserts)
+    return done, len(created)
 
 
 @pytest.mark.parametrize(
     ("act", "reason"),
     [
-        (is_terminated, "Error: interrupted; run it again, and it goes on after line 8\n"),
-        (presses_ctrl_c, "Error: interrupted; run it again, and it goes on after line 8\n"),
+        (is_terminated, "Error: interrupted; run it again; it continues after line 8\n"),
+        (presses_ctrl_c, "Error: interrupted; run it again; it continues after line 8\n"),
         (
             database_is_away,
-            "import: run it again, and it goes on after line 8\n"
+            "import: run it again; it continues after line 8\n"
             "Error: the database cannot be used: the server closed the connection\n",
         ),
-        (crashes, "import: run it again, and it goes on after line 8\n"),
+        (crashes, "import: run it again; it continues after line 8\n"),
     ],
 )
 def test_an_interrupted_import_keeps_what_is_done_and_goes_on_there(database, run, path, few_at_once, act, reason):
@@ -121,8 +135,8 @@ def test_an_interrupted_import_keeps_what_is_done_and_goes_on_there(database, ru
     again, inserts = batches(run, path)
 
     assert again.exit_code == 0
-    assert again.stderr == "import: going on after line 8\n"
-    assert again.stdout == "import: 20 products created, 0 there already, 0 changed, 0 lines bad\n"
+    assert again.stderr == "import: continuing after line 8\n"
+    assert again.stdout == "import: 20 products created, 0 existed already, 0 changed, 0 invalid lines\n"
     assert inserts == 7
     assert is_whole(database)
     assert [*path.parent.glob("products*")] == [path]
@@ -138,7 +152,7 @@ def test_a_signal_that_comes_while_garbage_is_removed_is_not_lost(database, run,
         done = run("import", str(write(path)))
 
     assert done.exit_code == 2
-    assert done.stderr == "Error: interrupted; run it again, and it goes on after line 5\n"
+    assert done.stderr == "Error: interrupted; run it again; it continues after line 5\n"
     assert names(database) == [*range(4)]
 
 
@@ -146,34 +160,34 @@ def test_an_import_that_is_interrupted_before_its_first_batch_leaves_nothing(dat
     with in_batch(1, is_terminated):
         done = run("import", str(write(path)))
 
-    assert done.stderr == "Error: interrupted; run it again, and it passes over what is there\n"
+    assert done.stderr == "Error: interrupted; run it again; it skips the products that exist\n"
     assert names(database) == []
     assert [*path.parent.glob("products*")] == [path]
 
 
 def test_a_second_interruption_changes_nothing(database, run, path, few_at_once, monkeypatch):
-    keep = Remembered.keep
+    save = Checkpoint.save
 
     def twice(*arguments):
         is_terminated()
         presses_ctrl_c()
-        keep(*arguments)
+        save(*arguments)
 
-    monkeypatch.setattr(Remembered, "keep", twice)
+    monkeypatch.setattr(Checkpoint, "save", twice)
     with in_batch(4, is_terminated):
         done = run("import", str(write(path)))
 
-    assert (done.exit_code, done.stderr) == (2, "Error: interrupted; run it again, and it goes on after line 8\n")
-    assert "going on after line 8" in run("import", str(path)).stderr
+    assert (done.exit_code, done.stderr) == (2, "Error: interrupted; run it again; it continues after line 8\n")
+    assert "continuing after line 8" in run("import", str(path)).stderr
 
 
 def test_an_import_may_be_interrupted_before_it_begins(database, run, path, monkeypatch):
-    monkeypatch.setattr(import_products, "_beginning", lambda *_: is_terminated())
+    monkeypatch.setattr(import_products, "starting_point", lambda *_: is_terminated())
 
     done = run("import", str(write(path)))
 
     assert done.exit_code == 2
-    assert done.stderr == "Error: interrupted; run it again, and it passes over what is there\n"
+    assert done.stderr == "Error: interrupted; run it again; it skips the products that exist\n"
 
 
 def test_it_may_be_interrupted_again_and_again(database, run, path, few_at_once):
@@ -184,11 +198,11 @@ def test_it_may_be_interrupted_again_and_again(database, run, path, few_at_once)
         if done.exit_code == 0:
             break
 
-    assert done.stdout == "import: 20 products created, 0 there already, 0 changed, 0 lines bad\n"
+    assert done.stdout == "import: 20 products created, 0 existed already, 0 changed, 0 invalid lines\n"
     assert is_whole(database)
 
 
-def test_bad_lines_before_the_interruption_count_and_are_told_once(database, run, path, few_at_once, tmp_path):
+def test_invalid_lines_before_the_interruption_count_and_are_reported_once(database, run, path, few_at_once, tmp_path):
     path.write_text("name,description\n0,x\n?\n" + "".join(f"{number},x\n" for number in range(1, 12)) + "0,x\n")
     rejects = str(tmp_path / "rejects.txt")
 
@@ -197,10 +211,10 @@ def test_bad_lines_before_the_interruption_count_and_are_told_once(database, run
     done = run("import", str(path), "--rejects", rejects)
 
     assert done.exit_code == 1
-    assert done.stdout == "import: 12 products created, 0 there already, 0 changed, 2 lines bad\n"
+    assert done.stdout == "import: 12 products created, 0 existed already, 0 changed, 2 invalid lines\n"
     assert Path(rejects).read_text().splitlines() == [
         f"{path}:3: it has 1 fields, not 2",
-        f"{path}:15: line 2 has this name, too",
+        f"{path}:15: line 2 has the same name",
     ]
 
 
@@ -212,15 +226,15 @@ def test_bad_lines_are_in_their_file_once_though_it_is_killed(database, run, pat
     good = "".join(f"{number},x\n" for number in range(60_000))
     path.write_text(f"name,description\n{bad}{good}?\n")
     with import_process(database, str(path), "--rejects", str(rejects)) as process:
-        wait_until(lambda: count(database) >= 50_000, 60)
+        wait_until(lambda: stored(database) >= 50_000, 60)
         process.kill()
     assert rejects.read_text().count("\n") == 1000
     with rejects.open("a") as file:
-        file.write("written after the position was kept\n")
+        file.write("written after the checkpoint\n")
 
     done = run("import", str(path), "--rejects", str(rejects))
 
-    assert "going on after line" in done.stderr
+    assert "continuing after line" in done.stderr
     numbers = [*range(2, 1002), 61_002]
     expected = [f"{path}:{number}: it has 1 fields, not 2" for number in numbers]
     assert rejects.read_text().splitlines() == expected
@@ -229,22 +243,22 @@ def test_bad_lines_are_in_their_file_once_though_it_is_killed(database, run, pat
 @pytest.mark.parametrize("act", [is_terminated, crashes])
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize(
-    ("options", "summary"), [((), "14 there already (14"), (("--update",), "0 there already, 14 ch")]
+    ("options", "summary"), [((), "14 existed already (14"), (("--update",), "0 existed already, 14 ch")]
 )
 def test_what_was_committed_when_it_ended_counts_as_what_it_did(
     database, run, path, few_at_once, monkeypatch, act, batch, options, summary
 ):
     for number in range(14):
         make_product(database, str(number), "another description")
-    batches, flush = [], import_products._Complaints.flush
+    batches, flush = [], RejectedLines.flush
 
-    def end(complaints):
-        batches.append(complaints)
+    def end(rejected):
+        batches.append(rejected)
         if len(batches) == batch:
             act()
-        flush(complaints)
+        flush(rejected)
 
-    monkeypatch.setattr(import_products._Complaints, "flush", end)
+    monkeypatch.setattr(RejectedLines, "flush", end)
     assert run("import", str(write(path)), *options).exit_code == 2
 
     done = run("import", str(path), *options)
@@ -260,9 +274,9 @@ def test_what_was_imported_before_a_line_that_ends_it_counts(database, run, path
 
     done = run("import", str(path))
 
-    assert broken.stderr.endswith("mend the file, then run it again, and it goes on after line 4\n")
-    assert done.stderr == "import: going on after line 4\n"
-    assert done.stdout == "import: 4 products created, 0 there already, 0 changed, 1 lines bad\n"
+    assert broken.stderr.endswith("correct the file, then run it again; it continues after line 4\n")
+    assert done.stderr == "import: continuing after line 4\n"
+    assert done.stdout == "import: 4 products created, 0 existed already, 0 changed, 1 invalid lines\n"
     assert is_whole(database, 4)
 
 
@@ -277,7 +291,7 @@ def test_if_the_disk_is_full_for_the_bad_lines_the_good_ones_are_in_and_it_goes_
 
     assert full.exit_code == 2
     assert full.stderr == (
-        f"import: run it again, and it goes on after line 3\nError: {rejects}: No space left on device\n"
+        f"import: run it again; it continues after line 3\nError: {rejects}: No space left on device\n"
     )
     assert names(database) == [0, 1, 2]
     rejects.unlink()
@@ -285,17 +299,17 @@ def test_if_the_disk_is_full_for_the_bad_lines_the_good_ones_are_in_and_it_goes_
     done = run("import", str(path), "--rejects", str(rejects))
 
     assert done.exit_code == 1
-    assert done.stdout == "import: 5 products created, 0 there already, 0 changed, 1 lines bad\n"
+    assert done.stdout == "import: 5 products created, 0 existed already, 0 changed, 1 invalid lines\n"
     assert rejects.read_text() == f"{path}:4: it has 1 fields, not 2\n"
 
 
-def test_what_comes_later_may_be_mended_before_it_goes_on(database, run, path, interrupted):
+def test_later_lines_may_be_corrected_before_it_continues(database, run, path, interrupted):
     text = path.read_text()
     path.write_text(text.replace("\n6,x", "\nmore,x\n6,x").replace("19,", "twenty,"))
 
     done, inserts = batches(run, path)
 
-    assert (done.exit_code, done.stderr) == (0, "import: going on after line 8\n")
+    assert (done.exit_code, done.stderr) == (0, "import: continuing after line 8\n")
     assert inserts == 8
     assert {row.name for row in rows(database, Product)} == {*map(str, range(19)), "more", "twenty"}
 
@@ -306,7 +320,9 @@ def test_if_the_file_has_changed_before_it_begins_again(database, run, path, int
     done, inserts = batches(run, path)
 
     assert (done.exit_code, inserts) == (0, 10)
-    assert done.stderr == "import: from the beginning, not after line 8: the file has changed before that\n"
+    assert (
+        done.stderr == "import: starting from the beginning, not after line 8: the file has changed before this line\n"
+    )
     assert len(rows(database, Product)) == 21
 
 
@@ -314,16 +330,16 @@ def test_if_the_file_is_shorter_now_it_begins_again(database, run, path, interru
     done, inserts = batches(run, write(path, 3))
 
     assert (done.exit_code, inserts) == (0, 2)
-    assert "the file has changed before that" in done.stderr
+    assert "the file has changed before this line" in done.stderr
 
 
 def test_if_what_it_created_last_is_gone_it_begins_again(database, run, path, interrupted):
     with database.sessions.begin() as session:
-        catalog.remove(session, rows(database, Product, name="5")[0].id, LONG_AGO)
+        products.remove(session, rows(database, Product, name="5")[0].id, LONG_AGO)
 
     done, _ = batches(run, path)
 
-    assert done.stderr == "import: from the beginning, not after line 8: there is no product '5' any more\n"
+    assert done.stderr == "import: starting from the beginning, not after line 8: the product '5' no longer exists\n"
     assert is_whole(database)
 
 
@@ -336,7 +352,7 @@ def test_if_what_it_found_there_last_is_gone_it_begins_again(database, run, path
 
     done, _ = batches(run, path)
 
-    assert done.stderr == "import: from the beginning, not after line 8: there is no product '5' any more\n"
+    assert done.stderr == "import: starting from the beginning, not after line 8: the product '5' no longer exists\n"
     assert is_whole(database)
 
 
@@ -344,7 +360,7 @@ def test_with_other_options_it_begins_again(database, run, path, interrupted):
     done, inserts = batches(run, path, "--update")
 
     assert (done.exit_code, inserts) == (0, 10)
-    assert "that was for another database, or with other options" in done.stderr
+    assert "the interrupted import was into another database, or with other options" in done.stderr
 
 
 def test_in_another_database_it_begins_again(tmp_path, database, run, path, interrupted, blank_database):
@@ -353,12 +369,11 @@ def test_in_another_database_it_begins_again(tmp_path, database, run, path, inte
     done = run("import", str(path), DATABASE_URL=blank_database.url)
 
     assert done.exit_code == 0
-    assert "that was for another database, or with other options" in done.stderr
+    assert "the interrupted import was into another database, or with other options" in done.stderr
     assert is_whole(blank_database)
 
 
 def test_two_imports_of_a_file_at_once_are_refused(database, run, path, monkeypatch):
-    check = import_products._product
     began: list[bool] = []
     done: list[Any] = []
 
@@ -366,15 +381,15 @@ def test_two_imports_of_a_file_at_once_are_refused(database, run, path, monkeypa
         if not began:
             began.append(True)
             done.append(run("import", str(path)))
-        return check(*arguments)
+        return new_product(*arguments)
 
-    monkeypatch.setattr(import_products, "_product", meanwhile)
+    monkeypatch.setattr(import_run, "new_product", meanwhile)
 
     first = run("import", str(write(path)))
 
     assert first.exit_code == 0
     assert done[0].exit_code == 2
-    assert done[0].stderr == f"Error: another import has {path}.resume in use\n"
+    assert done[0].stderr == f"Error: another import is using {path}.resume\n"
     assert is_whole(database)
 
 
@@ -401,7 +416,7 @@ def import_process(database, *arguments):
     )
 
 
-def count(database):
+def stored(database):
     with database.reader.connect() as connection:
         return connection.execute(select(func.count()).select_from(Product)).scalar_one()
 
@@ -409,15 +424,15 @@ def count(database):
 def test_a_killed_import_of_a_file_goes_on(database, run, path):
     write(path, 6000)
     with import_process(database, str(path)) as process:
-        wait_until(lambda: count(database) >= 1000, 60)
+        wait_until(lambda: stored(database) >= 1000, 60)
         process.kill()
-    there = count(database)
+    there = stored(database)
 
     done = run("import", str(path))
 
     assert there < 6000, "it was killed too late"
     assert done.exit_code == 0
-    assert done.stdout == "import: 6000 products created, 0 there already, 0 changed, 0 lines bad\n"
+    assert done.stdout == "import: 6000 products created, 0 existed already, 0 changed, 0 invalid lines\n"
     assert is_whole(database, 6000)
     assert [*path.parent.glob("products*")] == [path]
 
@@ -428,34 +443,34 @@ def test_an_import_from_a_pipe_that_is_ended_can_be_run_again(database, run, pat
     with import_process(database, "-") as process:
         process.stdin.write(text)
         process.stdin.flush()
-        wait_until(lambda: count(database) == 2000, 60)  # for the next thousand it waits
+        wait_until(lambda: stored(database) == 2000, 60)  # for the next thousand it waits
         process.send_signal(number)
         process.wait(30)
         # Before that, Python tells what a finalizer dropped, if the signal found one.
-        said = re.sub(r"\AException ignored in: .*?\n\S+_Interrupted: \n", "", process.stderr.read(), flags=re.DOTALL)
+        said = re.sub(r"\AException ignored in: .*?\n\S+Interrupted: \n", "", process.stderr.read(), flags=re.DOTALL)
 
     assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 2)
     assert said == (
-        "" if number == signal.SIGKILL else "Error: interrupted; run it again, and it passes over what is there\n"
+        "" if number == signal.SIGKILL else "Error: interrupted; run it again; it skips the products that exist\n"
     )
 
     done = run("import", "-", typed=text)
 
-    assert done.stdout == "import: 500 products created, 2000 there already, 0 changed, 0 lines bad\n"
+    assert done.stdout == "import: 500 products created, 2000 existed already, 0 changed, 0 invalid lines\n"
     assert is_whole(database, 2500)
 
 
-def test_what_was_committed_but_not_remembered_is_there_already(database, run, path, interrupted):
+def test_what_was_committed_after_the_checkpoint_existed_already(database, run, path, interrupted):
     for name in ("6", "7"):
         make_product(database, name, "x")
 
     done, _ = batches(run, path)
 
-    assert done.stdout == "import: 18 products created, 2 there already, 0 changed, 0 lines bad\n"
+    assert done.stdout == "import: 18 products created, 2 existed already, 0 changed, 0 invalid lines\n"
     assert is_whole(database)
 
 
-def test_without_what_was_remembered_it_begins_again(database, run, path, interrupted):
+def test_without_a_checkpoint_it_begins_again(database, run, path, interrupted):
     path.with_name("products.csv.resume").unlink()
 
     done, _ = batches(run, path)

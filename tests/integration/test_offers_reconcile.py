@@ -10,6 +10,7 @@ from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 
 from productagg.catalog import products as catalog
+from productagg.catalog.product_offers import offers_page
 from productagg.db.models import Offer, OfferPrice, ProductPrice
 from productagg.offers.reconcile import Observation, OfferState
 from tests.factories import make_product, make_products, rows, states
@@ -177,7 +178,7 @@ def test_a_product_that_does_not_exist_cannot_have_offers(database):
 def read(database, product_id, limit=10, place=None):
     """A page of closed offers: the ids on it, and the place of the next one."""
     with database.reader.connect() as connection:
-        page = catalog.offers_page(connection, product_id, limit, place)
+        page = offers_page(connection, product_id, limit, place)
     return [UUID(offer["id"]) for offer in json.loads(page.offers)], page.following
 
 

@@ -81,7 +81,7 @@ def test_a_session_reads_its_own_writes(database):
         product_id = catalog.create(session, "Kettle", "Boils water", LONG_AGO)
         catalog.change(session, product_id, LONG_AGO, description="Boils it fast")
 
-        assert "Boils it fast" in catalog.get(session, product_id).says
+        assert "Boils it fast" in catalog.get(session, product_id).json_members
 
 
 def test_a_snapshot_shows_no_later_commits(database, reader):

@@ -12,7 +12,9 @@ from sqlalchemy import delete, insert, select, update
 
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
-from productagg.catalog.listing import MEMBERS
+from productagg.catalog.product_members import MEMBERS
+from productagg.catalog.product_offers import offers_page
+from productagg.catalog.product_query import ProductQuery
 from productagg.db.models import Offer, Product, ProductSummary, ProductSync
 from tests.factories import make_product
 from tests.integration.pasts import examples
@@ -94,7 +96,7 @@ class Written:
             for offer in offers:
                 session.execute(insert(Offer).values(product_id=self.product_id, **offer))
 
-    def members(self):
+    def object_members(self):
         """What SQLAlchemy reads."""
         with self._database.sessions.begin() as session:
             product = session.get_one(Product, self.product_id)
@@ -123,7 +125,7 @@ class Written:
 
     def page(self, fields, **filters):
         with self._database.reader.connect() as connection:
-            return listing.page(connection, listing.Wanted(fields=fields, **filters), 10).products
+            return listing.page(connection, ProductQuery(fields=fields, **filters), 10).products
 
 
 @pytest.fixture
@@ -154,14 +156,14 @@ AN_OFFER = {"price": LARGEST, "items_in_stock": LARGEST, "first_seen_at": A_SECO
 )
 def test_a_product_and_its_offers_are_written_as_orjson_writes_them(written, database, product, sync, summary, offers):
     written.write(product, sync, summary, offers)
-    members = written.members()
+    members = written.object_members()
 
     with database.reader.connect() as connection:
         found = catalog.get(connection, written.product_id)
-        page = catalog.offers_page(connection, written.product_id, len(offers) + 1)
+        page = offers_page(connection, written.product_id, len(offers) + 1)
     current, closed = written.offers()
     assert found.offers == dumped(current)
-    assert "{" + found.says + "}" == dumped({**members, "offers": current})
+    assert "{" + found.json_members + "}" == dumped({**members, "offers": current})
     assert page.offers == dumped([*current, *closed])
 
 
@@ -169,7 +171,7 @@ def test_a_product_and_its_offers_are_written_as_orjson_writes_them(written, dat
 @given(product=products, sync=syncs, summary=summaries, fields=some_fields)
 def test_of_a_listed_product_the_fields_are_written_in_the_order_wanted(written, product, sync, summary, fields):
     written.write(product, sync, summary)
-    members = written.members()
+    members = written.object_members()
 
     assert written.page(fields) == [dumped({name: members[name] for name in fields})]
 
@@ -182,7 +184,7 @@ def test_whichever_fields_are_wanted_and_by_whichever_way_the_page_is_read(writt
         {"registration": "registered", "last_synced_at": A_FRACTION, "last_changed_at": A_SECOND},
         {"lowest": 7, "lowest_24h": lowest_24h, "offers": 1, "items_in_stock": 2},
     )
-    members = written.members()
+    members = written.object_members()
 
     for fields in FIELDS:
         expected = [dumped({name: members[name] for name in fields})]

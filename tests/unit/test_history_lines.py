@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from productagg.history.lines import FIELDS, LARGEST, Line, header, parse_time, read, write
 from productagg.history.steps import microseconds
-from productagg.record_reader import Bad
+from productagg.record_reader import RecordError
 
 PRODUCT = UUID("019a0000-0000-7000-8000-000000000001")
 OFFER = UUID("6f1c8a52-0a1e-4a53-9f0e-000000000002")
@@ -29,7 +29,9 @@ VALUES = {
 
 def read_all(text, form):
     content = text if isinstance(text, bytes) else text.encode()
-    return [(number, str(line) if isinstance(line, Bad) else line) for number, line in read(BytesIO(content), form)]
+    return [
+        (number, str(line) if isinstance(line, RecordError) else line) for number, line in read(BytesIO(content), form)
+    ]
 
 
 def read_csv(*rows):
@@ -124,11 +126,11 @@ def test_empty_lines_are_passed_over_and_counted():
 @pytest.mark.parametrize(
     ("first", "reason"),
     [
-        ("product_id,offer_id,at,price,stock", "there is no column 'stock'"),
+        ("product_id,offer_id,at,price,stock", "unknown column 'stock'"),
         ("product_id,offer_id,at,price", "the column items_in_stock is missing"),
-        ("product_id,offer_id,at,price,items_in_stock,price", "the column price is there twice"),
-        (";".join(FIELDS), "there is no column 'product_id;offer_id;at;price;items_in_stock'"),
-        (CSV.strip(), "there is no column"),
+        ("product_id,offer_id,at,price,items_in_stock,price", "the column price occurs twice"),
+        (";".join(FIELDS), "unknown column 'product_id;offer_id;at;price;items_in_stock'"),
+        (CSV.strip(), "unknown column"),
         ('"product_id', "it is not CSV"),
     ],
 )
@@ -200,7 +202,7 @@ def test_a_line_that_is_not_utf_8_has_its_number():
         ({"at": 1}, "at is not a time"),
         ({"at": None}, "at is not a time"),
         ({"at": "2024-02-29T12:00:00"}, "has no time zone"),
-        ({"colour": "red"}, "there is no field 'colour'"),
+        ({"colour": "red"}, "unknown field 'colour'"),
     ],
 )
 def test_a_bad_line_of_ndjson_has_a_reason(values, reason):

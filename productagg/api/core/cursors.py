@@ -15,8 +15,8 @@ from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
 from productagg.api.core.errors import Problem
-from productagg.catalog.listing import Place
-from productagg.catalog.products import ClosedPlace
+from productagg.catalog.product_offers import ClosedOffersCursor
+from productagg.catalog.product_query import Cursor
 from productagg.settings import Secret
 
 _GOOD_FOR_SECONDS = 24 * 3600
@@ -30,7 +30,7 @@ class Cursors:
         key = Signer(secret.reveal(), b"productagg.cursor.2", key_derivation="hmac", digest_method=hashlib.sha256)
         self._signer = Signer(key.derive_key(), key_derivation="none", digest_method=hashlib.sha256)
 
-    def write(self, place: Place | ClosedPlace, question: Mapping[str, Any], began: int) -> str:
+    def write(self, place: Cursor | ClosedOffersCursor, question: Mapping[str, Any], began: int) -> str:
         """A cursor for a place among the answers to a question, which is all parameters but the cursor.
 
         `began` is when the first page was read, in seconds since 1970.
@@ -38,7 +38,7 @@ class Cursors:
         said = orjson.dumps([began, _digest(question), *place])
         return self._signer.sign(base64_encode(said)).decode()
 
-    def read(self, cursor: str, question: Mapping[str, Any], kind: type[Any] = Place) -> tuple[Any, int]:
+    def read(self, cursor: str, question: Mapping[str, Any], kind: type[Any] = Cursor) -> tuple[Any, int]:
         """The place, and when it all began. Raises Problem if it is none of ours, too old, or of another question.
 
         `kind` is the type of the places among these answers; each begins with a key and an id.

@@ -133,7 +133,7 @@ def problem_view(error: Exception, request: Any) -> Response:
             "Too many logins have failed: no password is looked at for a while.",
             headers={"Retry-After": str(error.retry_after)},
         )
-    elif isinstance(error, listing.Outdated):
+    elif isinstance(error, listing.OutdatedCursor):
         problem = Problem("invalid-cursor", "Too much has changed since the first page: begin again with it.")
     elif isinstance(error, OffersNotKept):
         problem = _not_kept(error)

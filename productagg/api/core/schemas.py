@@ -13,7 +13,9 @@ import colander
 from productagg import text_rules
 from productagg.api.core.errors import PROBLEMS
 from productagg.api.core.times import PERIOD, PERIOD_PATTERN, TIME, period, time
-from productagg.catalog.listing import COUNTED, MEMBERS, RELEVANCE, SORTS
+from productagg.catalog.listing import COUNT_LIMIT
+from productagg.catalog.product_members import MEMBERS
+from productagg.catalog.product_query import RELEVANCE, SORTS
 from productagg.catalog.search_text import search_words
 from productagg.db.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH, REGISTRATIONS
 from productagg.history.movers import PERIODS
@@ -306,7 +308,7 @@ _BROWSING = (
     _limited(),
     _flag(
         "total",
-        f"`Total-Count` is there up to {COUNTED}, unless told; `true`: however long that takes; `false`: never.",
+        f"`Total-Count` is there up to {COUNT_LIMIT}, unless told; `true`: however long that takes; `false`: never.",
     ),
     _cursor("It is good until a day after the first page."),
 )

@@ -176,7 +176,7 @@ def json_array(schema: colander.SchemaNode, most: int, most_bytes: int) -> Valid
         try:
             # One more, to see whether there are too many.
             read = [_item(schema, each, f"/{number}") for number, each in enumerate(islice(written, most + 1))]
-        except strict_json.TooManyParts:
+        except strict_json.TooManyTokens:
             raise _invalid([{"pointer": "", "detail": "has too many items and members"}]) from None
         except strict_json.NotAnArray:
             if len(body) <= MAX_BODY_BYTES:

@@ -35,7 +35,7 @@ def list_changes(request: Any) -> Response:
     since, limit = request.validated["since"], request.validated["limit"]
     try:
         page = change_feed.since(request.reader, since, limit)
-    except change_feed.Unknown as unknown:
+    except change_feed.UnknownSequence as unknown:
         raise Problem("sequence-unknown", f"The newest number is {unknown.last}, so nobody was told {since}.") from None
     response = tagged_json(page.changes, page.last)
     response.cache_control = "no-cache"

@@ -23,6 +23,7 @@ from productagg.api.core.service import (
 )
 from productagg.api.openapi import answers
 from productagg.catalog import products as catalog
+from productagg.catalog.product_offers import ClosedOffersCursor, offers_page
 from productagg.db import clock
 from productagg.history.asof import offers_at
 from productagg.offers.cost import cheapest_cost
@@ -67,8 +68,8 @@ def _with_closed(request: Any, question: dict[str, Any]) -> Response:
     cursor = question.pop("cursor")
     place, began = None, int(time.time())
     if cursor is not None:
-        place, began = request.registry["cursors"].read(cursor, question, catalog.ClosedPlace)
-    found = catalog.offers_page(request.reader, question["product_id"], question["limit"] or DEFAULT_LIMIT, place)
+        place, began = request.registry["cursors"].read(cursor, question, ClosedOffersCursor)
+    found = offers_page(request.reader, question["product_id"], question["limit"] or DEFAULT_LIMIT, place)
     following = found.following and request.registry["cursors"].write(found.following, question, began)
     # Not the cursor: it says when the first page was read.
     tagged_by = [str(following is not None)]

@@ -33,6 +33,7 @@ from productagg.api.core.service import (
 from productagg.api.openapi.answers import LISTED_PRODUCT, PAGE_HEADERS, PARTIAL_PRODUCT, PRODUCT, Answer, public
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
+from productagg.catalog.product_query import RELEVANCE, ProductQuery
 from productagg.sync import product_status
 from productagg.sync.tokens import account_key
 
@@ -119,7 +120,7 @@ def read_product(request: Any) -> Response:
     """One product with its current offers, cheapest first. With an admin's token, also how it stands with the sync."""
     wanted = request.validated["product_id"]
     found = catalog.get(request.reader, wanted)
-    says = found.says
+    says = found.json_members
     # A bad token is nobody's.
     for_admin = "HTTP_AUTHORIZATION" in request.environ and request.has_permission(Permission.SEE_SYNC)
     if for_admin:
@@ -165,16 +166,16 @@ def delete_product(request: Any) -> Response:
     return Response(status=204)
 
 
-def _wanted(question: Mapping[str, Any]) -> tuple[listing.Wanted, int, bool | None]:
+def _wanted(question: Mapping[str, Any]) -> tuple[ProductQuery, int, bool | None]:
     """What is looked for, how many at most, and whether to count them all."""
     values = dict(question)
     limit, counting, words = (values.pop(name) for name in ("limit", "total", "q"))
     if None not in (values["min_price"], values["max_price"]) and values["min_price"] > values["max_price"]:
         raise invalid_query({"max_price": "must not be below 'min_price'"})
-    if words is None and values["sort"] == listing.RELEVANCE:
-        raise invalid_query({"sort": f"must not be '{listing.RELEVANCE}' without 'q'"})
-    values["sort"] = values["sort"] or (listing.RELEVANCE if words else "created_at")
-    return listing.Wanted(words=words or (), **values), limit, counting
+    if words is None and values["sort"] == RELEVANCE:
+        raise invalid_query({"sort": f"must not be '{RELEVANCE}' without 'q'"})
+    values["sort"] = values["sort"] or (RELEVANCE if words else "created_at")
+    return ProductQuery(words=words or (), **values), limit, counting
 
 
 def sync_after_commit(request: Any, wanted: Sequence[UUID]) -> None:
@@ -189,4 +190,4 @@ def sync_after_commit(request: Any, wanted: Sequence[UUID]) -> None:
 
 def _one(request: Any, wanted: UUID) -> Response:
     found = catalog.get(request.dbsession, wanted)
-    return tagged_json(orjson.Fragment("{" + found.says + "}"), found.version)
+    return tagged_json(orjson.Fragment("{" + found.json_members + "}"), found.version)

@@ -13,8 +13,8 @@ from productagg.api.core.service import JSON, dumps, json_array, query, service
 from productagg.api.openapi.answers import CREATED, NOT_CREATED, Answer
 from productagg.api.openapi.response_schemas import OneOf
 from productagg.api.views.products import sync_after_commit
-from productagg.catalog import products as catalog
-from productagg.catalog.products import NewProduct
+from productagg.catalog import batch_creation
+from productagg.catalog.batch_creation import NewProduct
 
 MAX_ITEMS = 1000
 # So many of full size: characters of four bytes each in UTF-8, and what is around them.
@@ -36,7 +36,7 @@ def create_products(request: Any) -> Response:
     """Add up to 1,000 products: an answer for each, in the same order. With `atomic=true`, all of them or none."""
     items = request.validated["items"]
     new = [NewProduct(**values) for values, faults in items if not faults]
-    created = catalog.create_many(request.dbsession, new)
+    created = batch_creation.create_many(request.dbsession, new)
     sync_after_commit(request, [each for each in created if each is not None])
     outcomes = iter(created)
     answers = [

@@ -9,10 +9,11 @@ import time_machine
 
 from productagg.api.core.schemas import MAX_LIMIT
 from productagg.catalog import listing
-from productagg.catalog.listing import MEMBERS, SORTS
+from productagg.catalog.product_members import MEMBERS
+from productagg.catalog.product_query import SORTS
 from tests.factories import make_products, states
 from tests.functional.problems import assert_problem
-from tests.functional.test_pages import link, names, walk
+from tests.functional.product_pages import link, names, walk
 
 LARGEST = 2**63 - 1
 
@@ -281,7 +282,7 @@ def test_a_cursor_by_price_is_of_no_use_once_too_many_prices_have_changed(
     client, send, shop, sync, upstream, monkeypatch
 ):
     cheapest, oldest = (link(client.get(f"/products?limit=1&sort={sort}")) for sort in ("lowest_price", "created_at"))
-    monkeypatch.setattr(listing, "MOST_CHANGES", 1)
+    monkeypatch.setattr(listing, "MAX_CHANGES", 1)
     for price in (1, 2):
         assert client.get(cheapest).json
         upstream.offer(UUID(shop["Lamp"]), states((price, 1)))
@@ -299,7 +300,7 @@ def test_a_cursor_by_what_edits_change_is_of_no_use_once_too_many_were_made(
     client, admin, send, shop, sort, monkeypatch
 ):
     by_edits, oldest = (link(client.get(f"/products?limit=1&sort={each}")) for each in (sort, "created_at"))
-    monkeypatch.setattr(listing, "MOST_EDITS", 1)
+    monkeypatch.setattr(listing, "MAX_EDITS", 1)
     for description in ("one", "two"):
         assert client.get(by_edits).json
         client.patch_json(f"/products/{shop['Lamp']}", {"description": description}, headers=admin)
@@ -331,7 +332,7 @@ def test_the_longest_name_there_can_be_fits_into_a_cursor(client, create):
 
 
 def test_a_count_is_there_while_it_is_cheap_or_whenever_it_is_asked_for(client, database, monkeypatch):
-    monkeypatch.setattr(listing, "COUNTED", 2)
+    monkeypatch.setattr(listing, "COUNT_LIMIT", 2)
     make_products(database, 3)
 
     counts = {

@@ -8,15 +8,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from productagg import record_reader
-from productagg.record_reader import Bad, Broken, Lines, read
+from productagg.record_reader import FileError, LineReader, RecordError, read
 
 FIELDS = ("name", "description", "id")
 
 
 def read_all(content, form="csv", longest=1000, after=(0, 0)):
-    lines = Lines(BytesIO(content if isinstance(content, bytes) else content.encode()), longest)
-    found = read(lines, form, FIELDS, ("id",), over_lines=True, after=after)
+    lines = LineReader(BytesIO(content if isinstance(content, bytes) else content.encode()), longest)
+    found = read(lines, form, FIELDS, ("id",), multiline=True, after=after)
     return [(number, values if isinstance(values, dict) else str(values)) for number, values in found]
 
 
@@ -70,7 +69,7 @@ def test_after_a_bad_record_the_next_one_is_read(bad, reason):
     assert after == record("B", "b")
 
 
-def test_what_is_not_utf_8_is_told_and_does_not_hide_where_the_record_ends():
+def test_a_record_that_is_not_utf_8_is_reported_and_its_end_is_found():
     content = 'name,description\nA,"ä\nB,not a product"\nC,c'.encode("latin-1")
 
     assert read_all(content) == [(2, "it is not UTF-8"), (4, record("C", "c"))]
@@ -87,16 +86,16 @@ def test_what_is_not_utf_8_is_told_and_does_not_hide_where_the_record_ends():
         "x" * 2000,
     ],
 )
-def test_where_nobody_knows_where_the_next_record_begins_nothing_more_is_read(bad):
+def test_where_it_is_unclear_where_the_next_record_begins_nothing_more_is_read(bad):
     content = f"name,description\nA,a\n{bad}\nC,c\n"
-    lines = Lines(BytesIO(content.encode()), 1000)
+    lines = LineReader(BytesIO(content.encode()), 1000)
 
-    first, (number, broken) = read(lines, "csv", FIELDS, ("id",), over_lines=True)
+    first, (number, error) = read(lines, "csv", FIELDS, ("id",), multiline=True)
 
     assert first == (2, record("A", "a"))
     assert number == 3
-    assert isinstance(broken, Broken)
-    assert str(broken).endswith("it cannot be told where the next record begins")
+    assert isinstance(error, FileError)
+    assert str(error).endswith("it is unclear where the next record begins")
 
 
 UNDOUBLED = '"55" TV",big'
@@ -149,21 +148,24 @@ def test_a_line_of_a_description_is_not_taken_for_a_product(rest):
 
     [(number, reason)] = found
     assert number == 2
-    assert reason.endswith("it cannot be told where the next record begins")
+    assert reason.endswith("it is unclear where the next record begins")
 
 
-def test_however_many_lines_have_wrong_quotes_each_line_is_judged_once(monkeypatch):
+def test_however_many_lines_have_wrong_quotes_each_line_is_judged_once():
     judged = []
-    judge = record_reader._is_outside
 
-    def count(line, fields):
-        judged.append(line)
-        return judge(line, fields)
+    class CountingReader(LineReader):
+        def look_ahead(self, decide):
+            def count(line):
+                judged.append(line)
+                return decide(line)
 
-    monkeypatch.setattr(record_reader, "_is_outside", count)
+            return super().look_ahead(count)
+
     content = "name,description\n" + f"{UNDOUBLED}\n" * 500
+    lines = CountingReader(BytesIO(content.encode()), 2000)
 
-    assert len(read_all(content, longest=2000)) == 500
+    assert len(list(read(lines, "csv", FIELDS, ("id",), multiline=True))) == 500
     assert len(judged) == 499
 
 
@@ -175,8 +177,8 @@ ROWS = st.lists(st.tuples(WORDS, WORDS), max_size=6)
 
 @hypothesis.settings(max_examples=300)
 @given(ROWS, st.text(st.sampled_from('ab ,"'), max_size=8), WORDS, ROWS)
-def test_beside_a_name_whose_quotes_are_not_doubled_nothing_is_read_that_nobody_wrote(before, name, text, after):
-    """All others are written as they should be, whatever is in them."""
+def test_beside_a_name_whose_quotes_are_not_doubled_no_invented_record_is_read(before, name, text, after):
+    """All other records are correct CSV, whatever is in them."""
     written = StringIO(newline="")
     writer = csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerows([("name", "description"), *before])
@@ -187,7 +189,7 @@ def test_beside_a_name_whose_quotes_are_not_doubled_nothing_is_read_that_nobody_
 
     found = read_all(written.getvalue())
 
-    # Some are CSV by chance, of something else.
+    # Some are CSV by chance, with other values.
     assume(any(number == begin and "it is not CSV" in values for number, values in found))
     assert [
         values for _, values in found if isinstance(values, dict) and tuple(values.values()) not in before + after
@@ -209,10 +211,10 @@ def test_a_file_in_another_encoding_of_unicode_is_named_for_what_it_is(encoding,
     "content", ["", "\n\n", "name;description\nA;b", "name\nA", "name,name,description\n", '"name']
 )
 def test_without_a_proper_header_nothing_is_read(content):
-    [(number, broken)] = read(Lines(BytesIO(content.encode()), 1000), "csv", FIELDS, ("id",), over_lines=True)
+    [(number, error)] = read(LineReader(BytesIO(content.encode()), 1000), "csv", FIELDS, ("id",), multiline=True)
 
     assert number == 1
-    assert isinstance(broken, Broken)
+    assert isinstance(error, FileError)
 
 
 def test_a_line_of_ndjson_that_is_too_long_does_not_hide_the_next_one():
@@ -239,9 +241,9 @@ def test_whatever_is_quoted_is_read_back_with_the_number_of_its_line(records, en
 
 @given(content=st.binary(), form=st.sampled_from(["csv", "ndjson"]))
 def test_whatever_the_bytes_there_are_records_and_reasons(content, form):
-    for number, values in read(Lines(BytesIO(content), 20), form, FIELDS, over_lines=True):
+    for number, values in read(LineReader(BytesIO(content), 20), form, FIELDS, multiline=True):
         assert number >= 1
-        assert isinstance(values, dict) or (isinstance(values, Bad) and str(values))
+        assert isinstance(values, dict) or (isinstance(values, RecordError) and str(values))
 
 
 @pytest.mark.parametrize(
@@ -251,16 +253,16 @@ def test_whatever_the_bytes_there_are_records_and_reasons(content, form):
         ("ndjson", '{"name": "A", "description": ""}\n\n?\n{"name": "B", "description": ""}\n'),
     ],
 )
-def test_one_can_go_on_after_any_record(form, content):
-    lines = Lines(BytesIO(content.encode()), 1000)
-    found, places = [], []
-    for number, values in read(lines, form, FIELDS, ("id",), over_lines=True):
+def test_reading_can_continue_after_any_record(form, content):
+    lines = LineReader(BytesIO(content.encode()), 1000)
+    found, positions = [], []
+    for number, values in read(lines, form, FIELDS, ("id",), multiline=True):
         found.append((number, values if isinstance(values, dict) else str(values)))
-        places.append((lines.number, lines.offset, lines.digest()))
+        positions.append((lines.number, lines.offset, lines.digest()))
 
     assert len(found) == 3 + (form == "csv")
-    for done, (number, offset, digest) in enumerate(places, 1):
+    for done, (number, offset, digest) in enumerate(positions, 1):
         assert read_all(content, form, after=(number, offset)) == found[done:]
-        before = Lines(BytesIO(content.encode()), 1000)
+        before = LineReader(BytesIO(content.encode()), 1000)
         before.skip_to(number, offset)
         assert (before.number, before.offset, before.digest()) == (number, offset, digest)

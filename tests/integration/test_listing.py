@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from productagg.catalog import listing
-from productagg.catalog import products as catalog
-from productagg.catalog.listing import MEMBERS, SORTS, Wanted
+from productagg.catalog import listing, listing_sql, products
+from productagg.catalog.batch_creation import NewProduct, create_many
+from productagg.catalog.product_members import MEMBERS
+from productagg.catalog.product_query import SORTS, ProductQuery
 from productagg.catalog.search_text import search_words
 from productagg.db.models import ProductSummary
 from productagg.offers.reconcile import Observation, OfferState
@@ -42,13 +43,13 @@ class Shelf:
             return write(session, *arguments, now=self.now, **values)
 
     def add(self, *names, description=""):
-        return self.write(catalog.create_many, [catalog.NewProduct(name, description) for name in names])
+        return self.write(create_many, [NewProduct(name, description) for name in names])
 
     def change(self, product_id, **values):
-        self.write(catalog.change, product_id, **values)
+        self.write(products.change, product_id, **values)
 
     def remove(self, product_id):
-        self.write(catalog.remove, product_id)
+        self.write(products.remove, product_id)
 
     def offer(self, product_id, *offers):
         """Let a list of offers, as pairs of price and stock, be what the sync observed."""
@@ -57,30 +58,30 @@ class Shelf:
         with self.database.sessions.begin() as session:
             write_down(session, Observation(product_id, observed, self.now, first=False))
 
-    def find(self, limit=200, place=None, **wanted):
+    def find(self, limit=200, cursor=None, **query):
         with self.database.reader.connect() as connection:
-            found = listing.page(connection, Wanted(**wanted), limit, place)
-        products: Any = [json.loads(each) for each in found.products]
+            found = listing.page(connection, ProductQuery(**query), limit, cursor)
+        products: Any = [json.loads(product) for product in found.products]
         return replace(found, products=products)
 
-    def names(self, **wanted):
-        return [product["name"] for product in self.find(**wanted).products]
+    def names(self, **query):
+        return [product["name"] for product in self.find(**query).products]
 
-    def walk(self, limit, **wanted):
+    def walk(self, limit, **query):
         """All pages from the first to the last one, and those from there back to the first."""
-        there: list[Any] = [self.find(limit, **wanted)]
+        there: list[Any] = [self.find(limit, **query)]
         while there[-1].following is not None:
-            there.append(self.find(limit, there[-1].following, **wanted))
+            there.append(self.find(limit, there[-1].following, **query))
         back: list[Any] = []
-        place = there[-1].previous
-        while place is not None:
-            back.append(self.find(limit, place, **wanted))
-            place = back[-1].previous
+        cursor = there[-1].previous
+        while cursor is not None:
+            back.append(self.find(limit, cursor, **query))
+            cursor = back[-1].previous
         return there, back
 
-    def total(self, *, exact=False, **wanted):
+    def total(self, *, exact=False, **query):
         with self.database.reader.connect() as connection:
-            return listing.total(connection, Wanted(**wanted), exact=exact)
+            return listing.total(connection, ProductQuery(**query), exact=exact)
 
 
 @pytest.fixture
@@ -91,10 +92,10 @@ def shelf(database):
 @contextmanager
 def few(count):
     """By relevance, more products than that are many."""
-    listing._statement.cache_clear()
-    with patch.object(listing, "FEW", count):
+    listing_sql.page_statement.cache_clear()
+    with patch.object(listing_sql, "MAX_RANKED", count):
         yield
-    listing._statement.cache_clear()
+    listing_sql.page_statement.cache_clear()
 
 
 @pytest.fixture(params=[0, 3, 1000])
@@ -157,7 +158,7 @@ def test_a_change_needs_both_prices_and_a_percentage_something_to_compare_with(s
     ],
 )
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6])
-def test_pages_lead_through_all_products_in_the_order_wanted_and_back(sorted_shelf, sort, expected, limit):
+def test_pages_lead_through_all_products_in_order_and_back(sorted_shelf, sort, expected, limit):
     pages, back = sorted_shelf.walk(limit, sort=sort)
 
     assert [product["name"] for page in pages for product in page.products] == expected
@@ -176,7 +177,7 @@ def test_the_dearest_price_there_can_be_comes_before_none_and_free_is_a_price(sh
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"),
+    ("query", "expected"),
     [
         ({"min_price": 2}, ["Čaj", "apple", "éclair"]),
         ({"min_price": 3}, ["Čaj"]),
@@ -193,11 +194,11 @@ def test_the_dearest_price_there_can_be_comes_before_none_and_free_is_a_price(sh
     ],
 )
 @pytest.mark.parametrize("sort", ["created_at", "lowest_price"])
-def test_filters_narrow_down_and_all_of_them_must_be_met(sorted_shelf, wanted, expected, sort):
-    found = sorted_shelf.names(sort=sort, **wanted)
+def test_filters_narrow_down_and_all_of_them_must_be_met(sorted_shelf, query, expected, sort):
+    found = sorted_shelf.names(sort=sort, **query)
 
     assert sorted(found) == sorted(expected)
-    assert sorted_shelf.total(**wanted) == sorted_shelf.total(exact=True, **wanted) == len(expected)
+    assert sorted_shelf.total(**query) == sorted_shelf.total(exact=True, **query) == len(expected)
 
 
 def test_what_changed_at_that_very_time_has_changed_since(shelf):
@@ -268,9 +269,9 @@ LAMPS = {
 @pytest.fixture
 def lamps(shelf, some_are_few):
     """The least relevant one is the oldest, but of equals the better one in LAMPS is."""
-    new = [catalog.NewProduct(name, text) for name, text in LAMPS.items()]
+    new = [NewProduct(name, text) for name, text in LAMPS.items()]
     for first, last in ((7, 8), (6, 7), (5, 6), (3, 5), (2, 3), (0, 2)):
-        shelf.write(catalog.create_many, new[first:last])
+        shelf.write(create_many, new[first:last])
     shelf.add("Kettle")
     return shelf
 
@@ -302,11 +303,11 @@ def test_as_many_words_as_there_can_be_are_met_at_once(shelf, some_are_few):
     words = "abcdefghij"
     shelf.add(f"{' '.join(words[:-1])} xj", " ".join(words))
 
-    (place,) = [shelf.find(1, sort="relevance", words=list(words)).following]
+    (cursor,) = [shelf.find(1, sort="relevance", words=list(words)).following]
 
     assert shelf.names(sort="relevance", words=list(words)) == [" ".join(words), f"{' '.join(words[:-1])} xj"]
-    assert place is not None and place.key == 0
-    assert [product["name"] for product in shelf.find(1, place, sort="relevance", words=list(words)).products] == [
+    assert cursor is not None and cursor.key == 0
+    assert [product["name"] for product in shelf.find(1, cursor, sort="relevance", words=list(words)).products] == [
         f"{' '.join(words[:-1])} xj"
     ]
 
@@ -337,7 +338,7 @@ def test_what_a_product_is_found_and_sorted_by_follows_its_changes(shelf):
 
 
 def test_counting_stops_where_it_would_take_long_unless_it_must_not(shelf, monkeypatch):
-    monkeypatch.setattr(listing, "COUNTED", 3)
+    monkeypatch.setattr(listing, "COUNT_LIMIT", 3)
     shelf.add("A", "B", "C")
 
     assert (shelf.total(), shelf.total(exact=True)) == (3, 3)
@@ -352,8 +353,8 @@ def test_a_page_is_as_many_statements_however_many_products_it_has(shelf, sort):
     statements: list[str] = []
 
     with before_statement(shelf.database.reader, "", statements.append):
-        place = shelf.find(1, sort=sort).following
-        assert len(shelf.find(30, place, sort=sort).products) == 30
+        cursor = shelf.find(1, sort=sort).following
+        assert len(shelf.find(30, cursor, sort=sort).products) == 30
 
     # Later pages by what edits change begin with counting those.
     assert len(statements) == (3 if sort.removeprefix("-") in ("name", "updated_at", "relevance") else 2)
@@ -366,11 +367,11 @@ def test_where_everything_ahead_is_gone_the_way_back_leads_to_where_one_was(shel
     if back:
         page = shelf.find(1, page.following)
     gone = ids[:1] if back else ids[1:]
-    place = page.previous if back else page.following
+    cursor = page.previous if back else page.following
     for product_id in gone:
         shelf.remove(product_id)
 
-    empty = shelf.find(1, place)
+    empty = shelf.find(1, cursor)
     again = shelf.find(1, empty.following if back else empty.previous)
 
     assert empty.products == []
@@ -386,20 +387,20 @@ OFFERS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=2)
 class Walk:
     """What a client sees that goes from page to page while a catalogue changes, and what it should see."""
 
-    def __init__(self, shelf, wanted):
+    def __init__(self, shelf, query):
         self._shelf = shelf
-        self._wanted = wanted
+        self._query = query
         # Those that were there, and as they should, at the first page and ever since.
         self._always = self._matching()
-        self._first_order = [product["id"] for product in shelf.find(**wanted).products]
-        self._pages: list[tuple[bool, list[UUID], listing.Page]] = []
+        self._first_order = [product["id"] for product in shelf.find(**query).products]
+        self._pages: list[tuple[bool, list[UUID], listing.ProductPage]] = []
 
     def _matching(self):
-        return {product["id"] for product in self._shelf.find(**{**self._wanted, "sort": "created_at"}).products}
+        return {product["id"] for product in self._shelf.find(**{**self._query, "sort": "created_at"}).products}
 
-    def read(self, limit, place=None):
-        page = self._shelf.find(limit, place, **self._wanted)
-        self._pages.append((place is not None and place.back, [each["id"] for each in page.products], page))
+    def read(self, limit, cursor=None):
+        page = self._shelf.find(limit, cursor, **self._query)
+        self._pages.append((cursor is not None and cursor.backward, [product["id"] for product in page.products], page))
         return page
 
     def changed(self):
@@ -428,7 +429,7 @@ def _happen(shelf, present, data):
         return
     which = data.draw(st.sampled_from(present), "of")
     if what == "rename":
-        with suppress(catalog.DuplicateName):
+        with suppress(products.DuplicateName):
             shelf.change(which, name=data.draw(st.sampled_from(NAMES)))
     elif what == "describe":
         shelf.change(which, description=data.draw(st.sampled_from(DESCRIPTIONS)))
@@ -448,7 +449,7 @@ WORDS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("sort", "count"), [*((sort, listing.FEW) for sort in SORTS), ("relevance", 2)])
+@pytest.mark.parametrize(("sort", "count"), [*((sort, listing_sql.MAX_RANKED) for sort in SORTS), ("relevance", 2)])
 @examples(8)
 @given(data=st.data())
 def test_no_product_is_skipped_or_repeated_whatever_happens_between_two_pages(database, sort, count, data):
@@ -471,9 +472,9 @@ def _walk_while_things_happen(database, sort, data):
         for _ in range(data.draw(st.integers(0, 3), "events")):
             _happen(shelf, present, data)
             walk.changed()
-        places = [place for place in (page.following, page.following, page.previous) if place is not None]
-        if not places:
+        cursors = [cursor for cursor in (page.following, page.following, page.previous) if cursor is not None]
+        if not cursors:
             break
-        page = walk.read(data.draw(st.integers(1, 3), "limit"), data.draw(st.sampled_from(places), "to"))
+        page = walk.read(data.draw(st.integers(1, 3), "limit"), data.draw(st.sampled_from(cursors), "to"))
 
     walk.check()

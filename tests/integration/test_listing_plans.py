@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from productagg.catalog import listing
-from productagg.catalog import products as catalog
-from productagg.catalog.listing import SORTS, Wanted
+from productagg.catalog.batch_creation import NewProduct, create_many
+from productagg.catalog.product_query import SORTS, ProductQuery
 from tests.integration.conftest import only_postgresql
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -30,12 +30,12 @@ def catalogue(migrated_database):
     some = random.Random(1)
     words = ["brass", "copper", "desk", "garden", "kettle", "lamp", "oak", "pine", "steel", "table"]
     new = [
-        catalog.NewProduct(f"{some.choice(words)} {number:05}", " ".join(some.choices(words, k=20)))
+        NewProduct(f"{some.choice(words)} {number:05}", " ".join(some.choices(words, k=20)))
         for number in range(PRODUCTS)
     ]
     with migrated_database.sessions.begin() as session:
         for start in range(0, PRODUCTS, 1000):
-            catalog.create_many(session, new[start : start + 1000], NOON + timedelta(seconds=start))
+            create_many(session, new[start : start + 1000], NOON + timedelta(seconds=start))
         session.execute(text("UPDATE product_summaries SET lowest = abs(random() * 1000), items_in_stock = 1"))
     with migrated_database.reader.connect() as connection:
         # VACUUM puts the trigrams that wait into their index.
@@ -44,13 +44,13 @@ def catalogue(migrated_database):
     migrated_database.empty()
 
 
-def plan(connection, wanted, place=None, options="COSTS ON"):
+def plan(connection, query, cursor=None, options="COSTS ON"):
     """The lines of the page's plan."""
     driver = connection.connection.dbapi_connection
     sent: list[str] = []
     if connection.dialect.name == "sqlite":
         driver.set_trace_callback(sent.append)
-        listing.page(connection, wanted, 20, place)
+        listing.page(connection, query, 20, cursor)
         driver.set_trace_callback(None)
         return [str(row[-1]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sent[-1]}")]
 
@@ -61,7 +61,7 @@ def plan(connection, wanted, place=None, options="COSTS ON"):
 
     driver.cursor_factory = Cursor
     for _ in range(6):  # after five times PostgreSQL may plan for all values at once
-        listing.page(connection, wanted, 20, place)
+        listing.page(connection, query, 20, cursor)
     driver.cursor_factory = None
     with driver.cursor() as cursor:
         cursor.execute(f"EXPLAIN ({options}) {sent[-1]}")
@@ -70,14 +70,14 @@ def plan(connection, wanted, place=None, options="COSTS ON"):
 
 @pytest.mark.parametrize("sort", [sort for sort in SORTS if sort != "relevance"])
 def test_a_page_deep_in_the_catalogue_is_a_range_of_the_sorts_index(catalogue, sort):
-    middle = listing.page(catalogue, Wanted(sort=sort), PRODUCTS // 2).following
+    middle = listing.page(catalogue, ProductQuery(sort=sort), PRODUCTS // 2).following
     assert middle is not None
 
-    for place in (None, middle, middle._replace(back=True)):
-        lines = plan(catalogue, Wanted(sort=sort), place)
+    for cursor in (None, middle, middle._replace(backward=True)):
+        lines = plan(catalogue, ProductQuery(sort=sort), cursor)
         keys = lines[: next(number for number, line in enumerate(lines) if INDEXES[sort.removeprefix("-")] in line) + 2]
         assert not any(re.search(r"Seq Scan on product(s|_summaries)|SCAN product\w*$", line) for line in keys), lines
-        if place is not None:
+        if cursor is not None:
             assert re.search(r"(Index Cond: .*ROW\(\w+, \w+\) [<>] ROW|\(\w+,\w+\)[<>]\(\?,\?\))", "\n".join(keys)), (
                 lines
             )
@@ -87,28 +87,28 @@ def test_a_page_deep_in_the_catalogue_is_a_range_of_the_sorts_index(catalogue, s
 @pytest.mark.parametrize("sort", ["created_at", "relevance"])
 @pytest.mark.parametrize("word", ["0123", "03999"])
 def test_a_word_that_few_have_is_found_by_its_trigrams(catalogue, word, sort):
-    lines = plan(catalogue, Wanted(sort, words=[word]))
+    lines = plan(catalogue, ProductQuery(sort, words=[word]))
 
     assert any("Bitmap Index Scan on ix_products_search_text" in line for line in lines), lines
 
 
 @only_postgresql
 def test_a_price_that_few_have_is_found_by_its_index_whatever_the_sort(catalogue):
-    lines = plan(catalogue, Wanted(sort="name", min_price=10, max_price=11))
+    lines = plan(catalogue, ProductQuery(sort="name", min_price=10, max_price=11))
 
     assert any(INDEXES["lowest_price"] in line for line in lines), lines
 
 
 @only_postgresql
 def test_edits_since_the_first_page_are_found_by_their_own_index(catalogue):
-    place = listing.page(catalogue, Wanted(sort="name"), 20).following
+    cursor = listing.page(catalogue, ProductQuery(sort="name"), 20).following
 
-    assert any("ix_changes_changed" in line for line in plan(catalogue, Wanted(sort="name"), place))
+    assert any("ix_changes_changed" in line for line in plan(catalogue, ProductQuery(sort="name"), cursor))
 
 
 @only_postgresql
 def test_by_relevance_a_level_is_not_read_once_those_before_it_fill_the_page(catalogue):
-    lines = plan(catalogue, Wanted("relevance", words=["lamp"]), options="ANALYZE")
+    lines = plan(catalogue, ProductQuery("relevance", words=["lamp"]), options="ANALYZE")
 
     # A product in ten has it as a word of its name, nine in ten in their descriptions.
     assert any("One-Time Filter" in line for line in lines)

@@ -7,6 +7,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,13 +17,13 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, event, func, select, text
 from sqlalchemy.exc import OperationalError
 
-from productagg.catalog import change_feed
-from productagg.catalog import products as catalog
-from productagg.catalog.change_feed import Event, Unknown, record, since
+from productagg.catalog import change_feed, products
+from productagg.catalog.batch_creation import NewProduct, create_many
+from productagg.catalog.change_feed import Event, UnknownSequence, record, since, write_pending
 from productagg.db.models import Product, ProductChange, ProductSummary
 from productagg.offers.reconcile import Observation, OfferState
 from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states
-from tests.integration.conftest import before_statement, crash, only_postgresql, wait_until, writing_offers
+from tests.integration.conftest import before_statement, only_postgresql, wait_until
 from tests.integration.histories import write_down
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -59,9 +60,9 @@ class TestWhatIsRecorded:
     def test_products_are_created_in_the_order_in_which_they_were_given_and_those_that_exist_are_not(
         self, database, news
     ):
-        wanted = [catalog.NewProduct(name, "") for name in ("Pan", "Kettle", "Pan", "Lamp")]
+        new = [NewProduct(name, "") for name in ("Pan", "Kettle", "Pan", "Lamp")]
         with database.sessions.begin() as session:
-            created = catalog.create_many(session, wanted, NOON)
+            created = create_many(session, new, NOON)
 
         assert news() == [("created", id_) for id_ in created if id_ is not None]
         assert [row.at for row in rows(database, ProductChange)] == [NOON] * 3
@@ -69,28 +70,28 @@ class TestWhatIsRecorded:
     def test_a_change_says_what_the_product_was_called_before_and_when_it_had_last_changed(self, database, news):
         product_id = make_product(database, "Kettle")
         with database.sessions.begin() as session:
-            catalog.change(session, product_id, NOON, name="Pot")
+            products.change(session, product_id, NOON, name="Pot")
         with database.sessions.begin() as session:
-            catalog.change(session, product_id, LATER, description="Better")
+            products.change(session, product_id, LATER, description="Better")
 
         assert news() == [("created", product_id), ("changed", product_id), ("changed", product_id)]
         _, first, second = rows(database, ProductChange)
         assert (first.at, first.sort_name, first.updated_at) == (NOON, "kettle", LONG_AGO)
         assert (second.at, second.sort_name, second.updated_at) == (LATER, "pot", NOON)
-        assert [each.search_text for each in (first, second)] == [" kettle \n boils water ", " pot \n boils water "]
+        assert [change.search_text for change in (first, second)] == [" kettle \n boils water ", " pot \n boils water "]
 
     def test_a_change_to_what_it_is_already_is_none(self, database, news):
         product_id = make_product(database, "Kettle", "Boils water")
         news()
         with database.sessions.begin() as session:
-            catalog.change(session, product_id, NOON, name="Kettle", description="Boils water")
+            products.change(session, product_id, NOON, name="Kettle", description="Boils water")
 
         assert news() == []
 
     def test_a_removed_product_leaves_a_tombstone(self, database, news):
         product_id = make_product(database)
         with database.sessions.begin() as session:
-            catalog.remove(session, product_id, NOON)
+            products.remove(session, product_id, NOON)
 
         assert news() == [("created", product_id), ("deleted", product_id)]
         assert rows(database, Product) == []
@@ -141,9 +142,9 @@ class TestWhatIsNotRecorded:
     @pytest.mark.parametrize(
         "act",
         [
-            lambda session, _: catalog.create_many(session, [catalog.NewProduct("New", "")], NOON),
-            lambda session, product_id: catalog.change(session, product_id, NOON, name="New"),
-            lambda session, product_id: catalog.remove(session, product_id, NOON),
+            lambda session, _: create_many(session, [NewProduct("New", "")], NOON),
+            lambda session, product_id: products.change(session, product_id, NOON, name="New"),
+            lambda session, product_id: products.remove(session, product_id, NOON),
             lambda session, product_id: observe(session, product_id, {ONE: (100, 5)}, first=True),
         ],
         ids=["create", "change", "remove", "observe"],
@@ -154,7 +155,7 @@ class TestWhatIsNotRecorded:
 
         with database.sessions() as session:
             act(session, product_id)
-            change_feed._write(session)
+            write_pending(session)
             assert session.scalar(select(func.count()).select_from(ProductChange)) == 2
             session.rollback()
 
@@ -163,12 +164,12 @@ class TestWhatIsNotRecorded:
     @pytest.mark.parametrize("end", ["rollback", "close"])
     def test_what_ended_otherwise_by_the_next_transaction_of_the_session(self, database, news, end):
         session = database.sessions()
-        catalog.create(session, "Kettle", "", NOON)
+        products.create(session, "Kettle", "", NOON)
         getattr(session, end)()
 
         session.commit()
         with session.begin():
-            created = catalog.create(session, "Pot", "", NOON)
+            created = products.create(session, "Pot", "", NOON)
 
         assert news() == [("created", created)]
 
@@ -177,49 +178,59 @@ class TestWhatIsNotRecorded:
         product_id, other = make_products(database, 2)
         news()
         refused = {
-            "exists": lambda session: catalog.change(session, product_id, NOON, name="Kettle 1"),
-            "stale": lambda session: catalog.remove(session, other, NOON, versions=[7]),
-            "missing": lambda session: catalog.remove(session, uuid4(), NOON),
+            "exists": lambda session: products.change(session, product_id, NOON, name="Kettle 1"),
+            "stale": lambda session: products.remove(session, other, NOON, versions=[7]),
+            "missing": lambda session: products.remove(session, uuid4(), NOON),
         }
 
         with (
             database.sessions.begin() as session,
-            pytest.raises((catalog.DuplicateName, catalog.StaleVersion, catalog.NotFound)),
+            pytest.raises((products.DuplicateName, products.StaleVersion, products.NotFound)),
         ):
             refused[act](session)
 
         assert news() == []
 
-    def test_what_a_pass_could_not_settle(self, database, upstream, synchronizer, news):
+    def test_offers_whose_transaction_fails(self, database, upstream, synchronizer, news, monkeypatch):
         upstream.offer(make_product(database), states((100, 5)))
         news()
+        before = last(database)
 
-        with (
-            before_statement(database.writer, writing_offers(database), crash),
-            pytest.raises(ZeroDivisionError),
-        ):
+        def write_and_crash(session):
+            write_pending(session)
+            if session.scalar(select(func.max(ProductChange.sequence))) > before:
+                raise ZeroDivisionError
+
+        monkeypatch.setattr(change_feed, "write_pending", write_and_crash)
+        with pytest.raises(ZeroDivisionError):
             synchronizer.run()
 
         assert news() == []
 
 
 @pytest.mark.parametrize("act", ["create", "change", "remove", "several", "settle"])
-def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream, synchronizer, act):
-    # Also if there is more to do than usual: one that was refused, and is due again when it is changed
+def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream, synchronizer, monkeypatch, act):
+    # A change of a product that the service refused writes more than other changes.
     product_id = make_product(database, **({"registration": "failed"} if act == "change" else {}))
     upstream.offer(product_id, states((100, 5)))
     acts: dict[str, Any] = {
-        "create": lambda session: catalog.create(session, "New", "", NOON),
-        "change": lambda session: catalog.change(session, product_id, NOON, name="New"),
-        "remove": lambda session: catalog.remove(session, product_id, NOON),
+        "create": lambda session: products.create(session, "New", "", NOON),
+        "change": lambda session: products.change(session, product_id, NOON, name="New"),
+        "remove": lambda session: products.remove(session, product_id, NOON),
     }
-    acts["several"] = lambda session: (acts["change"](session), catalog.create(session, "Newer", "", NOON))
-    transactions: list[list[str]] = [[]]
+    acts["several"] = lambda session: (acts["change"](session), products.create(session, "Newer", "", NOON))
+    # The statements of each transaction; None is where it begins to write its changes down.
+    transactions: list[list[str | None]] = [[]]
 
-    def new_transaction(_connection):
+    def look(session):
+        transactions[-1].append(None)
+        write_pending(session)
+
+    def end(_connection):
         transactions.append([])
 
-    event.listen(database.writer, "begin", new_transaction)
+    monkeypatch.setattr(change_feed, "write_pending", look)
+    event.listen(database.writer, "commit", end)
     try:
         with before_statement(database.writer, "", lambda statement: transactions[-1].append(statement)):
             if act == "settle":
@@ -228,11 +239,11 @@ def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream,
                 with database.sessions.begin() as session:
                     acts[act](session)
     finally:
-        event.remove(database.writer, "begin", new_transaction)
+        event.remove(database.writer, "commit", end)
 
-    (recording,) = [each for each in transactions if any("INSERT INTO changes " in one for one in each)]
-    sent = [each for each in recording if not each.startswith("BEGIN")]  # of the next one, on SQLite
-    assert [number for number, each in enumerate(sent, 1) if "INSERT INTO changes " in each] == [len(sent)]
+    # The transaction that has changes writes them in its last statement; the others have none.
+    written = [sent[sent.index(None) + 1 :] for sent in transactions if None in sent]
+    assert [len(statements) for statements in written if statements] == [1]
 
 
 class TestReading:
@@ -247,8 +258,8 @@ class TestReading:
             found += page.changes
             pages.append(len(page.changes))
 
-        assert [each.product_id for each in found] == product_ids
-        assert [each.kind for each in found] == ["created"] * 7
+        assert [change.product_id for change in found] == product_ids
+        assert [change.kind for change in found] == ["created"] * 7
         assert (pages, page.last) == ([3, 3, 1], found[-1].sequence)
 
     def test_a_page_that_is_just_full_is_the_last_one(self, database):
@@ -268,7 +279,7 @@ class TestReading:
 
         with database.reader.connect() as connection:
             assert since(connection, last(database), 10).changes == []
-            with pytest.raises(Unknown) as refused:
+            with pytest.raises(UnknownSequence) as refused:
                 since(connection, last(database) + 1, 10)
 
         assert refused.value.last == last(database)
@@ -318,15 +329,15 @@ class Catalogue:
             if kind == "create":
                 self._made += 1
                 if product_id is None:
-                    self._products[place] = catalog.create(session, self._name(self._made), "", self._now)
+                    self._products[place] = products.create(session, self._name(self._made), "", self._now)
             elif product_id is None:
                 pass
             elif kind == "rename":
-                catalog.change(session, product_id, self._now, name=self._name(1000 + 3 * what + place))
+                products.change(session, product_id, self._now, name=self._name(1000 + 3 * what + place))
             elif kind == "describe":
-                catalog.change(session, product_id, self._now, description=str(self._now))
+                products.change(session, product_id, self._now, description=str(self._now))
             elif kind == "remove":
-                catalog.remove(session, product_id, self._now)
+                products.remove(session, product_id, self._now)
                 self._products[place] = None
             else:
                 gap_from = self._now - timedelta(seconds=1) if kind == "observe after a gap" else None
@@ -340,7 +351,7 @@ class Catalogue:
                 Product.id, Product.sort_name, Product.updated_at, ProductSummary.lowest, ProductSummary.items_in_stock
             )
             .join(ProductSummary, ProductSummary.product_id == Product.id)
-            .where(Product.id.in_([each for each in self._products if each is not None]))
+            .where(Product.id.in_([product_id for product_id in self._products if product_id is not None]))
         )
         with self._database.reader.connect() as connection:
             return {product_id: tuple(values) for product_id, *values in connection.execute(query)}
@@ -445,7 +456,7 @@ class TestCompaction:
         for number in range(7):
             write("offers", (ONE, OTHER)[number % 2], NOON)
         write("created", ONE, LATER)
-        monkeypatch.setattr(change_feed, "_ROWS_AT_ONCE", at_once)
+        monkeypatch.setattr(change_feed, "COMPACTED_AT_ONCE", at_once)
 
         assert compact(database, LATER) == 5
 
@@ -458,16 +469,23 @@ class TestCompaction:
         write("offers", product_id, NOON)
         write("offers", product_id, NOON)
 
-        def remove_it(_statement):
+        statements = count(1)
+
+        def remove():
             with database.sessions.begin() as session:
-                catalog.remove(session, product_id, LATER)
+                products.remove(session, product_id, LATER)
+
+        def look(_statement):
+            if next(statements) == 2:
+                remove()
 
         if database.name == "postgresql":
-            with before_statement(database.writer, "DELETE FROM changes", remove_it):
+            # Between the statement that looks for changes and the statement that removes them.
+            with before_statement(database.writer, "", look):
                 compact(database, LATER)
-        else:  # one after the other is all there is
+        else:  # has one writer at a time
             compact(database, LATER)
-            remove_it("")
+            remove()
         compact(database, LATER)
 
         assert [row.kind for row in rows(database, ProductChange)] == ["deleted"]
@@ -519,7 +537,7 @@ class Follower:
     def read(self):
         with self._database.reader.connect() as connection:
             page = since(connection, self._after, 3)
-        self.found += [(each.sequence, each.product_id) for each in page.changes]
+        self.found += [(change.sequence, change.product_id) for change in page.changes]
         self._after = self.found[-1][0] if self.found else self._after
         return page.more
 
@@ -529,7 +547,7 @@ class Follower:
 
     def follow(self, until):
         """Until all of these are done, and to the end."""
-        while not all(each.done() for each in until):
+        while not all(future.done() for future in until):
             self.read()
         self.catch_up()
 
@@ -547,10 +565,10 @@ def test_a_follower_beside_many_writers_whose_commits_are_late_sees_everything_o
         for turn in range(25):
             with database.sessions() as session:
                 if turn % 3 == 0:
-                    news = [catalog.NewProduct(f"{number} {turn} {each}", "") for each in range(3)]
-                    catalog.create_many(session, news, NOON)
+                    news = [NewProduct(f"{number} {turn} {copy}", "") for copy in range(3)]
+                    create_many(session, news, NOON)
                 elif turn % 3 == 1:
-                    catalog.change(session, mine, NOON, name=f"{number} {turn}")
+                    products.change(session, mine, NOON, name=f"{number} {turn}")
                 else:
                     observe(session, mine, {ONE: (turn, 1)}, NOON + timedelta(minutes=turn))
                 if turn % 5 == 4:
@@ -578,15 +596,15 @@ WRITE = """
 import sys
 from datetime import UTC, datetime
 from sqlalchemy.orm import sessionmaker
-from productagg import catalog
-from productagg.db import writer_engine
+from productagg.catalog.batch_creation import NewProduct, create_many
+from productagg.db.engines import writer_engine
 from productagg.settings import database_url
 
 sessions = sessionmaker(writer_engine(database_url(sys.argv[1])))
 for number in range(int(sys.argv[3])):
     with sessions.begin() as session:
-        new = [catalog.NewProduct(f"{sys.argv[2]} {number} {each}", "") for each in range(2)]
-        catalog.create_many(session, new, datetime.now(UTC))
+        new = [NewProduct(f"{sys.argv[2]} {number} {copy}", "") for copy in range(2)]
+        create_many(session, new, datetime.now(UTC))
 """
 
 
@@ -638,7 +656,7 @@ class TestBesideOthers:
     def test_the_next_one_waits_until_it_has_ended_however_that_is(self, database, other, news, end):
         session = database.sessions()
         record(session, [Event(ONE, "created", NOON)])
-        change_feed._write(session)
+        write_pending(session)
         waiting = other(OTHER)
         assert news() == []
 
@@ -655,12 +673,12 @@ class TestBesideOthers:
         first = [("created", ONE)] if end == "commit" else []
         assert news() == [*first, ("created", OTHER)]
 
-    def test_one_that_does_not_come_to_its_end_is_ended(self, database, other, news, monkeypatch):
-        monkeypatch.setattr(change_feed, "_COMMITS_WITHIN", "300ms")
-        monkeypatch.setattr(change_feed, "_RECORD", {"postgresql": change_feed._record("postgresql")})
+    def test_a_transaction_that_does_not_end_is_ended_by_the_database(self, database, other, news):
         session = database.sessions()
         record(session, [Event(ONE, "created", NOON)])
-        change_feed._write(session)
+        write_pending(session)
+        assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "15s"
+        session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '300ms'"))
 
         other(OTHER).result(10)
 

@@ -1,0 +1,79 @@
+"""The filters of the listing as SQL: the conditions, their parameters, and how many products match.
+
+For listing.py and listing_sql.py; it runs nothing.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ColumnElement, Integer, Select, Text, Uuid, bindparam, func, literal_column, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from productagg.catalog import relevance
+from productagg.catalog.product_query import ProductQuery
+from productagg.db.models import Base, Product, ProductSummary, ProductSync, UtcDateTime
+
+PRODUCT_ID: dict[type[Base], InstrumentedAttribute[UUID]] = {
+    Product: Product.id,
+    ProductSync: ProductSync.product_id,
+    ProductSummary: ProductSummary.product_id,
+}
+_CONDITIONS: dict[str, tuple[type[Base], ColumnElement[bool]]] = {
+    "min_price": (ProductSummary, ProductSummary.lowest >= bindparam("min_price", type_=BigInteger)),
+    "max_price": (ProductSummary, ProductSummary.lowest <= bindparam("max_price", type_=BigInteger)),
+    "in_stock": (ProductSummary, ProductSummary.lowest.is_not(None)),
+    "sold_out": (ProductSummary, ProductSummary.lowest.is_(None)),
+    "registration": (ProductSync, ProductSync.registration == bindparam("registration", type_=Text)),
+    "updated_since": (Product, Product.updated_at >= bindparam("updated_since", type_=UtcDateTime)),
+}
+# A product without a price passes none of these.
+PRICE_FILTERS = {"min_price", "max_price", "in_stock"}
+_WORD_PREFIX = "word_"
+
+
+def filter_parameters(query: ProductQuery) -> dict[str, Any]:
+    """The parameters of the query's filters, by the filters' names."""
+    names = ("min_price", "max_price", "registration", "updated_since", "ids")
+    parameters = {name: value for name in names if (value := getattr(query, name)) is not None}
+    if query.in_stock is not None:
+        parameters["in_stock" if query.in_stock else "sold_out"] = True
+    words = {f"{_WORD_PREFIX}{number}": relevance.escape_like(word) for number, word in enumerate(query.words)}
+    return parameters | words
+
+
+def word_filters(filters: Iterable[str]) -> list[str]:
+    """Those of the filters that are search words."""
+    return sorted(name for name in filters if name.startswith(_WORD_PREFIX))
+
+
+def matching(filters: Iterable[str], model: type[Base]) -> Select[Any]:
+    """A select, without columns yet, of the products that pass the filters, from `model` and what the filters need."""
+    query = select().select_from(model)
+    joined = {model}
+    for name in sorted(filters):
+        if name == "ids":
+            query = query.where(PRODUCT_ID[model].in_(bindparam("ids", expanding=True, type_=Uuid)))
+            continue
+        other, condition = _CONDITIONS.get(name) or (Product, relevance.matches(Product.search_text, [name]))
+        if other not in joined:
+            query = query.join(other, PRODUCT_ID[other] == PRODUCT_ID[model])
+            joined.add(other)
+        query = query.where(condition)
+    return query
+
+
+@lru_cache(maxsize=256)
+def count_statement(filters: frozenset[str], limit: int | None) -> Select[Any]:
+    """How many products pass the filters; counting stops one above `limit`."""
+    model = next((_CONDITIONS[name][0] for name in sorted(filters) if name in _CONDITIONS), Product)
+    matches = matching(filters, model).add_columns(literal_int(1))
+    return select(func.count()).select_from(
+        (matches if limit is None else matches.limit(literal_int(limit + 1))).subquery()
+    )
+
+
+def literal_int(value: int) -> ColumnElement[int]:
+    """A number in the text of a statement, where the planner sees it when it plans, and not a parameter."""
+    return literal_column(str(value), Integer)

@@ -1,0 +1,279 @@
+"""The statement that reads a page of the listing: it finds the page's products by indexes, then reads their members.
+
+For listing.py; it runs nothing. See docs/decisions/0010-browsing.md.
+"""
+
+import operator
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    Subquery,
+    Uuid,
+    and_,
+    asc,
+    bindparam,
+    desc,
+    func,
+    literal_column,
+    not_,
+    null,
+    or_,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.orm import InstrumentedAttribute
+
+from productagg.catalog import relevance
+from productagg.catalog.listing_filters import (
+    PRICE_FILTERS,
+    PRODUCT_ID,
+    count_statement,
+    literal_int,
+    matching,
+    word_filters,
+)
+from productagg.catalog.product_members import member_columns, member_models
+from productagg.catalog.product_query import RELEVANCE, Sort, sort_of
+from productagg.db.json_rows import as_text
+from productagg.db.models import Product, ProductChange, UtcDateTime
+
+# Up to this many matches are ranked one by one; more are searched for level by level.
+MAX_RANKED = 1_000
+# Edits since the first page are counted up to this number: see listing.OutdatedCursor.
+MAX_EDITS = 50_000
+
+# Where a row has the values that the page is made of, after the members.
+KEY, ID, NEWEST_CHANGE, TOTAL = -4, -3, -2, -1
+
+
+class CursorShape(NamedTuple):
+    """The properties of a cursor that change the statement's text. `has_key`: the cursor's product has a sort key."""
+
+    has_key: bool
+    backward: bool
+    inclusive: bool
+
+
+class PageShape(NamedTuple):
+    """Everything that changes the text of a page's statement; the rest are parameters.
+
+    `limit` is in the text because PostgreSQL plans for few rows only if it sees the number. With a `count_limit`, the
+    statement also counts the matches, up to one more than that.
+    """
+
+    dialect: str
+    sort: str
+    filters: frozenset[str]
+    fields: tuple[str, ...]
+    cursor: CursorShape | None
+    limit: int
+    count_limit: int | None
+
+    @property
+    def backward(self) -> bool:
+        return self.cursor is not None and self.cursor.backward
+
+    @property
+    def inclusive(self) -> bool:
+        return self.cursor is not None and self.cursor.inclusive
+
+    @property
+    def descending(self) -> bool:
+        """Whether the rows are read in descending order of their keys."""
+        return self.sort.startswith("-") != self.backward
+
+
+NEWEST = select(func.coalesce(func.max(ProductChange.sequence), 0))
+_EDITED = (
+    select(literal_column("1"))
+    .select_from(ProductChange)
+    # The kind is not a parameter: the planner has to see that the index of this kind will do.
+    .where(
+        ProductChange.sequence > bindparam("as_of", type_=BigInteger), ProductChange.kind == literal_column("'changed'")
+    )
+    .limit(literal_int(MAX_EDITS + 1))
+    .subquery()
+)
+COUNT_EDITS = select(func.count()).select_from(_EDITED)
+_COMPARISONS = {
+    # (descending, inclusive)
+    (False, False): operator.gt,
+    (False, True): operator.ge,
+    (True, False): operator.lt,
+    (True, True): operator.le,
+}
+
+
+@lru_cache(maxsize=256)
+def page_statement(shape: PageShape) -> Select[Any]:
+    """The members of the products of a page, in order, and KEY, ID, NEWEST_CHANGE and TOTAL in each row."""
+    direction = desc if shape.descending else asc
+    ranges = [selected.subquery() for selected in _ranges(shape)]
+    union = (union_all(*map(select, ranges)) if len(ranges) > 1 else select(ranges[0])).subquery("parts")
+
+    def in_order(rows: Subquery) -> list[ColumnElement[Any]]:
+        keyless = rows.c.keyless.desc() if shape.backward else rows.c.keyless.asc()
+        return [keyless, direction(rows.c.key), direction(rows.c.id)]
+
+    picked = select(union).order_by(*in_order(union)).limit(literal_int(shape.limit)).subquery("picked")
+    return _with_members(shape, picked).order_by(*in_order(picked))
+
+
+def _with_members(shape: PageShape, picked: Subquery) -> Select[Any]:
+    """The members of the products that were picked, and what the page is made of."""
+    counted = (
+        null() if shape.count_limit is None else count_statement(shape.filters, shape.count_limit).scalar_subquery()
+    )
+    key = as_text(shape.dialect, picked.c.key) if isinstance(picked.c.key.type, UtcDateTime) else picked.c.key
+    # All in one statement, so that the newest change and the total belong to the same moment as the page.
+    page = (key, as_text(shape.dialect, picked.c.id), NEWEST.scalar_subquery(), counted)
+    first, *others = sorted(member_models(shape.fields), key=lambda model: model.__tablename__)
+    members = select(*member_columns(shape.dialect, shape.fields)).select_from(first)
+    for model in others:
+        members = members.join(model, PRODUCT_ID[model] == PRODUCT_ID[first])
+    if shape.dialect == "sqlite":
+        return members.add_columns(*page).join(picked, PRODUCT_ID[first] == picked.c.id)
+    # LATERAL: in a catalogue of some thousand products, PostgreSQL would otherwise read all of them for one page.
+    row = members.where(PRODUCT_ID[first] == picked.c.id).limit(literal_int(1)).lateral("said")
+    return select(row, *page).select_from(picked).join(row, true())
+
+
+def _ranges(shape: PageShape) -> Iterator[Select[Any]]:
+    """Selects whose union has the page: each reads one range of an index, and no more rows than the page has.
+
+    The products that have moved since the first page are apart: they are sorted by their keys of that time, all others
+    by their keys of now. So are the products that have no key.
+    """
+    if shape.sort == RELEVANCE:
+        yield from _relevance_ranges(shape)
+        return
+    sort = sort_of(shape.sort)
+    own_id, products = PRODUCT_ID[sort.model], matching(shape.filters, sort.model)
+    sources: list[tuple[Select[Any], ColumnElement[Any] | InstrumentedAttribute[Any], Any]]
+    sources = [(products, sort.key, own_id)]
+    if shape.cursor is not None and sort.old_value:
+        moved = _moved_products(sort)
+        sources = [
+            (products.where(own_id.not_in(select(moved.c.product_id))), sort.key, own_id),
+            (products.join(moved, moved.c.product_id == own_id), moved.c.key, moved.c.product_id),
+        ]
+    for keyless in _key_groups(shape, sort):
+        for query, key, id_ in sources:
+            yield _key_range(shape, query, key, id_, keyless=keyless)
+
+
+def _key_groups(shape: PageShape, sort: Sort) -> Iterator[bool]:
+    """Which groups the page can have products of: those with a key (False), which come first, those without (True)."""
+    cursor = shape.cursor
+    # Going forward from a product without a key, or backward from one with a key, there is only that group.
+    if cursor is None or cursor.has_key or cursor.backward:
+        yield False
+    if sort.nullable and not shape.filters & PRICE_FILTERS and not (cursor and cursor.has_key and cursor.backward):
+        yield True
+
+
+def _key_range(
+    shape: PageShape,
+    query: Select[Any],
+    key: ColumnElement[Any] | InstrumentedAttribute[Any],
+    id_: ColumnElement[UUID] | InstrumentedAttribute[UUID],
+    *,
+    keyless: bool,
+) -> Select[Any]:
+    """The first products of one group, from the cursor on."""
+    sort, direction = sort_of(shape.sort), desc if shape.descending else asc
+    if sort.nullable:
+        query = query.where(key.is_(None) if keyless else key.is_not(None))
+    if shape.cursor is not None and keyless != shape.cursor.has_key:  # the cursor is in this group
+        compare = _COMPARISONS[shape.descending, shape.inclusive]
+        cursor_key, cursor_id = bindparam("cursor_key", type_=sort.key.type), bindparam("cursor_id", type_=Uuid)
+        query = query.where(
+            compare(id_, cursor_id) if keyless else compare(tuple_(key, id_), tuple_(cursor_key, cursor_id))
+        )
+    query = query.add_columns(id_.label("id"), key.label("key"), literal_int(int(keyless)).label("keyless"))
+    return query.order_by(direction(key), direction(id_)).limit(literal_int(shape.limit))
+
+
+def _relevance_ranges(shape: PageShape) -> Iterator[Select[Any]]:
+    """The same for the sort by relevance, whose key is a level.
+
+    If few products match, all of them are ranked; if many do, each level has a range. One of the two finds nothing.
+    """
+    words = word_filters(shape.filters)
+    moved = _moved_products(sort_of(RELEVANCE)) if shape.cursor is not None else None
+    unmoved = true() if moved is None else Product.id.not_in(select(moved.c.product_id))
+    matches = matching(shape.filters, Product).add_columns(Product.id, Product.search_text).where(unmoved)
+    candidates = matches.limit(literal_int(MAX_RANKED + 1)).cte("candidates")
+    are_few = select(func.count()).select_from(candidates).scalar_subquery() <= literal_int(MAX_RANKED)
+    level = relevance.match_level(candidates.c.search_text, words)
+    yield _level_range(shape, select().select_from(candidates).where(are_few), candidates.c.id, level)
+    yield from _levels(shape, words, unmoved, not_(are_few))
+    if moved is not None:
+        query = matching(shape.filters, Product).join(moved, moved.c.product_id == Product.id)
+        yield _level_range(shape, query, Product.id, relevance.match_level(moved.c.key, words))
+
+
+def _levels(
+    shape: PageShape, words: list[str], unmoved: ColumnElement[bool], are_many: ColumnElement[bool]
+) -> Iterator[Select[Any]]:
+    """A range for each level.
+
+    A level is searched only while those before it do not fill the page: a search takes long where the words are common
+    at one level and rare at another.
+    """
+    filled: ColumnElement[int] = literal_int(0)
+    for level in reversed(relevance.LEVELS) if shape.backward else relevance.LEVELS:
+        query = matching(shape.filters.difference(words), Product).where(are_many, filled < literal_int(shape.limit))
+        query = query.where(relevance.matches(Product.search_text, words, level), unmoved)
+        if level:
+            query = query.where(not_(relevance.matches(Product.search_text, words, level - 1)))
+        level_range = _level_range(shape, query, Product.id, literal_int(level)).cte(f"level_{level}")
+        filled = filled + select(func.count()).select_from(level_range).scalar_subquery()
+        yield select(level_range)
+
+
+def _level_range(
+    shape: PageShape,
+    query: Select[Any],
+    id_: ColumnElement[UUID] | InstrumentedAttribute[UUID],
+    level: ColumnElement[int],
+) -> Select[Any]:
+    direction, compare = (desc if shape.backward else asc), _COMPARISONS[shape.backward, shape.inclusive]
+    key = level.label("key")  # ORDER BY a constant would mean the number of a column
+    query = query.add_columns(id_.label("id"), key, literal_int(0).label("keyless"))
+    if shape.cursor is not None:
+        cursor_key, cursor_id = bindparam("cursor_key", type_=Integer), bindparam("cursor_id", type_=Uuid)
+        # Not a comparison of tuples: within a level, the planner has to see that this is a range of ids, or nothing.
+        beyond = key < cursor_key if shape.backward else key > cursor_key
+        query = query.where(or_(beyond, and_(key == cursor_key, compare(id_, cursor_id))))
+    return query.order_by(direction(key), direction(id_)).limit(literal_int(shape.limit))
+
+
+def _moved_products(sort: Sort) -> CTE:
+    """The products whose key may have changed since the first page, with the key of that time.
+
+    The first change since then holds it.
+    """
+    change = ProductChange
+    # The kind is not a parameter: the planner has to see that the index of this kind will do.
+    since = [
+        change.sequence > bindparam("as_of", type_=BigInteger),
+        change.kind == literal_column(f"'{sort.change_kind}'"),
+    ]
+    if sort.change_kind == "offers":  # the number of edits is limited by COUNT_EDITS
+        since.append(change.sequence <= bindparam("until", type_=BigInteger))
+    # Not a join with the smallest numbers: the planner does not know yet how many of these rows there are.
+    number = func.row_number().over(partition_by=change.product_id, order_by=change.sequence).label("number")
+    old_key = getattr(change, sort.old_value).label("key")
+    changes = select(change.product_id, old_key, number).where(*since).subquery("since")
+    return select(changes.c.product_id, changes.c.key).where(changes.c.number == 1).cte("moves")

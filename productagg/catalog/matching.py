@@ -1,0 +1,51 @@
+"""How incoming products match the existing ones: by name, and by id. For imports."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Executable, Integer, Text, Uuid, select
+from sqlalchemy.orm import Session
+
+from productagg.catalog.batch_creation import NewProduct
+from productagg.db.engines import dialect_name
+from productagg.db.json_rows import Rows
+from productagg.db.models import Base, Product
+
+
+class ExistingMatch(NamedTuple):
+    """How an incoming product matches existing ones.
+
+    `id` is the id of the product that has its name, `name` the name of the product that has its id; None if there is no
+    such product. `same_description` compares it with the product of its name; None without one.
+    """
+
+    id: UUID | None
+    name: str | None
+    same_description: bool | None
+
+
+def existing_matches(session: Session, products: Sequence[NewProduct]) -> list[ExistingMatch]:
+    """The match of each of the products, in the same order."""
+    dialect = dialect_name(session)
+    rows = [
+        {"number": number, "id": new.id, "name": new.name, "description": new.description}
+        for number, new in enumerate(products)
+    ]
+    return [ExistingMatch(*row) for row in session.execute(_MATCHES[dialect], Rows.parameter(dialect, rows))]
+
+
+_INCOMING = Rows(number=Integer, id=Uuid, name=Text, description=Text)
+
+
+def _matches(dialect: str) -> Executable:
+    products = Base.metadata.tables[Product.__tablename__]
+    incoming = _INCOMING.table(dialect).c
+    # Two outer joins, so that each row is looked up by a unique key.
+    by_name, by_id = products.alias(), products.alias()
+    query = select(by_name.c.id, by_id.c.name, by_name.c.description == incoming.description)
+    source = incoming.number.table.outerjoin(by_name, by_name.c.name == incoming.name)
+    return query.select_from(source.outerjoin(by_id, by_id.c.id == incoming.id)).order_by(incoming.number)
+
+
+_MATCHES = {dialect: _matches(dialect) for dialect in ("postgresql", "sqlite")}

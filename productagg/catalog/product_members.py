@@ -1,0 +1,90 @@
+"""The members of a product in JSON: the column that holds each of them, and how a row becomes JSON.
+
+For the listing, `products.get` and the offers, so that a product and an offer read the same everywhere. The database
+writes the stored members as JSON; only the derived ones are computed here.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import groupby
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+from sqlalchemy import ColumnElement, ScalarSelect, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from productagg.db.json_rows import aggregate_objects, object_members
+from productagg.db.models import Base, Offer, Product, ProductSummary, ProductSync
+
+_COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
+    "id": Product.id,
+    "name": Product.name,
+    "description": Product.description,
+    "created_at": Product.created_at,
+    "updated_at": Product.updated_at,
+    "registration": ProductSync.registration,
+    "last_synced_at": ProductSync.last_synced_at,
+    "last_changed_at": ProductSync.last_changed_at,
+    "lowest_price": ProductSummary.lowest,
+    "offer_count": ProductSummary.offers,
+    "items_in_stock": ProductSummary.items_in_stock,
+    # Derived from this price and the current one.
+    "change_24h": ProductSummary.lowest_24h,
+    "change_24h_percent": ProductSummary.lowest_24h,
+}
+_Derive = Callable[[int, int], int | float | None]
+_DERIVED: dict[str, _Derive] = {
+    "change_24h": lambda before, now: now - before,
+    "change_24h_percent": lambda before, now: round(100 * (now - before) / before, 2) if before else None,
+}
+MEMBERS = tuple(_COLUMNS)
+OFFER_COLUMNS = (Offer.id, Offer.price, Offer.items_in_stock, Offer.first_seen_at, Offer.changed_at, Offer.closed_at)
+
+
+def member_models(fields: Sequence[str]) -> set[type[Base]]:
+    """The tables that these members come from."""
+    return {cast("type[Base]", _COLUMNS[field].class_) for field in fields}
+
+
+def member_columns(dialect: str, fields: tuple[str, ...]) -> list[ColumnElement[Any]]:
+    """The columns that a statement over `member_models` selects for `members_json`."""
+    segments = _segments(fields)
+    stored = [
+        object_members(dialect, {field: _COLUMNS[field] for field in segment})
+        for derive, segment in segments
+        if derive is None
+    ]
+    prices: list[ColumnElement[Any]] = []
+    if len(stored) < len(segments):
+        prices = [ProductSummary.lowest_24h.label("before"), ProductSummary.lowest.label("now")]
+    return [*prices, *stored]
+
+
+def members_json(row: Sequence[Any], fields: tuple[str, ...]) -> str:
+    """The members of a product as the inside of a JSON object, from a row that begins with the `member_columns`."""
+    segments = _segments(fields)
+    if len(segments) == 1 and segments[0][0] is None:
+        only: str = row[0]
+        return only
+    before, now, *stored = row
+    parts = []
+    for derive, segment in segments:
+        if derive is None:
+            parts.append(stored.pop(0))
+        else:
+            value = None if before is None or now is None else derive(before, now)
+            parts.append(f'"{segment[0]}":{orjson.dumps(value).decode()}')
+    return ",".join(parts)
+
+
+def current_offers(dialect: str, product_id: ColumnElement[UUID]) -> ScalarSelect[str]:
+    """The current offers of a product as JSON, cheapest first."""
+    current = select(*OFFER_COLUMNS).where(Offer.product_id == product_id, Offer.closed_at.is_(None)).subquery().c
+    return aggregate_objects(dialect, list(current), [current.price, current.id])
+
+
+@lru_cache(maxsize=256)
+def _segments(fields: tuple[str, ...]) -> list[tuple[_Derive | None, tuple[str, ...]]]:
+    """The fields in their order: stored neighbours together, which are one column, and each derived one by itself."""
+    return [(derive, tuple(segment)) for derive, segment in groupby(fields, _DERIVED.get)]

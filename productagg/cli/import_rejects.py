@@ -1,0 +1,69 @@
+"""The invalid lines of an import, and why: all in a file, or the first ones on standard error."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+import click
+
+from productagg.cli.bootstrap import CannotRun
+from productagg.cli.checkpoint import Progress
+
+MAX_SHOWN = 50
+
+
+class RejectedLines(AbstractContextManager["RejectedLines"]):
+    """`path` is the file, `length` its length in bytes; None and 0 without one."""
+
+    def __init__(self, file: Path, rejects: Path | None, start: Progress) -> None:
+        self.path = str(rejects.absolute()) if rejects else None
+        self.length = 0
+        self._name = rejects
+        self._file = file
+        self._left = MAX_SHOWN
+        continued = start.line > 0 and start.rejects == self.path
+        with self._readable_errors():
+            self._rejects = rejects.open("ab" if continued else "wb") if rejects else None
+            self._is_regular = rejects is not None and rejects.is_file()
+            if self._rejects and self._is_regular and continued:
+                # The lines after the checkpoint are read again, and reported again.
+                self.length = min(start.rejected, self._rejects.tell())
+                self._rejects.truncate(self.length)
+
+    def add(self, number: int, reason: object) -> None:
+        line = f"{self._file}:{number}: {reason}\n"
+        if self._rejects:
+            with self._readable_errors():
+                self.length += self._rejects.write(line.encode(errors="replace"))
+            return
+        if self._left > 0:
+            sys.stderr.write(line)
+        self._left -= 1
+
+    def flush(self) -> None:
+        """Hand everything that was added to the operating system."""
+        if self._rejects:
+            with self._readable_errors():
+                self._rejects.flush()
+
+    def sync(self) -> None:
+        """Have the file on disk, before a checkpoint says that it is."""
+        if self._rejects and self._is_regular:
+            with self._readable_errors():
+                os.fsync(self._rejects.fileno())
+
+    def __exit__(self, *_: object) -> None:
+        if self._rejects:
+            with suppress(OSError):  # it has been reported already that the file cannot be written
+                self._rejects.close()
+        if self._left < 0:
+            click.echo(f"and {-self._left} more: --rejects writes all of them to a file", err=True)
+
+    @contextmanager
+    def _readable_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CannotRun(f"{self._name}: {error.strerror}") from None

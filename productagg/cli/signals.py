@@ -1,0 +1,34 @@
+"""SIGTERM and Ctrl-C, for commands that put things in order before they end."""
+
+import signal
+from typing import NoReturn
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(BaseException):
+    """SIGTERM or Ctrl-C came. No `except Exception` catches it."""
+
+
+class InterruptOnSignal:
+    """From now on, a signal raises Interrupted, wherever the program is."""
+
+    def __init__(self) -> None:
+        self._received = False
+        for number in _SIGNALS:
+            signal.signal(number, self._handle)
+
+    def _handle(self, *_: object) -> NoReturn:
+        self._received = True
+        raise Interrupted
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal came. Python drops an exception that is raised in a finalizer."""
+        if self._received:
+            raise Interrupted
+
+
+def ignore_signals() -> None:
+    """Let nothing interrupt the program any more, because it is ending already."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
