@@ -18,9 +18,9 @@ from sqlalchemy import URL
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg import record_reader
-from productagg.api.core.schemas import NEW_PRODUCT, uuid, validate
 from productagg.catalog import products as catalog
 from productagg.catalog.import_export import FIELDS, OPTIONAL, bring_in
+from productagg.catalog.product_schema import NEW_PRODUCT, uuid, validate
 from productagg.catalog.products import NewProduct
 from productagg.cli.bootstrap import CannotRun, config_uri, writing
 from productagg.cli.checkpoint import Position, Remembered

@@ -82,7 +82,7 @@ def serve(
 
     if count == 1:
         return run(None, None)
-    for engine in app.registry["engines"]:
+    for engine in app.registry.services.engines:
         engine.dispose()  # no two processes may use a connection
     return serve_with(count, sockets, run)
 
@@ -153,7 +153,7 @@ def _run(
     for listener in watched.values():
         if isinstance(listener, BaseWSGIServer):
             listener.channel_class = Channel
-            listener.cors_origins = app.registry["settings"].cors_origins
+            listener.cors_origins = app.registry.services.settings.cors_origins
     loop = Loop(watched, dispatcher, app.registry, first)
     # Python ends at once on SIGTERM; as a container's first process it would even ignore it.
     for told in (signal.SIGTERM, signal.SIGINT):

@@ -15,7 +15,7 @@ from waitress.parser import HTTPRequestParser, ParsingError, get_header_lines
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
-from productagg.api.core.errors import Problem
+from productagg.api.core.errors import ErrorCode, Problem
 from productagg.api.core.security_headers import add_cors, add_security
 from productagg.api.core.tweens import sane_request_id
 from productagg.logs import request_id
@@ -25,12 +25,12 @@ from productagg.server.proxies import Client
 log = logging.getLogger(__name__)
 
 _PROBLEMS = {
-    400: "malformed-request",
-    408: "request-timeout",
-    413: "body-too-large",
-    431: "headers-too-large",
-    501: "not-implemented",
-    503: "unavailable",
+    400: ErrorCode.MALFORMED_REQUEST,
+    408: ErrorCode.REQUEST_TIMEOUT,
+    413: ErrorCode.BODY_TOO_LARGE,
+    431: ErrorCode.HEADERS_TOO_LARGE,
+    501: ErrorCode.NOT_IMPLEMENTED,
+    503: ErrorCode.UNAVAILABLE,
 }
 # What may stand in Host: it goes into Location and Link.
 _HOST = re.compile(r"([A-Za-z0-9._-]{0,255}|\[[0-9A-Fa-f:.]{1,45}\])(:[0-9]{0,5})?")
@@ -105,7 +105,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
         # What waitress quotes, a header line for example, can hold a secret.
         why = error.body.partition(' "')[0]
         headers = {"Retry-After": _RETRY_AFTER} if error.code == _Busy.code else {}
-        code = _PROBLEMS.get(error.code, "internal-error")
+        code = _PROBLEMS.get(error.code, ErrorCode.INTERNAL_ERROR)
         response = Problem(code, f"{error.reason}: {why}.", headers=headers).response()
         token = request_id.set(sane_request_id(self.request.headers.get("X_REQUEST_ID", "")))
         response.headers["X-Request-ID"] = request_id.get()

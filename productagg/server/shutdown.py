@@ -47,7 +47,7 @@ class Loop:
         self._registry = registry
         (self._listener, *_) = self._listening()
         self._adj = self._listener.adj
-        settings = registry["settings"]
+        settings = registry.services.settings
         self._seconds, self._delay = settings.shutdown_seconds, settings.shutdown_delay_seconds
         self._told_at: float | None = None
         self._no_more_since: float | None = None
@@ -59,7 +59,7 @@ class Loop:
         """Begin to end; again, it changes nothing. A signal's handler."""
         if self._told_at is None:
             self._told_at = time.monotonic()
-            self._registry["ending"] = True
+            self._registry.services.readiness.is_ending = True
             self._listener.pull_trigger()
 
     def end_with_first(self) -> None:

@@ -80,7 +80,7 @@ def test_a_pass_is_answered_as_it_was_recorded(client, admin, database):
 def test_a_pass_that_was_made_is_the_newest_one_listed(client, listed, database):
     for number in range(2):
         make_run(database, id=UUID(int=number))  # of long ago: ids begin with their time in milliseconds
-    report = client.app.registry["synchronizer"].run()
+    report = client.services.synchronizer.run()
 
     newest = listed().json[0]
 
@@ -233,7 +233,7 @@ def test_without_a_token_nobody_is_looked_up(client, create):
     path = f"/products/{create()['id']}"
     asked: list[str] = []
 
-    with before_statement(client.app.registry["engines"][1], "", asked.append):
+    with before_statement(client.services.engines[1], "", asked.append):
         client.get(path, status=200)
 
     assert not [statement for statement in asked if "users" in statement]

@@ -72,7 +72,7 @@ class TestThePrimaryComesBackReadOnly:
     def test_a_write_is_a_503_and_the_first_one_on_a_server_that_writes_succeeds(
         self, client, send, admin, read_only, caplog
     ):
-        for engine in client.app.registry["engines"]:
+        for engine in client.services.engines:
             engine.dispose()
         with one_line(caplog) as lines:
             assert_unavailable(send("POST", "/products", NEW, admin))
@@ -82,7 +82,7 @@ class TestThePrimaryComesBackReadOnly:
         assert send("POST", "/products", NEW, admin).status_int == 201
 
     def test_it_is_not_ready_until_it_reaches_a_server_that_writes(self, client, send, read_only):
-        for engine in client.app.registry["engines"]:
+        for engine in client.services.engines:
             engine.dispose()
         detail = assert_unavailable(send("GET", "/health/ready"))
         reads = send("GET", "/products").status_int
@@ -93,7 +93,7 @@ class TestThePrimaryComesBackReadOnly:
         client.get("/health/ready", status=200)
 
     def test_readers_leave_the_old_server_with_the_writers(self, client, send, admin):
-        writer, reader = client.app.registry["engines"]
+        writer, reader = client.services.engines
         send("GET", "/products")
         idle = reader.pool.checkedout()
 
@@ -110,7 +110,7 @@ class TestTheServerGoesAway:
     @pytest.mark.parametrize("moment", ["before the change", "after the change", "at the commit"])
     def test_in_the_middle_of_a_patch(self, client, send, admin, create, database, caplog, moment):
         product = create()
-        writer = client.app.registry["engines"][0]
+        writer = client.services.engines[0]
 
         def go(*_):
             end_all_others(database)
@@ -140,7 +140,7 @@ class TestTheServerGoesAway:
 
         with (
             one_line(caplog),
-            before_statement(client.app.registry["engines"][0], "UPDATE products", lambda _: _once(restarts)),
+            before_statement(client.services.engines[0], "UPDATE products", lambda _: _once(restarts)),
         ):
             answer = client.patch_json(path, change, headers=admin, expect_errors=True)
         assert_unavailable(answer)
@@ -233,7 +233,7 @@ class TestThereIsNoRoom:
         return make_full
 
     def full_sqlite(self, database, client):
-        writer = client.app.registry["engines"][0]
+        writer = client.services.engines[0]
 
         def make_full():
             def limit(connection, _record):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from productagg.api.core.schemas import NEW_PRODUCT, validate
 from productagg.catalog import products as catalog
+from productagg.catalog.product_schema import NEW_PRODUCT, validate
 from productagg.cli import import_products
 from productagg.db.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, environment, make_product, on_a_terminal, rows, sync_row

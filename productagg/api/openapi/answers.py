@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from productagg.api.core.errors import PROBLEMS
+from productagg.api.core.errors import ErrorCode
 from productagg.api.openapi.response_schemas import Choice, Either, Shape, of
 from productagg.catalog.change_feed import Change
 from productagg.history.asof import OffersThen
@@ -118,7 +118,7 @@ OFFERS = Either(([OFFER], of(OffersThen)))
 TOKEN = Shape("Token", {"access_token": str, "token_type": Literal["Bearer"], "expires_in": int})
 LIVE = Shape("Live", {"status": Literal["live"]})
 READY = Shape("Ready", {"status": Literal["ready"], "database": Literal["ok"], "schema": Literal["ok"]})
-_CODE = Choice("ProblemCode", tuple(PROBLEMS))
+_CODE = Choice("ProblemCode", tuple(ErrorCode))
 EXPLANATION = Shape("ProblemExplanation", {"code": _CODE, "status": int, "title": str, "advice": str})
 _FAULT = Shape("Fault", {"pointer": str, "parameter": str, "detail": str}, frozenset({"pointer", "parameter"}))
 DOCUMENT = Shape(

@@ -10,15 +10,22 @@ from typing import Any
 import colander
 from apispec import APISpec
 
-from productagg.api.core.errors import PROBLEMS
+from productagg.api.core.errors import ErrorCode
 from productagg.api.core.idempotency import HEADER, REPLAYED
-from productagg.api.core.service import PUBLIC, ContractService, Operation, Validator
+from productagg.api.core.service import PUBLIC, ContractService, Operation
+from productagg.api.core.validators import Validator
 from productagg.api.openapi import conventions
 from productagg.api.openapi.answers import PROBLEM, Answer
 from productagg.api.openapi.response_schemas import Choice, Shape, example, named_schema, schema
 
 # What any operation may answer: refused by the server before the application sees it, or a fault of ours.
-_ANYWHERE = ("malformed-request", "request-timeout", "headers-too-large", "internal-error", "unavailable")
+_ANYWHERE = (
+    ErrorCode.MALFORMED_REQUEST,
+    ErrorCode.REQUEST_TIMEOUT,
+    ErrorCode.HEADERS_TOO_LARGE,
+    ErrorCode.INTERNAL_ERROR,
+    ErrorCode.UNAVAILABLE,
+)
 
 _Document = dict[str, Any]
 
@@ -109,7 +116,7 @@ class _Assembly:
             "responses": without_bodies,
         }
 
-    def _request_body(self, operation_id: str, taken: Validator, body: colander.SchemaNode) -> _Document:
+    def _request_body(self, operation_id: str, taken: Validator[Any], body: colander.SchemaNode) -> _Document:
         name = "".join(word.capitalize() for word in operation_id.split("_"))
         content: _Document = {"schema": name, "example": _body_example(body)}
         if taken.items is not None:
@@ -122,9 +129,9 @@ class _Assembly:
 
     def _responses(self, operation: Operation) -> _Document:
         found: _Document = {str(answer.status): self._success(operation, answer) for answer in operation.answers}
-        by_status: dict[int, list[str]] = {}
+        by_status: dict[int, list[ErrorCode]] = {}
         for code in _codes(operation):
-            by_status.setdefault(PROBLEMS[code][0], []).append(code)
+            by_status.setdefault(code.status, []).append(code)
         return found | {str(status): self._problem(status, codes) for status, codes in sorted(by_status.items())}
 
     def _success(self, operation: Operation, answer: Answer) -> _Document:
@@ -153,11 +160,11 @@ class _Assembly:
                         name = each.view.__name__
                         yield name, {"operationId": name, "parameters": {node.name: expression}}
 
-    def _problem(self, status: int, codes: Sequence[str]) -> str:
+    def _problem(self, status: int, codes: Sequence[ErrorCode]) -> str:
         """The name of the answer that is one of these problems."""
         name = ".".join(codes)
         if name not in self._spec.components.responses:
-            problems = [(code, *PROBLEMS[code][1:]) for code in codes]
+            problems = [(code, code.problem_title, code.advice) for code in codes]
             examples = {code: {"summary": title, "value": _problem_example(code)} for code, title, _ in problems}
             content = {"application/problem+json": {"schema": schema(PROBLEM, self._shapes), "examples": examples}}
             more = [header for code in codes for header in conventions.CODE_HEADERS.get(code, ())]
@@ -179,16 +186,16 @@ class _Assembly:
                 self._spec.components.schema(name, named_schema(self._shapes[name], self._shapes))
 
 
-def _codes(operation: Operation) -> list[str]:
+def _codes(operation: Operation) -> list[ErrorCode]:
     """The codes of what can go wrong, each once."""
     guarded = operation.permission != PUBLIC
     sources = [
         _ANYWHERE,
-        ("authentication-required", "invalid-token", "forbidden") if guarded else (),
+        (ErrorCode.AUTHENTICATION_REQUIRED, ErrorCode.INVALID_TOKEN, ErrorCode.FORBIDDEN) if guarded else (),
         *(each.errors for each in operation.validators),
         operation.errors,
         # Whatever is read may be asked for with If-Match.
-        ("precondition-failed",) if operation.method == "get" else (),
+        (ErrorCode.PRECONDITION_FAILED,) if operation.method == "get" else (),
     ]
     return list(dict.fromkeys(code for codes in sources for code in codes))
 
@@ -255,7 +262,7 @@ def _header(name: str) -> _Document | str:
     return name
 
 
-def _problem_example(code: str) -> _Document:
-    status, title, advice = PROBLEMS[code]
-    found = {"type": f"/problems/{code}", "title": title, "status": status, "detail": advice, "code": code}
+def _problem_example(code: ErrorCode) -> _Document:
+    title, advice = code.problem_title, code.advice
+    found = {"type": f"/problems/{code}", "title": title, "status": code.status, "detail": advice, "code": code}
     return found | {"errors": conventions.FAULTS} if code == "invalid-data" else found
