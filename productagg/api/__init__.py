@@ -3,7 +3,6 @@
 from functools import cache
 
 from cornice.pyramidhook import register_service_views
-from cornice.util import ContentTypePredicate
 from pyramid.config import Configurator
 
 from productagg.api.core.responses import dumps
@@ -63,7 +62,6 @@ def includeme(config: Configurator) -> None:
     # exceptions in its own format.
     config.registry.cornice_services = {}
     config.add_directive("add_cornice_service", register_service_views)
-    config.add_view_predicate("content_type", ContentTypePredicate)
     config.include("productagg.api.core.tweens")
     config.include("productagg.api.core.idempotency")
     config.include("productagg.api.core.error_views")

@@ -237,7 +237,7 @@ def _no_parameters(request: Request) -> None:
 
 no_query = Validator(_no_parameters, (ErrorCode.MALFORMED_REQUEST, ErrorCode.INVALID_DATA))
 
-product_id = path_uuid("id", catalog.NotFound, ErrorCode.PRODUCT_NOT_FOUND)
+product_in_path = path_uuid("id", catalog.NotFound, ErrorCode.PRODUCT_NOT_FOUND)
 
 # The conditional headers of a write. See docs/decisions/0002-if-match.md.
 preconditions: Validator[Preconditions] = Validator(

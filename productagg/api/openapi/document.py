@@ -165,7 +165,7 @@ class _Assembly:
         name = ".".join(codes)
         if name not in self._spec.components.responses:
             problems = [(code, code.problem_title, code.advice) for code in codes]
-            examples = {code: {"summary": title, "value": _problem_example(code)} for code, title, _ in problems}
+            examples = {str(code): {"summary": title, "value": _problem_example(code)} for code, title, _ in problems}
             content = {"application/problem+json": {"schema": schema(PROBLEM, self._shapes), "examples": examples}}
             more = [header for code in codes for header in conventions.CODE_HEADERS.get(code, ())]
             headers = (*conventions.COMMON_HEADERS, *conventions.PROBLEM_HEADERS.get(status, ()), *more)

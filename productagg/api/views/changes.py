@@ -64,10 +64,10 @@ def list_changes(request: Request) -> Response:
     After a number, no smaller number ever appears. `Next-Cursor` leads to the next page, `Last-Sequence` is the newest
     number.
     """
-    question = changes_query.value(request)
-    since = question["since"]
+    parameters = changes_query.value(request)
+    since = parameters["since"]
     try:
-        page = change_feed.since(request.reader, since, question["limit"])
+        page = change_feed.since(request.reader, since, parameters["limit"])
     except change_feed.Unknown as unknown:
         detail = f"The newest number is {unknown.last}: {since} was never issued."
         raise Problem(ErrorCode.SEQUENCE_UNKNOWN, detail) from None

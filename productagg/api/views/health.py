@@ -17,13 +17,13 @@ live = service("live", "/health/live", "Health")
 ready = service("ready", "/health/ready", "Health")
 
 
-@live.get(permission=PUBLIC, validators=(no_query,), answers=(Answer("It does.", LIVE),))
+@live.get(permission=PUBLIC, validators=(no_query,), answers=(Answer("The process is alive.", LIVE),))
 def is_live(_request: Request) -> Response:
     """The process answers."""
     return respond(dumps({"status": "live"}))
 
 
-@ready.get(permission=PUBLIC, validators=(no_query,), answers=(Answer("They are.", READY),))
+@ready.get(permission=PUBLIC, validators=(no_query,), answers=(Answer("The service is ready.", READY),))
 def is_ready(request: Request) -> Response:
     """The process is not stopping, and the database is reachable, has this version's tables and accepts writes."""
     if request.services.readiness.is_ending:

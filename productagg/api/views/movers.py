@@ -33,16 +33,16 @@ catalogue_movers = service("movers", "/movers", "Price history")
 
 
 @catalogue_movers.get(
-    permission=PUBLIC, validators=(movers_query,), answers=public("Those products, or none.", [MOVER])
+    permission=PUBLIC, validators=(movers_query,), answers=public("The products; empty if there are none.", [MOVER])
 )
 def list_movers(request: Request) -> Response:
     """The in-stock products whose price fell, or rose, most in a period; the largest move first."""
-    question = movers_query.value(request)
-    found = movers(
+    parameters = movers_query.value(request)
+    listed = movers(
         request.reader,
-        period=question["period"],
-        direction=question["direction"],
-        limit=question["limit"],
+        period=parameters["period"],
+        direction=parameters["direction"],
+        limit=parameters["limit"],
         observed_since=clock.now(request.reader) - request.services.observed_for,
     )
-    return json_response(found, cache_control=public_cache_control(request))
+    return json_response(listed, cache_control=public_cache_control(request))

@@ -24,7 +24,7 @@ from productagg.api.core.pagination import page_headers
 from productagg.api.core.request import Request
 from productagg.api.core.responses import json_response, public_cache_control
 from productagg.api.core.service import PUBLIC, service
-from productagg.api.core.validators import invalid_query, product_id, query
+from productagg.api.core.validators import invalid_query, product_in_path, query
 from productagg.api.openapi import answers
 from productagg.api.views.known_product import known_product
 from productagg.catalog import products as catalog
@@ -73,53 +73,53 @@ offers_cost = service("offers_cost", "/products/{id}/offers/cost", "Offers", PRO
 
 @product_offers.get(
     permission=PUBLIC,
-    validators=(product_id, offers_query),
+    validators=(product_in_path, offers_query),
     answers=answers.public("An array of offers; with `at` an object.", answers.OFFERS, "Next-Cursor?", "Link?"),
     errors=(ErrorCode.INVALID_CURSOR,),
 )
 def list_offers(request: Request) -> Response:
     """The current offers, cheapest first; with `closed=true` the sold-out offers too; or the offers `at` a time."""
-    product, question = product_id.value(request), offers_query.value(request)
-    if question["at"] is not None:
-        _refuse(question, ("closed", "limit", "cursor"), "must not be given together with 'at'")
-        return _offers_at(request, product, question["at"])
-    if question["closed"]:
-        return _with_closed_offers(request, product, question)
-    _refuse(question, ("limit", "cursor"), "must not be given without 'closed=true'")
-    found = catalog.get(request.reader, product)
-    cache_control = public_cache_control(request, found.next_sync_at - found.now)
-    return json_response(orjson.Fragment(found.offers), cache_control=cache_control)
+    product_id, parameters = product_in_path.value(request), offers_query.value(request)
+    if parameters["at"] is not None:
+        _refuse(parameters, ("closed", "limit", "cursor"), "must not be given together with 'at'")
+        return _offers_at(request, product_id, parameters["at"])
+    if parameters["closed"]:
+        return _with_closed_offers(request, product_id, parameters)
+    _refuse(parameters, ("limit", "cursor"), "must not be given without 'closed=true'")
+    product = catalog.get(request.reader, product_id)
+    cache_control = public_cache_control(request, product.next_sync_at - product.now)
+    return json_response(orjson.Fragment(product.offers), cache_control=cache_control)
 
 
 @offers_cost.get(
-    permission=PUBLIC, validators=(product_id, cost_query), answers=answers.public("The cost.", answers.COST)
+    permission=PUBLIC, validators=(product_in_path, cost_query), answers=answers.public("The cost.", answers.COST)
 )
 def read_cost(request: Request) -> Response:
     """What a number of units costs now, taken from the cheapest offers first, as far as the stock reaches."""
-    product, quantity = product_id.value(request), cost_query.value(request)["quantity"]
-    found = catalog.get(request.reader, product)
-    cost = reconcile.cost(product, orjson.loads(found.offers), quantity)
+    product_id, quantity = product_in_path.value(request), cost_query.value(request)["quantity"]
+    product = catalog.get(request.reader, product_id)
+    cost = reconcile.cost(product_id, orjson.loads(product.offers), quantity)
     # A price may have 63 bits, and orjson writes no integer of more than 64.
     exact = None if cost.cost is None else orjson.Fragment(str(cost.cost))
-    cache_control = public_cache_control(request, found.next_sync_at - found.now)
+    cache_control = public_cache_control(request, product.next_sync_at - product.now)
     return json_response({**vars(cost), "cost": exact}, cache_control=cache_control)
 
 
-def _refuse(question: OffersQuery, names: Iterable[str], why: str) -> None:
-    values: Mapping[str, object] = question
+def _refuse(parameters: OffersQuery, names: Iterable[str], why: str) -> None:
+    values: Mapping[str, object] = parameters
     given = [name for name in names if values[name] is not None]
     if given:
         raise invalid_query(dict.fromkeys(given, why))
 
 
-def _with_closed_offers(request: Request, product: UUID, question: OffersQuery) -> Response:
+def _with_closed_offers(request: Request, product_id: UUID, parameters: OffersQuery) -> Response:
     cursors = request.services.cursors
     # A cursor is valid for this product only.
-    asked = {**question, "product_id": product}
+    asked = {**parameters, "product_id": product_id}
     place, began = None, int(time.time())
-    if question["cursor"] is not None:
-        place, began = cursors.read(question["cursor"], asked, catalog.ClosedPlace)
-    page = catalog.offers_page(request.reader, product, question["limit"] or DEFAULT_LIMIT, place)
+    if parameters["cursor"] is not None:
+        place, began = cursors.read(parameters["cursor"], asked, catalog.ClosedPlace)
+    page = catalog.offers_page(request.reader, product_id, parameters["limit"] or DEFAULT_LIMIT, place)
     next_cursor = cursors.write(page.following, asked, began) if page.following else None
     return json_response(
         orjson.Fragment(page.offers),
@@ -130,9 +130,9 @@ def _with_closed_offers(request: Request, product: UUID, question: OffersQuery) 
     )
 
 
-def _offers_at(request: Request, product: UUID, at: datetime) -> Response:
+def _offers_at(request: Request, product_id: UUID, at: datetime) -> Response:
     now = clock.now(request.reader)
     if at > now:
         raise invalid_query({"at": "must not lie in the future"})
-    found = offers_at(request.reader, known_product(request, product, now), at)
-    return json_response(found, cache_control=public_cache_control(request))
+    offers = offers_at(request.reader, known_product(request, product_id, now), at)
+    return json_response(offers, cache_control=public_cache_control(request))

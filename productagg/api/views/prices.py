@@ -15,7 +15,7 @@ from productagg.api.core.request import Request
 from productagg.api.core.responses import digest, json_response, public_cache_control, respond
 from productagg.api.core.service import PUBLIC, service
 from productagg.api.core.times import EARLIEST, PERIOD, PERIOD_PATTERN, format_time, parse_period
-from productagg.api.core.validators import invalid_query, no_query, path_uuid, product_id, query
+from productagg.api.core.validators import invalid_query, no_query, path_uuid, product_in_path, query
 from productagg.api.openapi import answers
 from productagg.api.openapi.response_schemas import shown_as
 from productagg.api.views.known_product import known_product
@@ -94,7 +94,7 @@ _OFFER_ID = uuid_parameter(
     "The offer's id, as the Offers service gave it.",
     example="5f1c2b7a-3f0e-4d8e-9d2b-6a7f0c1e2d3b",
 )
-offer_id = path_uuid("offer_id", _no_such_offer, ErrorCode.NOT_FOUND)
+offer_in_path = path_uuid("offer_id", _no_such_offer, ErrorCode.NOT_FOUND)
 
 product_prices = service("product_prices", "/products/{id}/prices", "Price history", PRODUCT_ID)
 offer_prices = service(
@@ -116,21 +116,26 @@ class Window(NamedTuple):
     now: datetime
 
 
-def _window(request: Request, question: WindowQuery) -> Window:
+def _window(request: Request, parameters: WindowQuery) -> Window:
     """The window of a query. `now` is decided here, so that everything in the answer is as of the same moment."""
-    begin, end, period = question["from"], question["to"], question["period"]
+    begin, end, period = parameters["from"], parameters["to"], parameters["period"]
     now = clock.now(request.reader)
     if period is not None and (begin or end):
         raise invalid_query({"period": "must not be given together with 'from' or 'to'"})
     if begin is not None and begin >= now:
         raise invalid_query({"from": "must lie in the past"})
-    end = now if end is None else min(end, now)
-    if begin is not None and begin >= end:
-        raise invalid_query({"from": "must be earlier than 'to'"})
-    begin = begin or max(EARLIEST, end - (period or _DEFAULT_WINDOW))
+    end = min(end or now, now)
+    if begin is None:
+        begin = _default_begin(end, period or _DEFAULT_WINDOW)
     if begin >= end:
-        raise invalid_query({"to": f"must be later than {format_time(EARLIEST)}"})
+        raise invalid_query({"from": "must be earlier than 'to'"})
     return Window(begin, end, now)
+
+
+def _default_begin(end: datetime, length: timedelta) -> datetime:
+    if end <= EARLIEST:
+        raise invalid_query({"to": f"must be later than {format_time(EARLIEST)}"})
+    return max(EARLIEST, end - length)
 
 
 def _as_csv(example: str) -> tuple[answers.Answer, ...]:
@@ -139,96 +144,100 @@ def _as_csv(example: str) -> tuple[answers.Answer, ...]:
 
 @product_prices.get(
     permission=PUBLIC,
-    validators=(product_id, prices_query),
+    validators=(product_in_path, prices_query),
     answers=answers.public("The series.", answers.PRODUCT_SERIES),
 )
 def list_prices(request: Request) -> Response:
     """The product's prices in a window, in as many points as can be drawn."""
-    return _json(request, _product_series(request), {"product_id": product_id.value(request)})
+    return _json(request, _product_series(request), {"product_id": product_in_path.value(request)})
 
 
-@product_prices_csv.get(permission=PUBLIC, validators=(product_id, prices_query), answers=_as_csv(_CSV_EXAMPLE))
+@product_prices_csv.get(permission=PUBLIC, validators=(product_in_path, prices_query), answers=_as_csv(_CSV_EXAMPLE))
 def download_prices(request: Request) -> Response:
     """The product's prices in a window, as CSV (RFC 4180)."""
-    return _csv(request, _product_series(request), _PRODUCT_COLUMNS, f"prices-{product_id.value(request)}.csv")
+    return _csv(request, _product_series(request), _PRODUCT_COLUMNS, f"prices-{product_in_path.value(request)}.csv")
 
 
 @offer_prices.get(
     permission=PUBLIC,
-    validators=(product_id, offer_id, prices_query),
+    validators=(product_in_path, offer_in_path, prices_query),
     answers=answers.public("The series.", answers.OFFER_SERIES),
 )
 def list_offer_prices(request: Request) -> Response:
     """One offer's prices in a window."""
-    ids = {"product_id": product_id.value(request), "offer_id": offer_id.value(request)}
+    ids = {"product_id": product_in_path.value(request), "offer_id": offer_in_path.value(request)}
     return _json(request, _offer_series(request), ids)
 
 
 @offer_prices_csv.get(
-    permission=PUBLIC, validators=(product_id, offer_id, prices_query), answers=_as_csv(_OFFER_CSV_EXAMPLE)
+    permission=PUBLIC, validators=(product_in_path, offer_in_path, prices_query), answers=_as_csv(_OFFER_CSV_EXAMPLE)
 )
 def download_offer_prices(request: Request) -> Response:
     """One offer's prices in a window, as CSV (RFC 4180)."""
-    filename = f"prices-{product_id.value(request)}-{offer_id.value(request)}.csv"
+    filename = f"prices-{product_in_path.value(request)}-{offer_in_path.value(request)}.csv"
     return _csv(request, _offer_series(request), _OFFER_COLUMNS, filename)
 
 
 @product_trend.get(
     permission=PUBLIC,
-    validators=(product_id, trend_query),
+    validators=(product_in_path, trend_query),
     answers=answers.public("The trend.", answers.TREND),
 )
 def read_trend(request: Request) -> Response:
     """How the product's price moved in a window: the change between its ends, and the statistics."""
-    product, question = product_id.value(request), trend_query.value(request)
-    window, metric = _window(request, question), question["metric"]
+    product_id, parameters = product_in_path.value(request), trend_query.value(request)
+    window, metric = _window(request, parameters), parameters["metric"]
     bring = trends.raw_part(window.begin, window.end, window.now, metric)
-    known = known_product(request, product, window.now, bring)
-    found = trend(request.reader, known, window.begin, window.end, metric)
-    return _json(request, found, {"product_id": product})
+    known = known_product(request, product_id, window.now, bring)
+    answer = trend(request.reader, known, window.begin, window.end, metric)
+    return _json(request, answer, {"product_id": product_id})
 
 
 @product_verdict.get(
-    permission=PUBLIC, validators=(product_id, no_query), answers=answers.public("The verdict.", answers.VERDICT)
+    permission=PUBLIC, validators=(product_in_path, no_query), answers=answers.public("The verdict.", answers.VERDICT)
 )
 def read_verdict(request: Request) -> Response:
     """Whether the price is a good one now, measured by the product's own past."""
-    product = product_id.value(request)
-    found = verdict(request.reader, known_product(request, product, clock.now(request.reader)))
-    return _json(request, found, {"product_id": product})
+    product_id = product_in_path.value(request)
+    answer = verdict(request.reader, known_product(request, product_id, clock.now(request.reader)))
+    return _json(request, answer, {"product_id": product_id})
 
 
 def _product_series(request: Request) -> Series:
-    product, question = product_id.value(request), prices_query.value(request)
-    window, resolution = _window(request, question), question["resolution"]
+    product_id, parameters = product_in_path.value(request), prices_query.value(request)
+    window, resolution = _window(request, parameters), parameters["resolution"]
     may_be_raw = resolution in ("raw", "auto")
     bring = series.raw_part(window.begin, window.end, window.now) if may_be_raw else None
-    known = known_product(request, product, window.now, bring)
+    known = known_product(request, product_id, window.now, bring)
     return product_series(request.reader, known, window.begin, window.end, resolution)
 
 
 def _offer_series(request: Request) -> Series:
-    product, offer, question = product_id.value(request), offer_id.value(request), prices_query.value(request)
-    window = _window(request, question)
-    known = known_product(request, product, window.now)
-    found = offer_series(request.reader, known, offer, window.begin, window.end, question["resolution"])
-    if found is None:
-        raise _no_such_offer(offer)
-    return found
+    product_id, offer_id, parameters = (
+        product_in_path.value(request),
+        offer_in_path.value(request),
+        prices_query.value(request),
+    )
+    window = _window(request, parameters)
+    known = known_product(request, product_id, window.now)
+    prices = offer_series(request.reader, known, offer_id, window.begin, window.end, parameters["resolution"])
+    if prices is None:
+        raise _no_such_offer(offer_id)
+    return prices
 
 
-def _json(request: Request, found: Series | Trend | Verdict, ids: dict[str, UUID]) -> Response:
-    members = {shown_as(name): value for name, value in vars(found).items()}
+def _json(request: Request, answer: Series | Trend | Verdict, ids: dict[str, UUID]) -> Response:
+    members = {shown_as(name): value for name, value in vars(answer).items()}
     return json_response({**ids, **members}, cache_control=public_cache_control(request))
 
 
-def _csv(request: Request, found: Series, columns: Sequence[str], filename: str) -> Response:
+def _csv(request: Request, prices: Series, columns: Sequence[str], filename: str) -> Response:
     """A header, then a line for each point. Times are written as in JSON, null as nothing."""
-    columns = columns if found.resolution == "raw" else (*columns, *_BUCKET_COLUMNS)
+    columns = columns if prices.resolution == "raw" else (*columns, *_BUCKET_COLUMNS)
     text = io.StringIO(newline="")
     writer: csv.DictWriter[Any] = csv.DictWriter(text, columns)
     writer.writeheader()
-    writer.writerows({**point, "at": format_time(point["at"])} for point in found.points)
+    writer.writerows({**point, "at": format_time(point["at"])} for point in prices.points)
     body = text.getvalue().encode()
     return respond(
         body,

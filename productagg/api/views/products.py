@@ -29,7 +29,7 @@ from productagg.api.core.validators import (
     json_body,
     no_query,
     preconditions,
-    product_id,
+    product_in_path,
 )
 from productagg.api.openapi.answers import LISTED_PRODUCT, PAGE_HEADERS, PARTIAL_PRODUCT, PRODUCT, Answer, public
 from productagg.api.views.browsing_query import BrowsingQuery, browsing_query, partial_query
@@ -77,20 +77,20 @@ def list_products(request: Request) -> Response:
 @partial_products.get(**_pages(partial_query, "with the chosen members", PARTIAL_PRODUCT))
 def list_partial_products(request: Request) -> Response:
     """The same pages with only the members that `fields` names: less to transfer."""
-    question = partial_query.value(request)
-    return _page(request, question, question["fields"])
+    parameters = partial_query.value(request)
+    return _page(request, parameters, parameters["fields"])
 
 
-def _page(request: Request, question: BrowsingQuery, fields: tuple[str, ...]) -> Response:
+def _page(request: Request, parameters: BrowsingQuery, fields: tuple[str, ...]) -> Response:
     cursors = request.services.cursors
     place, began = None, int(time.time())
-    if question["cursor"] is not None:
-        place, began = cursors.read(question["cursor"], question)
-    wanted = _product_query(question, fields)
-    page = listing.page(request.reader, wanted, question["limit"], place, counted=question["total"] is None)
-    total = listing.total(request.reader, wanted, exact=True) if question["total"] else page.total
-    next_cursor = cursors.write(page.following, question, began) if page.following else None
-    previous_cursor = cursors.write(page.previous, question, began) if page.previous else None
+    if parameters["cursor"] is not None:
+        place, began = cursors.read(parameters["cursor"], parameters)
+    selection = _product_query(parameters, fields)
+    page = listing.page(request.reader, selection, parameters["limit"], place, counted=parameters["total"] is None)
+    total = listing.total(request.reader, selection, exact=True) if parameters["total"] else page.total
+    next_cursor = cursors.write(page.following, parameters, began) if page.following else None
+    previous_cursor = cursors.write(page.previous, parameters, began) if page.previous else None
     headers = page_headers(request, next_cursor, previous_cursor, first=True)
     # Not the cursors: they contain when the first page was read.
     tagged_by = [f"{previous_cursor is not None} {next_cursor is not None}"]
@@ -105,22 +105,22 @@ def _page(request: Request, question: BrowsingQuery, fields: tuple[str, ...]) ->
     )
 
 
-def _product_query(question: BrowsingQuery, fields: tuple[str, ...]) -> listing.Wanted:
+def _product_query(parameters: BrowsingQuery, fields: tuple[str, ...]) -> listing.Wanted:
     """Raises Problem for parameters that do not go together."""
-    min_price, max_price, words = question["min_price"], question["max_price"], question["q"] or ()
+    min_price, max_price, words = parameters["min_price"], parameters["max_price"], parameters["q"] or ()
     if min_price is not None and max_price is not None and min_price > max_price:
         raise invalid_query({"max_price": "must not be below 'min_price'"})
-    if question["sort"] == listing.RELEVANCE and not words:
+    if parameters["sort"] == listing.RELEVANCE and not words:
         raise invalid_query({"sort": f"must not be '{listing.RELEVANCE}' without 'q'"})
     return listing.Wanted(
         words=words,
         min_price=min_price,
         max_price=max_price,
-        in_stock=question["in_stock"],
-        registration=question["registration"],
-        updated_since=question["updated_since"],
-        ids=question["ids"],
-        sort=question["sort"] or (listing.RELEVANCE if words else "created_at"),
+        in_stock=parameters["in_stock"],
+        registration=parameters["registration"],
+        updated_since=parameters["updated_since"],
+        ids=parameters["ids"],
+        sort=parameters["sort"] or (listing.RELEVANCE if words else "created_at"),
         fields=fields,
     )
 
@@ -142,61 +142,65 @@ def _product_query(question: BrowsingQuery, fields: tuple[str, ...]) -> listing.
 def create_product(request: Request) -> Response:
     """Add a product. After the commit, outside the transaction, it is registered at the Offers service."""
     body = new_product.value(request)
-    created = catalog.create(request.dbsession, name=body["name"], description=body["description"])
-    sync_after_commit(request, [created])
-    found = catalog.get(request.dbsession, created)
-    location = {"Location": request.route_url("product", id=created)}
-    return json_response(_product_json(found), version=found.version, status=201, headers=location)
+    product_id = catalog.create(request.dbsession, name=body["name"], description=body["description"])
+    sync_after_commit(request, [product_id])
+    stored = catalog.get(request.dbsession, product_id)
+    location = {"Location": request.route_url("product", id=product_id)}
+    return json_response(_product_json(stored), version=stored.version, status=201, headers=location)
 
 
 @product.get(
     permission=PUBLIC,
-    validators=(product_id, no_query),
+    validators=(product_in_path, no_query),
     answers=public("The product.", PRODUCT, "Vary", "Accept-Patch", "Last-Modified?"),
 )
 def read_product(request: Request) -> Response:
     """One product with its current offers, cheapest first. With an admin's token, also its sync state."""
-    wanted = product_id.value(request)
-    found = catalog.get(request.reader, wanted)
+    product_id = product_in_path.value(request)
+    stored = catalog.get(request.reader, product_id)
     headers = {"Vary": "Authorization", "Accept-Patch": f"{JSON}, {MERGE_PATCH}"}
     # A client with an invalid token is anonymous.
     if "HTTP_AUTHORIZATION" in request.environ and request.has_permission(Permission.SEE_SYNC):
-        content = _product_json(found, sync=_sync_state(request, wanted))
-        return json_response(content, version=found.version, headers=headers, cache_control=PRIVATE)
+        content = _product_json(stored, sync=_sync_state(request, product_id))
+        return json_response(content, version=stored.version, headers=headers, cache_control=PRIVATE)
     return json_response(
-        _product_json(found),
-        version=found.version,
-        headers={**headers, **last_modified(found.modified_at, found.now)},
-        cache_control=public_cache_control(request, found.next_sync_at - found.now),
+        _product_json(stored),
+        version=stored.version,
+        headers={**headers, **last_modified(stored.modified_at, stored.now)},
+        cache_control=public_cache_control(request, stored.next_sync_at - stored.now),
     )
 
 
-def _product_json(found: catalog.Found, sync: dict[str, Any] | None = None) -> orjson.Fragment:
-    members = found.says if sync is None else f'{found.says},"sync":{dumps(sync).decode().rstrip()}'
+def _product_json(stored: catalog.Found, sync: dict[str, Any] | None = None) -> orjson.Fragment:
+    members = stored.says if sync is None else f'{stored.says},"sync":{dumps(sync).decode().rstrip()}'
     return orjson.Fragment("{" + members + "}")
 
 
-def _sync_state(request: Request, wanted: UUID) -> dict[str, Any]:
+def _sync_state(request: Request, product_id: UUID) -> dict[str, Any]:
     settings = request.services.settings
     account = account_key(settings.offers_base_url, settings.offers_refresh_token.reveal())
-    state = runs.product(request.reader, wanted, settings.sync_interval_seconds, account)
+    state = runs.product(request.reader, product_id, settings.sync_interval_seconds, account)
     if state is None:  # deleted a moment ago
-        raise catalog.NotFound(wanted)
+        raise catalog.NotFound(product_id)
     return state
 
 
 @product.patch(
     permission=Permission.EDIT_CATALOGUE,
-    validators=(product_id, no_query, preconditions, product_change),
+    validators=(product_in_path, no_query, preconditions, product_change),
     answers=(Answer("The product as it is now.", PRODUCT, headers=("ETag",)),),
     errors=(ErrorCode.DUPLICATE_NAME,),
 )
 def change_product(request: Request) -> Response:
     """Change the name, the description or both (JSON Merge Patch, RFC 7396); with If-Match, only that version."""
-    changed, change, conditions = product_id.value(request), product_change.value(request), preconditions.value(request)
+    product_id, change, conditions = (
+        product_in_path.value(request),
+        product_change.value(request),
+        preconditions.value(request),
+    )
     catalog.change(
         request.dbsession,
-        changed,
+        product_id,
         name=change.get("name"),
         description=change.get("description"),
         versions=conditions.versions,
@@ -204,22 +208,22 @@ def change_product(request: Request) -> Response:
         unmodified_since=conditions.unmodified_since,
     )
     # If the Offers service had refused the product, it is due again.
-    sync_after_commit(request, [changed])
-    found = catalog.get(request.dbsession, changed)
-    return json_response(_product_json(found), version=found.version)
+    sync_after_commit(request, [product_id])
+    stored = catalog.get(request.dbsession, product_id)
+    return json_response(_product_json(stored), version=stored.version)
 
 
 @product.delete(
     permission=Permission.EDIT_CATALOGUE,
-    validators=(product_id, no_query, preconditions),
-    answers=(Answer("It is gone.", None, 204),),
+    validators=(product_in_path, no_query, preconditions),
+    answers=(Answer("The product was removed.", None, 204),),
 )
 def delete_product(request: Request) -> Response:
     """Remove a product with its offers and history; with If-Match, only that version."""
     conditions = preconditions.value(request)
     catalog.remove(
         request.dbsession,
-        product_id.value(request),
+        product_in_path.value(request),
         versions=conditions.versions,
         other_than=conditions.other_than,
         unmodified_since=conditions.unmodified_since,
@@ -232,7 +236,7 @@ def sync_after_commit(request: Request, product_ids: Sequence[UUID]) -> None:
     background = request.services.background
 
     def submit(committed: bool) -> None:
-        for created_or_changed in product_ids if committed else ():
-            background.submit(created_or_changed)
+        for product_id in product_ids if committed else ():
+            background.submit(product_id)
 
     request.tm.get().addAfterCommitHook(submit)

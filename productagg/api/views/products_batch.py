@@ -49,17 +49,20 @@ products_batch = service("products_batch", "/products/batch", "Catalogue")
 def create_products(request: Request) -> Response:
     """Add up to 1,000 products: an answer for each, in the same order. With `atomic=true`, all products or none."""
     items = batch_body.value(request)
-    created = catalog.create_many(
-        request.dbsession,
-        [NewProduct(item.values["name"], item.values["description"]) for item in items if item.values is not None],
-    )
-    sync_after_commit(request, [product_id for product_id in created if product_id is not None])
-    outcomes = list(_outcomes(items, created))
+    outcomes = list(_outcomes(items, _create(request, items)))
     problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
     if problems and batch_query.value(request)["atomic"]:
         raise _none_created(problems, len(items))
     body = dumps([_to_json(request, outcome) for outcome in outcomes])
     return respond(body, status=207 if problems else 201)
+
+
+def _create(request: Request, items: Sequence[CheckedItem[ProductBody]]) -> list[UUID | None]:
+    """The ids of the products of the items without faults; None for each whose name exists."""
+    valid = [NewProduct(item.values["name"], item.values["description"]) for item in items if item.values is not None]
+    created = catalog.create_many(request.dbsession, valid)
+    sync_after_commit(request, [product_id for product_id in created if product_id is not None])
+    return created
 
 
 def _outcomes(items: Sequence[CheckedItem[ProductBody]], created: Sequence[UUID | None]) -> Iterator[UUID | Problem]:

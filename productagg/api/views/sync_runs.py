@@ -30,7 +30,7 @@ def _no_such_run(run_id: object) -> Problem:
 
 
 runs_query = query(mapping(limit(), cursor("It does not expire.")), RunsQuery)
-run_id = path_uuid("id", _no_such_run, ErrorCode.NOT_FOUND)
+run_in_path = path_uuid("id", _no_such_run, ErrorCode.NOT_FOUND)
 
 sync_runs = service("sync_runs", "/sync-runs", "Sync")
 sync_run = service("sync_run", "/sync-runs/{id}", "Sync", _RUN_ID)
@@ -44,10 +44,10 @@ sync_run = service("sync_run", "/sync-runs/{id}", "Sync", _RUN_ID)
 )
 def list_runs(request: Request) -> Response:
     """The sync runs, newest first, a page at a time. `Next-Cursor` leads to the next page."""
-    question = runs_query.value(request)
-    before = None if question["cursor"] is None else _read_cursor(question["cursor"])
+    parameters = runs_query.value(request)
+    before = None if parameters["cursor"] is None else _read_cursor(parameters["cursor"])
     budget = request.services.settings.sync_budget_seconds
-    page = runs.page(request.reader, question["limit"], budget, before)
+    page = runs.page(request.reader, parameters["limit"], budget, before)
     headers = page_headers(request, None if page.following is None else str(page.following))
     return json_response(
         page.runs,
@@ -59,15 +59,15 @@ def list_runs(request: Request) -> Response:
 
 @sync_run.get(
     permission=Permission.SEE_SYNC,
-    validators=(no_query, run_id),
+    validators=(no_query, run_in_path),
     answers=tagged("The sync run.", RUN, "Cache-Control", "Vary"),
 )
 def read_run(request: Request) -> Response:
     """One sync run."""
-    wanted = run_id.value(request)
-    run = runs.get(request.reader, wanted, request.services.settings.sync_budget_seconds)
+    run_id = run_in_path.value(request)
+    run = runs.get(request.reader, run_id, request.services.settings.sync_budget_seconds)
     if run is None:
-        raise _no_such_run(wanted)
+        raise _no_such_run(run_id)
     return json_response(run, headers={"Vary": "Authorization"}, cache_control=PRIVATE)
 
 
