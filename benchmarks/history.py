@@ -260,8 +260,8 @@ def _application(url: str) -> Iterator[Any]:
     try:
         yield app
     finally:
-        with app.registry["synchronizer"]:
-            for engine in app.registry["engines"]:
+        with app.registry.services.synchronizer:
+            for engine in app.registry.services.engines:
                 engine.dispose()
 
 

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from sqlalchemy.orm import sessionmaker
 from alembic import command
 from productagg.accounts import users as accounts
 from productagg.accounts.login_throttle import LoginThrottle
+from productagg.api.core.services import Readiness
 from productagg.app import main
 from productagg.db import clock
 from productagg.db.engines import reader_engine, writer_engine
@@ -311,7 +312,8 @@ class Client:
     def __init__(self, app):
         self.app = app
         self.web = ContractApp(app)
-        self.background = app.registry["background"]
+        self.services = app.registry.services
+        self.background = self.services.background
 
     def log_in(self, username="admin", password=PASSWORD):
         token = self.web.post_json("/login", {"username": username, "password": password}).json["access_token"]
@@ -322,9 +324,8 @@ class Client:
 
     def close(self):
         self.background.close()
-        with self.app.registry["synchronizer"]:
-            for engine in self.app.registry["engines"]:
-                engine.dispose()
+        with self.services.synchronizer:
+            self.services.engines.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -348,11 +349,15 @@ def own_application():
 
 def _renew(registry, settings):
     """Give a shared application the settings of a test, and new parts for those that remember what they did."""
-    registry["settings"] = settings
-    registry["writes_fail"] = False
-    registry["login_throttle"] = LoginThrottle(settings, registry["sessions"])
-    registry["synchronizer"] = Synchronizer(settings, registry["sessions"])
-    registry["background"] = Background(registry["synchronizer"])
+    synchronizer = Synchronizer(settings, registry.services.sessions)
+    registry.services = replace(
+        registry.services,
+        settings=settings,
+        readiness=Readiness(),
+        login_throttle=LoginThrottle(settings, registry.services.sessions),
+        synchronizer=synchronizer,
+        background=Background(synchronizer),
+    )
 
 
 @pytest.fixture
@@ -394,7 +399,7 @@ def client(make_client, upstream, users):
 @pytest.fixture
 def admin(client):
     """The headers of a logged-in admin."""
-    with client.app.registry["sessions"].begin() as session:
+    with client.services.sessions.begin() as session:
         user = session.query(User).filter_by(username="admin").one()
         account = accounts.Account(user.id, user.username, "admin", user.token_generation)
-    return {"Authorization": f"Bearer {client.app.registry['issue_token'](account)}"}
+    return {"Authorization": f"Bearer {client.services.access_tokens.issue(account)}"}

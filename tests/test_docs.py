@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from productagg.api.core.errors import PROBLEMS
+from productagg.api.core.errors import ErrorCode
 from productagg.settings import OPTIONS
 
 README = Path(__file__).parents[1] / "README.md"
@@ -18,7 +18,7 @@ def test_the_readme_has_the_table_of_settings():
 
 
 def test_the_api_page_has_every_error_code():
-    rows = [f"| `{code}` | {status} | {advice} |" for code, (status, _, advice) in PROBLEMS.items()]
+    rows = [f"| `{code}` | {code.status} | {code.advice} |" for code in ErrorCode]
     assert "\n".join(rows) in API.read_text("utf-8")
 
 

@@ -1,13 +1,12 @@
-"""The JSON API. Views are thin: validated values in, one call to a domain room, plain values out."""
+"""The JSON API: the endpoints in `views`, what they are built with in `core`, their description in `openapi`."""
 
 from functools import cache
-from typing import Any
 
 from cornice.pyramidhook import register_service_views
-from cornice.util import ContentTypePredicate
+from pyramid.config import Configurator
 
-from productagg.api.core.cursors import Cursors
-from productagg.api.core.service import ContractService, dumps
+from productagg.api.core.responses import dumps
+from productagg.api.core.service import ContractService
 from productagg.api.openapi.document import document
 from productagg.api.views import (
     changes,
@@ -26,7 +25,7 @@ from productagg.api.views import (
 
 SERVICES: tuple[ContractService, ...] = (
     products.products,
-    products.partial_products,  # before the path that would take 'partial' for an id, as it would 'batch'
+    products.partial_products,  # before /products/{id}, which would take 'partial' for an id; 'batch' likewise
     products_batch.products_batch,
     products.product,
     offers.product_offers,
@@ -52,28 +51,19 @@ SERVICES: tuple[ContractService, ...] = (
 )
 
 
-def includeme(config: Any) -> None:
-    # Not `config.include("cornice")`: it looks after each request and answer for what there is none of, as filters, and
-    # answers exceptions in a format of its own.
-    config.registry.cornice_services = {}
-    config.add_directive("add_cornice_service", register_service_views)
-    config.add_view_predicate("content_type", ContentTypePredicate)
-    config.include("productagg.api.core.tweens")
-    config.include("productagg.api.core.idempotency")
-    config.include("productagg.api.core.errors")
-    config.add_renderer("json", lambda _info: _render)
-    for service in SERVICES:
-        config.add_cornice_service(service)
-    config.registry["cursors"] = Cursors(config.registry["settings"].jwt_secret)
-    config.registry["openapi"] = _contract
-
-
 @cache
-def _contract() -> bytes:
-    """The document, the same for all applications of a process. Not at start-up: it takes longer than most of that."""
+def contract() -> bytes:
+    """The OpenAPI document as JSON. It is made at the first request for it: at start-up it would take too long."""
     return dumps(document(SERVICES))
 
 
-def _render(value: object, system: Any) -> bytes:
-    system["request"].response.content_type = "application/json"
-    return dumps(value)
+def includeme(config: Configurator) -> None:
+    # Not `config.include("cornice")`: it adds filters that we do not use to every request and answer, and answers
+    # exceptions in its own format.
+    config.registry.cornice_services = {}
+    config.add_directive("add_cornice_service", register_service_views)
+    config.include("productagg.api.core.tweens")
+    config.include("productagg.api.core.idempotency")
+    config.include("productagg.api.core.error_views")
+    for service in SERVICES:
+        config.add_cornice_service(service)

@@ -17,7 +17,7 @@ from waitress.parser import HTTPRequestParser, ParsingError, get_header_lines
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
-from productagg.api.core.errors import Problem
+from productagg.api.core.errors import ErrorCode, Problem
 from productagg.api.core.security_headers import add_cors, add_security
 from productagg.api.core.tweens import sane_request_id
 from productagg.logs import request_id
@@ -28,12 +28,12 @@ from productagg.server.proxies import Client
 log = logging.getLogger(__name__)
 
 _PROBLEM_CODES = {
-    400: "malformed-request",
-    408: "request-timeout",
-    413: "body-too-large",
-    431: "headers-too-large",
-    501: "not-implemented",
-    503: "unavailable",
+    400: ErrorCode.MALFORMED_REQUEST,
+    408: ErrorCode.REQUEST_TIMEOUT,
+    413: ErrorCode.BODY_TOO_LARGE,
+    431: ErrorCode.HEADERS_TOO_LARGE,
+    501: ErrorCode.NOT_IMPLEMENTED,
+    503: ErrorCode.UNAVAILABLE,
 }
 # The values of Host that are accepted: Host goes into Location and Link.
 _HOST = re.compile(r"([A-Za-z0-9._-]{0,255}|\[[0-9A-Fa-f:.]{1,45}\])(:[0-9]{0,5})?")
@@ -129,7 +129,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
         reason = error.body.partition(' "')[0]
         is_busy = error.code == _Busy.code
         response = Problem(
-            _PROBLEM_CODES.get(error.code, "internal-error"),
+            _PROBLEM_CODES.get(error.code, ErrorCode.INTERNAL_ERROR),
             f"{error.reason}: {reason}.",
             headers={"Retry-After": _RETRY_AFTER} if is_busy else {},
         ).response()

@@ -49,7 +49,7 @@ def serve(app: Any, variables: Mapping[str, str], **ini: str) -> int:
 
     if options.processes == 1:
         return run(None, None)
-    for engine in app.registry["engines"]:
+    for engine in app.registry.services.engines:
         engine.dispose()  # processes must not share a database connection
     return serve_in_processes(options.processes, sockets, run)
 
@@ -79,7 +79,7 @@ def _run(app: Any, sockets: Sequence[socket.socket], options: ServerOptions, par
     for listener in watched.values():
         if isinstance(listener, BaseWSGIServer):
             listener.channel_class = Channel
-            listener.cors_origins = app.registry["settings"].cors_origins
+            listener.cors_origins = app.registry.services.settings.cors_origins
     loop = Loop(watched, dispatcher, app.registry, parent_pipe)
     # By default Python ends at once on SIGTERM, and ignores it as process number 1 of a container.
     for stop_signal in (signal.SIGTERM, signal.SIGINT):

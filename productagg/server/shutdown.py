@@ -49,7 +49,7 @@ class Loop:
         self._registry = registry
         (self._listener, *_) = self._listeners()
         self._adj = self._listener.adj
-        settings = registry["settings"]
+        settings = registry.services.settings
         self._shutdown_seconds: float = settings.shutdown_seconds
         self._delay_seconds: float = settings.shutdown_delay_seconds
         self._stopped_at: float | None = None
@@ -62,7 +62,7 @@ class Loop:
         """Begin to shut down. A signal handler; a second call does nothing."""
         if self._stopped_at is None:
             self._stopped_at = time.monotonic()
-            self._registry["ending"] = True
+            self._registry.services.readiness.is_ending = True
             self._listener.pull_trigger()
 
     def begin_shutdown_with_parent(self) -> None:

@@ -48,9 +48,9 @@ def sync(client):
     """Ask for a product's offers now, due or not."""
 
     def sync(product_id):
-        with client.app.registry["sessions"].begin() as session:
+        with client.services.sessions.begin() as session:
             session.get_one(ProductSync, UUID(product_id)).next_sync_at = datetime.now(UTC)
-        client.app.registry["synchronizer"].sync_products([UUID(product_id)])
+        client.services.synchronizer.sync_products([UUID(product_id)])
 
     return sync
 
@@ -97,7 +97,7 @@ def lose_database(own_application):
         raise dialect.dbapi.OperationalError("could not connect to the server at db.internal")
 
     def lose(client):
-        for engine in client.app.registry["engines"]:
+        for engine in client.services.engines:
             engine.dispose()
             event.listen(engine, "do_connect", refuse)
             lost.append(engine)

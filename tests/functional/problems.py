@@ -2,7 +2,7 @@
 
 import re
 
-from productagg.api.core.errors import PROBLEMS
+from productagg.api.core.errors import ErrorCode
 
 
 def assert_problem(answer, code, errors=None):
@@ -11,7 +11,7 @@ def assert_problem(answer, code, errors=None):
     `errors`, if given, are the pointers (or query parameters) at fault, in any order, each with what is wrong with it:
     the exact text, or None for any text. Returns the problem.
     """
-    status, title, _ = PROBLEMS[code]
+    status, title = next((known.status, known.problem_title) for known in ErrorCode if known == code)
     assert (answer.status_int, answer.content_type) == (status, "application/problem+json"), answer
     problem = answer.json
     assert problem["code"] == code

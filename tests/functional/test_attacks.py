@@ -364,7 +364,7 @@ def break_statements(client):
     def fail(*_):
         raise RuntimeError("File '/usr/lib/python3/site-packages/sqlalchemy/engine.py', line 1")
 
-    engines = client.app.registry["engines"]
+    engines = client.services.engines
 
     def break_all():
         for engine in engines:

@@ -308,7 +308,7 @@ def test_what_is_public_looks_no_account_up(client, send, create, admin, method,
         (method, path), ""
     )
     statements: list[str] = []
-    _, reader = client.app.registry["engines"]
+    _, reader = client.services.engines
     with before_statement(reader, "", statements.append):
         send(method, where)
         without_token = [each for each in statements if "users" in each]

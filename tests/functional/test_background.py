@@ -72,7 +72,7 @@ def test_what_the_background_could_not_do_the_next_run_does(client, admin, upstr
     assert states(client) == {"Lamp": "pending"}
     upstream.faults.clear()
 
-    client.app.registry["synchronizer"].run()
+    client.services.synchronizer.run()
 
     assert states(client) == {"Lamp": "registered"}
 
@@ -88,7 +88,7 @@ def test_a_full_backlog_loses_nothing(held_back, make_client, upstream, monkeypa
     held_back.set()
     client.background.wait()
     assert "pending" in states(client).values()
-    client.app.registry["synchronizer"].run()
+    client.services.synchronizer.run()
 
     assert states(client) == {f"Lamp {number}": "registered" for number in range(10)}
 

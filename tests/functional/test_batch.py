@@ -289,9 +289,9 @@ def test_a_batch_that_failed_has_created_nothing(post, stored, monkeypatch):
 
 @pytest.mark.usefixtures("own_application")
 def test_a_thousand_take_as_many_statements_as_one(client, post):
-    writer, _ = client.app.registry["engines"]
+    writer, _ = client.services.engines
     statements = []
-    client.app.registry["background"].submit = lambda _: None
+    client.services.background.submit = lambda _: None
     event.listen(writer, "after_cursor_execute", lambda *given: statements.append(given[2]))
 
     def cost(items):

@@ -31,7 +31,7 @@ def due_in(client):
     """Set in how many seconds a product is to be asked for."""
 
     def due_in(product_id, seconds):
-        with client.app.registry["sessions"].begin() as session:
+        with client.services.sessions.begin() as session:
             row = session.get_one(ProductSync, UUID(product_id))
             row.next_sync_at = datetime.now(UTC) + timedelta(seconds=seconds)
 

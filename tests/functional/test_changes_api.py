@@ -140,7 +140,7 @@ def test_the_largest_number_that_there_could_be_is_only_unknown(client):
 def test_a_page_takes_one_statement(client, create):
     create()
     sent: list[str] = []
-    _, reader = client.app.registry["engines"]
+    _, reader = client.services.engines
 
     with before_statement(reader, "", sent.append):
         client.get("/changes")

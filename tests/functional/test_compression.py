@@ -66,13 +66,13 @@ def test_what_may_be_compressed_says_so_to_caches_either_way(get, path):
 def test_what_is_small_is_not_compressed(get, create):
     answer = get(f"/products/{create(description='')['id']}", "gzip")
 
-    assert len(answer.body) < compression.SMALLEST
+    assert len(answer.body) < compression.MIN_BYTES
     assert "Content-Encoding" not in answer.headers
     assert "Accept-Encoding" not in answer.headers["Vary"]
 
 
 def test_an_image_is_not_compressed(get, monkeypatch):
-    monkeypatch.setattr(compression, "SMALLEST", 1)
+    monkeypatch.setattr(compression, "MIN_BYTES", 1)
     answer = get("/docs/favicon-32x32.png", "gzip")
 
     assert answer.body.startswith(b"\x89PNG")
@@ -152,7 +152,7 @@ def test_the_compressed_answer_to_a_change_has_the_tag_of_the_compressed_page(as
 
 
 def test_an_answer_with_a_secret_is_never_compressed(ask, users, monkeypatch):
-    monkeypatch.setattr(compression, "SMALLEST", 1)
+    monkeypatch.setattr(compression, "MIN_BYTES", 1)
     body = b'{"username": "admin", "password": "correct horse"}'
 
     answer = ask("/login", {**GZIP, "Content-Type": "application/json"}, method="POST", body=body)

@@ -305,7 +305,7 @@ class TestLastModified:
         elif change == "synced":
             sync(str(product_id))
         else:
-            with client.app.registry["sessions"].begin() as session:
+            with client.services.sessions.begin() as session:
                 row = session.get_one(ProductSync, product_id)
                 if change == "registered":
                     row.registered_at = datetime.now(UTC)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from productagg.api.core import service
-from productagg.api.core.errors import Problem
+from productagg.api.core.errors import ErrorCode, Problem
+from productagg.api.core.responses import json_response
 from productagg.api.views import health, movers
 from productagg.catalog import listing
 from productagg.catalog.listing import ProductPage
@@ -44,7 +44,7 @@ def test_a_member_of_another_type_fails(client, create, monkeypatch):
 
 def test_a_problem_that_the_operation_does_not_list_fails(client, monkeypatch):
     def fails(*_, **__):
-        raise Problem("duplicate-name", "What is it doing here?")
+        raise Problem(ErrorCode.DUPLICATE_NAME, "What is it doing here?")
 
     monkeypatch.setattr(movers, "movers", fails)
 
@@ -54,7 +54,7 @@ def test_a_problem_that_the_operation_does_not_list_fails(client, monkeypatch):
 
 def test_another_problem_of_a_listed_status_fails(client, monkeypatch):
     def fails(*_):
-        raise Problem("malformed-json", "There is no body here.")
+        raise Problem(ErrorCode.MALFORMED_JSON, "There is no body here.")
 
     monkeypatch.setattr(health, "check_schema", fails)
 
@@ -68,14 +68,16 @@ def without_tag(response):
 
 
 def test_headers_that_are_too_long_fail(client, monkeypatch):
-    monkeypatch.setattr(movers, "public_json", lambda *given: service.public_json(given[0], [], {"Link": "x" * 4000}))
+    monkeypatch.setattr(
+        movers, "json_response", lambda value, **options: json_response(value, headers={"Link": "x" * 4000}, **options)
+    )
 
     with pytest.raises(AssertionError, match="bytes of headers"):
         client.get("/movers")
 
 
 def test_a_missing_header_fails(client, monkeypatch):
-    monkeypatch.setattr(movers, "public_json", lambda *given: without_tag(service.public_json(*given)))
+    monkeypatch.setattr(movers, "json_response", lambda value, **options: without_tag(json_response(value, **options)))
 
     with pytest.raises(AssertionError, match="ETag"):
         client.get("/movers")

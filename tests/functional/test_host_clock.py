@@ -26,7 +26,7 @@ def product_id(host, database, upstream, client, database_clock):
     product_id = make_product(database)
     upstream.offer(product_id, states((100, 5)))
     for minutes in (4, 1):
-        client.app.registry["synchronizer"].run()
+        client.services.synchronizer.run()
         make_due(database)
         database_clock.shift(minutes * MINUTE)
     return product_id
@@ -50,7 +50,7 @@ def test_what_a_request_writes_has_the_databases_time(host, database, client, se
     times += [row.created_at for row in rows(database, IdempotencyKey)]
     assert len(times) >= 8
     assert began <= min(times) <= max(times) <= database_clock.now()
-    window = timedelta(seconds=client.app.registry["settings"].login_window_seconds)
+    window = timedelta(seconds=client.services.settings.login_window_seconds)
     ends = [row.expires_at for row in rows(database, LoginCounter)]
     assert began + window <= min(ends) <= max(ends) <= database_clock.now() + window
 
@@ -113,7 +113,7 @@ def test_movers_are_observed_recently_by_the_databases_clock(client, product_id,
     upstream.offer(product_id, states((50, 5)))
     database_clock.shift(timedelta(days=1))
     for _ in range(2):
-        client.app.registry["synchronizer"].run()
+        client.services.synchronizer.run()
         make_due(database)
 
     (mover,) = client.get("/movers?period=24h&direction=down").json
@@ -136,7 +136,7 @@ def test_after_the_databases_clock_was_set_back_everything_can_still_be_read(
     database_clock.shift(2 * HOUR)
     product_id = make_product(database)
     upstream.offer(product_id, states((100, 5)))
-    client.app.registry["synchronizer"].run()
+    client.services.synchronizer.run()
     database_clock.shift(-2 * HOUR)
 
     for path in ("", "/offers", "/prices", "/prices?resolution=hour", "/trend", "/verdict"):

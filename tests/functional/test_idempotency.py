@@ -12,7 +12,7 @@ from pyramid.response import Response
 from sqlalchemy import select
 
 from productagg.accounts import users
-from productagg.api.core.idempotency import once
+from productagg.api.core.idempotency import idempotent
 from productagg.catalog import products as catalog
 from productagg.db.models import IdempotencyKey, Product, User
 from tests.conftest import PASSWORD
@@ -44,10 +44,10 @@ def later(client, admin):
 
         def __enter__(self):
             self._travel.start()
-            with client.app.registry["sessions"].begin() as session:
+            with client.services.sessions.begin() as session:
                 user = session.query(User).filter_by(username="admin").one()
                 account = users.Account(user.id, user.username, "admin", user.token_generation)
-            return {"Authorization": f"Bearer {client.app.registry['issue_token'](account)}"}
+            return {"Authorization": f"Bearer {client.services.access_tokens.issue(account)}"}
 
         def __exit__(self, *_):
             self._travel.stop()
@@ -255,7 +255,7 @@ def test_after_an_unexpected_error_the_same_request_may_succeed(post, stored, mo
 @pytest.fixture
 def fail_commits(client, monkeypatch):
     """Fail the commits of the next request with these numbers: 1 is the claim's, 2 the work's, 3 the release's."""
-    dialect = client.app.registry["engines"][0].dialect
+    dialect = client.services.engines[0].dialect
     honest = dialect.do_commit
 
     def fail_commits(*which):
@@ -356,7 +356,7 @@ def test_a_request_whose_lease_was_lost_does_not_happen_twice(client, admin, add
         catalog.create(request.dbsession, f"Written at {now}", "", now)
         return Response(f"Written at {now}")
 
-    view = once(lambda _context, request: write(request))
+    view = idempotent(lambda _context, request: write(request))
     add_view(client, "/test", lambda request: view(None, request))
 
     slow = client.post("/test", headers={**admin, "Idempotency-Key": KEY}, expect_errors=True)

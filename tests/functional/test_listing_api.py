@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 import time_machine
 
-from productagg.api.core.schemas import MAX_LIMIT
+from productagg.api.core.fields import MAX_LIMIT
 from productagg.catalog import listing
 from productagg.catalog.product_members import MEMBERS
 from productagg.catalog.product_query import SORTS

@@ -91,7 +91,7 @@ def test_a_login_renews_a_hash_with_outdated_parameters(client, database):
 
 def test_a_login_locks_nothing_while_the_password_is_verified(client, monkeypatch):
     """On SQLite there is one writer at a time: an attacker who guesses passwords must not block it."""
-    writer, _ = client.app.registry["engines"]
+    writer, _ = client.services.engines
     taken = []
 
     class Hasher(CountingHasher):

@@ -8,8 +8,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pyramid.response import Response
 
 from productagg.api import SERVICES
-from productagg.api.core.errors import PROBLEMS
-from productagg.api.core.service import PUBLIC, no_query, service
+from productagg.api.core.errors import ErrorCode
+from productagg.api.core.service import PUBLIC, service
+from productagg.api.core.validators import no_query
 from productagg.api.openapi.answers import Answer
 from productagg.api.openapi.document import document
 from productagg.api.openapi.members import MEMBERS
@@ -155,7 +156,7 @@ def test_every_error_code_that_a_view_can_answer_with_is_in_it(contract):
 
     # The introduction names the code that belongs to no operation.
     elsewhere = {"method-not-allowed"}
-    assert found == {code: (status, title) for code, (status, title, _) in PROBLEMS.items() if code not in elsewhere}
+    assert found == {code: (code.status, code.problem_title) for code in ErrorCode if code not in elsewhere}
     assert all(f"`{code}`" in contract["info"]["description"] for code in elsewhere)
 
 
@@ -217,7 +218,7 @@ def test_a_created_product_of_a_batch_and_one_that_was_not_are_told_apart_by_the
 def test_the_code_of_a_problem_is_one_of_the_codes_that_there_are(contract):
     schemas = contract["components"]["schemas"]
 
-    assert resolve(contract, schemas["Problem"]["properties"]["code"])["enum"] == list(PROBLEMS)
+    assert resolve(contract, schemas["Problem"]["properties"]["code"])["enum"] == list(ErrorCode)
     assert schemas["ProblemExplanation"]["properties"]["code"]["$ref"] == "#/components/schemas/ProblemCode"
 
 

@@ -1,4 +1,4 @@
-"""What an admin can learn about the sync: its runs, and how one product stands with it."""
+"""What an admin can learn about the sync: its passes, and how one product stands with it."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -15,7 +15,7 @@ from tests.integration.conftest import before_statement
 
 @pytest.fixture
 def listed(client, admin):
-    """The runs that a path lists: `listed("/sync-runs?limit=2")`."""
+    """The passes that a path lists: `listed("/sync-runs?limit=2")`."""
     return lambda path="/sync-runs": client.get(path, headers=admin, status=200)
 
 
@@ -36,7 +36,7 @@ def set_sync(database):
     return set_sync
 
 
-def test_a_run_is_answered_as_it_was_recorded(client, admin, database):
+def test_a_pass_is_answered_as_it_was_recorded(client, admin, database):
     started = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     run_id = make_run(
         database,
@@ -48,7 +48,7 @@ def test_a_run_is_answered_as_it_was_recorded(client, admin, database):
         changed=5,
         closed=4,
         failed=3,
-        failures={"no complete response": 2, "not JSON": 1},
+        failures={"no whole answer": 2, "not JSON": 1},
         requests=12,
         bytes=2**40,
         longest_wait_seconds=1.5,
@@ -68,7 +68,7 @@ def test_a_run_is_answered_as_it_was_recorded(client, admin, database):
         "changed": 5,
         "closed": 4,
         "failed": 3,
-        "failures": {"no complete response": 2, "not JSON": 1},
+        "failures": {"no whole answer": 2, "not JSON": 1},
         "requests": 12,
         "bytes": 2**40,
         "longest_wait_seconds": 1.5,
@@ -77,14 +77,14 @@ def test_a_run_is_answered_as_it_was_recorded(client, admin, database):
     }
 
 
-def test_a_run_that_was_made_is_the_newest_one_listed(client, listed, database):
+def test_a_pass_that_was_made_is_the_newest_one_listed(client, listed, database):
     for number in range(2):
         make_run(database, id=UUID(int=number))  # of long ago: ids begin with their time in milliseconds
-    result = client.app.registry["synchronizer"].run()
+    report = client.services.synchronizer.run()
 
     newest = listed().json[0]
 
-    assert datetime.fromisoformat(newest["started_at"]) == result.started_at
+    assert datetime.fromisoformat(newest["started_at"]) == report.started_at
     assert (newest["state"], newest["ended_by"]) == ("finished", "done")
 
 
@@ -98,7 +98,7 @@ def test_a_run_that_was_made_is_the_newest_one_listed(client, listed, database):
         (130, "interrupted", "finished"),
     ],
 )
-def test_a_run_that_did_not_say_in_time_how_it_ended_is_lost(client, admin, database, seconds_ago, ended_by, state):
+def test_a_pass_that_did_not_say_in_time_how_it_ended_is_lost(client, admin, database, seconds_ago, ended_by, state):
     started = datetime.now(UTC) - timedelta(seconds=seconds_ago)
     run_id = make_run(database, started_at=started, finished_at=started if ended_by else None, ended_by=ended_by)
 
@@ -113,26 +113,26 @@ def test_a_longer_budget_is_a_longer_time_to_be_running(make_client, users, data
     assert client.get(f"/sync-runs/{run_id}", headers=client.log_in()).json["state"] == "running"
 
 
-def test_runs_are_listed_newest_first(listed, database):
+def test_passes_are_listed_newest_first(listed, database):
     run_ids = make_runs(database, 3)
 
     answer = listed()
 
-    assert [run["id"] for run in answer.json] == [str(run_id) for run_id in reversed(run_ids)]
+    assert [each["id"] for each in answer.json] == [str(run_id) for run_id in reversed(run_ids)]
     assert not {"Link", "Next-Cursor"} & set(answer.headers)
 
 
-def test_no_runs_are_an_empty_list(listed):
+def test_no_passes_are_an_empty_list(listed):
     assert listed().json == []
 
 
 @pytest.mark.parametrize(("limit", "sizes"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (5, [5]), (200, [5])])
-def test_following_the_links_one_sees_every_run_once(listed, database, limit, sizes):
+def test_following_the_links_one_sees_every_pass_once(listed, database, limit, sizes):
     run_ids = make_runs(database, 5)
     path, pages = f"/sync-runs?limit={limit}", []
     while path:
         answer = listed(path)
-        pages.append([run["id"] for run in answer.json])
+        pages.append([each["id"] for each in answer.json])
         link = answer.headers.get("Link")
         path = link and link.removeprefix("<http://localhost").removesuffix('>; rel="next"')
 
@@ -140,14 +140,14 @@ def test_following_the_links_one_sees_every_run_once(listed, database, limit, si
     assert [id_ for page in pages for id_ in page] == [str(run_id) for run_id in reversed(run_ids)]
 
 
-def test_runs_that_start_meanwhile_do_not_move_the_next_page(listed, database):
+def test_passes_that_start_meanwhile_do_not_move_the_next_page(listed, database):
     run_ids = make_runs(database, 3)
     first = listed("/sync-runs?limit=2")
     make_runs(database, 2)
 
     second = listed(f"/sync-runs?limit=2&cursor={first.headers['Next-Cursor']}").json
 
-    assert [run["id"] for run in second] == [str(run_ids[0])]
+    assert [each["id"] for each in second] == [str(run_ids[0])]
 
 
 @pytest.mark.parametrize(
@@ -168,13 +168,13 @@ def test_a_cursor_that_was_made_up_is_refused(send, admin):
     assert_problem(send("GET", "/sync-runs?cursor=1", None, admin), "invalid-cursor")
 
 
-def test_what_is_not_the_id_of_a_run_is_not_found(send, admin, subtests):
+def test_what_is_not_the_id_of_a_pass_is_not_found(send, admin, subtests):
     for wrong in (str(uuid4()), "1", "None", "%00", "x" * 5000, uuid4().hex, "%C3%A9"):
         with subtests.test(wrong[:40]):
             assert_problem(send("GET", f"/sync-runs/{wrong}", None, admin), "not-found")
 
 
-def test_who_may_not_see_runs_learns_nothing_about_what_is_there(client, send, database):
+def test_who_may_not_see_passes_learns_nothing_about_what_is_there(client, send, database):
     reader, run_id = client.log_in("reader"), make_run(database)
     for path in (f"/sync-runs/{run_id}", f"/sync-runs/{uuid4()}", "/sync-runs/1", "/sync-runs?limit=x"):
         assert_problem(send("GET", path), "authentication-required")
@@ -216,10 +216,10 @@ def test_an_admin_sees_in_addition_how_a_product_stands_with_the_sync(client, ad
     assert sync["last_asked_at"] <= sync["last_synced_at"]
 
 
-@pytest.mark.parametrize("who", ["anonymous", "reader", "nonsense", "basic"])
+@pytest.mark.parametrize("who", ["nobody", "reader", "nonsense", "basic"])
 def test_whoever_is_no_admin_sees_what_everybody_sees(client, create, who):
     headers = {
-        "anonymous": {},
+        "nobody": {},
         "reader": client.log_in("reader"),
         "nonsense": {"Authorization": "Bearer nonsense"},
         "basic": {"Authorization": "Basic YWRtaW46YWRtaW4="},
@@ -233,10 +233,11 @@ def test_without_a_token_nobody_is_looked_up(client, create):
     path = f"/products/{create()['id']}"
     asked: list[str] = []
 
-    with before_statement(client.app.registry["engines"][1], "", asked.append):
+    with before_statement(client.services.engines[1], "", asked.append):
         client.get(path, status=200)
 
-    assert len(asked) == 1  # the product with its offers, and no user
+    assert not [statement for statement in asked if "users" in statement]
+    assert len(asked) == 1  # the product with its offers
 
 
 def test_a_cache_keeps_the_two_answers_apart(client, admin, create):
@@ -289,7 +290,7 @@ def test_a_product_that_somebody_is_asking_for_says_until_when_at_the_latest(cre
 
     found = sync_of(product["id"])
 
-    assert found["next_sync_reason"] == f"being asked for right now, until {found['leased_until']} at the latest"
+    assert found["next_sync_reason"] == f"being asked right now, until {found['leased_until']} at the latest"
     assert datetime.fromisoformat(found["leased_until"]) == until
 
 
@@ -300,7 +301,7 @@ def test_while_the_service_wants_to_be_left_alone_a_product_says_until_when(crea
     sync(product["id"])
 
     reason = sync_of(product["id"])["next_sync_reason"]
-    assert reason.startswith("failed once: the Offers service answered 429; no requests are sent before 20")
+    assert reason.startswith("failed once: the Offers service answered 429; nothing is asked before 20")
     assert reason.endswith("Z: the Offers service answered 429")
 
 

@@ -33,7 +33,7 @@ def write(request, name="Written"):
 @contextmanager
 def failing_commits(client):
     """Every commit of the application fails: the database gives the transaction up, and the driver reports it."""
-    dialect = client.app.registry["engines"][0].dialect
+    dialect = client.services.engines[0].dialect
 
     def fail(connection):
         connection.rollback()
@@ -166,7 +166,7 @@ def test_only_what_may_write_runs_in_a_transaction(client, add_view, method, beg
 @pytest.mark.parametrize("path", ["/products", "/products/{id}", "/products/{id}/offers", "/health/ready"])
 def test_a_read_takes_no_connection_for_writing_and_gives_its_own_back(client, create, path):
     path = path.format(id=create()["id"])
-    writer, reader = client.app.registry["engines"]
+    writer, reader = client.services.engines
     begun = []
     event.listen(writer, "checkout", lambda *_: begun.append(path))
 
@@ -196,7 +196,7 @@ def test_a_write_gives_its_connections_back_whatever_comes_of_it(client, send, a
 
     assert answer.status_int == status
     client.get("/products")  # with the one connection for reads that is kept
-    assert [engine.pool.checkedout() for engine in client.app.registry["engines"]] == [0, 1]
+    assert [engine.pool.checkedout() for engine in client.services.engines] == [0, 1]
 
 
 @pytest.fixture

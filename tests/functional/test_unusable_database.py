@@ -74,7 +74,7 @@ class TestThePrimaryBecomesReadOnly:
         database.close()
 
     def test_writes_are_503_until_the_server_is_writable(self, client, send, admin, read_only, caplog):
-        for engine in client.app.registry["engines"]:
+        for engine in client.services.engines:
             engine.dispose()
         with one_line(caplog) as lines:
             assert_unavailable(send("POST", "/products", NEW, admin))
@@ -84,7 +84,7 @@ class TestThePrimaryBecomesReadOnly:
         assert send("POST", "/products", NEW, admin).status_int == 201
 
     def test_it_is_not_ready_until_the_server_is_writable(self, client, send, read_only):
-        for engine in client.app.registry["engines"]:
+        for engine in client.services.engines:
             engine.dispose()
         detail = assert_unavailable(send("GET", "/health/ready"))
         reads = send("GET", "/products").status_int
@@ -95,7 +95,7 @@ class TestThePrimaryBecomesReadOnly:
         client.get("/health/ready", status=200)
 
     def test_readers_leave_the_old_server_together_with_writers(self, client, send, admin):
-        writer, reader = client.app.registry["engines"]
+        writer, reader = client.services.engines
         send("GET", "/products")
         idle = reader.pool.checkedout()
 
@@ -115,7 +115,7 @@ class TestTheServerGoesAway:
         target, event_name = {
             "before the change": (Session, "before_flush"),
             "after the change": (Session, "after_flush"),
-            "at the commit": (client.app.registry["engines"][0], "commit"),
+            "at the commit": (client.services.engines[0], "commit"),
         }[moment]
 
         event.listen(target, event_name, lambda *_: end_all_others(database), once=True)
@@ -222,7 +222,7 @@ class TestThereIsNoRoom:
         return make_full
 
     def full_sqlite(self, database, client):
-        writer = client.app.registry["engines"][0]
+        writer = client.services.engines[0]
 
         def make_full():
             def limit(connection, _record):

@@ -179,7 +179,7 @@ class TestWhatStandsInTheWay:
         with database.sessions.begin() as session:
             session.get_one(ProductSync, leased).leased_until = database_clock.now() + 41 * SECOND
             user_id = users.add(session, "somebody", "a password", "admin")
-            idempotency_keys.claim(session, user_id, "a", "it")
+            idempotency_keys.acquire(session, user_id, "a", "it")
             account = account_key(upstream.base_url, REFRESH_TOKEN)
             session.get_one(UpstreamToken, account).refreshing_until = database_clock.now() + 7 * SECOND
         SharedToken(database.sessions, account, lambda: None, 7.0).block(HOUR, "busy")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from productagg.api.core.service import PUBLIC, Validator, service
+from productagg.api.core.service import PUBLIC, service
+from productagg.api.core.validators import Validator
 from productagg.server.body_limits import ORDINARY_BYTES, BodyLimits
 
 CEILING = 10 * ORDINARY_BYTES

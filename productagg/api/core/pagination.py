@@ -1,45 +1,52 @@
 """The headers that lead from one page of a list to the others: `Next-Cursor`, `Prev-Cursor` and `Link`.
 
-Every view that answers a list in pages calls `page_headers`. What a cursor says is each list's own business.
+Every view that answers in pages calls `page_headers`. Each list decides what its cursors contain.
 """
-
-from typing import Any
 
 from pyramid.encode import urlencode
 
-# A Link holds both cursors, which also have headers of their own. At this length all headers of an answer together stay
-# below 4 KB, the least that a common proxy sets aside for them (nginx's proxy_buffer_size).
+from productagg.api.core.request import Request
+
+# A Link contains both cursors, which also have headers of their own. With this limit, all headers of an answer together
+# stay below 4 KB, the least that a common proxy reserves for them (nginx's proxy_buffer_size).
 MAX_LINK_BYTES = 1400
 
 
 def page_headers(
-    request: Any,
-    following: str | None,
-    previous: str | None = None,
+    request: Request,
+    next_cursor: str | None,
+    previous_cursor: str | None = None,
     *,
     parameter: str = "cursor",
     first: bool = False,
 ) -> dict[str, str]:
-    """The cursors of the pages around this one, and web links (RFC 8288) to these pages; None: there is no such page.
+    """The cursors of the pages around this one, and web links (RFC 8288) to these pages. None: there is no such page.
 
-    The cursor is the value of the query parameter named `parameter`, all other parameters stay as the request has them.
-    It consists of characters that a URL takes as they are. `first`: link to the first page as well. A Link that is
-    longer than MAX_LINK_BYTES, as the request itself is long, is left out as a whole.
+    The cursor is the value of the query parameter named `parameter`; the other parameters stay as they are in the
+    request. `first`: link to the first page as well. If the request is so long that Link would exceed MAX_LINK_BYTES,
+    it is left out as a whole.
     """
-    if following is None and previous is None and not first:
-        return {}
-    given = urlencode([(name, value) for name, value in request.GET.items() if name != parameter])
-    url = f"{request.route_url(request.matched_route.name, **request.matchdict)}{given and '?'}{given}"
-    cursors = {"next": following, "prev": previous}
+    headers = {}
+    if next_cursor is not None:
+        headers["Next-Cursor"] = next_cursor
+    if previous_cursor is not None:
+        headers["Prev-Cursor"] = previous_cursor
+    if headers or first:
+        link = _link(request, {"next": next_cursor, "prev": previous_cursor}, parameter, first=first)
+        if len(link) <= MAX_LINK_BYTES:
+            headers["Link"] = link
+    return headers
+
+
+def _link(request: Request, cursors: dict[str, str | None], parameter: str, *, first: bool) -> str:
+    query = urlencode([(name, value) for name, value in request.GET.items() if name != parameter])
+    url = request.route_url(request.matched_route.name, **request.matchdict) + (f"?{query}" if query else "")
+    # Cursors consist of characters that need no encoding in a URL.
     links = [
-        f'<{url}{"&" if given else "?"}{parameter}={cursor}>; rel="{name}"'
-        for name, cursor in cursors.items()
+        f'<{url}{"&" if query else "?"}{parameter}={cursor}>; rel="{relation}"'
+        for relation, cursor in cursors.items()
         if cursor is not None
     ]
     if first:
         links.append(f'<{url}>; rel="first"')
-    link = ", ".join(links)
-    headers = {f"{name.capitalize()}-Cursor": cursor for name, cursor in cursors.items() if cursor is not None}
-    if len(link) <= MAX_LINK_BYTES:
-        headers["Link"] = link
-    return headers
+    return ", ".join(links)

@@ -1,6 +1,6 @@
-"""Times and periods in query strings: RFC 3339, and ISO 8601 durations whose length is known. For the schemas.
+"""Times and periods in query strings: RFC 3339, and ISO 8601 durations of a fixed length.
 
-Reading is strict, so that nobody gets an answer for another time than the one that was meant.
+Reading is strict, so that no client gets an answer for another time than it meant.
 """
 
 import re
@@ -11,47 +11,55 @@ TIME = (
     "2026-01-31T13:00:00%2B01:00 (a '+' that is not sent as %2B is a space)"
 )
 PERIOD = (
-    "a period longer than nothing, of 36525 days at most, made of weeks, days, hours, minutes and seconds as in P7D, "
+    "a period longer than zero, of 36525 days at most, made of weeks, days, hours, minutes and seconds as in P7D, "
     "P2W, PT36H or P1DT12H, or just 24h, 7d or 2w; not of years or months, whose length varies"
 )
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-_LONGEST_SECONDS = 36525 * 24 * 3600
+_MAX_SECONDS = 36525 * 24 * 3600
 _HOURS_AND_MINUTES = r"([01]\d|2[0-3]):[0-5]\d"
 _TIME = re.compile(
     rf"\d{{4}}-\d\d-\d\dT{_HOURS_AND_MINUTES}:[0-5]\d(\.\d+)?(Z|[+-]{_HOURS_AND_MINUTES})", re.ASCII | re.IGNORECASE
 )
-_SECONDS = {"W": 7 * 24 * 3600, "D": 24 * 3600, "H": 3600, "M": 60, "S": 1}
-_NUMBER = r"(\d{1,10})"  # of a longer one even the seconds are too many
+_UNIT_SECONDS = {"W": 7 * 24 * 3600, "D": 24 * 3600, "H": 3600, "M": 60, "S": 1}
+_NUMBER = r"(\d{1,10})"  # longer numbers exceed the maximum even in seconds
 _DURATION = re.compile(
     rf"P(?=[\dT])({_NUMBER}W)?({_NUMBER}D)?(T(?=\d)({_NUMBER}H)?({_NUMBER}M)?({_NUMBER}S)?)?|{_NUMBER}[hdw]", re.ASCII
 )
-# What JSON Schema can say of it.
+# The part of the rule that JSON Schema can state.
 PERIOD_PATTERN = f"^({_DURATION.pattern})$"
 _PART = re.compile(rf"{_NUMBER}([A-Za-z])", re.ASCII)
 
 
-def time(text: str) -> datetime:
-    """Read an RFC 3339 time, as UTC: it lies in the years 1970 to 9999 there, whatever its offset.
+def parse_time(text: str) -> datetime:
+    """Read an RFC 3339 time, as UTC. In UTC it must lie in the years 1970 to 9999. Raises ValueError.
 
-    Digits finer than a microsecond are dropped; leap seconds (:60) are not known.
+    Digits finer than a microsecond are dropped; leap seconds (:60) are refused.
     """
     if not _TIME.fullmatch(text):
-        raise ValueError
+        raise ValueError(text)
     try:
-        found = datetime.fromisoformat(text.upper()).astimezone(UTC)
+        time = datetime.fromisoformat(text.upper()).astimezone(UTC)
     except OverflowError:
-        raise ValueError from None
-    if found < EARLIEST:
-        raise ValueError
-    return found
+        raise ValueError(text) from None
+    if time < EARLIEST:
+        raise ValueError(text)
+    return time
 
 
-def period(text: str) -> timedelta:
-    """Read an ISO 8601 duration without years, months and fractions, or its short form: 24h, 7d, 2w."""
+def parse_period(text: str) -> timedelta:
+    """Read an ISO 8601 duration without years, months and fractions, or its short form: 24h, 7d, 2w.
+
+    Raises ValueError.
+    """
     if not _DURATION.fullmatch(text):
-        raise ValueError
-    seconds = sum(int(number) * _SECONDS[unit.upper()] for number, unit in _PART.findall(text))
-    if not 0 < seconds <= _LONGEST_SECONDS:
-        raise ValueError
+        raise ValueError(text)
+    seconds = sum(int(number) * _UNIT_SECONDS[unit.upper()] for number, unit in _PART.findall(text))
+    if not 0 < seconds <= _MAX_SECONDS:
+        raise ValueError(text)
     return timedelta(seconds=seconds)
+
+
+def format_time(time: datetime) -> str:
+    """A time in UTC as RFC 3339, with Z."""
+    return time.isoformat().replace("+00:00", "Z")

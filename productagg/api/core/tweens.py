@@ -1,19 +1,20 @@
-"""What surrounds every request: its id and one line in the log, and what HTTP itself wants of every answer."""
+"""What surrounds every request: its id and its access log line, and what HTTP itself requires of every answer."""
 
 import logging
 import re
 import time
-from collections.abc import Callable
 from random import getrandbits
-from typing import Any
 from urllib.parse import quote
 
+from pyramid.config import Configurator
 from pyramid.response import Response
 from pyramid.tweens import INGRESS
 
 from productagg.api.core import compression, preconditions
-from productagg.api.core.errors import Problem
+from productagg.api.core.errors import ErrorCode, Problem
+from productagg.api.core.request import Handler, Request
 from productagg.api.core.security_headers import add_cors, add_security
+from productagg.api.core.services import Registry
 from productagg.logs import request_id
 
 log = logging.getLogger("productagg.access")
@@ -22,22 +23,22 @@ _POLICY = "Content-Security-Policy"
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-def sane_request_id(given: str) -> str:
-    """The client's X-Request-ID if it is fit for a log line and a header, else a new one."""
-    return given if given and _SANE_ID.fullmatch(given) else f"{getrandbits(128):032x}"
+def sane_request_id(header: str) -> str:
+    """The client's X-Request-ID if it is fit for a log line and a header, otherwise a new one."""
+    return header if header and _SANE_ID.fullmatch(header) else f"{getrandbits(128):032x}"
 
 
-def request_id_tween_factory(handler: Callable[[Any], Any], _registry: Any) -> Callable[[Any], Any]:
-    """Take the client's X-Request-ID if it is sane, else make one; return it and put it on every log line."""
+def request_id_tween_factory(handler: Handler, _registry: Registry) -> Handler:
+    """Give the request an id, the client's X-Request-ID if it is sane; return it, and put it on every log line."""
 
-    def tween(request: Any) -> Any:
+    def tween(request: Request) -> Response:
         token = request_id.set(sane_request_id(request.environ.get("HTTP_X_REQUEST_ID", "")))
         started = time.perf_counter()
         try:
             response = handler(request)
             response.headerlist.append(("X-Request-ID", request_id.get()))
             milliseconds = (time.perf_counter() - started) * 1000
-            # As it was sent: decoded, it could hold a terminal's escape sequences or not be UTF-8.
+            # Percent-encoded: a decoded path could contain a terminal's escape sequences, or not be UTF-8.
             path = quote(request.environ.get("PATH_INFO", ""), safe="/:@!$&'()*+,;=~", encoding="latin-1")
             log.info("%s %s %d %.1f ms", request.method, path, response.status_int, milliseconds)
             return response
@@ -47,12 +48,12 @@ def request_id_tween_factory(handler: Callable[[Any], Any], _registry: Any) -> C
     return tween
 
 
-def http_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
+def http_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Conditional requests, compression, security headers and CORS."""
-    origins = registry["settings"].cors_origins
+    origins = registry.services.settings.cors_origins
 
-    def tween(request: Any) -> Any:
-        response = _represented(request, handler(request))
+    def tween(request: Request) -> Response:
+        response = _negotiated(request, handler(request))
         add_security(response, origins, https=request.environ["wsgi.url_scheme"] == "https")
         add_cors(response, origins, request.environ)
         return response
@@ -60,27 +61,35 @@ def http_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable
     return tween
 
 
-def _represented(request: Any, response: Any) -> Any:
-    """The answer, compressed or not, to those conditions: it may become a 304 or a 412."""
-    compressed = compression.is_wanted(request, response)
-    if compressed:
+def _negotiated(request: Request, response: Response) -> Response:
+    """The answer that the client gets under its conditions, compressed or not: it may become a 304 or a 412."""
+    is_compressed = compression.negotiate(request, response)
+    if is_compressed:
         compression.mark(response)
-    if request.method in ("GET", "HEAD") and response.status_int == 200 and preconditions.are_in(request.environ):
-        tag = dict(response.headerlist).get("ETag")
-        # To read it takes as long as all the rest.
-        modified = response.last_modified if preconditions.name_a_time(request.environ) else None
-        found = preconditions.outcome(request.environ, tag and tag[1:-1], modified)
-        if found == 412:
-            return Problem("precondition-failed", "What is there is not what the request's conditions name.").response()
-        if found == 304:
-            return _not_modified(response)
-    if compressed:
+    outcome = _outcome(request, response)
+    if outcome == 412:
+        detail = "The current state does not meet the request's conditions."
+        return Problem(ErrorCode.PRECONDITION_FAILED, detail).response()
+    if outcome == 304:
+        return _not_modified(response)
+    if is_compressed:
         compression.compress(response)
     return response
 
 
-def _not_modified(response: Any) -> Any:
-    """Without what describes a body, and the weaker validator (RFC 9110, 15.4.5)."""
+def _outcome(request: Request, response: Response) -> int | None:
+    if not preconditions.has_preconditions(request.environ):
+        return None
+    if request.method not in ("GET", "HEAD") or response.status_int != 200:
+        return None
+    tag = dict(response.headerlist).get("ETag")
+    # WebOb takes as long to parse Last-Modified as everything else here takes.
+    modified = response.last_modified if preconditions.needs_last_modified(request.environ) else None
+    return preconditions.outcome(request.environ, tag and tag[1:-1], modified)
+
+
+def _not_modified(response: Response) -> Response:
+    """Without the headers that describe a body, and without the weaker validator (RFC 9110, 15.4.5)."""
     headers = [
         (name, value)
         for name, value in response.headerlist
@@ -89,7 +98,7 @@ def _not_modified(response: Any) -> Any:
     return Response(status="304 Not Modified", headerlist=headers, app_iter=())
 
 
-def includeme(config: Any) -> None:
+def includeme(config: Configurator) -> None:
     config.add_tween("productagg.api.core.tweens.request_id_tween_factory", under=INGRESS)
     config.add_tween(
         "productagg.api.core.tweens.http_tween_factory", under="productagg.api.core.tweens.request_id_tween_factory"

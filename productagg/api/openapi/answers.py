@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from productagg.api.core.errors import PROBLEMS
+from productagg.api.core.errors import ErrorCode
 from productagg.api.openapi.response_schemas import ObjectSchema, OneOf, StringEnum, dataclass_schema
 from productagg.catalog.change_feed import Change
 from productagg.history.asof import OffersThen
@@ -118,7 +118,7 @@ OFFERS = OneOf(([OFFER], dataclass_schema(OffersThen)))
 TOKEN = ObjectSchema("Token", {"access_token": str, "token_type": Literal["Bearer"], "expires_in": int})
 LIVE = ObjectSchema("Live", {"status": Literal["live"]})
 READY = ObjectSchema("Ready", {"status": Literal["ready"], "database": Literal["ok"], "schema": Literal["ok"]})
-_CODE = StringEnum("ProblemCode", tuple(PROBLEMS))
+_CODE = StringEnum("ProblemCode", tuple(ErrorCode))
 EXPLANATION = ObjectSchema("ProblemExplanation", {"code": _CODE, "status": int, "title": str, "advice": str})
 _FAULT = ObjectSchema("Fault", {"pointer": str, "parameter": str, "detail": str}, frozenset({"pointer", "parameter"}))
 DOCUMENT = ObjectSchema(

@@ -12,15 +12,22 @@ from typing import Any
 import colander
 from apispec import APISpec
 
-from productagg.api.core.errors import PROBLEMS
+from productagg.api.core.errors import ErrorCode
 from productagg.api.core.idempotency import HEADER, REPLAYED
-from productagg.api.core.service import PUBLIC, ContractService, Operation, Validator
+from productagg.api.core.service import PUBLIC, ContractService, Operation
+from productagg.api.core.validators import Validator
 from productagg.api.openapi import conventions
 from productagg.api.openapi.answers import PROBLEM, Answer
 from productagg.api.openapi.response_schemas import NamedSchemas, component_schema, example, json_schema
 
 # The codes of every operation: the server refused the request before the application saw it, or the service failed.
-_COMMON_CODES = ("malformed-request", "request-timeout", "headers-too-large", "internal-error", "unavailable")
+_COMMON_CODES = (
+    ErrorCode.MALFORMED_REQUEST,
+    ErrorCode.REQUEST_TIMEOUT,
+    ErrorCode.HEADERS_TOO_LARGE,
+    ErrorCode.INTERNAL_ERROR,
+    ErrorCode.UNAVAILABLE,
+)
 
 _Document = dict[str, Any]
 
@@ -108,7 +115,7 @@ class _DocumentBuilder:
             },
         }
 
-    def _request_body(self, operation_id: str, validator: Validator, body: colander.SchemaNode) -> _Document:
+    def _request_body(self, operation_id: str, validator: Validator[Any], body: colander.SchemaNode) -> _Document:
         name = "".join(word.capitalize() for word in operation_id.split("_"))
         content: _Document = {"schema": name, "example": _body_example(body)}
         if validator.items is not None:
@@ -121,9 +128,9 @@ class _DocumentBuilder:
 
     def _responses(self, operation: Operation) -> _Document:
         successes = {str(answer.status): self._success(operation, answer) for answer in operation.answers}
-        codes_by_status: dict[int, list[str]] = {}
+        codes_by_status: dict[int, list[ErrorCode]] = {}
         for code in _codes(operation):
-            codes_by_status.setdefault(PROBLEMS[code][0], []).append(code)
+            codes_by_status.setdefault(code.status, []).append(code)
         problems = {str(status): self._problem(status, codes) for status, codes in sorted(codes_by_status.items())}
         return successes | problems
 
@@ -150,14 +157,14 @@ class _DocumentBuilder:
                         name = operation.view.__name__
                         yield name, {"operationId": name, "parameters": {node.name: expression}}
 
-    def _problem(self, status: int, codes: Sequence[str]) -> str:
+    def _problem(self, status: int, codes: Sequence[ErrorCode]) -> str:
         """Return the name of the response that is one of these problems. Adds it at its first use."""
         name = ".".join(codes)
         if name not in self._spec.components.responses:
             self._spec.components.response(
                 name,
                 {
-                    "description": " ".join(f"`{code}`: {PROBLEMS[code][2]}" for code in codes),
+                    "description": " ".join(f"`{code}`: {code.advice}" for code in codes),
                     "headers": _headers(
                         *conventions.COMMON_HEADERS,
                         *conventions.PROBLEM_HEADERS.get(status, ()),
@@ -166,7 +173,7 @@ class _DocumentBuilder:
                     "content": {
                         "application/problem+json": {
                             "schema": json_schema(PROBLEM, self._named_schemas),
-                            "examples": {code: _problem_example(code) for code in codes},
+                            "examples": {str(code): _problem_example(code) for code in codes},
                         }
                     },
                 },
@@ -181,16 +188,16 @@ class _DocumentBuilder:
                 self._spec.components.schema(name, schema)
 
 
-def _codes(operation: Operation) -> list[str]:
+def _codes(operation: Operation) -> list[ErrorCode]:
     """Return the error codes of an operation, without repetition."""
     codes = [*_COMMON_CODES]
     if operation.permission != PUBLIC:
-        codes += ("authentication-required", "invalid-token", "forbidden")
+        codes += (ErrorCode.AUTHENTICATION_REQUIRED, ErrorCode.INVALID_TOKEN, ErrorCode.FORBIDDEN)
     for validator in operation.validators:
         codes += validator.errors
     codes += operation.errors
     if operation.method == "get":  # every GET accepts If-Match
-        codes.append("precondition-failed")
+        codes.append(ErrorCode.PRECONDITION_FAILED)
     return list(dict.fromkeys(codes))
 
 
@@ -267,8 +274,8 @@ def _header(name: str) -> _Document | str:
     return {key: value for key, value in conventions.HEADERS[name[:-1]].items() if key != "required"}
 
 
-def _problem_example(code: str) -> _Document:
-    status, title, advice = PROBLEMS[code]
-    value = {"type": f"/problems/{code}", "title": title, "status": status, "detail": advice, "code": code}
-    faults = {"errors": conventions.FAULTS_EXAMPLE} if code == "invalid-data" else {}
+def _problem_example(code: ErrorCode) -> _Document:
+    title = code.problem_title
+    value = {"type": f"/problems/{code}", "title": title, "status": code.status, "detail": code.advice, "code": code}
+    faults = {"errors": conventions.FAULTS_EXAMPLE} if code == ErrorCode.INVALID_DATA else {}
     return {"summary": title, "value": {**value, **faults}}

@@ -1,4 +1,4 @@
-"""/docs: Swagger UI over /openapi.json, for people; / leads there. Everything comes from here, nothing from elsewhere.
+"""/docs: Swagger UI over /openapi.json, for people; / leads there. All files come from this service.
 
 Pages are no part of the contract.
 """
@@ -7,14 +7,16 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
-from typing import Any
 
 from pyramid.response import Response
 from swagger_ui_bundle import swagger_ui_path
 
-from productagg.api.core.errors import Problem
+from productagg.api.core.errors import ErrorCode, Problem
+from productagg.api.core.request import Request
+from productagg.api.core.responses import digest_once, public_cache_control, respond
 from productagg.api.core.security_headers import PAGE_POLICY
-from productagg.api.core.service import PUBLIC, no_query, service, unchanging
+from productagg.api.core.service import PUBLIC, service
+from productagg.api.core.validators import no_query
 
 front = service("front", "/", None)
 docs = service("docs", "/docs", None)
@@ -27,30 +29,38 @@ _FOLDERS: dict[str, Traversable] = {
     "start.js": _OURS,
     **dict.fromkeys(("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"), swagger_ui_path),
 }
-_TYPES = {".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
+_CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
 
 
 @front.get(permission=PUBLIC, validators=(no_query,))
-def go_to_docs(request: Any) -> Response:
-    """There is no page of its own yet."""
+def go_to_docs(request: Request) -> Response:
+    """There is no page at / yet."""
     return Response(status=302, location=request.route_url("docs"), content_type="text/plain")
 
 
 @docs.get(permission=PUBLIC, validators=(no_query,))
-def read_docs(request: Any) -> Response:
-    """The page."""
-    response = unchanging(request, _content(_PAGE), "text/html")
-    response.headers["Content-Security-Policy"] = PAGE_POLICY
-    return response
+def read_docs(request: Request) -> Response:
+    return _file(request, _PAGE, {"Content-Security-Policy": PAGE_POLICY})
 
 
 @docs_file.get(permission=PUBLIC, validators=(no_query,))
-def read_docs_file(request: Any) -> Response:
-    """What the page is made of."""
+def read_docs_file(request: Request) -> Response:
     name = request.matchdict["name"]
     if name not in _FOLDERS or name == _PAGE:
-        raise Problem("not-found", "There is nothing at this path.")
-    return unchanging(request, _content(name), _TYPES[PurePosixPath(name).suffix])
+        raise Problem(ErrorCode.NOT_FOUND, "There is nothing at this path.")
+    return _file(request, name)
+
+
+def _file(request: Request, name: str, headers: dict[str, str] | None = None) -> Response:
+    content = _content(name)
+    return respond(
+        content,
+        _CONTENT_TYPES[PurePosixPath(name).suffix],
+        etag=digest_once(content),
+        headers=headers or {},
+        cache_control=public_cache_control(request),
+        unchanging=True,
+    )
 
 
 @cache

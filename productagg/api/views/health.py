@@ -1,11 +1,15 @@
 """/health: for load balancers and container engines."""
 
-from typing import Any
-
+from pyramid.response import Response
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from productagg.api.core.errors import RETRY_AFTER_SECONDS, Problem
-from productagg.api.core.service import PUBLIC, no_query, service
+from productagg.api.core.error_views import RETRY_AFTER_SECONDS
+from productagg.api.core.errors import ErrorCode, Problem
+from productagg.api.core.request import Request
+from productagg.api.core.responses import dumps, respond
+from productagg.api.core.service import PUBLIC, service
+from productagg.api.core.services import Services
+from productagg.api.core.validators import no_query
 from productagg.api.openapi.answers import LIVE, READY, Answer
 from productagg.db.startup_checks import SchemaError, UnusableDatabase, check_schema, check_writable, try_to_write
 
@@ -13,46 +17,48 @@ live = service("live", "/health/live", "Health")
 ready = service("ready", "/health/ready", "Health")
 
 
-@live.get(permission=PUBLIC, validators=(no_query,), answers=(Answer("It does.", LIVE),))
-def is_live(_request: Any) -> dict[str, str]:
+@live.get(permission=PUBLIC, validators=(no_query,), answers=(Answer("The process is alive.", LIVE),))
+def is_live(_request: Request) -> Response:
     """The process answers."""
-    return {"status": "live"}
+    return respond(dumps({"status": "live"}))
 
 
-@ready.get(permission=PUBLIC, validators=(no_query,), answers=(Answer("They are.", READY),))
-def is_ready(request: Any) -> dict[str, str]:
-    """The process is not ending, and the database can be reached, has this version's tables and takes writes."""
-    registry = request.registry
-    if registry.get("ending"):
-        raise _unready("process: it is ending")
+@ready.get(permission=PUBLIC, validators=(no_query,), answers=(Answer("The service is ready.", READY),))
+def is_ready(request: Request) -> Response:
+    """The process is not stopping, and the database is reachable, has this version's tables and accepts writes."""
+    if request.services.readiness.is_ending:
+        raise _not_ready("process: it is stopping")
     try:
-        check_schema(request.reader)
-        _check_writable(request)
-        if registry["writes_fail"]:
-            with registry["sessions"].begin() as session:
-                try_to_write(session)
-            registry["writes_fail"] = False
+        _check_database(request)
     except SchemaError as error:
-        raise _unready(f"schema: {error}") from None
+        raise _not_ready(f"schema: {error}") from None
     except UnusableDatabase as error:
-        raise _unready(f"database: {error}") from None
+        raise _not_ready(f"database: {error}") from None
     except SQLAlchemyError as error:
-        kind = error.orig if isinstance(error, DBAPIError) else error
-        raise _unready(f"database: it cannot be used ({type(kind).__name__})") from None
-    return {"status": "ready", "database": "ok", "schema": "ok"}
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise _not_ready(f"database: it cannot be used ({type(cause).__name__})") from None
+    return respond(dumps({"status": "ready", "database": "ok", "schema": "ok"}))
 
 
-def _check_writable(request: Any) -> None:
+def _check_database(request: Request) -> None:
+    services = request.services
+    check_schema(request.reader)
     try:
         check_writable(request.reader)
     except UnusableDatabase:
-        # That connection may be of a time before: the server that takes writes may be another one now.
-        for engine in request.registry["engines"]:
-            engine.dispose()
-        _, reader = request.registry["engines"]
-        with reader.connect() as connection:
-            check_writable(connection)
+        _check_new_primary(services)
+    if services.readiness.writes_fail:
+        with services.sessions.begin() as session:
+            try_to_write(session)
+        services.readiness.writes_fail = False
 
 
-def _unready(why: str) -> Problem:
-    return Problem("unavailable", why, headers={"Retry-After": RETRY_AFTER_SECONDS})
+def _check_new_primary(services: Services) -> None:
+    """Check on new connections: after a fail-over, the old ones lead to a server that no longer accepts writes."""
+    services.engines.dispose()
+    with services.engines.reader.connect() as connection:
+        check_writable(connection)
+
+
+def _not_ready(why: str) -> Problem:
+    return Problem(ErrorCode.UNAVAILABLE, why, headers={"Retry-After": RETRY_AFTER_SECONDS})

@@ -1,22 +1,48 @@
-"""/movers: whose price moved most."""
+"""/movers: the products whose price moved most."""
 
-from typing import Any
+from typing import Literal, TypedDict
 
 from pyramid.response import Response
 
-from productagg.api.core.schemas import MOVERS
-from productagg.api.core.service import PUBLIC, observed_for, public_json, query, service
+from productagg.api.core.fields import choice, limit, mapping
+from productagg.api.core.request import Request
+from productagg.api.core.responses import json_response, public_cache_control
+from productagg.api.core.service import PUBLIC, service
+from productagg.api.core.validators import query
 from productagg.api.openapi.answers import MOVER, public
 from productagg.db import clock
-from productagg.history.movers import movers
+from productagg.history.movers import PERIODS, movers
+
+
+class MoversQuery(TypedDict):
+    period: str
+    direction: Literal["down", "up"]
+    limit: int
+
+
+movers_query = query(
+    mapping(
+        choice("period", tuple(PERIODS), "How far back the earlier price lies.", missing="24h"),
+        choice("direction", ("down", "up"), "Whether the price fell or rose.", missing="down"),
+        limit(),
+    ),
+    MoversQuery,
+)
 
 catalogue_movers = service("movers", "/movers", "Price history")
 
 
 @catalogue_movers.get(
-    permission=PUBLIC, validators=(query(MOVERS),), answers=public("Those products, or none.", [MOVER])
+    permission=PUBLIC, validators=(movers_query,), answers=public("The products; empty if there are none.", [MOVER])
 )
-def list_movers(request: Any) -> Response:
+def list_movers(request: Request) -> Response:
     """The in-stock products whose price fell, or rose, most in a period; the largest move first."""
-    observed_since = clock.now(request.reader) - observed_for(request)
-    return public_json(request, movers(request.reader, observed_since=observed_since, **request.validated))
+    parameters = movers_query.value(request)
+    listed = movers(
+        request.reader,
+        period=parameters["period"],
+        direction=parameters["direction"],
+        limit=parameters["limit"],
+        observed_since=clock.now(request.reader) - request.services.observed_for,
+    )
+    return json_response(listed, cache_control=public_cache_control(request))

@@ -1,32 +1,72 @@
-"""/products/{id}/offers: what is offered for a product, now or at a time, and what some units of it cost."""
+"""/products/{id}/offers: what is offered for a product, now or at a time, and what a number of units costs."""
 
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 from uuid import UUID
 
 import orjson
 from pyramid.response import Response
 
-from productagg.api.core.pagination import page_headers
-from productagg.api.core.schemas import COST, DEFAULT_LIMIT, OFFERS, PRODUCT_ID
-from productagg.api.core.service import (
-    PUBLIC,
-    invalid_query,
-    known_product,
-    product_id,
-    public_json,
-    query,
-    seconds_until,
-    service,
+from productagg.api.core.errors import ErrorCode
+from productagg.api.core.fields import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    PRODUCT_ID,
+    cursor,
+    flag,
+    mapping,
+    number,
+    time_parameter,
 )
+from productagg.api.core.pagination import page_headers
+from productagg.api.core.request import Request
+from productagg.api.core.responses import json_response, public_cache_control
+from productagg.api.core.service import PUBLIC, service
+from productagg.api.core.validators import invalid_query, product_in_path, query
 from productagg.api.openapi import answers
+from productagg.api.views.known_product import known_product
 from productagg.catalog import products as catalog
 from productagg.catalog.product_offers import ClosedOffersCursor, offers_page
 from productagg.db import clock
 from productagg.history.asof import offers_at
 from productagg.offers.cost import cheapest_cost
+
+_MAX_QUANTITY = 2**31 - 1
+
+
+class OffersQuery(TypedDict):
+    closed: bool | None
+    at: datetime | None
+    limit: int | None
+    cursor: str | None
+
+
+class CostQuery(TypedDict):
+    quantity: int
+
+
+offers_query = query(
+    mapping(
+        flag(
+            "closed",
+            "The sold-out offers as well, in pages, most recently sold out first. The first page begins with all "
+            "current offers. Not together with `at`.",
+            example=True,
+        ),
+        time_parameter("at", "The offers as they were at this time, which must not be in the future."),
+        number(
+            "limit",
+            MAX_LIMIT,
+            f"With `closed=true`: the maximum number of sold-out offers; {DEFAULT_LIMIT} by default.",
+            missing=None,
+        ),
+        cursor("Only with `closed=true`. It expires a day after the first page."),
+    ),
+    OffersQuery,
+)
+cost_query = query(mapping(number("quantity", _MAX_QUANTITY, "The number of units.", example=100)), CostQuery)
 
 product_offers = service("product_offers", "/products/{id}/offers", "Offers", PRODUCT_ID)
 offers_cost = service("offers_cost", "/products/{id}/offers/cost", "Offers", PRODUCT_ID)
@@ -34,63 +74,66 @@ offers_cost = service("offers_cost", "/products/{id}/offers/cost", "Offers", PRO
 
 @product_offers.get(
     permission=PUBLIC,
-    validators=(product_id, query(OFFERS)),
+    validators=(product_in_path, offers_query),
     answers=answers.public("An array of offers; with `at` an object.", answers.OFFERS, "Next-Cursor?", "Link?"),
-    errors=("invalid-cursor",),
+    errors=(ErrorCode.INVALID_CURSOR,),
 )
-def list_offers(request: Any) -> Response:
-    """The current offers, cheapest first, with `closed=true` pages of the sold-out ones too; or those `at` a time."""
-    question = request.validated
-    if question["at"] is not None:
-        _refuse(question, ("closed", "limit", "cursor"), "must not be given together with 'at'")
-        return _offers_then(request, question["product_id"], question["at"])
-    if question["closed"]:
-        return _with_closed(request, question)
-    _refuse(question, ("limit", "cursor"), "must not be given without 'closed=true'")
-    found = catalog.get(request.reader, question["product_id"])
-    return public_json(request, orjson.Fragment(found.offers), seconds=_until(found.next_sync_at, found.now))
+def list_offers(request: Request) -> Response:
+    """The current offers, cheapest first; with `closed=true` the sold-out offers too; or the offers `at` a time."""
+    product_id, parameters = product_in_path.value(request), offers_query.value(request)
+    if parameters["at"] is not None:
+        _refuse(parameters, ("closed", "limit", "cursor"), "must not be given together with 'at'")
+        return _offers_at(request, product_id, parameters["at"])
+    if parameters["closed"]:
+        return _with_closed_offers(request, product_id, parameters)
+    _refuse(parameters, ("limit", "cursor"), "must not be given without 'closed=true'")
+    product = catalog.get(request.reader, product_id)
+    cache_control = public_cache_control(request, product.next_sync_at - product.now)
+    return json_response(orjson.Fragment(product.offers), cache_control=cache_control)
 
 
 @offers_cost.get(
-    permission=PUBLIC, validators=(product_id, query(COST)), answers=answers.public("The cost.", answers.COST)
+    permission=PUBLIC, validators=(product_in_path, cost_query), answers=answers.public("The cost.", answers.COST)
 )
-def read_cost(request: Any) -> Response:
-    """What so many units cost now, taken from the cheapest offers first, as far as stock reaches."""
-    wanted = request.validated["product_id"]
-    found = catalog.get(request.reader, wanted)
-    cost = cheapest_cost(wanted, orjson.loads(found.offers), request.validated["quantity"])
-    # A price may have 63 bits; orjson writes no integer of more than 64.
+def read_cost(request: Request) -> Response:
+    """What a number of units costs now, taken from the cheapest offers first, as far as the stock reaches."""
+    product_id, quantity = product_in_path.value(request), cost_query.value(request)["quantity"]
+    product = catalog.get(request.reader, product_id)
+    cost = cheapest_cost(product_id, orjson.loads(product.offers), quantity)
+    # A price may have 63 bits, and orjson writes no integer of more than 64.
     exact = None if cost.cost is None else orjson.Fragment(str(cost.cost))
-    return public_json(request, {**vars(cost), "cost": exact}, seconds=_until(found.next_sync_at, found.now))
+    cache_control = public_cache_control(request, product.next_sync_at - product.now)
+    return json_response({**vars(cost), "cost": exact}, cache_control=cache_control)
 
 
-def _with_closed(request: Any, question: dict[str, Any]) -> Response:
-    cursor = question.pop("cursor")
-    place, began = None, int(time.time())
-    if cursor is not None:
-        place, began = request.registry["cursors"].read(cursor, question, ClosedOffersCursor)
-    found = offers_page(request.reader, question["product_id"], question["limit"] or DEFAULT_LIMIT, place)
-    following = found.following and request.registry["cursors"].write(found.following, question, began)
-    # Not the cursor: it says when the first page was read.
-    tagged_by = [str(following is not None)]
-    headers = page_headers(request, following)
-    seconds = _until(found.next_sync_at, found.now)
-    return public_json(request, orjson.Fragment(found.offers), headers, seconds, tagged_by)
-
-
-def _refuse(question: Mapping[str, Any], names: Iterable[str], why: str) -> None:
-    given = [name for name in names if question[name] is not None]
+def _refuse(parameters: OffersQuery, names: Iterable[str], why: str) -> None:
+    values: Mapping[str, object] = parameters
+    given = [name for name in names if values[name] is not None]
     if given:
         raise invalid_query(dict.fromkeys(given, why))
 
 
-def _until(next_sync_at: datetime, now: datetime) -> int:
-    """In how many seconds the product is to be asked for again, which may change its offers."""
-    return seconds_until(next_sync_at, now)
+def _with_closed_offers(request: Request, product_id: UUID, parameters: OffersQuery) -> Response:
+    cursors = request.services.cursors
+    # A cursor is valid for this product only.
+    asked = {**parameters, "product_id": product_id}
+    place, began = None, int(time.time())
+    if parameters["cursor"] is not None:
+        place, began = cursors.read(parameters["cursor"], asked, ClosedOffersCursor)
+    page = offers_page(request.reader, product_id, parameters["limit"] or DEFAULT_LIMIT, place)
+    next_cursor = cursors.write(page.following, asked, began) if page.following else None
+    return json_response(
+        orjson.Fragment(page.offers),
+        # Not the cursor: it contains when the first page was read.
+        tagged_by=[str(next_cursor is not None)],
+        headers=page_headers(request, next_cursor),
+        cache_control=public_cache_control(request, page.next_sync_at - page.now),
+    )
 
 
-def _offers_then(request: Any, wanted: UUID, at: datetime) -> Response:
+def _offers_at(request: Request, product_id: UUID, at: datetime) -> Response:
     now = clock.now(request.reader)
     if at > now:
         raise invalid_query({"at": "must not lie in the future"})
-    return public_json(request, offers_at(request.reader, known_product(request, wanted, now), at))
+    offers = offers_at(request.reader, known_product(request, product_id, now), at)
+    return json_response(offers, cache_control=public_cache_control(request))

@@ -1,10 +1,11 @@
-"""/openapi.json: the contract, for programs. `openapi` puts together what it says, when it is first asked for."""
-
-from typing import Any
+"""/openapi.json: the contract, for programs. The package `api.openapi` makes the document."""
 
 from pyramid.response import Response
 
-from productagg.api.core.service import PUBLIC, no_query, service, unchanging
+from productagg.api.core.request import Request
+from productagg.api.core.responses import JSON, digest_once, public_cache_control, respond
+from productagg.api.core.service import PUBLIC, service
+from productagg.api.core.validators import no_query
 from productagg.api.openapi import answers
 
 description = service("openapi", "/openapi.json", "About")
@@ -13,6 +14,8 @@ description = service("openapi", "/openapi.json", "About")
 @description.get(
     permission=PUBLIC, validators=(no_query,), answers=answers.public("An OpenAPI document.", answers.DOCUMENT)
 )
-def read_openapi(request: Any) -> Response:
+def read_openapi(request: Request) -> Response:
     """This document."""
-    return unchanging(request, request.registry["openapi"](), "application/json")
+    document = request.services.openapi()
+    cache_control = public_cache_control(request)
+    return respond(document, JSON, etag=digest_once(document), cache_control=cache_control, unchanging=True)

@@ -4,85 +4,138 @@ import csv
 import io
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypedDict
 from uuid import UUID
 
 from pyramid.response import Response
 
-from productagg.api.core.errors import Problem
-from productagg.api.core.schemas import OFFER_ID, PRICES, PRODUCT_ID, TREND, uuid
-from productagg.api.core.service import (
-    PUBLIC,
-    Validator,
-    invalid_query,
-    known_product,
-    no_query,
-    product_id,
-    public,
-    public_json,
-    query,
-    service,
-)
-from productagg.api.core.times import EARLIEST
+from productagg.api.core.errors import ErrorCode, Problem
+from productagg.api.core.fields import PRODUCT_ID, choice, mapping, parameter, time_parameter, uuid_parameter
+from productagg.api.core.request import Request
+from productagg.api.core.responses import digest, json_response, public_cache_control, respond
+from productagg.api.core.service import PUBLIC, service
+from productagg.api.core.times import EARLIEST, PERIOD, PERIOD_PATTERN, format_time, parse_period
+from productagg.api.core.validators import invalid_query, no_query, path_uuid, product_in_path, query
 from productagg.api.openapi import answers
 from productagg.api.openapi.response_schemas import json_name
+from productagg.api.views.known_product import known_product
 from productagg.db import clock
 from productagg.history import series, trends
-from productagg.history.series import Series, offer_series, product_series
-from productagg.history.trends import trend
-from productagg.history.verdicts import verdict
-
-product_prices = service("product_prices", "/products/{id}/prices", "Price history", PRODUCT_ID)
-offer_prices = service("offer_prices", "/products/{id}/offers/{offer_id}/prices", "Price history", PRODUCT_ID, OFFER_ID)
-product_prices_csv = service("product_prices_csv", "/products/{id}/prices.csv", "Price history", PRODUCT_ID)
-offer_prices_csv = service(
-    "offer_prices_csv", "/products/{id}/offers/{offer_id}/prices.csv", "Price history", PRODUCT_ID, OFFER_ID
-)
-product_trend = service("product_trend", "/products/{id}/trend", "Price history", PRODUCT_ID)
-product_verdict = service("product_verdict", "/products/{id}/verdict", "Price history", PRODUCT_ID)
+from productagg.history.series import RESOLUTIONS, Series, offer_series, product_series
+from productagg.history.trends import Trend, trend
+from productagg.history.verdicts import Verdict, verdict
 
 _DEFAULT_WINDOW = timedelta(days=30)
 _PRODUCT_COLUMNS = ("at", "state", "lowest", "average", "offers", "items_in_stock")
 _OFFER_COLUMNS = ("at", "state", "price", "items_in_stock")
 _BUCKET_COLUMNS = ("open", "close", "highest", "mean", "in_stock_seconds", "observed_seconds", "changes")
 _AT = "2026-11-23T09:41:07.250000Z"
-_CSV = f"{','.join(_PRODUCT_COLUMNS)}\r\n{_AT},in_stock,4990,5240,3,12\r\n"
-_OFFER_CSV = f"{','.join(_OFFER_COLUMNS)}\r\n{_AT},in_stock,4990,12\r\n"
+_CSV_EXAMPLE = f"{','.join(_PRODUCT_COLUMNS)}\r\n{_AT},in_stock,4990,5240,3,12\r\n"
+_OFFER_CSV_EXAMPLE = f"{','.join(_OFFER_COLUMNS)}\r\n{_AT},in_stock,4990,12\r\n"
+
+WindowQuery = TypedDict("WindowQuery", {"from": datetime | None, "to": datetime | None, "period": timedelta | None})
 
 
-def _offer_id(request: Any) -> None:
-    text = request.matchdict["offer_id"]
-    try:
-        request.validated["offer_id"] = uuid(text)
-    except ValueError:
-        raise _no_such_offer(text) from None
+class PricesQuery(WindowQuery):
+    resolution: str
 
 
-def _window(request: Any) -> None:
-    """For a validator: `from`, `to` and `period` become `begin` and `end`, as of a `now` that is decided here.
+class TrendQuery(WindowQuery):
+    metric: Literal["lowest", "average"]
 
-    The window ends at `to`, but not after now, which is also the default. It begins at `from`, else the period, or 30
-    days, before its end.
-    """
-    values = request.validated
-    begin, end, period = values["from"], values["to"], values["period"]
+
+_WINDOW = (
+    time_parameter("from", "The begin of the window; 30 days before its end by default."),
+    time_parameter("to", "The end of the window; now by default, and at the latest."),
+    parameter(
+        "period",
+        parse_period,
+        PERIOD,
+        {"type": "string", "pattern": PERIOD_PATTERN},
+        f"Instead of `from` and `to`, the length of a window that ends now: {PERIOD}.",
+        missing=None,
+        example="P7D",
+    ),
+)
+prices_query = query(
+    mapping(
+        *_WINDOW,
+        choice(
+            "resolution",
+            (*RESOLUTIONS, "auto"),
+            "Every step (`raw`), or a point for each hour, UTC day or ISO week; `auto` is the finest that fits.",
+            missing="auto",
+        ),
+    ),
+    PricesQuery,
+)
+trend_query = query(
+    mapping(
+        *_WINDOW,
+        choice(
+            "metric",
+            ("lowest", "average"),
+            "Of the lowest in-stock price, or of the average in-stock price.",
+            missing="lowest",
+        ),
+    ),
+    TrendQuery,
+)
+
+
+def _no_such_offer(offer_id: object) -> Problem:
+    detail = f"The product has no offer {offer_id}, or it was removed long after it was closed."
+    return Problem(ErrorCode.NOT_FOUND, detail)
+
+
+_OFFER_ID = uuid_parameter(
+    "offer_id",
+    "an offer's",
+    "The offer's id, as the Offers service gave it.",
+    example="5f1c2b7a-3f0e-4d8e-9d2b-6a7f0c1e2d3b",
+)
+offer_in_path = path_uuid("offer_id", _no_such_offer, ErrorCode.NOT_FOUND)
+
+product_prices = service("product_prices", "/products/{id}/prices", "Price history", PRODUCT_ID)
+offer_prices = service(
+    "offer_prices", "/products/{id}/offers/{offer_id}/prices", "Price history", PRODUCT_ID, _OFFER_ID
+)
+product_prices_csv = service("product_prices_csv", "/products/{id}/prices.csv", "Price history", PRODUCT_ID)
+offer_prices_csv = service(
+    "offer_prices_csv", "/products/{id}/offers/{offer_id}/prices.csv", "Price history", PRODUCT_ID, _OFFER_ID
+)
+product_trend = service("product_trend", "/products/{id}/trend", "Price history", PRODUCT_ID)
+product_verdict = service("product_verdict", "/products/{id}/verdict", "Price history", PRODUCT_ID)
+
+
+class Window(NamedTuple):
+    """From `begin` to `end`, which is at most `now`."""
+
+    begin: datetime
+    end: datetime
+    now: datetime
+
+
+def _window(request: Request, parameters: WindowQuery) -> Window:
+    """The window of a query. `now` is decided here, so that everything in the answer is as of the same moment."""
+    begin, end, period = parameters["from"], parameters["to"], parameters["period"]
     now = clock.now(request.reader)
     if period is not None and (begin or end):
         raise invalid_query({"period": "must not be given together with 'from' or 'to'"})
     if begin is not None and begin >= now:
         raise invalid_query({"from": "must lie in the past"})
-    end = now if end is None else min(end, now)
+    end = min(end or now, now)
     if begin is None:
-        begin = max(EARLIEST, end - (period or _DEFAULT_WINDOW))
+        begin = _default_begin(end, period or _DEFAULT_WINDOW)
     if begin >= end:
-        order = {"from": "must be earlier than 'to'"}
-        raise invalid_query(order if values["from"] else {"to": f"must be later than {_rfc3339(EARLIEST)}"})
-    values.update(begin=begin, end=end, now=now)
+        raise invalid_query({"from": "must be earlier than 'to'"})
+    return Window(begin, end, now)
 
 
-# A validator: the path's offer is a UUID. Anything else names no offer.
-offer_id = Validator(_offer_id, ("not-found",))
-window = Validator(_window, ("invalid-data",))
+def _default_begin(end: datetime, length: timedelta) -> datetime:
+    if end <= EARLIEST:
+        raise invalid_query({"to": f"must be later than {format_time(EARLIEST)}"})
+    return max(EARLIEST, end - length)
 
 
 def _as_csv(example: str) -> tuple[answers.Answer, ...]:
@@ -91,110 +144,105 @@ def _as_csv(example: str) -> tuple[answers.Answer, ...]:
 
 @product_prices.get(
     permission=PUBLIC,
-    validators=(product_id, query(PRICES), window),
+    validators=(product_in_path, prices_query),
     answers=answers.public("The series.", answers.PRODUCT_SERIES),
 )
-def list_prices(request: Any) -> Response:
+def list_prices(request: Request) -> Response:
     """The product's prices in a window, in as many points as can be drawn."""
-    return _json(request, _product_series(request))
+    return _json(request, _product_series(request), {"product_id": product_in_path.value(request)})
 
 
-@product_prices_csv.get(permission=PUBLIC, validators=(product_id, query(PRICES), window), answers=_as_csv(_CSV))
-def download_prices(request: Any) -> Response:
+@product_prices_csv.get(permission=PUBLIC, validators=(product_in_path, prices_query), answers=_as_csv(_CSV_EXAMPLE))
+def download_prices(request: Request) -> Response:
     """The product's prices in a window, as CSV (RFC 4180)."""
-    return _csv(request, _product_series(request), _PRODUCT_COLUMNS)
+    return _csv(request, _product_series(request), _PRODUCT_COLUMNS, f"prices-{product_in_path.value(request)}.csv")
 
 
 @offer_prices.get(
     permission=PUBLIC,
-    validators=(product_id, offer_id, query(PRICES), window),
+    validators=(product_in_path, offer_in_path, prices_query),
     answers=answers.public("The series.", answers.OFFER_SERIES),
 )
-def list_offer_prices(request: Any) -> Response:
+def list_offer_prices(request: Request) -> Response:
     """One offer's prices in a window."""
-    return _json(request, _offer_series(request))
+    ids = {"product_id": product_in_path.value(request), "offer_id": offer_in_path.value(request)}
+    return _json(request, _offer_series(request), ids)
 
 
 @offer_prices_csv.get(
-    permission=PUBLIC, validators=(product_id, offer_id, query(PRICES), window), answers=_as_csv(_OFFER_CSV)
+    permission=PUBLIC, validators=(product_in_path, offer_in_path, prices_query), answers=_as_csv(_OFFER_CSV_EXAMPLE)
 )
-def download_offer_prices(request: Any) -> Response:
+def download_offer_prices(request: Request) -> Response:
     """One offer's prices in a window, as CSV (RFC 4180)."""
-    return _csv(request, _offer_series(request), _OFFER_COLUMNS)
+    filename = f"prices-{product_in_path.value(request)}-{offer_in_path.value(request)}.csv"
+    return _csv(request, _offer_series(request), _OFFER_COLUMNS, filename)
 
 
 @product_trend.get(
     permission=PUBLIC,
-    validators=(product_id, query(TREND), window),
+    validators=(product_in_path, trend_query),
     answers=answers.public("The trend.", answers.TREND),
 )
-def read_trend(request: Any) -> Response:
+def read_trend(request: Request) -> Response:
     """How the product's price moved in a window: the change between its ends, and the statistics."""
-    values = request.validated
-    bring = trends.raw_part(values["begin"], values["end"], values["now"], values["metric"])
-    known = known_product(request, values["product_id"], values["now"], bring)
-    found = trend(request.reader, known, values["begin"], values["end"], values["metric"])
-    return public_json(request, {"product_id": values["product_id"], **_shown(found)})
+    product_id, parameters = product_in_path.value(request), trend_query.value(request)
+    window, metric = _window(request, parameters), parameters["metric"]
+    bring = trends.raw_part(window.begin, window.end, window.now, metric)
+    known = known_product(request, product_id, window.now, bring)
+    answer = trend(request.reader, known, window.begin, window.end, metric)
+    return _json(request, answer, {"product_id": product_id})
 
 
 @product_verdict.get(
-    permission=PUBLIC, validators=(product_id, no_query), answers=answers.public("The verdict.", answers.VERDICT)
+    permission=PUBLIC, validators=(product_in_path, no_query), answers=answers.public("The verdict.", answers.VERDICT)
 )
-def read_verdict(request: Any) -> Response:
+def read_verdict(request: Request) -> Response:
     """Whether the price is a good one now, measured by the product's own past."""
-    wanted = request.validated["product_id"]
-    found = verdict(request.reader, known_product(request, wanted, clock.now(request.reader)))
-    return public_json(request, {"product_id": wanted, **_shown(found)})
+    product_id = product_in_path.value(request)
+    answer = verdict(request.reader, known_product(request, product_id, clock.now(request.reader)))
+    return _json(request, answer, {"product_id": product_id})
 
 
-def _shown(found: Any) -> dict[str, Any]:
-    return {json_name(name): value for name, value in vars(found).items()}
+def _product_series(request: Request) -> Series:
+    product_id, parameters = product_in_path.value(request), prices_query.value(request)
+    window, resolution = _window(request, parameters), parameters["resolution"]
+    may_be_raw = resolution in ("raw", "auto")
+    bring = series.raw_part(window.begin, window.end, window.now) if may_be_raw else None
+    known = known_product(request, product_id, window.now, bring)
+    return product_series(request.reader, known, window.begin, window.end, resolution)
 
 
-def _no_such_offer(offer_id: object) -> Problem:
-    return Problem(
-        "not-found", f"The product has no offer {offer_id}, or it was closed so long ago that it was removed."
+def _offer_series(request: Request) -> Series:
+    product_id, offer_id, parameters = (
+        product_in_path.value(request),
+        offer_in_path.value(request),
+        prices_query.value(request),
     )
+    window = _window(request, parameters)
+    known = known_product(request, product_id, window.now)
+    prices = offer_series(request.reader, known, offer_id, window.begin, window.end, parameters["resolution"])
+    if prices is None:
+        raise _no_such_offer(offer_id)
+    return prices
 
 
-def _product_series(request: Any) -> Series:
-    values = request.validated
-    may_be_raw = values["resolution"] in ("raw", "auto")
-    bring = series.raw_part(values["begin"], values["end"], values["now"]) if may_be_raw else None
-    known = known_product(request, values["product_id"], values["now"], bring)
-    return product_series(request.reader, known, values["begin"], values["end"], values["resolution"])
+def _json(request: Request, answer: Series | Trend | Verdict, ids: dict[str, UUID]) -> Response:
+    members = {json_name(name): value for name, value in vars(answer).items()}
+    return json_response({**ids, **members}, cache_control=public_cache_control(request))
 
 
-def _offer_series(request: Any) -> Series:
-    values = request.validated
-    known = known_product(request, values["product_id"], values["now"])
-    wanted = values["offer_id"]
-    found = offer_series(request.reader, known, wanted, values["begin"], values["end"], values["resolution"])
-    if found is None:
-        raise _no_such_offer(wanted)
-    return found
-
-
-def _ids(request: Any) -> dict[str, UUID]:
-    """What the series is of: a product, or one of its offers."""
-    return {name: request.validated[name] for name in ("product_id", "offer_id") if name in request.validated}
-
-
-def _json(request: Any, found: Series) -> Response:
-    return public_json(request, {**_ids(request), **_shown(found)})
-
-
-def _csv(request: Any, found: Series, columns: Sequence[str]) -> Response:
-    """A header, then a line a point. Times are written as in JSON, null as nothing."""
-    columns = columns if found.resolution == "raw" else (*columns, *_BUCKET_COLUMNS)
+def _csv(request: Request, prices: Series, columns: Sequence[str], filename: str) -> Response:
+    """A header, then a line for each point. Times are written as in JSON, null as nothing."""
+    columns = columns if prices.resolution == "raw" else (*columns, *_BUCKET_COLUMNS)
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns)
+    writer: csv.DictWriter[Any] = csv.DictWriter(text, columns)
     writer.writeheader()
-    writer.writerows({**point, "at": _rfc3339(point["at"])} for point in found.points)
-    response = public(request, text.getvalue().encode(), "text/csv; charset=utf-8")
-    response.content_disposition = f'attachment; filename="prices-{"-".join(map(str, _ids(request).values()))}.csv"'
-    return response
-
-
-def _rfc3339(time: datetime) -> str:
-    return time.isoformat().replace("+00:00", "Z")
+    writer.writerows({**point, "at": format_time(point["at"])} for point in prices.points)
+    body = text.getvalue().encode()
+    return respond(
+        body,
+        "text/csv; charset=utf-8",
+        etag=digest(body),
+        headers={"Content-Disposition": f'attachment; filename="{filename}"'},
+        cache_control=public_cache_control(request),
+    )

@@ -1,27 +1,32 @@
-"""/problems/{code}: what the `type` of an error answer refers to."""
-
-from typing import Any
+"""/problems/{code}: the explanation that the `type` of an error answer refers to."""
 
 from pyramid.response import Response
 
-from productagg.api.core.errors import PROBLEMS, Problem
-from productagg.api.core.schemas import PROBLEM_CODE
-from productagg.api.core.service import PUBLIC, no_query, public_json, service
+from productagg.api.core.errors import ErrorCode, Problem
+from productagg.api.core.fields import parameter
+from productagg.api.core.request import Request
+from productagg.api.core.responses import json_response, public_cache_control
+from productagg.api.core.service import PUBLIC, service
+from productagg.api.core.validators import no_query
 from productagg.api.openapi.answers import EXPLANATION, public
 
-problem = service("problem", "/problems/{code}", "About", PROBLEM_CODE)
+_CODE = parameter(
+    "code", str, "a code", {"type": "string", "enum": list(ErrorCode)}, "The code of an error.", example="not-found"
+)
+
+problem = service("problem", "/problems/{code}", "About", _CODE)
 
 
 @problem.get(
     permission=PUBLIC,
     validators=(no_query,),
     answers=public("The explanation.", EXPLANATION),
-    errors=("not-found",),
+    errors=(ErrorCode.NOT_FOUND,),
 )
-def explain_problem(request: Any) -> Response:
+def explain_problem(request: Request) -> Response:
     """What an error code means and what to do about it."""
-    code = request.matchdict["code"]
-    if code not in PROBLEMS:
-        raise Problem("not-found", "There is no such problem.")
-    status, title, advice = PROBLEMS[code]
-    return public_json(request, {"code": code, "status": status, "title": title, "advice": advice})
+    code = next((code for code in ErrorCode if code == request.matchdict["code"]), None)
+    if code is None:
+        raise Problem(ErrorCode.NOT_FOUND, "There is no such error code.")
+    explanation = {"code": code, "status": code.status, "title": code.problem_title, "advice": code.advice}
+    return json_response(explanation, cache_control=public_cache_control(request))

@@ -1,95 +1,136 @@
 """/products and /products/{id}: the catalogue."""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypedDict
 from uuid import UUID
 
 import orjson
 from pyramid.response import Response
 
 from productagg.accounts.policy import Permission
+from productagg.api.core.errors import ErrorCode
+from productagg.api.core.fields import PRODUCT_ID
 from productagg.api.core.pagination import page_headers
-from productagg.api.core.schemas import BROWSING, NEW_PRODUCT, PARTIAL, PRODUCT_CHANGE, PRODUCT_ID
-from productagg.api.core.service import (
+from productagg.api.core.request import Request
+from productagg.api.core.responses import (
     JSON,
-    MERGE_PATCH,
     PRIVATE,
-    PUBLIC,
     dumps,
-    if_match,
+    json_response,
+    last_modified,
+    public_cache_control,
+)
+from productagg.api.core.service import PUBLIC, service
+from productagg.api.core.validators import (
+    MERGE_PATCH,
+    Validator,
     invalid_query,
     json_body,
-    keep,
     no_query,
-    product_id,
-    public_json,
-    query,
-    say_when_modified,
-    seconds_until,
-    service,
-    tagged_json,
+    preconditions,
+    product_in_path,
 )
 from productagg.api.openapi.answers import LISTED_PRODUCT, PAGE_HEADERS, PARTIAL_PRODUCT, PRODUCT, Answer, public
+from productagg.api.views.browsing_query import BrowsingQuery, browsing_query, partial_query
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
+from productagg.catalog.product_members import MEMBERS
 from productagg.catalog.product_query import RELEVANCE, ProductQuery
+from productagg.catalog.product_schema import NEW_PRODUCT, PRODUCT_CHANGE
 from productagg.sync import product_status
+from productagg.sync.product_status import ProductStatus
 from productagg.sync.tokens import account_key
 
+
+class ProductBody(TypedDict):
+    name: str
+    description: str
+
+
+class ProductChangeBody(TypedDict, total=False):
+    name: str
+    description: str
+
+
+new_product = json_body(NEW_PRODUCT, ProductBody)
+product_change = json_body(PRODUCT_CHANGE, ProductChangeBody, MERGE_PATCH)
+
 products = service("products", "/products", "Catalogue")
-
 partial_products = service("partial_products", "/products/partial", "Catalogue")
-
 product = service("product", "/products/{id}", "Catalogue", PRODUCT_ID)
 
 
-@products.get(
-    permission=PUBLIC,
-    validators=(query(BROWSING),),
-    answers=public("A page of products, without their offers.", [LISTED_PRODUCT], *PAGE_HEADERS, "Total-Count?"),
-    errors=("invalid-cursor",),
-)
-def list_products(request: Any) -> Response:
+def _pages(query: Validator[Any], content: str, kind: object) -> dict[str, Any]:
+    """What the two views that answer with pages of products declare."""
+    return {
+        "permission": PUBLIC,
+        "validators": (query,),
+        "answers": public(f"A page of products, {content}.", [kind], *PAGE_HEADERS, "Total-Count?"),
+        "errors": (ErrorCode.INVALID_CURSOR,),
+    }
+
+
+@products.get(**_pages(browsing_query, "without their offers", LISTED_PRODUCT))
+def list_products(request: Request) -> Response:
     """The catalogue, a page at a time: searched, filtered and sorted. `Next-Cursor` leads to the next page."""
-    return _page(request)
+    return _page(request, browsing_query.value(request), MEMBERS)
 
 
-@partial_products.get(
-    permission=PUBLIC,
-    validators=(query(PARTIAL),),
-    answers=public("A page of products, with the chosen members.", [PARTIAL_PRODUCT], *PAGE_HEADERS, "Total-Count?"),
-    errors=("invalid-cursor",),
-)
-def list_partial_products(request: Any) -> Response:
-    """The same pages with some members only, those that `fields` names: less to transfer."""
-    return _page(request)
+@partial_products.get(**_pages(partial_query, "with the chosen members", PARTIAL_PRODUCT))
+def list_partial_products(request: Request) -> Response:
+    """The same pages with only the members that `fields` names: less to transfer."""
+    parameters = partial_query.value(request)
+    return _page(request, parameters, parameters["fields"])
 
 
-def _page(request: Any) -> Response:
-    question = request.validated
-    cursor = question.pop("cursor")
+def _page(request: Request, parameters: BrowsingQuery, fields: tuple[str, ...]) -> Response:
+    cursors = request.services.cursors
     place, began = None, int(time.time())
-    if cursor is not None:
-        place, began = request.registry["cursors"].read(cursor, question)
-    wanted, limit, counting = _wanted(question)
-    page = listing.page(request.reader, wanted, limit, place, counted=counting is None)
-    places = (page.following, page.previous)
-    cursors = [each and request.registry["cursors"].write(each, question, began) for each in places]
-    headers = page_headers(request, *cursors, first=True)
-    # Not the cursors: they say when the first page was read.
-    tagged_by = [f"{page.previous is not None} {page.following is not None}"]
-    total = listing.total(request.reader, wanted, exact=True) if counting else page.total
+    if parameters["cursor"] is not None:
+        place, began = cursors.read(parameters["cursor"], parameters)
+    selection = _product_query(parameters, fields)
+    page = listing.page(request.reader, selection, parameters["limit"], place, counted=parameters["total"] is None)
+    total = listing.total(request.reader, selection, exact=True) if parameters["total"] else page.total
+    next_cursor = cursors.write(page.following, parameters, began) if page.following else None
+    previous_cursor = cursors.write(page.previous, parameters, began) if page.previous else None
+    headers = page_headers(request, next_cursor, previous_cursor, first=True)
+    # Not the cursors: they contain when the first page was read.
+    tagged_by = [f"{previous_cursor is not None} {next_cursor is not None}"]
     if total is not None:
         headers["Total-Count"] = str(total)
         tagged_by.append(str(total))
-    body = f"[{','.join(page.products)}]"
-    return public_json(request, orjson.Fragment(body), headers, tagged_by=tagged_by)
+    return json_response(
+        orjson.Fragment(f"[{','.join(page.products)}]"),
+        tagged_by=tagged_by,
+        headers=headers,
+        cache_control=public_cache_control(request),
+    )
+
+
+def _product_query(parameters: BrowsingQuery, fields: tuple[str, ...]) -> ProductQuery:
+    """Raises Problem for parameters that do not go together."""
+    min_price, max_price, words = parameters["min_price"], parameters["max_price"], parameters["q"] or ()
+    if min_price is not None and max_price is not None and min_price > max_price:
+        raise invalid_query({"max_price": "must not be below 'min_price'"})
+    if parameters["sort"] == RELEVANCE and not words:
+        raise invalid_query({"sort": f"must not be '{RELEVANCE}' without 'q'"})
+    return ProductQuery(
+        words=words,
+        min_price=min_price,
+        max_price=max_price,
+        in_stock=parameters["in_stock"],
+        registration=parameters["registration"],
+        updated_since=parameters["updated_since"],
+        ids=parameters["ids"],
+        sort=parameters["sort"] or (RELEVANCE if words else "created_at"),
+        fields=fields,
+    )
 
 
 @products.post(
     permission=Permission.EDIT_CATALOGUE,
-    validators=(no_query, json_body(NEW_PRODUCT)),
+    validators=(no_query, new_product),
     answers=(
         Answer(
             "The product, which has no offers yet.",
@@ -99,95 +140,106 @@ def _page(request: Any) -> Response:
             links={PRODUCT_ID: "$response.body#/id"},
         ),
     ),
-    errors=("duplicate-name",),
+    errors=(ErrorCode.DUPLICATE_NAME,),
 )
-def create_product(request: Any) -> Response:
-    """Add a product. After the commit, and outside the transaction, it is registered at the Offers service."""
-    created = catalog.create(request.dbsession, **request.validated)
-    sync_after_commit(request, [created])
-    response = _one(request, created)
-    response.status_int = 201
-    response.location = request.route_url("product", id=created)
-    return response
+def create_product(request: Request) -> Response:
+    """Add a product. After the commit, outside the transaction, it is registered at the Offers service."""
+    body = new_product.value(request)
+    product_id = catalog.create(request.dbsession, name=body["name"], description=body["description"])
+    sync_after_commit(request, [product_id])
+    stored = catalog.get(request.dbsession, product_id)
+    location = {"Location": request.route_url("product", id=product_id)}
+    return json_response(_product_json(stored), version=stored.version, status=201, headers=location)
 
 
 @product.get(
     permission=PUBLIC,
-    validators=(product_id, no_query),
+    validators=(product_in_path, no_query),
     answers=public("The product.", PRODUCT, "Vary", "Accept-Patch", "Last-Modified?"),
 )
-def read_product(request: Any) -> Response:
-    """One product with its current offers, cheapest first. With an admin's token, also how it stands with the sync."""
-    wanted = request.validated["product_id"]
-    found = catalog.get(request.reader, wanted)
-    says = found.json_members
-    # A bad token is nobody's.
-    for_admin = "HTTP_AUTHORIZATION" in request.environ and request.has_permission(Permission.SEE_SYNC)
-    if for_admin:
-        settings = request.registry["settings"]
-        account = account_key(settings.offers_base_url, settings.offers_refresh_token.reveal())
-        sync = product_status.read(request.reader, wanted, settings.sync_interval_seconds, account)
-        if sync is None:  # deleted a moment ago
-            raise catalog.NotFound(wanted)
-        says += f',"sync":{dumps(sync).decode().rstrip()}'
-    response = tagged_json(orjson.Fragment("{" + says + "}"), found.version)
-    response.headerlist += (("Vary", "Authorization"), ("Accept-Patch", f"{JSON}, {MERGE_PATCH}"))
-    if for_admin:
-        response.headers["Cache-Control"] = PRIVATE
-    else:
-        keep(request, response, seconds_until(found.next_sync_at, found.now))
-        say_when_modified(response, found.modified_at, found.now)
-    return response
+def read_product(request: Request) -> Response:
+    """One product with its current offers, cheapest first. With an admin's token, also its sync state."""
+    product_id = product_in_path.value(request)
+    stored = catalog.get(request.reader, product_id)
+    headers = {"Vary": "Authorization", "Accept-Patch": f"{JSON}, {MERGE_PATCH}"}
+    # A client with an invalid token is anonymous.
+    if "HTTP_AUTHORIZATION" in request.environ and request.has_permission(Permission.SEE_SYNC):
+        content = _product_json(stored, sync=_sync_state(request, product_id))
+        return json_response(content, version=stored.version, headers=headers, cache_control=PRIVATE)
+    return json_response(
+        _product_json(stored),
+        version=stored.version,
+        headers={**headers, **last_modified(stored.modified_at, stored.now)},
+        cache_control=public_cache_control(request, stored.next_sync_at - stored.now),
+    )
+
+
+def _product_json(stored: catalog.ProductDetails, sync: ProductStatus | None = None) -> orjson.Fragment:
+    members = stored.json_members if sync is None else f'{stored.json_members},"sync":{dumps(sync).decode().rstrip()}'
+    return orjson.Fragment("{" + members + "}")
+
+
+def _sync_state(request: Request, product_id: UUID) -> ProductStatus:
+    settings = request.services.settings
+    account = account_key(settings.offers_base_url, settings.offers_refresh_token.reveal())
+    state = product_status.read(request.reader, product_id, settings.sync_interval_seconds, account)
+    if state is None:  # deleted a moment ago
+        raise catalog.NotFound(product_id)
+    return state
 
 
 @product.patch(
     permission=Permission.EDIT_CATALOGUE,
-    validators=(product_id, no_query, if_match, json_body(PRODUCT_CHANGE, MERGE_PATCH)),
+    validators=(product_in_path, no_query, preconditions, product_change),
     answers=(Answer("The product as it is now.", PRODUCT, headers=("ETag",)),),
-    errors=("duplicate-name",),
+    errors=(ErrorCode.DUPLICATE_NAME,),
 )
-def change_product(request: Any) -> Response:
-    """Change the name, the description or both (JSON Merge Patch, RFC 7396); with If-Match, only the version named."""
-    changed = request.validated.pop("product_id")
-    catalog.change(request.dbsession, changed, **request.validated)
-    # One that the Offers service refused is due again.
-    sync_after_commit(request, [changed])
-    return _one(request, changed)
+def change_product(request: Request) -> Response:
+    """Change the name, the description or both (JSON Merge Patch, RFC 7396); with If-Match, only that version."""
+    product_id, change, conditions = (
+        product_in_path.value(request),
+        product_change.value(request),
+        preconditions.value(request),
+    )
+    catalog.change(
+        request.dbsession,
+        product_id,
+        name=change.get("name"),
+        description=change.get("description"),
+        versions=conditions.versions,
+        other_than=conditions.other_than,
+        unmodified_since=conditions.unmodified_since,
+    )
+    # If the Offers service had refused the product, it is due again.
+    sync_after_commit(request, [product_id])
+    stored = catalog.get(request.dbsession, product_id)
+    return json_response(_product_json(stored), version=stored.version)
 
 
 @product.delete(
     permission=Permission.EDIT_CATALOGUE,
-    validators=(product_id, no_query, if_match),
-    answers=(Answer("It is gone.", None, 204),),
+    validators=(product_in_path, no_query, preconditions),
+    answers=(Answer("The product was removed.", None, 204),),
 )
-def delete_product(request: Any) -> Response:
-    """Remove a product with its offers and history; with If-Match, only the version that it names."""
-    catalog.remove(request.dbsession, **request.validated)
+def delete_product(request: Request) -> Response:
+    """Remove a product with its offers and history; with If-Match, only that version."""
+    conditions = preconditions.value(request)
+    catalog.remove(
+        request.dbsession,
+        product_in_path.value(request),
+        versions=conditions.versions,
+        other_than=conditions.other_than,
+        unmodified_since=conditions.unmodified_since,
+    )
     return Response(status=204)
 
 
-def _wanted(question: Mapping[str, Any]) -> tuple[ProductQuery, int, bool | None]:
-    """What is looked for, how many at most, and whether to count them all."""
-    values = dict(question)
-    limit, counting, words = (values.pop(name) for name in ("limit", "total", "q"))
-    if None not in (values["min_price"], values["max_price"]) and values["min_price"] > values["max_price"]:
-        raise invalid_query({"max_price": "must not be below 'min_price'"})
-    if words is None and values["sort"] == RELEVANCE:
-        raise invalid_query({"sort": f"must not be '{RELEVANCE}' without 'q'"})
-    values["sort"] = values["sort"] or (RELEVANCE if words else "created_at")
-    return ProductQuery(words=words or (), **values), limit, counting
-
-
-def sync_after_commit(request: Any, wanted: Sequence[UUID]) -> None:
-    background = request.registry["background"]
+def sync_after_commit(request: Request, product_ids: Sequence[UUID]) -> None:
+    """Have the background sync products as soon as the request's transaction has committed."""
+    background = request.services.background
 
     def submit(committed: bool) -> None:
-        for each in wanted if committed else ():
-            background.submit(each)
+        for product_id in product_ids if committed else ():
+            background.submit(product_id)
 
     request.tm.get().addAfterCommitHook(submit)
-
-
-def _one(request: Any, wanted: UUID) -> Response:
-    found = catalog.get(request.dbsession, wanted)
-    return tagged_json(orjson.Fragment("{" + found.json_members + "}"), found.version)

@@ -1,61 +1,78 @@
-"""/sync-runs and /sync-runs/{id}: what each pass did. For admins."""
+"""/sync-runs and /sync-runs/{id}: what each sync run did. For admins."""
 
-from typing import Any
+from typing import TypedDict
 from uuid import UUID
 
 from pyramid.response import Response
 
 from productagg.accounts.policy import Permission
-from productagg.api.core.errors import Problem
+from productagg.api.core.errors import ErrorCode, Problem
+from productagg.api.core.fields import cursor, limit, mapping, uuid_parameter
 from productagg.api.core.pagination import page_headers
-from productagg.api.core.schemas import RUN_ID, RUNS, uuid
-from productagg.api.core.service import no_query, private_json, query, service
+from productagg.api.core.request import Request
+from productagg.api.core.responses import PRIVATE, json_response
+from productagg.api.core.service import service
+from productagg.api.core.validators import no_query, path_uuid, query
 from productagg.api.openapi.answers import RUN, tagged
+from productagg.catalog.product_schema import uuid
 from productagg.sync import run_log
 
+_RUN_ID = uuid_parameter("id", "a sync run's", "The sync run's id.", example="019aa3f8-1b2c-7a90-8f3d-4e5a6b7c8d90")
+
+
+class RunsQuery(TypedDict):
+    limit: int
+    cursor: str | None
+
+
+def _no_such_run(run_id: object) -> Problem:
+    return Problem(ErrorCode.NOT_FOUND, f"There is no sync run {run_id}.")
+
+
+runs_query = query(mapping(limit(), cursor("It does not expire.")), RunsQuery)
+run_in_path = path_uuid("id", _no_such_run, ErrorCode.NOT_FOUND)
+
 sync_runs = service("sync_runs", "/sync-runs", "Sync")
-sync_run = service("sync_run", "/sync-runs/{id}", "Sync", RUN_ID)
+sync_run = service("sync_run", "/sync-runs/{id}", "Sync", _RUN_ID)
 
 
 @sync_runs.get(
     permission=Permission.SEE_SYNC,
-    validators=(query(RUNS),),
-    answers=tagged("A page of passes.", [RUN], "Cache-Control", "Vary", "Next-Cursor?", "Link?"),
-    errors=("invalid-cursor",),
+    validators=(runs_query,),
+    answers=tagged("A page of sync runs.", [RUN], "Cache-Control", "Vary", "Next-Cursor?", "Link?"),
+    errors=(ErrorCode.INVALID_CURSOR,),
 )
-def list_runs(request: Any) -> Response:
-    """The passes, newest first, a page at a time. `Next-Cursor` leads to the next page."""
-    cursor = request.validated["cursor"]
-    before = None if cursor is None else _run_id(cursor)
-    if cursor is not None and before is None:
-        raise Problem("invalid-cursor", "This cursor was not issued by this service.")
-    page = run_log.page(request.reader, request.validated["limit"], _budget(request), before)
-    following = None if page.following is None else str(page.following)
-    return private_json(page.runs, page_headers(request, following))
+def list_runs(request: Request) -> Response:
+    """The sync runs, newest first, a page at a time. `Next-Cursor` leads to the next page."""
+    parameters = runs_query.value(request)
+    before = None if parameters["cursor"] is None else _read_cursor(parameters["cursor"])
+    budget = request.services.settings.sync_budget_seconds
+    page = run_log.page(request.reader, parameters["limit"], budget, before)
+    headers = page_headers(request, None if page.following is None else str(page.following))
+    return json_response(
+        page.runs,
+        tagged_by=headers.values(),
+        headers={**headers, "Vary": "Authorization"},
+        cache_control=PRIVATE,
+    )
 
 
 @sync_run.get(
     permission=Permission.SEE_SYNC,
-    validators=(no_query,),
-    answers=tagged("The pass.", RUN, "Cache-Control", "Vary"),
-    errors=("not-found",),
+    validators=(no_query, run_in_path),
+    answers=tagged("The sync run.", RUN, "Cache-Control", "Vary"),
 )
-def read_run(request: Any) -> Response:
-    """One pass."""
-    wanted = _run_id(request.matchdict["id"])
-    found = None if wanted is None else run_log.get(request.reader, wanted, _budget(request))
-    if found is None:
-        raise Problem("not-found", f"There is no sync run {request.matchdict['id']}.")
-    return private_json(found)
+def read_run(request: Request) -> Response:
+    """One sync run."""
+    run_id = run_in_path.value(request)
+    run = run_log.get(request.reader, run_id, request.services.settings.sync_budget_seconds)
+    if run is None:
+        raise _no_such_run(run_id)
+    return json_response(run, headers={"Vary": "Authorization"}, cache_control=PRIVATE)
 
 
-def _run_id(text: str) -> UUID | None:
+def _read_cursor(cursor: str) -> UUID:
     try:
-        return uuid(text)
+        return uuid(cursor)
     except ValueError:
-        return None
-
-
-def _budget(request: Any) -> float:
-    budget: float = request.registry["settings"].sync_budget_seconds
-    return budget
+        raise Problem(ErrorCode.INVALID_CURSOR, "This cursor was not issued by this service.") from None

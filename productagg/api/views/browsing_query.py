@@ -1,0 +1,129 @@
+"""The query parameters of /products and /products/partial: search, filters, sort and page."""
+
+import re
+from datetime import datetime
+from typing import TypedDict
+from uuid import UUID
+
+from productagg.api.core.fields import (
+    MAX_LIMIT,
+    choice,
+    cursor,
+    flag,
+    limit,
+    mapping,
+    number,
+    parameter,
+    time_parameter,
+)
+from productagg.api.core.validators import query
+from productagg.catalog.listing import COUNT_LIMIT
+from productagg.catalog.product_members import MEMBERS
+from productagg.catalog.product_query import RELEVANCE, SORTS
+from productagg.catalog.product_schema import NO_CONTROL_CHARACTERS, uuid
+from productagg.catalog.search_text import search_words
+from productagg.db.models import REGISTRATIONS
+
+_MAX_PRICE = 2**63 - 1
+_MAX_SEARCH_LENGTH, _MAX_WORDS = 200, 10
+_CONTROL_CHARACTER = re.compile(r"[\u0000-\u001f\u007f-\u009f]")
+
+
+class BrowsingQuery(TypedDict):
+    q: tuple[str, ...] | None
+    min_price: int | None
+    max_price: int | None
+    in_stock: bool | None
+    registration: str | None
+    updated_since: datetime | None
+    ids: list[UUID] | None
+    sort: str | None
+    limit: int
+    total: bool | None
+    cursor: str | None
+
+
+class PartialQuery(BrowsingQuery):
+    fields: tuple[str, ...]
+
+
+def _read_words(text: str) -> tuple[str, ...]:
+    words = search_words(text)
+    if len(text) > _MAX_SEARCH_LENGTH or not 1 <= len(words) <= _MAX_WORDS or _CONTROL_CHARACTER.search(text):
+        raise ValueError(text)
+    return words
+
+
+def _read_ids(text: str) -> list[UUID]:
+    if text.count(",") >= MAX_LIMIT:
+        raise ValueError(text)
+    return [uuid(id_) for id_ in text.split(",")]
+
+
+def _read_fields(text: str) -> tuple[str, ...]:
+    """The members in the order of MEMBERS, always with the id."""
+    fields = text.split(",")
+    if not set(fields) <= set(MEMBERS):
+        raise ValueError(text)
+    return tuple(name for name in MEMBERS if name == "id" or name in fields)
+
+
+_PARAMETERS = (
+    parameter(
+        "q",
+        _read_words,
+        f"1 to {_MAX_WORDS} words in at most {_MAX_SEARCH_LENGTH} characters, none of which is a control character",
+        {"type": "string", "minLength": 1, "maxLength": _MAX_SEARCH_LENGTH, "pattern": NO_CONTROL_CHARACTERS},
+        "Words or parts of words. The name or the description must contain all of them; case and accents do not "
+        "matter. For example `desk lamp`.",
+        missing=None,
+    ),
+    number("min_price", _MAX_PRICE, "With a lowest in-stock price of this much or more.", minimum=0, missing=None),
+    number("max_price", _MAX_PRICE, "With a lowest in-stock price of this much or less.", minimum=0, missing=None),
+    flag("in_stock", "Only products that are in stock, or only products that are not."),
+    choice("registration", REGISTRATIONS, "Only products in this state.", missing=None),
+    time_parameter(
+        "updated_since",
+        "Only products that were created, or whose name or description changed, at this time or later.",
+    ),
+    parameter(
+        "ids",
+        _read_ids,
+        f"1 to {MAX_LIMIT} UUIDs, comma separated",
+        {
+            "type": "array",
+            "items": {"type": "string", "format": "uuid"},
+            "minItems": 1,
+            "maxItems": MAX_LIMIT,
+        },
+        f"Only products with one of these ids, {MAX_LIMIT} at most; ids without a product are ignored.",
+        missing=None,
+    ),
+    choice(
+        "sort",
+        SORTS,
+        f"The order; `-` reverses it. `{RELEVANCE}` needs `q`, and is the default with it: whole words come first, "
+        "then beginnings of words, then other parts, each in names before descriptions. Without `q` the default is "
+        "`created_at`. By `lowest_price`, products without a price come last in both directions; `name` ignores case "
+        "and accents.",
+        missing=None,
+    ),
+    limit(),
+    flag(
+        "total",
+        f"Whether `Total-Count` is sent. By default only up to {COUNT_LIMIT}; `true`: however long the counting takes; "
+        "`false`: never.",
+    ),
+    cursor("It expires a day after the first page."),
+)
+_FIELDS = parameter(
+    "fields",
+    _read_fields,
+    f"some of {', '.join(MEMBERS)}, comma separated",
+    {"type": "array", "items": {"type": "string", "enum": list(MEMBERS)}, "minItems": 1},
+    "The members of each product, besides `id`.",
+    example=["name", "lowest_price"],
+)
+
+browsing_query = query(mapping(*_PARAMETERS), BrowsingQuery)
+partial_query = query(mapping(_FIELDS, *_PARAMETERS), PartialQuery)
