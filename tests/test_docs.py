@@ -1,12 +1,19 @@
-"""What the pages say about settings and error codes is what the code does."""
+"""The documents agree with the code: settings, error codes, the version; and every link between documents leads somewhere."""
 
+import configparser
+import re
 from pathlib import Path
+
+import pytest
 
 from productagg.api.core.errors import PROBLEMS
 from productagg.settings import OPTIONS
 
-README = Path(__file__).parents[1] / "README.md"
-API = Path(__file__).parents[1] / "docs" / "api.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    path.relative_to(ROOT) for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md") for path in ROOT.glob(pattern)
+)
+LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
 def test_the_readme_has_the_table_of_settings():
@@ -14,12 +21,52 @@ def test_the_readme_has_the_table_of_settings():
         f"| `{option.variable}` | `{option.key}` | {_default(option)} | {option.allowed} | {option.meaning} |"
         for option in OPTIONS
     ]
-    assert "\n".join(rows) in README.read_text("utf-8")
+    assert "\n".join(rows) in read("README.md")
 
 
 def test_the_api_page_has_every_error_code():
     rows = [f"| `{code}` | {status} | {advice} |" for code, (status, _, advice) in PROBLEMS.items()]
-    assert "\n".join(rows) in API.read_text("utf-8")
+    assert "\n".join(rows) in read("docs/api.md")
+
+
+def test_the_changelog_has_the_version_of_the_package():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+
+    versions = re.findall(r"^## \[([^]]+)\]", read("CHANGELOG.md"), re.MULTILINE)
+
+    assert versions[:2] == ["Unreleased", setup["metadata"]["version"]]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(document):
+    for target, anchor in LINK.findall(read(document)):
+        path = (ROOT / document).parent / target if target else ROOT / document
+        assert path.exists(), f"{document} links to {target}"
+        if anchor:
+            assert anchor in headings(path.read_text("utf-8")), f"{document} links to {target}#{anchor}"
+
+
+def test_every_decision_has_a_status_and_a_date_and_is_in_the_index():
+    index = read("docs/decisions/README.md")
+    for path in sorted((ROOT / "docs/decisions").glob("0*.md")):
+        lines = path.read_text("utf-8").splitlines()
+
+        assert re.fullmatch(r"- Status: (accepted|amended|superseded)\b.*", lines[2]), path.name
+        assert re.fullmatch(r"- Date: \d{4}-\d\d-\d\d", lines[3]), path.name
+        assert f"({path.name})" in index
+
+
+def headings(text):
+    """The anchors of a document's headings, as GitHub makes them."""
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }
+
+
+def read(document):
+    return (ROOT / document).read_text("utf-8")
 
 
 def _default(option):
