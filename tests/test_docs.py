@@ -1,4 +1,4 @@
-"""The documents agree with the code: settings, error codes, the version; and every link between documents leads somewhere."""
+"""The documents agree with the code, and every link between them leads to a heading that exists."""
 
 import configparser
 import re
