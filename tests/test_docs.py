@@ -21,12 +21,14 @@ def test_the_readme_has_the_table_of_settings():
         f"| `{option.variable}` | `{option.key}` | {_default(option)} | {option.allowed} | {option.meaning} |"
         for option in OPTIONS
     ]
-    assert "\n".join(rows) in read("README.md")
+    table = "\n".join(rows)
+    assert table in read("README.md"), f"The table must be:\n{table}"
 
 
 def test_the_api_page_has_every_error_code():
     rows = [f"| `{code}` | {status} | {advice} |" for code, (status, _, advice) in PROBLEMS.items()]
-    assert "\n".join(rows) in read("docs/api.md")
+    table = "\n".join(rows)
+    assert table in read("docs/api.md"), f"The table must be:\n{table}"
 
 
 def test_the_changelog_has_the_version_of_the_package():
