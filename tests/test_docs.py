@@ -13,6 +13,9 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     path.relative_to(ROOT) for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md") for path in ROOT.glob(pattern)
 )
+# A path from the root of the project, in backticks.
+PATH = re.compile(r"`((?:productagg|tests|benchmarks|docs|alembic)/[\w./-]*)`")
+FILES_OF_THE_EXAMPLE = {"productagg/api/views/version.py", "tests/functional/test_version.py", "productagg/pages/"}
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
@@ -57,6 +60,14 @@ def test_every_decision_has_a_status_and_a_date_and_is_in_the_index():
         assert re.fullmatch(r"- Status: (accepted|amended|superseded)\b.*", lines[2]), path.name
         assert re.fullmatch(r"- Date: \d{4}-\d\d-\d\d", lines[3]), path.name
         assert f"({path.name})" in index
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_every_file_that_a_document_names_exists(document):
+    for name in PATH.findall(read(document)):
+        assert name in FILES_OF_THE_EXAMPLE or (ROOT / name).exists() or (ROOT / f"{name}.py").exists(), (
+            f"{document} names {name}"
+        )
 
 
 def headings(text):
