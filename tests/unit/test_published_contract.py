@@ -28,7 +28,7 @@ def test_a_change_that_breaks_the_published_contract_is_announced():
 
 
 def announced(changelog):
-    unreleased = re.search(r"^## Unreleased$(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
+    unreleased = re.search(r"^## \[?Unreleased\]?$(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
     return unreleased is not None and "**Breaking:**" in unreleased[1]
 
 
