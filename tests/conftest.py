@@ -17,6 +17,7 @@ import hypothesis
 import pytest
 import time_machine
 from alembic.config import Config
+from argon2 import PasswordHasher
 from sqlalchemy import create_engine, insert, text
 from sqlalchemy.orm import sessionmaker
 
@@ -37,10 +38,30 @@ from tests.leaks import JWT_SECRET, _no_secret_in_logs, _watch_everything  # noq
 from tests.leaks import PASSWORD as PASSWORD
 from tests.leaks import REFRESH_TOKEN as REFRESH_TOKEN
 from tests.postgres import PostgresServer
+from tests.scale import EXAMPLES, IN_CI
 
 # How long an example takes depends on what else the machine does; what is slow here are databases and sockets.
-hypothesis.settings.register_profile("productagg", deadline=None)
+hypothesis.settings.register_profile("productagg", deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.load_profile("productagg")
+
+POSTGRESQL_FIXTURES = {"postgresql", "postgres_server", "own_postgres_server", "new_postgres_database"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the markers
+def pytest_collection_modifyitems(items):
+    """Mark the tests that need PostgreSQL, and leave those marked `ci` to `make check`, by name in the summary."""
+    for item in items:
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if "postgresql" in parameters or POSTGRESQL_FIXTURES.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.postgresql)
+        if not IN_CI and item.get_closest_marker("ci"):
+            item.add_marker(pytest.mark.skip(reason="left to CI: `make check` runs it"))
+
+
+def pytest_collection_finish():
+    """Thousands of tests and their modules stay to the end: spare the garbage collector from looking through them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -49,9 +70,21 @@ def _clean_environment():
     with pytest.MonkeyPatch.context() as patch:
         for option in OPTIONS:
             patch.delenv(option.variable, raising=False)
+        # Where it is set, each program that the tests start would compile the project anew.
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"):
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cheap_passwords():
+    """Hash passwords at the lowest cost: what the cost is for, the tests do not need."""
+    with pytest.MonkeyPatch.context() as patch:
+        hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        patch.setattr(accounts, "password_hasher", hasher)
+        patch.setattr(accounts, "UNKNOWN_USER_HASH", hasher.hash("an unknown user's password"))
         yield
 
 
@@ -299,7 +332,7 @@ def synchronizer(database, settings):
 
 @pytest.fixture(scope="session")
 def _password_hash():
-    return accounts._hasher.hash(PASSWORD)
+    return accounts.password_hasher.hash(PASSWORD)
 
 
 class Client:
@@ -335,9 +368,7 @@ def _application(migrated_database):
     uses the fixture `own_application`.
     """
     app = main({}, **ini(migrated_database))
-    # The garbage collector would look through it again and again.
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # as after the collection of the tests
     return app
 
 

@@ -20,7 +20,7 @@ SECRETS = {
     "the refresh token": REFRESH_TOKEN,
     "an access token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
     "a header": "Authorization: Bearer 0123456789abcdef",
-    "a hash": users._NOBODYS_HASH,
+    "a hash": users.UNKNOWN_USER_HASH,
     "a database's password": "postgresql+psycopg2://productagg:sesame@db:5432/productagg",
 }
 log = logging.getLogger("productagg.tests")

@@ -29,10 +29,10 @@ _ACTIVE = select(User.username, User.role).where(
     User.token_generation == bindparam("token_generation", type_=Integer),
     User.disabled.is_(False),
 )
-_hasher = PasswordHasher()
+password_hasher = PasswordHasher()
 # What an unknown user's password is compared with, so that the answer takes as long as for a known one. Made with the
 # same parameters as a real one (a test checks it); written down so that start-up need not compute it.
-_NOBODYS_HASH = "$argon2id$v=19$m=65536,t=3,p=4$o44aQos/NKRmyAydEYg2Wg$w1Z94Ln1BP8iFBLpPv9RtDZ0CnK9Nw/r3044aWnBHxo"
+UNKNOWN_USER_HASH = "$argon2id$v=19$m=65536,t=3,p=4$o44aQos/NKRmyAydEYg2Wg$w1Z94Ln1BP8iFBLpPv9RtDZ0CnK9Nw/r3044aWnBHxo"
 
 
 class DuplicateUser(Exception):
@@ -62,18 +62,18 @@ def authenticate(connection: Connection | Session, username: str, password: str)
     """
     query = select(User.id, User.username, User.role, User.password_hash, User.disabled, User.token_generation)
     user = connection.execute(_named(query, username)).one_or_none()
-    hashed = user.password_hash if user else _NOBODYS_HASH
+    hashed = user.password_hash if user else UNKNOWN_USER_HASH
     # Hashes from before passwords were brought into NFC are of the password as it was sent.
     verified = next((form for form in dict.fromkeys((nfc(password), password)) if _verify(hashed, form)), None)
     if user is None or user.disabled or verified is None:
         return None
-    outdated = verified != nfc(password) or _hasher.check_needs_rehash(hashed)
+    outdated = verified != nfc(password) or password_hasher.check_needs_rehash(hashed)
     return Account(user.id, user.username, _role(user.role), user.token_generation, outdated)
 
 
 def renew_hash(session: Session, account: Account, password: str) -> None:
     """Hash the password that the account was just authenticated with by today's parameters."""
-    renewed = _hasher.hash(nfc(password))
+    renewed = password_hasher.hash(nfc(password))
     # Not if the password was changed meanwhile.
     same = update(User).where(User.id == account.id, User.token_generation == account.token_generation)
     session.execute(same.values(password_hash=renewed))
@@ -90,7 +90,7 @@ def add(session: Session, username: str, password: str, role: Role) -> UUID:
     user = User(
         id=uuid7(),
         username=nfc(username),
-        password_hash=_hasher.hash(nfc(password)),
+        password_hash=password_hasher.hash(nfc(password)),
         role=role,
         disabled=False,
         token_generation=1,
@@ -113,7 +113,7 @@ def add_first_admin(session: Session, username: str, password: str) -> None:
 def set_password(session: Session, username: str, password: str) -> None:
     """Change the password and end the tokens given out before. Raises UnknownUser."""
     user = _known(session, username)
-    user.password_hash = _hasher.hash(nfc(password))
+    user.password_hash = password_hasher.hash(nfc(password))
     user.token_generation += 1
 
 
@@ -136,7 +136,7 @@ def listing(session: Session) -> Sequence[User]:
 
 def _verify(hashed: str, password: str) -> bool:
     try:
-        _hasher.verify(hashed, password)
+        password_hasher.verify(hashed, password)
     except VerificationError:
         return False
     return True

@@ -9,6 +9,9 @@ from productagg.api.core.errors import Problem
 from productagg.api.views import health, movers
 from productagg.catalog import listing
 from productagg.catalog.listing import Page
+from tests.databases import only_sqlite
+
+pytestmark = only_sqlite
 
 
 def test_a_member_that_the_contract_does_not_name_fails(client, create, monkeypatch):

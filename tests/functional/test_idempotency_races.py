@@ -99,6 +99,8 @@ from webtest import TestApp
 from productagg import catalog, idempotency, main
 from productagg.background import Background
 
+pytestmark = pytest.mark.processes
+
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 

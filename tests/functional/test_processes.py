@@ -14,6 +14,8 @@ from tests.factories import make_product
 from tests.functional.pserve import refusal, serving
 from tests.integration.conftest import only_postgresql, only_sqlite, wait_until
 
+pytestmark = pytest.mark.processes
+
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 needs_affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="there is no such thing here")
 

@@ -5,10 +5,12 @@ import socket
 
 import pytest
 
+from tests.databases import only_sqlite
 from tests.factories import make_products
 from tests.functional.problems import assert_problem
 from tests.functional.pserve import refusal, serving
-from tests.integration.conftest import only_sqlite
+
+pytestmark = [only_sqlite, pytest.mark.processes]
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +140,6 @@ def test_a_taken_port_is_one_line(database):
 
 
 @pytest.mark.parametrize("port", ["99999", "65536", "0x50", "-1", "+1", "80.5", "", " 80", "\N{FULLWIDTH DIGIT EIGHT}"])
-@only_sqlite
 def test_a_port_that_is_none_is_one_line(database, port):
     said = refusal(database, f"http_port={port}")
 
@@ -146,7 +147,6 @@ def test_a_port_that_is_none_is_one_line(database, port):
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "1.2.3.4.5", "", "192.0.2.1"])
-@only_sqlite
 def test_a_host_that_is_not_ours_is_one_line(database, host):
     said = refusal(database, "http_port=0", f"http_host={host}")
 
@@ -154,7 +154,6 @@ def test_a_host_that_is_not_ours_is_one_line(database, host):
 
 
 @pytest.mark.parametrize("wrong", ["", "proxy.example", "10.0.0.1/8"])
-@only_sqlite
 def test_a_proxy_that_is_no_address_is_one_line(database, wrong):
     said = refusal(database, "http_port=0", f"trusted_proxy={wrong}")
 
@@ -170,7 +169,6 @@ def test_a_proxy_that_is_no_address_is_one_line(database, wrong):
         ("thread = 8", "an option of [server:main] is wrong: Unknown adjustment 'thread'"),
     ],
 )
-@only_sqlite
 def test_an_option_of_the_ini_file_that_is_wrong_is_one_line(database, tmp_path, pytestconfig, line, why):
     ini = tmp_path / "wrong.ini"
     right = (pytestconfig.rootpath / "development.ini").read_text()

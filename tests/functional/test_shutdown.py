@@ -16,6 +16,8 @@ from tests.factories import make_product
 from tests.functional.pserve import serving
 from tests.integration.conftest import only_postgresql, only_sqlite, wait_until
 
+pytestmark = pytest.mark.processes
+
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 READY = LIVE.replace(b"live", b"ready")
 LOGIN = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -95,6 +97,7 @@ class Clients:
             thread.join()
 
 
+@only_sqlite
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("keep", [True, False], ids=["connections that are kept", "new connections"])
 def test_under_load_every_request_is_answered(database, tmp_path, processes, keep):

@@ -13,6 +13,8 @@ from tests.factories import make_products
 from tests.functional.problems import assert_problem
 from tests.functional.pserve import serving
 
+pytestmark = pytest.mark.processes
+
 THREADS = 8
 
 

@@ -134,7 +134,7 @@ def test_a_name_and_a_password_are_the_same_from_every_keyboard(session, given, 
 
 def test_a_hash_of_a_password_in_another_form_still_verifies_and_is_renewed(database):
     with database.sessions.begin() as session:
-        hashed = users._hasher.hash(DECOMPOSED)
+        hashed = users.password_hasher.hash(DECOMPOSED)
         session.add(User(username=DECOMPOSED, password_hash=hashed, role="reader", disabled=False, token_generation=1))
         session.flush()
         known = users.authenticate(session, DECOMPOSED, DECOMPOSED)
