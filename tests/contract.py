@@ -98,7 +98,7 @@ def _header_faults(name, header, text):
             yield f"the header {name} is missing"
         return
     schema = header["schema"]
-    value = int(text) if schema["type"] == "integer" and re.fullmatch(r"-?\d+", text) else text
+    value = int(text) if schema.get("type") == "integer" and re.fullmatch(r"-?\d+", text) else text
     yield from (f"{name}: {error.message}" for error in jsonschema_rs.validator_for(schema).iter_errors(value))
 
 

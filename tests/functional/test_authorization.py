@@ -19,53 +19,12 @@ from productagg.accounts import users
 from productagg.db.models import User
 from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
+from tests.functional.routes import BODIES, MATRIX, NEW, QUERIES
 from tests.integration.conftest import before_statement
 
 SECRET = "a secret of the tests, long enough for HS256"
 CHALLENGE = 'Bearer realm="productagg"'
-NEW = {"name": "New", "description": ""}
 NOBODY: dict[str, str] = {}  # the headers of somebody without a token
-
-# What nobody (without a token), a reader and an admin get, for every route and method. `{id}` is a product.
-MATRIX = {
-    ("GET", "/products"): (200, 200, 200),
-    ("POST", "/products"): (401, 403, 201),
-    ("GET", "/products/partial"): (200, 200, 200),
-    ("POST", "/products/batch"): (401, 403, 201),
-    ("GET", "/products/{id}"): (200, 200, 200),
-    ("PATCH", "/products/{id}"): (401, 403, 200),
-    ("DELETE", "/products/{id}"): (401, 403, 204),
-    ("GET", "/products/{id}/offers"): (200, 200, 200),
-    ("GET", "/products/{id}/offers/cost"): (200, 200, 200),
-    ("GET", "/products/{id}/offers/{offer_id}/prices"): (404, 404, 404),  # for its offer's id is a product's
-    ("GET", "/products/{id}/offers/{offer_id}/prices.csv"): (404, 404, 404),
-    ("GET", "/products/{id}/prices"): (200, 200, 200),
-    ("GET", "/products/{id}/prices.csv"): (200, 200, 200),
-    ("GET", "/products/{id}/trend"): (200, 200, 200),
-    ("GET", "/products/{id}/verdict"): (200, 200, 200),
-    ("GET", "/movers"): (200, 200, 200),
-    ("GET", "/changes"): (200, 200, 200),
-    ("GET", "/sync-runs"): (401, 403, 200),
-    ("GET", "/sync-runs/{id}"): (401, 403, 404),  # for its id is a product's
-    ("POST", "/login"): (401, 401, 401),  # for it is sent no user's password
-    ("GET", "/health/live"): (200, 200, 200),
-    ("GET", "/health/ready"): (200, 200, 200),
-    ("GET", "/problems/{code}"): (200, 200, 200),
-    ("GET", "/openapi.json"): (200, 200, 200),
-    ("GET", "/"): (302, 302, 302),
-    ("GET", "/docs"): (200, 200, 200),
-    ("GET", "/docs/{name}"): (200, 200, 200),
-}
-BODIES = {
-    ("POST", "/products"): NEW,
-    ("POST", "/products/batch"): [NEW],
-    ("PATCH", "/products/{id}"): NEW,
-    ("POST", "/login"): {"username": "x", "password": "x"},
-}
-QUERIES = {
-    ("GET", "/products/partial"): "?fields=name",
-    ("GET", "/products/{id}/offers/cost"): "?quantity=1",
-}
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import time_machine
 
 from productagg.db.models import ProductSync
 from tests.databases import only_sqlite
-from tests.functional.everywhere import KEPT, MOMENTARY
 from tests.functional.problems import assert_problem
+from tests.functional.routes import KEPT, MOMENTARY
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.functional.everywhere import READ, once
+from tests.databases import only_sqlite
 from tests.functional.pserve import serving
-from tests.functional.test_authorization import MATRIX
+from tests.functional.routes import MATRIX, READ
 
-pytestmark = once
+pytestmark = only_sqlite
 
 SHOP = "https://shop.example"
 OTHER = "https://other.example"

@@ -19,7 +19,8 @@ from tests.conftest import PASSWORD
 from tests.databases import only_sqlite
 from tests.factories import rows
 from tests.functional.problems import assert_problem
-from tests.functional.test_authorization import BODIES, MATRIX
+from tests.functional.replays import assert_replayed
+from tests.functional.routes import BODIES, MATRIX
 
 NEW = {"name": "Lamp", "description": "Bright"}
 KEY = "f81d4fae-7dec-4d3e-9a51-0c6f2d9b7e10"
@@ -54,19 +55,6 @@ def later(client, admin):
             self._travel.stop()
 
     return Later
-
-
-def assert_replayed(answer, first):
-    """The same answer, to the byte."""
-    own = {"X-Request-ID", "Idempotency-Replayed"}
-    assert answer.headers["Idempotency-Replayed"] == "true"
-    assert "Idempotency-Replayed" not in first.headers
-    assert answer.status == first.status
-    assert answer.body == first.body
-    assert sorted(each for each in answer.headerlist if each[0] not in own) == sorted(
-        each for each in first.headerlist if each[0] not in own
-    )
-    assert answer.headers["X-Request-ID"] != first.headers["X-Request-ID"]
 
 
 def test_a_request_that_is_sent_again_gets_the_first_answer_and_creates_nothing(client, post, stored):

@@ -1,30 +1,13 @@
 """GET /products: creation order, a page at a time."""
 
-import re
 from datetime import UTC, datetime
 
 import pytest
 
 from productagg.catalog import products as catalog
 from tests.databases import only_sqlite
+from tests.functional.paging import link, names, walk
 from tests.functional.problems import assert_problem
-
-
-def link(answer, rel="next"):
-    """The path of another page, None if there is none."""
-    found = dict(re.findall(r'<http://localhost(/products[^>]*)>; rel="(next|prev|first)"', answer.headers["Link"]))
-    return {name: path for path, name in found.items()}.get(rel)
-
-
-def walk(client, path):
-    while path is not None:
-        answer = client.get(path)
-        yield answer
-        path = link(answer)
-
-
-def names(answers):
-    return [[product["name"] for product in answer.json] for answer in answers]
 
 
 def test_an_empty_catalogue_is_an_empty_array(client):

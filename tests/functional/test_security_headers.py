@@ -5,12 +5,12 @@ from importlib.metadata import version
 
 import pytest
 
-from tests.functional.everywhere import READ, once
+from tests.databases import only_sqlite
 from tests.functional.pserve import serving
-from tests.functional.test_authorization import BODIES, MATRIX
-from tests.functional.test_server import REFUSED
+from tests.functional.refused_requests import REFUSED
+from tests.functional.routes import BODIES, MATRIX, READ
 
-pytestmark = once
+pytestmark = only_sqlite
 
 API_POLICY = {"default-src": "'none'", "frame-ancestors": "'none'"}
 PAGE_POLICY = {
@@ -120,7 +120,7 @@ def test_a_trusted_proxy_can(database, tmp_path):
 def test_what_escapes_the_application_altogether_has_them(database, tmp_path, monkeypatch):
     """As an error in a tween would."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import productagg.api.tweens as it\ndef fails(*_): raise RuntimeError\nit.add_security = fails\n"
+        "import productagg.api.core.tweens as it\ndef fails(*_): raise RuntimeError\nit.add_security = fails\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with serving(database, tmp_path) as server:

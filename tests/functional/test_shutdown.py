@@ -240,14 +240,14 @@ def test_requests_that_wait_for_a_thread_are_answered_however_often_it_is_told(d
 @only_sqlite
 def test_one_of_several_that_is_told_alone_ends_and_the_others_go_on(database, tmp_path):
     with serving(database, tmp_path, "processes=2") as server:
-        wait_until(lambda: server._log.read_text().count("productagg serves on") == 2)
+        server.wait_for_starts(2)
         told, other = psutil.Process(server.process.pid).children()
         clients = Clients(server, 8, keep=False)
         wait_until(lambda: clients.answered > 20)
 
         told.terminate()
 
-        wait_until(lambda: server._log.read_text().count("productagg serves on") == 3)
+        server.wait_for_starts(3)
         before = clients.answered
         wait_until(lambda: clients.answered > before + 20)
         assert other.is_running()

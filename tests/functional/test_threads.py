@@ -1,6 +1,5 @@
 """Writes that wait for a lock leave threads to those who read, and are told to come back if it takes too long."""
 
-import threading
 import time
 from contextlib import contextmanager
 
@@ -11,39 +10,11 @@ from productagg.accounts import users
 from tests.conftest import PASSWORD
 from tests.factories import make_products
 from tests.functional.problems import assert_problem
-from tests.functional.pserve import serving
+from tests.functional.pserve import Requests, request, serving
 
 pytestmark = pytest.mark.processes
 
 THREADS = 8
-
-
-def request(method, path, body=b"", *headers):
-    lines = (
-        b"%s %s HTTP/1.1" % (method, path.encode()),
-        b"Host: localhost",
-        b"Content-Length: %d" % len(body),
-        *headers,
-    )
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
-
-
-class Requests:
-    """Requests that are sent at the same time."""
-
-    def __init__(self, server, *requests):
-        self.answers = []
-        self._threads = [threading.Thread(target=self._send, args=(server, each)) for each in requests]
-        for thread in self._threads:
-            thread.start()
-
-    def _send(self, server, request):
-        self.answers.append(server.send(request))
-
-    def join(self):
-        for thread in self._threads:
-            thread.join()
-        return self.answers
 
 
 @contextmanager
