@@ -123,7 +123,7 @@ def test_an_idle_server_ends_at_once(database, tmp_path, how):
 
         assert server.stop(how) == 0
 
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         assert (rest(kept), rest(silent)) == (b"", b"")
         assert "GET /health/live 200 " in server.log()
 

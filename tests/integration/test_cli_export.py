@@ -109,6 +109,7 @@ def test_what_changes_meanwhile_is_not_exported(database):
         assert catalog.count(connection) == 3000
 
 
+@pytest.mark.processes
 def test_on_a_terminal_an_export_to_a_file_shows_its_progress(database, tmp_path):
     make_products(database, 30)
     command = ["productagg", "export", "development.ini", str(tmp_path / "products.csv")]
@@ -139,6 +140,7 @@ def test_the_memory_of_an_export_does_not_grow_with_the_catalogue(database):
     assert peak(20_000) < 1.5 * peak(1)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("module", ["pyramid", "productagg.history", "productagg.api"])
 def test_an_export_does_not_wait_for_modules_that_it_has_no_use_for(module):
     look = f"import sys; import productagg.cli.exporting; sys.exit({module!r} in sys.modules)"

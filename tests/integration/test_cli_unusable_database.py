@@ -66,6 +66,7 @@ def test_a_server_that_only_reads(database, run, products, command, typed):
     assert_one_line(done, "read-only transaction")
 
 
+@pytest.mark.processes
 @only_sqlite
 @COMMANDS
 def test_a_file_that_may_not_be_written(database, run, products, command, typed):
@@ -95,6 +96,7 @@ class TestRights:
 
         assert_one_line(done, "permission denied")
 
+    @pytest.mark.processes
     def test_alembic_without_the_right_to_create(self, guest):
         code, told = alembic(guest, "upgrade", "head")
 
@@ -111,6 +113,7 @@ def alembic(url, *arguments):
     return process.returncode, told
 
 
+@pytest.mark.processes
 def test_alembic_without_a_database():
     code, told = alembic("postgresql://somebody:hunter2@127.0.0.1:9/nowhere", "upgrade", "head")
 
@@ -119,6 +122,7 @@ def test_alembic_without_a_database():
     assert "hunter2" not in told
 
 
+@pytest.mark.processes
 @only_postgresql
 def test_alembic_on_a_server_that_only_reads(database):
     code, told = alembic(reading_only(database), "downgrade", "base")
@@ -127,6 +131,7 @@ def test_alembic_on_a_server_that_only_reads(database):
     assert told.startswith("FAILED: the database cannot be used: ") and "read-only transaction" in told
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("command", [("upgrade", "head"), ("downgrade", "head:base")])
 def test_alembic_writes_no_sql(blank_database, command):
     code, told = alembic(blank_database.url, *command, "--sql")
@@ -155,6 +160,7 @@ class TestEncodings:
 
         assert stopped.value.code == f"productagg: {self.expected(encoding)}"
 
+    @pytest.mark.processes
     def test_so_do_the_programs(self, encoded):
         url, encoding = encoded
         process = start("productagg", "sync", "development.ini", env=environment(Database("postgresql", url)))
@@ -163,6 +169,7 @@ class TestEncodings:
 
         assert (process.returncode, output) == (2, f"Error: {self.expected(encoding)}\n")
 
+    @pytest.mark.processes
     def test_no_table_is_made_in_them(self, encoded):
         url, encoding = encoded
 

@@ -101,6 +101,7 @@ def refusal(url):
 
 
 class TestWhatAStartFindsOut:
+    @pytest.mark.processes
     def test_prepared_statements_are_refused_behind_a_pooler_in_transaction_mode(self, shared):
         with pytest.raises(SystemExit) as stopped:
             main({}, **ini(Database("postgresql", shared)))
@@ -108,6 +109,7 @@ class TestWhatAStartFindsOut:
         [line] = str(stopped.value.code).splitlines()
         assert "DATABASE_PREPARED" in line and "transaction mode" in line
 
+    @pytest.mark.processes
     def test_so_are_they_by_the_programs(self, shared):
         process = start("productagg", "sync", "development.ini", env=environment(Database("postgresql", shared)))
         output, _ = process.communicate(timeout=60)
@@ -116,12 +118,14 @@ class TestWhatAStartFindsOut:
         assert output.startswith("Error: DATABASE_PREPARED is true, but a pooler")
         assert output.count("\n") == 1
 
+    @pytest.mark.processes
     @pytest.mark.parametrize("in_turn", [False, True])
     @pytest.mark.parametrize("connections", [1, 2, 3, 7])
     def test_it_is_found_out_whichever_connection_serves_next(self, server, direct, in_turn, connections):
         with Pooler(server, "postgres", connections=connections, in_turn=in_turn) as pooler:
             assert "transaction mode" in refusal(pooler.url)
 
+    @pytest.mark.processes
     def test_it_is_found_out_while_others_use_the_pooler(self, server, direct):
         with Pooler(server, "postgres", connections=3) as pooler:
             engine = create_engine(database_url(pooler.url), isolation_level="AUTOCOMMIT")
@@ -152,6 +156,7 @@ class TestWhatAStartFindsOut:
                     check(engine)
                     engine.dispose()
 
+    @pytest.mark.processes
     def test_nor_by_pgbouncer_in_session_mode(self, server, direct, tmp_path):
         with pgbouncer(server, tmp_path, "session") as url:
             engine = reader_engine(database_url(url))
@@ -168,6 +173,7 @@ class TestWhatAStartFindsOut:
                 check(engine)
                 engine.dispose()
 
+    @pytest.mark.processes
     def test_to_look_leaves_nothing_behind(self, server, direct):
         with Pooler(server, "postgres") as pooler:
             refusal(pooler.url)
@@ -176,6 +182,7 @@ class TestWhatAStartFindsOut:
 
 
 class TestWhatIsNotPrepared:
+    @pytest.mark.processes
     def test_two_processes_answer_right_at_once_behind_a_pooler_in_transaction_mode(self, shared, direct, upstream):
         names = [f"Kettle {number}" for number in range(60)]
         make_products(direct, 60)
@@ -250,6 +257,7 @@ class TestNames:
 
         assert found == [True] * 200
 
+    @pytest.mark.processes
     def test_a_name_is_the_same_in_every_process_and_another_one_for_another_statement(self):
         script = (
             "from sqlalchemy import bindparam, func, select; from productagg import prepared;"

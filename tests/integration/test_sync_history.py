@@ -12,6 +12,7 @@ from sqlalchemy import update
 from productagg.db.models import Offer, OfferPrice, ProductSync
 from productagg.offers.summary import summarise
 from productagg.sandbox.service import Answer
+from tests import scale
 from tests.factories import LONG_AGO, make_products, rows, sync_row
 from tests.integration.histories import recorded, replay, stored, summaries
 
@@ -96,7 +97,7 @@ def known(lists):
 
 def examples(count):
     # The fixture is shared by a test's examples because each has products of its own.
-    return settings(max_examples=count, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    return settings(max_examples=scale.examples(count), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @examples(30)

@@ -83,6 +83,7 @@ def test_without_a_token_to_be_had_nothing_is_touched_and_everybody_knows_why_an
     assert [stored(database, each) for each in product_ids] == [FRESH] * 3
 
 
+@pytest.mark.processes
 def test_a_token_that_ends_in_the_middle_of_two_passes_is_replaced_once_for_all_threads_and_processes(
     database, upstream
 ):

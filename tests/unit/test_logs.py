@@ -358,6 +358,7 @@ class TestBatches:
         assert [parts(line)[3] for line in read().splitlines()] == ["before", "after"]
         assert "no number" in capsys.readouterr().err
 
+    @pytest.mark.processes
     def test_what_waits_is_written_at_the_end_of_the_process(self):
         program = (
             "import logging, time; from productagg import logs; logs.configure('text'); logs._BATCH_SECONDS = 1000;"
