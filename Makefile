@@ -14,7 +14,8 @@ PEER_STAMP := $(PEER)/.installed
 
 # Some containers forbid Python to keep what it compiled; then every program that the tests start compiles it anew.
 export PYTHONDONTWRITEBYTECODE =
-PYTEST := $(BIN)/pytest --numprocesses logical
+# Stealing work keeps the tests of a module, and the server that they share, in one worker.
+PYTEST := $(BIN)/pytest --numprocesses logical --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help serve quick test coverage check format lint types imports drift openapi bench bench-web bench-sync bench-history bench-scaling lock clean

@@ -44,6 +44,7 @@ from tests.scale import EXAMPLES, IN_CI
 hypothesis.settings.register_profile("productagg", deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.load_profile("productagg")
 
+DELETIONS = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]
 POSTGRESQL_FIXTURES = {"postgresql", "postgres_server", "own_postgres_server", "new_postgres_database"}
 
 
@@ -164,8 +165,8 @@ class Database:
             # A compaction makes partitions; the next test must not find them.
             for partition in self._partitions() - self._migrated_partitions:
                 connection.execute(text(f"DROP TABLE {partition}"))
-            for table in reversed(Base.metadata.sorted_tables):
-                connection.execute(table.delete())
+            for statement in DELETIONS if self.name == "sqlite" else ["; ".join(DELETIONS)]:
+                connection.exec_driver_sql(statement)
             connection.execute(insert(HistoryProgress).values(id=1))  # as the migration did
 
     def _partitions(self):
@@ -361,15 +362,13 @@ class Client:
 
 
 @pytest.fixture(scope="session")
-def _application(migrated_database):
-    """One application per database, shared by the clients without options of their own: making one outlasts most tests.
+def _applications(migrated_database):
+    """Applications by their options, shared by the tests with this database: making one takes longer than most tests.
 
-    Each client gives it new parts for those that remember what they did. A test that changes the application itself
-    uses the fixture `own_application`.
+    Each client gives its application new parts for those that remember what they did. A test that changes the
+    application itself uses the fixture `own_application`.
     """
-    app = main({}, **ini(migrated_database))
-    gc.freeze()  # as after the collection of the tests
-    return app
+    return {}
 
 
 @pytest.fixture
@@ -388,18 +387,23 @@ def _renew(registry, settings):
 
 @pytest.fixture
 def make_client(database, request):
-    """Make a client of an application with ini options of its own: `make_client(upstream, **{"sync.workers": "1"})`.
+    """Make a client of an application with these ini options: `make_client(upstream, **{"sync.workers": "1"})`.
 
-    The first client without options gets the shared application.
+    The first client of a test gets an application that it shares with other tests.
     """
     made: list[Client] = []
 
     def make(upstream=None, **options):
         values = ini(database, upstream, **options)
-        if made or options or "own_application" in request.fixturenames:
+        if made or "own_application" in request.fixturenames:
             app = main({}, **values)
         else:
-            app = request.getfixturevalue("_application")
+            applications = request.getfixturevalue("_applications")
+            key = tuple(sorted(options.items()))
+            if key not in applications:
+                applications[key] = main({}, **values)
+                gc.freeze()  # as after the collection of the tests
+            app = applications[key]
             _renew(app.registry, Settings.load(values, environ={}))
         made.append(Client(app))
         return made[-1]
