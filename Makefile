@@ -12,8 +12,13 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 PEER := .venv-peer
 PEER_STAMP := $(PEER)/.installed
 
+# Some containers forbid Python to keep what it compiled; then every program that the tests start compiles it anew.
+export PYTHONDONTWRITEBYTECODE =
+# Stealing work keeps the tests of a module, and the server that they share, in one worker.
+PYTEST := $(BIN)/pytest --numprocesses logical --dist worksteal
+
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lint types imports drift openapi bench bench-web bench-sync bench-history bench-scaling lock clean
+.PHONY: help serve quick test coverage check format lint types imports drift openapi bench bench-web bench-sync bench-history bench-scaling lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,10 +41,16 @@ $(PEER_STAMP): benchmarks/requirements-peer.txt
 serve: $(STAMP) ## run everything: web, sandbox Offers service, one sync pass a minute
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python serve.py
 
-test: $(STAMP) ## run the whole suite, on SQLite and on PostgreSQL
-	$(BIN)/pytest --numprocesses logical
+quick: $(STAMP) ## test what a change most likely breaks, in half a minute: no PostgreSQL, no programs started
+	$(PYTEST) -m "not (postgresql or processes or ci)" $(ARGS)
 
-check: format-check lint types imports drift test ## what CI runs
+test: $(STAMP) ## test on SQLite and on PostgreSQL; ARGS="-k name" passes arguments to pytest
+	$(PYTEST) $(ARGS)
+
+coverage: $(STAMP) ## test everything, with what is otherwise left to CI, and measure which branches are covered
+	CI=1 $(PYTEST) --cov --cov-report term-missing:skip-covered $(ARGS)
+
+check: format-check lint types imports drift coverage ## what CI runs
 
 format: $(STAMP) ## format the code
 	$(BIN)/ruff check --quiet --fix --select I . ; $(BIN)/ruff format .

@@ -17,6 +17,7 @@ import hypothesis
 import pytest
 import time_machine
 from alembic.config import Config
+from argon2 import PasswordHasher
 from sqlalchemy import create_engine, insert, text
 from sqlalchemy.orm import sessionmaker
 
@@ -38,10 +39,31 @@ from tests.leaks import JWT_SECRET, _no_secret_in_logs, _watch_everything  # noq
 from tests.leaks import PASSWORD as PASSWORD
 from tests.leaks import REFRESH_TOKEN as REFRESH_TOKEN
 from tests.postgres import PostgresServer
+from tests.scale import EXAMPLES, IN_CI
 
 # How long an example takes depends on what else the machine does; what is slow here are databases and sockets.
-hypothesis.settings.register_profile("productagg", deadline=None)
+hypothesis.settings.register_profile("productagg", deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.load_profile("productagg")
+
+DELETIONS = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]
+POSTGRESQL_FIXTURES = {"postgresql", "postgres_server", "own_postgres_server", "new_postgres_database"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the markers
+def pytest_collection_modifyitems(items):
+    """Mark the tests that need PostgreSQL, and leave those marked `ci` to `make check`, by name in the summary."""
+    for item in items:
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if "postgresql" in parameters or POSTGRESQL_FIXTURES.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.postgresql)
+        if not IN_CI and item.get_closest_marker("ci"):
+            item.add_marker(pytest.mark.skip(reason="left to CI: `make check` runs it"))
+
+
+def pytest_collection_finish():
+    """Thousands of tests and their modules stay to the end: spare the garbage collector from looking through them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -50,9 +72,21 @@ def _clean_environment():
     with pytest.MonkeyPatch.context() as patch:
         for option in OPTIONS:
             patch.delenv(option.variable, raising=False)
+        # Where it is set, each program that the tests start would compile the project anew.
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"):
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cheap_passwords():
+    """Hash passwords at the lowest cost: what the cost is for, the tests do not need."""
+    with pytest.MonkeyPatch.context() as patch:
+        hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        patch.setattr(accounts, "password_hasher", hasher)
+        patch.setattr(accounts, "UNKNOWN_USER_HASH", hasher.hash("an unknown user's password"))
         yield
 
 
@@ -132,8 +166,8 @@ class Database:
             # A compaction makes partitions; the next test must not find them.
             for partition in self._partitions() - self._migrated_partitions:
                 connection.execute(text(f"DROP TABLE {partition}"))
-            for table in reversed(Base.metadata.sorted_tables):
-                connection.execute(table.delete())
+            for statement in DELETIONS if self.name == "sqlite" else ["; ".join(DELETIONS)]:
+                connection.exec_driver_sql(statement)
             connection.execute(insert(HistoryProgress).values(id=1))  # as the migration did
 
     def _partitions(self):
@@ -329,17 +363,13 @@ class Client:
 
 
 @pytest.fixture(scope="session")
-def _application(migrated_database):
-    """One application per database, shared by the clients without options of their own: making one outlasts most tests.
+def _applications(migrated_database):
+    """Applications by their options, shared by the tests with this database: making one takes longer than most tests.
 
-    Each client gives it new parts for those that remember what they did. A test that changes the application itself
-    uses the fixture `own_application`.
+    Each client gives its application new parts for those that remember what they did. A test that changes the
+    application itself uses the fixture `own_application`.
     """
-    app = main({}, **ini(migrated_database))
-    # The garbage collector would look through it again and again.
-    gc.collect()
-    gc.freeze()
-    return app
+    return {}
 
 
 @pytest.fixture
@@ -362,18 +392,23 @@ def _renew(registry, settings):
 
 @pytest.fixture
 def make_client(database, request):
-    """Make a client of an application with ini options of its own: `make_client(upstream, **{"sync.workers": "1"})`.
+    """Make a client of an application with these ini options: `make_client(upstream, **{"sync.workers": "1"})`.
 
-    The first client without options gets the shared application.
+    The first client of a test gets an application that it shares with other tests.
     """
     made: list[Client] = []
 
     def make(upstream=None, **options):
         values = ini(database, upstream, **options)
-        if made or options or "own_application" in request.fixturenames:
+        if made or "own_application" in request.fixturenames:
             app = main({}, **values)
         else:
-            app = request.getfixturevalue("_application")
+            applications = request.getfixturevalue("_applications")
+            key = tuple(sorted(options.items()))
+            if key not in applications:
+                applications[key] = main({}, **values)
+                gc.freeze()  # as after the collection of the tests
+            app = applications[key]
             _renew(app.registry, Settings.load(values, environ={}))
         made.append(Client(app))
         return made[-1]

@@ -82,6 +82,7 @@ def environment(database, upstream=None, **others):
     """The environment of a real process that works with this database and Offers service."""
     return {
         "PATH": os.environ["PATH"],
+        **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
         "DATABASE_URL": database.url,
         "OFFERS_BASE_URL": upstream.base_url if upstream else "http://127.0.0.1:9/api/v1",
         "OFFERS_REFRESH_TOKEN": REFRESH_TOKEN,

@@ -35,6 +35,8 @@ TARGETS = {
 }
 
 
+@pytest.mark.ci
+@pytest.mark.processes
 @pytest.mark.parametrize("benchmark", TARGETS)
 def test_a_benchmark_ends_with_a_line_for_each_target(benchmark, postgres_server, monkeypatch):
     monkeypatch.setenv("TEST_DATABASE_URL", postgres_server)

@@ -14,6 +14,8 @@ import psutil
 import pytest
 import requests
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -117,6 +119,7 @@ def test_a_product_gets_offers_and_their_changes_without_anybody_asking(served):
     assert eventually(changed)
 
 
+@pytest.mark.parametrize("blank_database", ["sqlite"], indirect=True)
 def test_ctrl_c_stops_everything_and_a_second_start_keeps_the_data(served):
     served.start()
     eventually(served.is_ready)
@@ -134,6 +137,7 @@ def test_ctrl_c_stops_everything_and_a_second_start_keeps_the_data(served):
     assert [product["id"] for product in after] == [product["id"] for product in before] != []
 
 
+@pytest.mark.parametrize("blank_database", ["sqlite"], indirect=True)
 def test_a_taken_port_is_one_clear_line(served):
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", served.ports[1]))

@@ -10,7 +10,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from sqlalchemy import event, func, select
 
 from productagg.db.models import Product, ProductSync
-from tests.functional.everywhere import there  # noqa: F401 - a fixture
+from tests.functional.routes import there  # noqa: F401 - a fixture
 from tests.integration.pasts import PastWriter
 
 
@@ -49,8 +49,8 @@ def sync(client):
 
     def sync(product_id):
         with client.services.sessions.begin() as session:
-            session.get_one(ProductSync, UUID(product_id)).next_sync_at = datetime.now(UTC)
-        client.services.synchronizer.sync_products([UUID(product_id)])
+            session.get_one(ProductSync, UUID(str(product_id))).next_sync_at = datetime.now(UTC)
+        client.services.synchronizer.sync_products([UUID(str(product_id))])
 
     return sync
 

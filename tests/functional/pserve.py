@@ -7,11 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import plaster
 from webob import Response
 
 from tests.integration.conftest import wait_until
@@ -35,6 +38,59 @@ def refusal(database, *variables, ini="development.ini"):
     return done.stderr.splitlines()[-1]
 
 
+def request(method, path, body=b"", *headers):
+    lines = (
+        b"%s %s HTTP/1.1" % (method, path.encode()),
+        b"Host: localhost",
+        b"Content-Length: %d" % len(body),
+        *headers,
+    )
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def refused_options(*variables, ini="development.ini"):
+    """The line with which the server refuses what the ini file and the command line say about it.
+
+    As `refusal`, but in a fork of this process, which spares importing everything, and without the application.
+    """
+    received, sent = os.pipe()
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the fork has one thread of several
+        process = os.fork()
+    if process == 0:
+        signal.alarm(30)  # a server that takes the options would serve for ever
+        os.dup2(sent, 2)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        try:
+            load = plaster.get_loader(str(ini), protocols=["wsgi"]).get_wsgi_server
+            load("main", dict(variable.split("=", 1) for variable in variables))(None)
+        finally:
+            os._exit(0)
+    os.close(sent)
+    with os.fdopen(received) as output:
+        said = output.read()
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 1, said
+    return said.splitlines()[-1]
+
+
+class Requests:
+    """Requests that are sent at the same time."""
+
+    def __init__(self, server, *requests):
+        self.answers = []
+        self._threads = [threading.Thread(target=self._send, args=(server, each)) for each in requests]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self, server, request):
+        self.answers.append(server.send(request))
+
+    def join(self):
+        for thread in self._threads:
+            thread.join()
+        return self.answers
+
+
 class Server:
     """A running `pserve`. Its log goes to a file; `port` is the one that it got."""
 
@@ -46,6 +102,10 @@ class Server:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
         self.port = int(match[1])
+
+    def wait_for_starts(self, count):
+        """Wait until so many processes have begun to serve, since the server was started."""
+        wait_until(lambda: self._log.read_text().count("productagg serves on") >= count)
 
     def log(self):
         """What has been logged until now. A line may take a moment, but none is written before an earlier one."""

@@ -17,54 +17,14 @@ from sqlalchemy import update
 
 from productagg.accounts import users
 from productagg.db.models import User
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
+from tests.functional.routes import BODIES, MATRIX, NEW, QUERIES
 from tests.integration.conftest import before_statement
 
 SECRET = "a secret of the tests, long enough for HS256"
 CHALLENGE = 'Bearer realm="productagg"'
-NEW = {"name": "New", "description": ""}
 NOBODY: dict[str, str] = {}  # the headers of somebody without a token
-
-# What nobody (without a token), a reader and an admin get, for every route and method. `{id}` is a product.
-MATRIX = {
-    ("GET", "/products"): (200, 200, 200),
-    ("POST", "/products"): (401, 403, 201),
-    ("GET", "/products/partial"): (200, 200, 200),
-    ("POST", "/products/batch"): (401, 403, 201),
-    ("GET", "/products/{id}"): (200, 200, 200),
-    ("PATCH", "/products/{id}"): (401, 403, 200),
-    ("DELETE", "/products/{id}"): (401, 403, 204),
-    ("GET", "/products/{id}/offers"): (200, 200, 200),
-    ("GET", "/products/{id}/offers/cost"): (200, 200, 200),
-    ("GET", "/products/{id}/offers/{offer_id}/prices"): (404, 404, 404),  # for its offer's id is a product's
-    ("GET", "/products/{id}/offers/{offer_id}/prices.csv"): (404, 404, 404),
-    ("GET", "/products/{id}/prices"): (200, 200, 200),
-    ("GET", "/products/{id}/prices.csv"): (200, 200, 200),
-    ("GET", "/products/{id}/trend"): (200, 200, 200),
-    ("GET", "/products/{id}/verdict"): (200, 200, 200),
-    ("GET", "/movers"): (200, 200, 200),
-    ("GET", "/changes"): (200, 200, 200),
-    ("GET", "/sync-runs"): (401, 403, 200),
-    ("GET", "/sync-runs/{id}"): (401, 403, 404),  # for its id is a product's
-    ("POST", "/login"): (401, 401, 401),  # for it is sent no user's password
-    ("GET", "/health/live"): (200, 200, 200),
-    ("GET", "/health/ready"): (200, 200, 200),
-    ("GET", "/problems/{code}"): (200, 200, 200),
-    ("GET", "/openapi.json"): (200, 200, 200),
-    ("GET", "/"): (302, 302, 302),
-    ("GET", "/docs"): (200, 200, 200),
-    ("GET", "/docs/{name}"): (200, 200, 200),
-}
-BODIES = {
-    ("POST", "/products"): NEW,
-    ("POST", "/products/batch"): [NEW],
-    ("PATCH", "/products/{id}"): NEW,
-    ("POST", "/login"): {"username": "x", "password": "x"},
-}
-QUERIES = {
-    ("GET", "/products/partial"): "?fields=name",
-    ("GET", "/products/{id}/offers/cost"): "?quantity=1",
-}
 
 
 @pytest.fixture
@@ -80,6 +40,7 @@ def reader(client):
     return client.log_in("reader")
 
 
+@only_sqlite
 def test_the_matrix_has_a_row_for_every_route_and_method(client):
     routes = {route.name: route.pattern for route in client.app.routes_mapper.get_routes()}
     views = [each["introspectable"] for each in client.app.registry.introspector.get_category("views")]
@@ -94,6 +55,7 @@ def test_the_matrix_has_a_row_for_every_route_and_method(client):
     assert registered == MATRIX.keys() | {("OPTIONS", path) for path in routes.values()}
 
 
+@only_sqlite
 def test_everybody_may_ask_every_route_what_works_there(send, admin, reader):
     for _, path in MATRIX:
         where = path.format(id=uuid4(), offer_id=uuid4(), code="not-found", name="start.js")
@@ -101,6 +63,7 @@ def test_everybody_may_ask_every_route_what_works_there(send, admin, reader):
         assert [send("OPTIONS", where, None, headers).status_int for headers in (NOBODY, reader, admin)] == [204] * 3
 
 
+@only_sqlite
 @pytest.mark.parametrize(("method", "path"), MATRIX)
 def test_everybody_may_do_what_the_matrix_says(send, create, admin, reader, stored, method, path):
     product_id = create()["id"]
@@ -135,6 +98,7 @@ def test_who_may_not_write_learns_nothing_about_what_is_there(send, create, read
             assert send("PATCH", path, b"nonsense", headers).status_int == status
 
 
+@only_sqlite
 def test_without_a_bearer_token_one_is_asked_to_log_in(send, subtests):
     for given in ("", "Basic YWRtaW46YWRtaW4=", "bearertoken", "Token x", "JWT x"):
         with subtests.test(given):
@@ -144,6 +108,7 @@ def test_without_a_bearer_token_one_is_asked_to_log_in(send, subtests):
             assert answer.headers["WWW-Authenticate"] == CHALLENGE
 
 
+@only_sqlite
 def test_what_is_not_a_token_is_refused(send, admin, subtests):
     good = admin["Authorization"].removeprefix("Bearer ")
     head, payload, signature = good.split(".")
@@ -167,6 +132,7 @@ def test_what_is_not_a_token_is_refused(send, admin, subtests):
             refused(send("POST", "/products", NEW, {"Authorization": f"Bearer {given}"}))
 
 
+@only_sqlite
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
 def test_the_schemes_case_does_not_matter(send, admin, scheme):
     token = admin["Authorization"].removeprefix("Bearer ")
@@ -180,6 +146,7 @@ def test_the_claims_that_the_other_tests_spoil_are_good(send, claims):
     assert send("POST", "/products", NEW, {"Authorization": f"Bearer {token}"}).status_int == 201
 
 
+@only_sqlite
 @pytest.mark.parametrize("ahead", [1, 30])
 def test_the_host_that_issued_a_token_may_have_a_clock_that_is_a_little_ahead(send, claims, ahead):
     now = datetime.now(UTC).replace(microsecond=0)
@@ -191,6 +158,7 @@ def test_the_host_that_issued_a_token_may_have_a_clock_that_is_a_little_ahead(se
     assert answer.status_int == 201
 
 
+@only_sqlite
 def test_a_token_from_further_in_the_future_is_refused(send, claims):
     now = datetime.now(UTC).replace(microsecond=0)
     token = jwt.encode({**claims, "iat": int(now.timestamp()) + 31}, SECRET, "HS256")
@@ -199,6 +167,7 @@ def test_a_token_from_further_in_the_future_is_refused(send, claims):
         refused(send("POST", "/products", NEW, {"Authorization": f"Bearer {token}"}))
 
 
+@only_sqlite
 @pytest.mark.parametrize(("left", "status"), [(1, 201), (0, 401), (-1, 401), (-29, 401)])
 def test_the_leeway_for_clocks_does_not_lengthen_a_tokens_life(send, claims, left, status):
     now = datetime.now(UTC).replace(microsecond=0)
@@ -244,6 +213,7 @@ def forged(header, claims):
     return f"{'.'.join(parts)}."
 
 
+@only_sqlite
 def test_a_token_that_is_not_signed_as_ours_are_is_refused(send, claims, stored, subtests):
     for what, token in (
         ("another key", jwt.encode(claims, SECRET + "!", "HS256")),
@@ -261,6 +231,7 @@ def test_a_token_that_is_not_signed_as_ours_are_is_refused(send, claims, stored,
     assert stored() == 0
 
 
+@only_sqlite
 @pytest.mark.parametrize(("seconds", "status"), [(299, 201), (301, 401)])
 def test_a_token_is_good_for_as_long_as_was_said(send, admin, seconds, status):
     with time_machine.travel(datetime.now(UTC) + timedelta(seconds=seconds - 1), tick=False):
@@ -300,6 +271,7 @@ def test_a_bad_token_does_not_stand_in_the_way_of_what_is_public(send, create):
     assert send("GET", path, None, {"Authorization": "Bearer nonsense"}).status_int == 200
 
 
+@only_sqlite
 @pytest.mark.parametrize(("method", "path"), [row for row, (nobody, _, _) in MATRIX.items() if nobody != 401])
 def test_what_is_public_looks_no_account_up(client, send, create, admin, method, path):
     """With a token or without; only what shows an admin more has to find out whether one asks, if there is a token."""
@@ -320,6 +292,7 @@ def test_what_is_public_looks_no_account_up(client, send, create, admin, method,
     assert len(looked_up) == (1 if (method, path) == ("GET", "/products/{id}") else 0)
 
 
+@only_sqlite
 @pytest.mark.usefixtures("own_application")
 def test_a_view_without_a_declared_permission_does_not_start(client):
     config = Configurator(registry=client.app.registry)

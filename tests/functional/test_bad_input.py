@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
 
 EMPTY, TEXT, CONTROL = "must not be empty", "must be a string", "must not contain control characters"
@@ -86,6 +87,7 @@ def unchanged(database, stored):
     assert stored() == stored("Stored")
 
 
+@only_sqlite
 @pytest.mark.usefixtures("unchanged")
 def test_every_fault_of_a_body_is_named(write, subtests):
     for fault, errors in FAULTY:
@@ -93,6 +95,7 @@ def test_every_fault_of_a_body_is_named(write, subtests):
             assert_problem(write({**GOOD, **fault}), "invalid-data", errors)
 
 
+@only_sqlite
 @pytest.mark.usefixtures("unchanged")
 def test_a_body_that_cannot_be_read_is_refused(write, subtests):
     for body, code in UNREADABLE:
@@ -100,6 +103,7 @@ def test_a_body_that_cannot_be_read_is_refused(write, subtests):
             assert_problem(write(body), code, {"": OBJECT} if code == "invalid-data" else None)
 
 
+@only_sqlite
 @pytest.mark.usefixtures("unchanged")
 def test_a_body_that_is_not_declared_as_json_is_refused(write, subtests):
     for declared in (
@@ -120,6 +124,7 @@ def test_a_body_that_is_not_declared_as_json_is_refused(write, subtests):
             assert answer.headers["Accept"].startswith("application/json")
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     "declared", ["application/json;charset=utf-8", "Application/JSON", "application/json; charset=x"]
 )
@@ -129,6 +134,7 @@ def test_what_is_declared_as_json_may_say_more_or_shout(write, stored, declared)
     assert stored("Lämp") == 1
 
 
+@only_sqlite
 @pytest.mark.usefixtures("unchanged")
 def test_a_form_is_not_taken_for_json(write):
     answer = write(b"name=Lamp&description=Bright", {"Content-Type": "application/x-www-form-urlencoded"})
@@ -136,11 +142,13 @@ def test_a_form_is_not_taken_for_json(write):
     assert_problem(answer, "unsupported-media-type")
 
 
+@only_sqlite
 @pytest.mark.usefixtures("unchanged")
 def test_a_body_over_the_limit_is_refused(write):
     assert_problem(write(b" " * (256 * 1024 + 1)), "body-too-large")
 
 
+@only_sqlite
 def test_a_body_at_the_limit_is_read(write, stored):
     assert write(json.dumps(GOOD).encode().ljust(256 * 1024)).status_int in (200, 201)
 
@@ -155,6 +163,7 @@ def test_names_and_descriptions_may_be_as_long_as_they_may_be(write, stored):
     assert stored(name) == 1
 
 
+@only_sqlite
 def test_a_new_product_needs_both_fields_and_says_so_at_once(send, admin, stored):
     answer = send("POST", "/products", {"nmae": "Lamp"}, admin)
 
@@ -162,6 +171,7 @@ def test_a_new_product_needs_both_fields_and_says_so_at_once(send, admin, stored
     assert stored() == 0
 
 
+@only_sqlite
 def test_a_login_is_read_as_strictly(send, users, subtests):
     for body, errors in (
         ({}, {"/username": REQUIRED, "/password": REQUIRED}),

@@ -11,6 +11,7 @@ from webtest import TestApp
 from productagg import strict_json
 from productagg.catalog import batch_creation
 from productagg.db.models import ProductSummary, ProductSync
+from tests.databases import only_sqlite
 from tests.factories import rows
 from tests.functional.problems import assert_problem
 
@@ -38,6 +39,7 @@ def problem_of(item, code, errors):
     return problem
 
 
+@only_sqlite
 def test_an_item_of_many_faults_lists_a_few(post, stored):
     odd = {f"{number}{'x' * 1000}": None for number in range(30)}
 
@@ -64,6 +66,7 @@ def parsed(monkeypatch):
     return seen
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     "item", [b'{"name":"' + b'\\"' * 9 + b'"' + b',"a":1' * 30_000 + b"}", b"[" * 50_000, b'"a"' * 50_000]
 )
@@ -72,6 +75,7 @@ def test_what_has_more_parts_than_a_thousand_products_is_not_parsed(post, parsed
     assert parsed == []
 
 
+@only_sqlite
 def test_no_more_than_a_thousand_items_are_parsed(post, parsed):
     body = b"[" + b"{}," * 500_000 + b"{}]"
 
@@ -79,6 +83,7 @@ def test_no_more_than_a_thousand_items_are_parsed(post, parsed):
     assert len(parsed) == 1001
 
 
+@only_sqlite
 @pytest.mark.parametrize("body", [b'[{"name":"' + b'\\"' * 2_000_000, b'["' + b"\\" * 4_000_001, b" " * 4_000_000])
 def test_a_text_without_an_end_is_found_in_a_moment(client, admin, body):
     started = time.process_time()
@@ -122,6 +127,7 @@ def test_texts_that_are_long_change_nothing_but_the_number_of_statements(client,
     assert stored() == 4
 
 
+@only_sqlite
 def test_commas_in_texts_are_no_parts(post):
     assert post([new("Lamp", 'a\\,"b",' * 900) for _ in range(1)]).status_int == 201
     assert post([new(f"Lamp {number}", ',"' * 4000) for number in range(10)]).status_int == 201
@@ -205,6 +211,7 @@ def test_atomic_says_so_if_it_is_only_for_the_names(create, post, stored):
     assert stored() == 1
 
 
+@only_sqlite
 @pytest.mark.parametrize("body", [[], {}, {"products": []}, None, "Lamp", 1])
 @pytest.mark.parametrize("query", ["", "?atomic=true"])
 def test_what_is_no_array_of_something_is_refused(post, stored, body, query):
@@ -214,17 +221,20 @@ def test_what_is_no_array_of_something_is_refused(post, stored, body, query):
     assert stored() == 0
 
 
+@only_sqlite
 def test_more_than_a_thousand_are_refused(post, stored):
     assert_problem(post([new(str(number)) for number in range(1001)]), "invalid-data", {"": None})
     assert stored() == 0
 
 
+@only_sqlite
 @pytest.mark.parametrize("query", ["?atomic=1", "?atomic=", "?atomic=true&atomic=true", "?all=true"])
 def test_a_query_that_means_nothing_is_refused(post, stored, query):
     assert_problem(post([new("Lamp")], query), "invalid-data", {query[1:].partition("=")[0]: None})
     assert stored() == 0
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     ("body", "headers", "code"),
     [
@@ -238,6 +248,7 @@ def test_what_cannot_be_read_is_refused(post, body, headers, code):
     assert_problem(post(body, **headers), code)
 
 
+@only_sqlite
 def test_a_batch_has_a_limit_of_its_own(post, send, admin):
     over = 40 * 1024 * 1024 + 1
 

@@ -9,11 +9,11 @@ import time_machine
 
 from productagg.db.models import ProductSync
 from tests.conftest import PASSWORD
+from tests.databases import only_sqlite
 from tests.functional.cache import SharedCache
-from tests.functional.everywhere import KEPT, MOMENTARY, once
-from tests.functional.test_authorization import BODIES, MATRIX
+from tests.functional.routes import BODIES, KEPT, MATRIX, MOMENTARY
 
-pytestmark = once
+pytestmark = only_sqlite
 
 GUARDED = {path for (method, path), (nobody, _, _) in MATRIX.items() if method == "GET" and nobody == 401}
 PUBLIC = [path for path in KEPT if path not in GUARDED]

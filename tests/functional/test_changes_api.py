@@ -4,6 +4,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.databases import only_sqlite
 from tests.factories import states
 from tests.functional.problems import assert_problem
 from tests.integration.conftest import before_statement
@@ -123,6 +124,7 @@ def test_a_number_that_this_database_has_not_given_out_is_a_conflict_not_silence
     assert str(number) in answer.json["detail"]
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     "query", ["since=-1", "since=", "since=x", "since=9223372036854775808", "limit=0", "limit=1001", "kind=created"]
 )

@@ -9,6 +9,7 @@ import time_machine
 from sqlalchemy import insert, update
 
 from productagg.db.models import HistoryProgress, Offer
+from tests.databases import only_sqlite
 from tests.factories import make_product
 from tests.functional.problems import assert_problem
 
@@ -92,6 +93,7 @@ def test_what_is_sold_out_or_offered_again_between_two_pages_moves_no_other(clie
     assert found + [id_ for answer in answers for id_ in ids(answer)] == [1, 2, 3, 4, 5, 6, 7, 9]
 
 
+@only_sqlite
 def test_only_with_closed_offers_there_are_pages(client, send, path):
     assert ids(client.get(path)) == ids(client.get(f"{path}?closed=false")) == [1, 2]
     why = "must not be given without 'closed=true'"

@@ -8,11 +8,11 @@ import pytest
 from webob import Request
 
 from productagg.api.core import compression
-from tests.functional.everywhere import once
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
 from tests.timelines import ProductRow
 
-pytestmark = once
+pytestmark = only_sqlite
 
 LARGE = "Bright. " * 200 + "Very."
 GZIP = {"Accept-Encoding": "gzip"}

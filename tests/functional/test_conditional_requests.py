@@ -8,8 +8,9 @@ import pytest
 import time_machine
 
 from productagg.db.models import ProductSync
-from tests.functional.everywhere import KEPT, MOMENTARY
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
+from tests.functional.routes import KEPT, MOMENTARY
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def test_every_answer_that_is_a_product_has_a_strong_tag(client, admin):
     assert client.get(path).headers["ETag"] == tags[1] != tags[0]
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     "form", ["{tag}", "W/{tag}", '"other", {tag}', '"other",{tag}', ' W/"a,b" , W/{tag}', "*", " * ", '{tag}, "other"']
 )
@@ -43,6 +45,7 @@ def test_who_has_the_current_answer_gets_304_and_no_body(client, path, tag, form
     assert answer.headers["ETag"] == tag
 
 
+@only_sqlite
 @pytest.mark.parametrize("known", ['"other"', "nonsense", '"1-"', "", '""', '"*"', 'W/"other"', "unquoted: {tag}"])
 def test_who_has_another_answer_gets_the_current_one(client, path, tag, known):
     known = known.format(tag=tag.strip('"'))
@@ -52,6 +55,7 @@ def test_who_has_another_answer_gets_the_current_one(client, path, tag, known):
     assert answer.json["name"] == "Lamp"
 
 
+@only_sqlite
 def test_a_range_is_ignored(client, path):
     whole = client.get(path)
 
@@ -71,6 +75,7 @@ def test_a_changed_offer_makes_another_answer(client, path, tag, sync, upstream)
     assert len(answer.json["offers"]) == 1
 
 
+@only_sqlite
 @pytest.mark.parametrize("form", ["{tag}", "*", '"other", {tag}', '"other",{tag}', '{tag},"9-x"', 'W/"1-x", {tag}'])
 @pytest.mark.parametrize(("method", "status"), [("PATCH", 200), ("DELETE", 204)])
 def test_a_write_that_names_the_current_version_succeeds(send, admin, path, tag, form, method, status):
@@ -137,6 +142,7 @@ def test_what_is_not_there_is_not_found_whatever_version_is_named(send, admin):
     assert_problem(answer, "product-not-found")
 
 
+@only_sqlite
 @pytest.mark.parametrize("path", KEPT)
 def test_everything_that_is_read_has_a_strong_tag_and_a_304(client, there, admin, path):
     where = there(path)
@@ -160,6 +166,7 @@ def test_everything_that_is_read_has_a_strong_tag_and_a_304(client, there, admin
     assert (other.status_int, other.body) == (200, whole.body)
 
 
+@only_sqlite
 def test_a_304_is_logged_as_one(client, path, tag, caplog):
     with caplog.at_level("INFO", "productagg.access"):
         client.get(path, headers={"If-None-Match": tag}, status=304)
@@ -179,6 +186,7 @@ def test_another_page_to_follow_is_another_answer(client, create):
     assert answer.headers["ETag"] != alone.headers["ETag"]
 
 
+@only_sqlite
 @pytest.mark.parametrize("path", KEPT)
 def test_what_is_read_only_if_it_is_what_one_has(send, there, admin, path):
     where = there(path)
@@ -192,17 +200,20 @@ def test_what_is_read_only_if_it_is_what_one_has(send, there, admin, path):
         assert_problem(send("GET", where, None, {**admin, "If-Match": '"x"'}), "precondition-failed")
 
 
+@only_sqlite
 def test_if_match_is_looked_at_before_if_none_match(send, path, tag):
     assert_problem(send("GET", path, None, {"If-Match": '"x"', "If-None-Match": tag}), "precondition-failed")
     assert send("GET", path, None, {"If-Match": tag, "If-None-Match": tag}).status_int == 304
 
 
+@only_sqlite
 @pytest.mark.parametrize("path", sorted(MOMENTARY - {"/"}))
 def test_what_has_no_tag_is_there_and_is_not_the_one_that_is_named(send, path):
     assert send("GET", path, None, {"If-Match": "*"}).status_int == 200
     assert_problem(send("GET", path, None, {"If-Match": '"x"'}), "precondition-failed")
 
 
+@only_sqlite
 def test_what_is_no_success_is_not_made_one_or_another_by_conditions(send, admin, path):
     """13.2.1: they are ignored where the answer without them would not be a success."""
     conditions = {
@@ -239,6 +250,7 @@ def test_a_write_on_condition_that_nothing_is_there_is_refused(client, send, adm
     assert client.get(path).headers["ETag"] == tag
 
 
+@only_sqlite
 @pytest.mark.parametrize("known", ['"9-x"', '"other"', "nonsense", "", '"1"', 'W/"2-x"'])
 @pytest.mark.parametrize(("method", "status"), [("PATCH", 200), ("DELETE", 204)])
 def test_a_write_on_condition_that_something_else_is_there_succeeds(send, admin, path, known, method, status):
@@ -247,6 +259,7 @@ def test_a_write_on_condition_that_something_else_is_there_succeeds(send, admin,
     assert send(method, path, body, {**admin, "If-None-Match": known}).status_int == status
 
 
+@only_sqlite
 def test_a_creation_is_not_about_what_is_there(send, admin, path):
     """13.2.1: POST neither selects nor changes a representation of /products; a name that exists is a 409."""
     for number, headers in enumerate(({"If-None-Match": "*"}, {"If-Match": '"x"'}, {"If-Unmodified-Since": EARLY})):
@@ -320,6 +333,7 @@ class TestLastModified:
         # To the second, and not before it.
         assert timedelta(0) <= found - changed_at < timedelta(seconds=1)
 
+    @only_sqlite
     def test_head_has_it_and_an_admins_answer_which_is_of_the_moment_has_not(self, client, path, modified, admin):
         assert client.head(path).headers["Last-Modified"] == modified
         assert "Last-Modified" not in client.get(path, headers=admin).headers
@@ -331,6 +345,7 @@ class TestLastModified:
         second_before = parsedate_to_datetime(modified) - timedelta(seconds=1)
         assert client.get(path, headers={"If-Modified-Since": http_date(second_before)}).status_int == 200
 
+    @only_sqlite
     @pytest.mark.parametrize("form", ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y"])
     def test_the_forms_of_old_clients_are_understood(self, client, path, modified, form):
         known = parsedate_to_datetime(modified)
@@ -338,12 +353,14 @@ class TestLastModified:
         client.get(path, headers={"If-Modified-Since": known.strftime(form)}, status=304)
         client.get(path, headers={"If-Modified-Since": (known - timedelta(days=1)).strftime(form)}, status=200)
 
+    @only_sqlite
     @pytest.mark.parametrize("since", NOT_DATES)
     def test_what_is_not_a_date_is_ignored(self, client, send, admin, path, modified, since):
         client.get(path, headers={"If-Modified-Since": since}, status=200)
         client.get(path, headers={"If-Unmodified-Since": since}, status=200)
         assert send("PATCH", path, {"name": "B"}, {**admin, "If-Unmodified-Since": since}).status_int == 200
 
+    @only_sqlite
     def test_beside_a_tag_it_is_not_looked_at(self, client, path, tag, modified):
         other, same = {"If-None-Match": '"other"'}, {"If-None-Match": client.get(path).headers["ETag"]}
 
@@ -379,6 +396,7 @@ class TestLastModified:
                 again = client.get(path, headers={"If-Modified-Since": known}, status=200)
                 assert again.json["description"] == "second"
 
+    @only_sqlite
     @pytest.mark.parametrize("milliseconds", range(0, 3200, 200))
     def test_it_is_only_said_once_its_second_is_long_over(self, client, admin, clock, path, modified, milliseconds):
         clock.shift(100)
@@ -424,6 +442,7 @@ class TestIfUnmodifiedSince:
 
         assert answer.status_int == 200
 
+    @only_sqlite
     def test_beside_if_match_it_is_not_looked_at(self, send, admin, path, tag):
         headers = {**admin, "If-Match": tag, "If-Unmodified-Since": EARLY}
 

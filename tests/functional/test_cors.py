@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.functional.everywhere import READ, once
+from tests.databases import only_sqlite
 from tests.functional.pserve import serving
-from tests.functional.test_authorization import MATRIX
+from tests.functional.routes import MATRIX, READ
 
-pytestmark = once
+pytestmark = only_sqlite
 
 SHOP = "https://shop.example"
 OTHER = "https://other.example"
@@ -141,6 +141,7 @@ def test_a_star_lets_everybody_read(send, make_client, users, origin):
     assert "Origin" not in answer.headers.get("Vary", "")
 
 
+@pytest.mark.processes
 def test_what_the_server_refuses_can_be_read_too(database, tmp_path, monkeypatch):
     monkeypatch.setenv("CORS_ORIGINS", SHOP)
     with serving(database, tmp_path) as server:

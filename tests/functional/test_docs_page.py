@@ -4,7 +4,10 @@ import re
 
 import pytest
 
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
+
+pytestmark = only_sqlite
 
 
 def test_the_front_leads_to_the_docs(client):

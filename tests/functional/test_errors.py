@@ -9,9 +9,11 @@ from sqlalchemy.exc import IntegrityError
 from productagg.api.core.errors import ErrorCode
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
 
 
+@only_sqlite
 def test_there_is_nothing_at_an_unknown_path(send, subtests):
     for path in (
         "/nowhere",
@@ -28,10 +30,12 @@ def test_there_is_nothing_at_an_unknown_path(send, subtests):
                 assert_problem(send(method, path), "not-found")
 
 
+@only_sqlite
 def test_a_path_that_is_not_utf_8_is_malformed(send):
     assert_problem(send("GET", "/products/%ff"), "malformed-request")
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
@@ -59,6 +63,7 @@ def test_a_method_that_does_not_work_is_answered_with_those_that_do(send, path, 
             assert {each.strip() for each in answer.headers["Allow"].split(",")} == allowed
 
 
+@only_sqlite
 @pytest.mark.parametrize(("path", "status"), [("/login", 405), ("/nowhere", 404), ("/products/%ff", 400)])
 def test_an_error_that_answers_head_has_no_body(send, path, status):
     answer = send("HEAD", path)
@@ -66,6 +71,7 @@ def test_an_error_that_answers_head_has_no_body(send, path, status):
     assert (answer.status_int, answer.content_type, answer.body) == (status, "application/problem+json", b"")
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     "unexpected",
     [RuntimeError("password=hunter2"), KeyError("hunter2"), IntegrityError("INSERT hunter2", {}, Exception())],
@@ -127,6 +133,7 @@ def test_after_the_server_dropped_the_connection_one_answer_is_a_503_and_the_nex
     assert send("GET", "/products").status_int == 200
 
 
+@only_sqlite
 def test_every_code_is_explained_where_its_type_points_to(client, subtests):
     for code in ErrorCode:
         with subtests.test(str(code)):
@@ -137,12 +144,14 @@ def test_every_code_is_explained_where_its_type_points_to(client, subtests):
             assert answer.json["title"] and answer.json["advice"]
 
 
+@only_sqlite
 def test_an_unknown_code_is_not_found(send, subtests):
     for code in ("nonsense", "Not-Found", "%00", "404"):
         with subtests.test(str(code)):
             assert_problem(send("GET", f"/problems/{code}"), "not-found")
 
 
+@only_sqlite
 def test_no_answer_is_guessed_at_by_a_browser(send):
     for path in ("/products", "/nowhere", "/products/%ff"):
         assert send("GET", path).headers["X-Content-Type-Options"] == "nosniff"

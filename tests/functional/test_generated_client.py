@@ -185,6 +185,8 @@ from {PACKAGE}.api.price_history import download_prices, list_prices, read_trend
 from {PACKAGE}.client import Client, AuthenticatedClient
 from {PACKAGE}.models import BatchCreated, CreateProductsItem, Problem, ProblemCode, Product, ProductSteps
 
+pytestmark = [only_sqlite, pytest.mark.processes, pytest.mark.ci]
+
 def use(anyone: Client, admin: AuthenticatedClient, product_id: UUID) -> None:
     page = list_products.sync(client=anyone, ids=[product_id])
     if isinstance(page, list):

@@ -6,11 +6,11 @@ import pytest
 import time_machine
 from webob import Request
 
-from tests.functional.everywhere import READ, once
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
-from tests.functional.test_authorization import MATRIX
+from tests.functional.routes import MATRIX, READ
 
-pytestmark = once
+pytestmark = only_sqlite
 
 METHODS: dict[str, set[str]] = {}
 for method, path in MATRIX:

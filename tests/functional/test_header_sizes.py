@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.functional.everywhere import once
-from tests.functional.test_authorization import BODIES, MATRIX
+from tests.databases import only_sqlite
+from tests.functional.routes import BODIES, MATRIX
 
-pytestmark = once
+pytestmark = only_sqlite
 
 LONG = "x" * 8000
 ASKED = {

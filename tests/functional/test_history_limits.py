@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 import time_machine
 
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
 from tests.reference import OfferRow
 from tests.timelines import ProductRow
@@ -96,6 +97,7 @@ def test_a_trend_says_from_what_it_was_worked_out(client, past):
     ]
 
 
+@only_sqlite
 @pytest.mark.parametrize("of", [*PATHS, f"/offers?at={NOW.isoformat().replace('+', '%2B')}"])
 def test_an_answer_may_be_kept_until_the_prices_are_asked_for_again(make_client, upstream, past, of):
     client = make_client(upstream, **{"sync.interval_seconds": "20"})
@@ -121,6 +123,7 @@ def test_movers_may_be_kept_as_well(client):
     client.get("/movers", headers={"If-None-Match": answer.headers["ETag"]}, status=304)
 
 
+@only_sqlite
 def test_csv_and_json_of_one_series_have_tags_of_their_own(client, past):
     product = write(past, 3)
     tags = {path: client.get(product + path).headers["ETag"] for path in ("/prices", "/prices.csv")}
@@ -130,6 +133,7 @@ def test_csv_and_json_of_one_series_have_tags_of_their_own(client, past):
     assert len(set(tags.values())) == 2
 
 
+@only_sqlite
 @pytest.mark.parametrize("of", [*PATHS, "/offers?at=2026-01-31T12:00:00Z"])
 def test_what_is_not_a_product_has_no_past(send, of):
     for wrong in (str(uuid4()), "1", uuid4().hex):

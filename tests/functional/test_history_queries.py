@@ -5,7 +5,10 @@ from datetime import UTC, datetime
 import pytest
 import time_machine
 
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
+
+pytestmark = only_sqlite
 
 
 @pytest.fixture

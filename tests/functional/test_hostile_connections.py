@@ -7,8 +7,11 @@ import time
 
 import pytest
 
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
 from tests.functional.pserve import serving
+
+pytestmark = [only_sqlite, pytest.mark.processes]
 
 SECONDS = 1
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"

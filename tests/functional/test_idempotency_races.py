@@ -18,7 +18,9 @@ from webtest import TestApp
 from tests.conftest import PASSWORD, ini
 from tests.functional.problems import assert_problem
 from tests.functional.pserve import serving
-from tests.functional.test_idempotency import assert_replayed
+from tests.functional.replays import assert_replayed
+
+pytestmark = pytest.mark.processes
 
 NEW = {"name": "Lamp", "description": "Bright"}
 KEY = {"Idempotency-Key": "one"}
@@ -95,21 +97,31 @@ def test_of_twenty_equal_posts_to_two_processes_one_creates_the_product(urls, st
 
 KILLED = """
 import json, os, signal, sys
+from sqlalchemy import Engine, event
 from webtest import TestApp
-from productagg import catalog, idempotency, main
-from productagg.background import Background
+from productagg.app import main
+from productagg.sync.background import Background
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
+commits = 0
+
+def count(_connection):
+    global commits
+    commits += 1
+    if where == "before the commit" and commits == 2:  # the first one is that of the key's lease
+        die()
+
+def begin(_connection):
+    if where == "before anything is written" and commits == 1:
+        die()
+
 where, options, headers, body = json.loads(sys.argv[1])
 app = main({}, **options)
-if where == "before anything is written":
-    catalog.create = die
-elif where == "before the commit":
-    honest = idempotency.answered
-    idempotency.answered = lambda *arguments: die(honest(*arguments))
-elif where == "after the commit":
+event.listen(Engine, "commit", count)
+event.listen(Engine, "begin", begin)
+if where == "after the commit":
     Background.submit = die
 TestApp(app).post_json("/products", body, headers=headers)
 """

@@ -11,9 +11,10 @@ from productagg.api.core.fields import MAX_LIMIT
 from productagg.catalog import listing
 from productagg.catalog.product_members import MEMBERS
 from productagg.catalog.product_query import SORTS
+from tests.databases import only_sqlite
 from tests.factories import make_products, states
+from tests.functional.paging import link, names, walk
 from tests.functional.problems import assert_problem
-from tests.functional.product_pages import link, names, walk
 
 LARGEST = 2**63 - 1
 
@@ -153,6 +154,7 @@ def test_members_are_picked_and_the_id_is_always_there(client, shop, fields, mem
     assert picked == [{name: value for name, value in product.items() if name in members} for product in whole]
 
 
+@only_sqlite
 def test_an_array_may_be_sent_as_several_parameters(client, shop):
     """As many generated clients do, whatever the contract says."""
     lamp, kettle = shop["Lamp"], shop["Kettle"]
@@ -162,6 +164,7 @@ def test_an_array_may_be_sent_as_several_parameters(client, shop):
     assert client.get("/products/partial?fields=name&fields=lowest_price").json == expected
 
 
+@only_sqlite
 def test_a_cursor_goes_with_another_spelling_of_the_same_array(client, shop):
     first = client.get(f"/products?limit=1&ids={shop['Lamp']},{shop['Kettle']}")
 
@@ -172,6 +175,7 @@ def test_a_cursor_goes_with_another_spelling_of_the_same_array(client, shop):
     assert names([first, second]) == [["Lamp"], ["Kettle"]]
 
 
+@only_sqlite
 def test_chosen_members_have_pages_of_their_own(client, send, shop):
     whole = client.get("/products?limit=1").headers["Next-Cursor"]
     chosen = client.get("/products/partial?fields=name&limit=1").headers["Next-Cursor"]
@@ -181,15 +185,18 @@ def test_chosen_members_have_pages_of_their_own(client, send, shop):
         assert_problem(send("GET", f"/products{question}"), "invalid-cursor")
 
 
+@only_sqlite
 @pytest.mark.parametrize("fields", ["", "name,", "name,offers", "search_text", "name&fields="])
 def test_members_that_there_are_not_are_refused(send, fields):
     assert_problem(send("GET", f"/products/partial?fields={fields}"), "invalid-data", {"fields": FIELDS})
 
 
+@only_sqlite
 def test_without_members_to_choose_there_is_nothing_to_answer(send):
     assert_problem(send("GET", "/products/partial"), "invalid-data", {"fields": "is required"})
 
 
+@only_sqlite
 def test_links_repeat_the_question_as_it_was_asked(client, shop):
     question = "q=a&sort=-name&limit=1&fields=name&in_stock=true&total=true"
     answer = client.get(f"/products/partial?{question}")
@@ -202,6 +209,7 @@ def test_links_repeat_the_question_as_it_was_asked(client, shop):
     assert link(second, "first") == f"/products/partial?{question}"
 
 
+@only_sqlite
 def test_a_cursor_goes_with_its_question_only(client, send, shop):
     following = link(client.get("/products?limit=1&q=a"))
     cursor = following.partition("cursor=")[2]
@@ -213,6 +221,7 @@ def test_a_cursor_goes_with_its_question_only(client, send, shop):
         assert "other parameters" in answer.json["detail"]
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     ("question", "errors"),
     [
@@ -230,6 +239,7 @@ def test_what_is_wrong_before_a_cursor_is_told_as_without_one(client, send, shop
     assert_problem(send("GET", f"/products?{question.format(cursor)}"), "invalid-data", errors)
 
 
+@only_sqlite
 def test_a_cursor_that_is_none_is_refused(client, send, shop, make_client, subtests):
     cursor = link(client.get("/products?limit=1")).partition("cursor=")[2]
     stranger = make_client(None, **{"jwt.secret": "another secret, just as long as the others"})
@@ -252,12 +262,14 @@ def test_a_cursor_that_is_none_is_refused(client, send, shop, make_client, subte
             assert_problem(send("GET", f"/products?limit=1&cursor={wrong}"), "invalid-cursor")
 
 
+@only_sqlite
 def test_a_token_of_the_login_is_no_cursor(client, send, admin):
     token = admin["Authorization"].removeprefix("Bearer ")
 
     assert_problem(send("GET", f"/products?cursor={token}"), "invalid-cursor")
 
 
+@only_sqlite
 def test_cursors_are_good_until_a_day_after_the_first_page(client, send, shop):
     following = link(client.get("/products?limit=1"))
 
@@ -271,6 +283,7 @@ def test_cursors_are_good_until_a_day_after_the_first_page(client, send, shop):
         assert "more than a day old" in answer.json["detail"]
 
 
+@only_sqlite
 def test_a_cursor_of_a_machine_whose_clock_is_ahead_is_good(client, shop):
     with time_machine.travel(datetime.now(UTC) + timedelta(minutes=5)):
         following = link(client.get("/products?limit=1"))

@@ -11,6 +11,7 @@ from sqlalchemy import func, select, update
 from productagg.accounts import users
 from productagg.db.models import LoginCounter, User
 from tests.conftest import PASSWORD
+from tests.databases import only_sqlite
 from tests.factories import rows
 from tests.functional.problems import assert_problem
 from tests.functional.pserve import serving
@@ -256,6 +257,7 @@ def test_names_that_differ_in_case_are_counted_apart(log_in):
     assert log_in(username="Admin").status_int == 401
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     ("address", "same", "other"),
     [
@@ -272,6 +274,7 @@ def test_one_host_is_one_address(log_in, address, same, other):
     assert log_in(address=other).status_int == 401
 
 
+@only_sqlite
 def test_headers_cannot_forge_the_address(log_in):
     for number in range(3):
         fail(log_in, 1, HTTP_X_FORWARDED_FOR=somewhere(number), HTTP_FORWARDED=f"for={somewhere(number)}")
@@ -335,6 +338,7 @@ def test_a_key_is_short_and_reveals_neither_name_nor_address(log_in, database):
         assert "nn" not in row.key and "admin" not in row.key and MINE not in row.key
 
 
+@only_sqlite
 def test_the_log_names_the_address_and_not_the_user(log_in, caplog):
     with caplog.at_level("INFO"):
         fail(log_in, 3, username="kangaroo")
@@ -361,6 +365,8 @@ def test_without_a_database_no_password_is_verified(make_client, users, verifier
     assert verifier.verified == 0
 
 
+@pytest.mark.processes
+@only_sqlite
 @pytest.mark.parametrize(
     ("variables", "believed"),
     [((), False), (("trusted_proxy=192.0.2.1",), False), (("trusted_proxy=127.0.0.1",), True)],

@@ -7,9 +7,11 @@ import pytest
 
 from productagg.accounts import users
 from tests.conftest import PASSWORD
-from tests.functional.pserve import serving
-from tests.functional.test_threads import Requests, request
+from tests.databases import only_sqlite
+from tests.functional.pserve import Requests, request, serving
 from tests.integration.conftest import wait_until
+
+pytestmark = [only_sqlite, pytest.mark.processes, pytest.mark.ci]
 
 MEGABYTE = 1024 * 1024
 BATCHES, ITEMS, CHARACTERS = 3, 300, 10_000

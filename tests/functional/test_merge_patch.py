@@ -2,7 +2,10 @@
 
 import pytest
 
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
+
+pytestmark = only_sqlite
 
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 BOTH = "application/json, application/merge-patch+json"

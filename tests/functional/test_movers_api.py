@@ -6,6 +6,7 @@ import pytest
 import time_machine
 
 from productagg.db.models import ProductSummary
+from tests.databases import only_sqlite
 from tests.factories import make_product
 from tests.functional.problems import assert_problem
 
@@ -117,6 +118,7 @@ def test_no_more_than_50_unless_told_otherwise(client, add):
     assert len(client.get("/movers?limit=200").json) == 51
 
 
+@only_sqlite
 def test_questions_for_movers_are_taken_literally(send, subtests):
     for query, errors in (
         ("period=1d", {"period": "must be '24h', '7d' or '30d'"}),

@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from productagg.db.models import Offer
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -87,6 +88,7 @@ def test_a_cost_is_exact_however_large(client, stock):
     assert answer.json["cost"] == most * dearest
 
 
+@only_sqlite
 def test_a_quantity_is_a_number_of_units(send, stock, subtests):
     path = stock({A: (10, 2)})
     number = "must be a whole number from 1 to 2147483647"

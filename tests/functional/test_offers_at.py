@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 import time_machine
 
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
 from tests.reference import OfferRow
 from tests.timelines import ProductRow
@@ -94,6 +95,7 @@ def test_offers_that_are_no_longer_raw_are_those_at_the_end_of_the_hour(client, 
     }
 
 
+@only_sqlite
 def test_a_time_of_the_future_or_together_with_closed_is_refused(send, past):
     path = f"/products/{past.product_id}/offers"
 

@@ -15,6 +15,7 @@ from productagg.api.openapi.answers import Answer
 from productagg.api.openapi.document import document
 from productagg.api.openapi.members import MEMBERS
 from productagg.catalog import product_members
+from tests.databases import only_sqlite
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -62,6 +63,7 @@ def resolve(contract, value):
 PAGES = {("get", "/"), ("get", "/docs"), ("get", "/docs/{name}")}
 
 
+@only_sqlite
 def test_every_method_of_every_service_that_the_application_has_is_in_it(client):
     registered = {
         (method.lower(), path)
@@ -74,6 +76,7 @@ def test_every_method_of_every_service_that_the_application_has_is_in_it(client)
     assert registered == operations(client.get("/openapi.json").json).keys() | PAGES
 
 
+@only_sqlite
 def test_no_route_goes_round_the_services(client, contract):
     routes = {route.pattern for route in client.app.routes_mapper.get_routes()}
 
@@ -266,6 +269,7 @@ def test_a_type_without_a_schema_is_refused(services):
         document(services("/made", (Answer("It.", Response),)))
 
 
+@only_sqlite
 def test_a_cache_may_keep_it_and_ask_whether_it_is_still_good(client):
     first = client.get("/openapi.json")
     again = client.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]})

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from productagg.catalog import products as catalog
+from tests.databases import only_sqlite
+from tests.functional.paging import link, names, walk
 from tests.functional.problems import assert_problem
-from tests.functional.product_pages import link, names, walk
 
 
 def test_an_empty_catalogue_is_an_empty_array(client):
@@ -87,6 +88,7 @@ def test_a_page_has_50_products_unless_told_otherwise(client, database):
 LIMIT = "must be a whole number from 1 to 200"
 
 
+@only_sqlite
 def test_a_limit_out_of_bounds_is_refused(send, subtests):
     wrong = [
         "0",
@@ -109,6 +111,7 @@ def test_a_limit_out_of_bounds_is_refused(send, subtests):
             assert_problem(send("GET", f"/products?limit={limit}"), "invalid-data", {"limit": LIMIT})
 
 
+@only_sqlite
 def test_query_parameters_are_taken_as_literally_as_bodies(send, create, subtests):
     product_id = create()["id"]
     for path, errors in (

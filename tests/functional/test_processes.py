@@ -11,8 +11,10 @@ import pytest
 from sqlalchemy import text
 
 from tests.factories import make_product
-from tests.functional.pserve import refusal, serving
+from tests.functional.pserve import refused_options, serving
 from tests.integration.conftest import only_postgresql, only_sqlite, wait_until
+
+pytestmark = pytest.mark.processes
 
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 needs_affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="there is no such thing here")
@@ -30,7 +32,7 @@ def serving_with_two(database, directory, *variables):
 def two(database, tmp_path):
     """A server of two processes, both of which answer."""
     with serving_with_two(database, tmp_path) as server:
-        wait_until(lambda: server._log.read_text().count("productagg serves on") == 2)
+        server.wait_for_starts(2)
         yield server
 
 
@@ -108,7 +110,7 @@ def test_each_keeps_to_a_processor_of_its_own_if_wanted(database, tmp_path, want
     usable = sorted(os.sched_getaffinity(0))
 
     with serving_with_two(database, tmp_path, f"own_processor={wanted}") as server:
-        wait_until(lambda: server._log.read_text().count("productagg serves on") == 2)
+        server.wait_for_starts(2)
         found = sorted(sorted(child.cpu_affinity()) for child in children(server))
         first = sorted(psutil.Process(server.process.pid).cpu_affinity())
 
@@ -133,7 +135,7 @@ def test_one_that_was_killed_is_replaced_and_that_is_logged(two):
     killed.kill()
 
     two.logged(f"process {killed.pid} ended with -9; another one starts")
-    wait_until(lambda: two._log.read_text().count("productagg serves on") == 3)
+    two.wait_for_starts(3)
     (new,) = {child.pid for child in children(two)} - {killed.pid, kept.pid}
     with only(SimpleNamespace(pid=new), two):
         assert two.send(LIVE).status_int == 200
@@ -209,8 +211,7 @@ def test_without_the_first_the_others_end(two):
         *(("request_timeout", each, "a number of seconds") for each in ("0", "nan")),
     ],
 )
-@only_sqlite
-def test_a_wrong_value_is_one_line(database, name, wrong, allowed):
-    said = refusal(database, "http_port=0", f"{name}={wrong}")
+def test_a_wrong_value_is_one_line(name, wrong, allowed):
+    said = refused_options("http_port=0", f"{name}={wrong}")
 
     assert said == f"productagg: {name} is {wrong!r}, not {allowed}"

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from productagg.db.models import Offer, OfferPrice, Product, ProductPrice, ProductSync
+from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
 
 CHEAP, DEAR = uuid4(), uuid4()
@@ -124,6 +125,7 @@ def test_sold_out_offers_are_listed_on_demand_and_last(client, create, sync, ups
     assert all(recent(offer["closed_at"]) for offer in offers if offer["id"] == str(CHEAP))
 
 
+@only_sqlite
 def test_what_is_not_the_id_of_a_product_is_not_found(send, subtests):
     for wrong in (str(uuid4()), "1", "None", "%00", "x" * 5000, f"{{{uuid4()}}}", uuid4().hex, "%C3%A9"):
         for path in (f"/products/{wrong}", f"/products/{wrong}/offers"):
@@ -144,6 +146,7 @@ def test_an_id_is_taken_in_upper_case_too(client, create):
     assert client.get(f"/products/{product['id'].upper()}").json == product
 
 
+@only_sqlite
 @pytest.mark.parametrize("path", ["/products", "/products/{id}", "/products/{id}/offers", "/health/live"])
 def test_head_answers_the_headers_of_get_without_the_body(client, create, path):
     path = path.format(id=create()["id"])

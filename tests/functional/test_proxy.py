@@ -2,10 +2,12 @@
 
 import pytest
 
+from tests.databases import only_sqlite
 from tests.factories import make_product, make_products
 from tests.functional.problems import assert_problem
 from tests.functional.pserve import serving
-from tests.integration.conftest import only_sqlite
+
+pytestmark = only_sqlite
 
 LIST = b"GET /products?limit=1 HTTP/1.1\r\nHost: shop.example\r\n"
 
@@ -47,7 +49,6 @@ def link(server, *headers):
         ("unknown", "_hidden"),
     ],
 )
-@only_sqlite
 def test_the_limits_on_logins_see_one_address_however_it_is_written(attempt, first, same):
     assert [attempt(first), attempt(same), attempt("198.51.100.7")] == [401, 429, 401]
 
@@ -62,21 +63,18 @@ def test_nobody_is_believed_about_the_host(proxied, database, header):
 
 
 @pytest.mark.parametrize("said", [b"https", b"http,https", b"http, https"])
-@only_sqlite
 def test_of_several_schemes_the_one_that_the_proxy_added_counts(proxied, database, said):
     make_products(database, 2)
 
     assert link(proxied, b"X-Forwarded-Proto: " + said) == "<https://shop.example"
 
 
-@only_sqlite
 def test_a_scheme_that_does_not_exist_is_a_problem(proxied):
     answer = proxied.send(LIST + b"X-Forwarded-Proto: wss\r\n\r\n")
 
     assert "X-Forwarded-Proto" in assert_problem(answer, "malformed-request")["detail"]
 
 
-@only_sqlite
 def test_who_is_no_proxy_is_not_heard(database, tmp_path):
     with serving(database, tmp_path) as server:
         make_products(database, 2)
@@ -109,7 +107,6 @@ def test_all_urls_begin_with_the_public_one(make_client, database, users, public
         assert each.startswith(begins + path)
 
 
-@only_sqlite
 def test_a_real_server_says_the_public_url_whatever_host_it_is_asked_by(database, tmp_path):
     with serving(database, tmp_path, PUBLIC_URL="https://shop.example/catalogue") as server:
         answer = server.send(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")

@@ -5,6 +5,10 @@ import re
 
 import pytest
 
+from tests.databases import only_sqlite
+
+pytestmark = only_sqlite
+
 SANE = [
     "abc",
     "0",

@@ -5,6 +5,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from productagg.api import SERVICES
+from tests.databases import only_sqlite
 
 
 @pytest.fixture
@@ -20,6 +21,7 @@ def seen(client, add_view):
     return requests
 
 
+@only_sqlite
 def test_all_requests_are_of_one_class_with_all_that_was_added(client, seen):
     for _ in range(2):
         client.app.invoke_subrequest(client.app.request_factory.blank("/seen"), use_tweens=True)
@@ -33,6 +35,7 @@ def test_all_requests_are_of_one_class_with_all_that_was_added(client, seen):
     assert {"dbsession", "reader", "tm"} <= set(dir(kind))
 
 
+@only_sqlite
 def test_what_cornice_keeps_on_a_request_is_that_requests_own(client, seen):
     for _ in range(2):
         client.get("/seen", expect_errors=True)
@@ -43,6 +46,7 @@ def test_what_cornice_keeps_on_a_request_is_that_requests_own(client, seen):
     assert (other.validated, other.info, list(other.errors)) == ({}, {}, [])
 
 
+@only_sqlite
 def test_nobody_listens_to_pyramids_events(client):
     assert not client.app.registry.has_listeners
 

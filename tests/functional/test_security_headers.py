@@ -5,12 +5,12 @@ from importlib.metadata import version
 
 import pytest
 
-from tests.functional.everywhere import READ, once
+from tests.databases import only_sqlite
 from tests.functional.pserve import serving
-from tests.functional.test_authorization import BODIES, MATRIX
-from tests.functional.test_server import REFUSED
+from tests.functional.refused_requests import REFUSED
+from tests.functional.routes import BODIES, MATRIX, READ
 
-pytestmark = once
+pytestmark = only_sqlite
 
 API_POLICY = {"default-src": "'none'", "frame-ancestors": "'none'"}
 PAGE_POLICY = {
@@ -89,22 +89,26 @@ def server(migrated_database, tmp_path_factory):
         yield server
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_the_server_refuses_has_them(server, what):
     assert_secure(server.send(REFUSED[what][0]))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("path", [b"/products", b"/docs/start.js", b"/nowhere", b"/health/ready"])
 def test_a_real_server_sends_them_and_no_name(server, path):
     assert_secure(server.send(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path))
 
 
+@pytest.mark.processes
 def test_a_client_cannot_say_that_it_came_by_https(server):
     request = b"GET /products HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Proto: https\r\n\r\n"
 
     assert_secure(server.send(request))
 
 
+@pytest.mark.processes
 def test_a_trusted_proxy_can(database, tmp_path):
     with serving(database, tmp_path, "trusted_proxy=127.0.0.1") as server:
         answer = server.send(b"GET /products HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Proto: https\r\n\r\n")
@@ -112,10 +116,11 @@ def test_a_trusted_proxy_can(database, tmp_path):
     assert_secure(answer, https=True)
 
 
+@pytest.mark.processes
 def test_what_escapes_the_application_altogether_has_them(database, tmp_path, monkeypatch):
     """As an error in a tween would."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import productagg.api.tweens as it\ndef fails(*_): raise RuntimeError\nit.add_security = fails\n"
+        "import productagg.api.core.tweens as it\ndef fails(*_): raise RuntimeError\nit.add_security = fails\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with serving(database, tmp_path) as server:

@@ -5,10 +5,13 @@ import socket
 
 import pytest
 
+from tests.databases import only_sqlite
 from tests.factories import make_products
 from tests.functional.problems import assert_problem
 from tests.functional.pserve import refusal, serving
-from tests.integration.conftest import only_sqlite
+from tests.functional.refused_requests import BATCH, POST, REFUSED, TOO_LARGE
+
+pytestmark = [only_sqlite, pytest.mark.processes]
 
 
 @pytest.fixture(scope="module")
@@ -16,34 +19,6 @@ def server(migrated_database, tmp_path_factory):
     """One server for all tests of this module that leave it running."""
     with serving(migrated_database, tmp_path_factory.mktemp("server")) as server:
         yield server
-
-
-POST = b"POST /products HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-BATCH = POST.replace(b"/products", b"/products/batch")
-TOO_LARGE = 1024 * 1024 + 1
-REFUSED = {
-    "no request line": (b"NONSENSE\r\n\r\n", "malformed-request"),
-    "not HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "malformed-request"),
-    "a header without a colon": (b"GET / HTTP/1.1\r\nnonsense\r\n\r\n", "malformed-request"),
-    "a space before the colon": (b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n", "malformed-request"),
-    "a bare line feed in a header": (b"GET / HTTP/1.1\r\nX: a\nY: b\r\n\r\n", "malformed-request"),
-    "a length that is no number": (POST + b"Content-Length: x\r\n\r\n", "malformed-request"),
-    "two lengths": (POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "malformed-request"),
-    "a chunk that is none": (POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "malformed-request"),
-    "large headers": (b"GET / HTTP/1.1\r\nX: " + b"x" * 270_000 + b"\r\n\r\n", "headers-too-large"),
-    "a long path": (b"GET /" + b"x" * 270_000 + b" HTTP/1.1\r\n\r\n", "headers-too-large"),
-    "a large body": (POST + b"Content-Length: %d\r\n\r\n" % TOO_LARGE, "body-too-large"),
-    "a large batch of who has no token": (BATCH + b"Content-Length: %d\r\n\r\n" % TOO_LARGE, "body-too-large"),
-    "a batch that is too large": (
-        BATCH + b"Authorization: Bearer x\r\nContent-Length: %d\r\n\r\n" % (42 * TOO_LARGE),
-        "body-too-large",
-    ),
-    "a large body in chunks": (
-        POST + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % TOO_LARGE + b" " * TOO_LARGE + b"\r\n0\r\n\r\n",
-        "body-too-large",
-    ),
-    "an encoding that it does not know": (POST + b"Transfer-Encoding: gzip\r\n\r\n", "not-implemented"),
-}
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -135,46 +110,3 @@ def test_a_taken_port_is_one_line(database):
         said = refusal(database, f"http_port={port}")
 
     assert said.startswith(f"productagg: cannot listen on 127.0.0.1:{port}: ")
-
-
-@pytest.mark.parametrize("port", ["99999", "65536", "0x50", "-1", "+1", "80.5", "", " 80", "\N{FULLWIDTH DIGIT EIGHT}"])
-@only_sqlite
-def test_a_port_that_is_none_is_one_line(database, port):
-    said = refusal(database, f"http_port={port}")
-
-    assert said == f"productagg: http_port is {port!r}, not a whole number from 0 to 65535"
-
-
-@pytest.mark.parametrize("host", ["nowhere.invalid", "1.2.3.4.5", "", "192.0.2.1"])
-@only_sqlite
-def test_a_host_that_is_not_ours_is_one_line(database, host):
-    said = refusal(database, "http_port=0", f"http_host={host}")
-
-    assert said.startswith(f"productagg: cannot listen on {host}:0: ")
-
-
-@pytest.mark.parametrize("wrong", ["", "proxy.example", "10.0.0.1/8"])
-@only_sqlite
-def test_a_proxy_that_is_no_address_is_one_line(database, wrong):
-    said = refusal(database, "http_port=0", f"trusted_proxy={wrong}")
-
-    assert said == f"productagg: trusted_proxy is {wrong!r}, not an IP address, a network such as 10.0.0.0/8, or *"
-
-
-@pytest.mark.parametrize(
-    ("line", "why"),
-    [
-        ("port = 70000", "port is '70000', not a whole number from 0 to 65535"),
-        ("threads = 0", "threads is '0', not a whole number of 1 or more"),
-        ("threads = many", "an option of [server:main] is wrong: invalid literal for int() with base 10: 'many'"),
-        ("thread = 8", "an option of [server:main] is wrong: Unknown adjustment 'thread'"),
-    ],
-)
-@only_sqlite
-def test_an_option_of_the_ini_file_that_is_wrong_is_one_line(database, tmp_path, pytestconfig, line, why):
-    ini = tmp_path / "wrong.ini"
-    right = (pytestconfig.rootpath / "development.ini").read_text()
-    name = line.partition(" ")[0]
-    ini.write_text(re.sub(rf"(?m)^{name} = .*\n", "", right).replace("[server:main]\n", f"[server:main]\n{line}\n"))
-
-    assert refusal(database, ini=ini) == f"productagg: {why}"

@@ -16,6 +16,8 @@ from tests.factories import make_product
 from tests.functional.pserve import serving
 from tests.integration.conftest import only_postgresql, only_sqlite, wait_until
 
+pytestmark = pytest.mark.processes
+
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 READY = LIVE.replace(b"live", b"ready")
 LOGIN = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -95,6 +97,7 @@ class Clients:
             thread.join()
 
 
+@only_sqlite
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("keep", [True, False], ids=["connections that are kept", "new connections"])
 def test_under_load_every_request_is_answered(database, tmp_path, processes, keep):
@@ -120,7 +123,7 @@ def test_an_idle_server_ends_at_once(database, tmp_path, how):
 
         assert server.stop(how) == 0
 
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         assert (rest(kept), rest(silent)) == (b"", b"")
         assert "GET /health/live 200 " in server.log()
 
@@ -237,14 +240,14 @@ def test_requests_that_wait_for_a_thread_are_answered_however_often_it_is_told(d
 @only_sqlite
 def test_one_of_several_that_is_told_alone_ends_and_the_others_go_on(database, tmp_path):
     with serving(database, tmp_path, "processes=2") as server:
-        wait_until(lambda: server._log.read_text().count("productagg serves on") == 2)
+        server.wait_for_starts(2)
         told, other = psutil.Process(server.process.pid).children()
         clients = Clients(server, 8, keep=False)
         wait_until(lambda: clients.answered > 20)
 
         told.terminate()
 
-        wait_until(lambda: server._log.read_text().count("productagg serves on") == 3)
+        server.wait_for_starts(3)
         before = clients.answered
         wait_until(lambda: clients.answered > before + 20)
         assert other.is_running()

@@ -13,6 +13,7 @@ from productagg.accounts import users
 from productagg.app import main
 from productagg.db.models import SCHEMA_REVISION
 from tests.conftest import ini
+from tests.databases import only_sqlite
 from tests.functional.pserve import PSERVE
 
 
@@ -43,6 +44,7 @@ def test_a_database_of_another_version_is_refused(blank_database):
     assert "revision 9999" in line and "upgrade head" in line
 
 
+@only_sqlite
 def test_each_wrong_setting_has_a_line_and_no_secret_is_shown(database):
     lines = start(
         database,
@@ -61,6 +63,7 @@ def test_each_wrong_setting_has_a_line_and_no_secret_is_shown(database):
     assert "hunter2" not in "".join(lines)
 
 
+@only_sqlite
 def test_published_secrets_are_refused_in_production(database):
     lines = start(
         database,
@@ -118,6 +121,7 @@ def write_ini(tmp_path, pytestconfig):
     return write
 
 
+@pytest.mark.processes
 def test_pserve_names_an_option_with_a_wrong_percent_sign_and_does_not_show_it(write_ini):
     path = write_ini("jwt.secret", "abc%hunter2")
 
@@ -138,6 +142,7 @@ def test_the_migrations_name_an_option_with_a_wrong_percent_sign_and_do_not_show
     assert str(refused.value) == f"{path}: [app:main] jwt.secret: write a literal '%' as '%%'"
 
 
+@only_sqlite
 def test_an_unknown_key_of_the_ini_file_is_a_warning_with_the_nearest_option(make_client, caplog):
     with caplog.at_level("WARNING"):
         make_client(**{"snyc.workers": "4"})

@@ -8,6 +8,7 @@ from sqlalchemy import update
 
 from productagg.db.models import ProductSync
 from productagg.sandbox import Fault
+from tests.databases import only_sqlite
 from tests.factories import make_product, make_run, make_runs
 from tests.functional.problems import assert_problem
 from tests.integration.conftest import before_statement
@@ -150,6 +151,7 @@ def test_passes_that_start_meanwhile_do_not_move_the_next_page(listed, database)
     assert [each["id"] for each in second] == [str(run_ids[0])]
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     ("query", "parameter"),
     [
@@ -164,10 +166,12 @@ def test_a_parameter_that_will_not_do_is_named(send, admin, query, parameter):
     assert_problem(send("GET", f"/sync-runs?{query}", None, admin), "invalid-data", {parameter: None})
 
 
+@only_sqlite
 def test_a_cursor_that_was_made_up_is_refused(send, admin):
     assert_problem(send("GET", "/sync-runs?cursor=1", None, admin), "invalid-cursor")
 
 
+@only_sqlite
 def test_what_is_not_the_id_of_a_pass_is_not_found(send, admin, subtests):
     for wrong in (str(uuid4()), "1", "None", "%00", "x" * 5000, uuid4().hex, "%C3%A9"):
         with subtests.test(wrong[:40]):
@@ -216,6 +220,7 @@ def test_an_admin_sees_in_addition_how_a_product_stands_with_the_sync(client, ad
     assert sync["last_asked_at"] <= sync["last_synced_at"]
 
 
+@only_sqlite
 @pytest.mark.parametrize("who", ["nobody", "reader", "nonsense", "basic"])
 def test_whoever_is_no_admin_sees_what_everybody_sees(client, create, who):
     headers = {
@@ -229,6 +234,7 @@ def test_whoever_is_no_admin_sees_what_everybody_sees(client, create, who):
     assert client.get(f"/products/{public['id']}", headers=headers, status=200).json == public
 
 
+@only_sqlite
 def test_without_a_token_nobody_is_looked_up(client, create):
     path = f"/products/{create()['id']}"
     asked: list[str] = []
@@ -240,6 +246,7 @@ def test_without_a_token_nobody_is_looked_up(client, create):
     assert len(asked) == 1  # the product with its offers
 
 
+@only_sqlite
 def test_a_cache_keeps_the_two_answers_apart(client, admin, create):
     path = f"/products/{create()['id']}"
 

@@ -23,6 +23,7 @@ from productagg.history.known import Known, known
 from productagg.history.reading import Part
 from productagg.history.rollups import ProductStep, offer_buckets, offer_row, product_buckets, product_row, with_gaps
 from productagg.history.steps import DAY, HOUR, WEEK, microseconds, moment
+from tests import scale
 from tests.factories import make_product
 from tests.reference import OfferRow
 from tests.timelines import OBSERVED_FOR, ProductRow, offer_steps
@@ -43,7 +44,7 @@ _TABLES = [
 
 def examples(count: int) -> settings:
     """How many a property test tries. They share the test's fixtures, because each replaces the product's past."""
-    return settings(max_examples=count, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    return settings(max_examples=scale.examples(count), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class PastWriter:

@@ -25,6 +25,7 @@ from productagg.offers.reconcile import Observation, OfferState
 from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states
 from tests.integration.conftest import before_statement, only_postgresql, wait_until
 from tests.integration.histories import write_down
+from tests.scale import examples
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=1)
@@ -361,7 +362,7 @@ class Catalogue:
 
 
 # The fixture is shared by a test's examples because each has products of its own.
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.integers(0, 2), acts), min_size=5, max_size=30))
 def test_what_was_so_at_any_number_is_what_the_first_later_change_says_was_before(database, steps):
     catalogue = Catalogue(database)
@@ -492,7 +493,7 @@ class TestCompaction:
 
 
 # The fixture is shared by a test's examples because each has products of its own.
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(st.tuples(st.integers(0, 2), acts), min_size=3, max_size=20),
     pause=st.integers(0, 20),
@@ -608,6 +609,7 @@ for number in range(int(sys.argv[3])):
 """
 
 
+@pytest.mark.processes
 def test_a_follower_beside_processes_of_which_one_is_killed_sees_what_was_committed(database):
     follower = Follower(database)
     processes = [

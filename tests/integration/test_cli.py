@@ -329,6 +329,7 @@ def test_every_command_explains_itself(command, option):
     assert f"Usage: main {' '.join(command)}" in done.stdout
 
 
+@pytest.mark.processes
 def test_the_installed_command_makes_a_pass(database, upstream):
     make_product(database)
     process = start("productagg", "sync", "development.ini", env=environment(database, upstream))
@@ -339,6 +340,7 @@ def test_the_installed_command_makes_a_pass(database, upstream):
     assert output.rstrip().endswith(": done")
 
 
+@pytest.mark.processes
 def test_the_installed_command_says_in_one_line_what_is_wrong(database):
     env = environment(database, SYNC_WORKERS="0")
     process = start("productagg", "sync", "development.ini", env=env)

@@ -107,6 +107,7 @@ def test_what_changes_meanwhile_is_not_exported(database):
         assert products.count(connection) == 3000
 
 
+@pytest.mark.processes
 def test_on_a_terminal_an_export_to_a_file_shows_its_progress(database, tmp_path):
     make_products(database, 30)
     command = ["productagg", "export", "development.ini", str(tmp_path / "products.csv")]

@@ -47,6 +47,7 @@ def as_process(database, command):
     return process.returncode, output
 
 
+@pytest.mark.processes
 def test_as_cron_calls_them_one_rolls_up_and_the_other_finds_nothing_wrong(database, shop):
     compacted = as_process(database, "compact")
     verified = as_process(database, "verify")
@@ -97,6 +98,7 @@ def test_what_is_wrong_is_shown_with_an_exit_code_and_nothing_is_changed(databas
     assert (rows(database, OfferPriceHourly), rows(database, HistoryProgress)) == ([], before)
 
 
+@pytest.mark.processes
 @only_postgresql
 def test_a_second_one_at_the_same_time_ends_with_one_line(database, shop, history):
     ended = []

@@ -313,6 +313,7 @@ def test_an_import_that_is_interrupted_leaves_nothing(database, run, write, monk
     assert nothing_is_imported(database)
 
 
+@pytest.mark.processes
 def test_on_a_terminal_an_import_shows_its_progress(database, product, write):
     path = write("prices.csv", HEADER.strip(), f"{product},{OFFER},2019-03-01T12:00:00Z,1,1")
 

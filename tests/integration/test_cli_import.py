@@ -18,6 +18,7 @@ from productagg.cli import import_run
 from productagg.cli.import_records import new_product
 from productagg.db.models import Product, ProductSummary, ProductSync
 from tests.factories import LONG_AGO, environment, make_product, on_a_terminal, rows, sync_row
+from tests.scale import examples
 
 HEADER = "id,name,description,created_at,updated_at"
 ID = UUID("019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10")
@@ -390,7 +391,7 @@ PRODUCTS = st.lists(
 )
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(products=PRODUCTS, form=st.sampled_from(["csv", "ndjson"]), data=st.data())
 def test_what_is_exported_is_the_same_catalogue_where_it_is_imported(database, run, products, form, data):
     database.empty()
@@ -415,6 +416,7 @@ def test_what_is_exported_is_the_same_catalogue_where_it_is_imported(database, r
     assert again.stdout == f"import: 0 products created, {len(products)} existed already, 0 changed, 0 invalid lines\n"
 
 
+@pytest.mark.processes
 def test_on_a_terminal_the_progress_is_shown_and_bad_lines_stand_above_it(database, write):
     path = write("products.csv", "name,description", *[f"{number},x" for number in range(30)], "?")
 

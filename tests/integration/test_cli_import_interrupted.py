@@ -218,6 +218,7 @@ def test_invalid_lines_before_the_interruption_count_and_are_reported_once(datab
     ]
 
 
+@pytest.mark.processes
 # So many products take PostgreSQL a minute to remove afterwards.
 @pytest.mark.parametrize("migrated_database", ["sqlite"], indirect=True)
 def test_bad_lines_are_in_their_file_once_though_it_is_killed(database, run, path, tmp_path):
@@ -421,6 +422,7 @@ def stored(database):
         return connection.execute(select(func.count()).select_from(Product)).scalar_one()
 
 
+@pytest.mark.processes
 def test_a_killed_import_of_a_file_goes_on(database, run, path):
     write(path, 6000)
     with import_process(database, str(path)) as process:
@@ -437,6 +439,7 @@ def test_a_killed_import_of_a_file_goes_on(database, run, path):
     assert [*path.parent.glob("products*")] == [path]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_an_import_from_a_pipe_that_is_ended_can_be_run_again(database, run, path, number):
     text = write(path, 2500).read_text()

@@ -23,7 +23,7 @@ COMMANDS = [
     ["--help"],
 ]
 # How output is written does not depend on the database.
-pytestmark = only_sqlite
+pytestmark = [only_sqlite, pytest.mark.processes]
 
 
 @pytest.fixture

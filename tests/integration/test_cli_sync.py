@@ -145,6 +145,7 @@ def test_a_pass_whose_time_is_up_ends_well_and_leaves_the_rest_due(database, ups
     assert 0 < len(asked) == summary["fetched"] < 200
 
 
+@pytest.mark.processes
 def test_on_a_terminal_the_progress_is_shown_beside_the_summary(database, upstream):
     make_products(database, 30)
 
@@ -157,6 +158,7 @@ def test_on_a_terminal_the_progress_is_shown_beside_the_summary(database, upstre
     assert "products/s" in shown
 
 
+@pytest.mark.processes
 def test_on_a_terminal_a_log_line_stands_above_the_bar(database, upstream):
     make_products(database, 30, registration="registered")  # which the Offers service knows nothing of
 
@@ -178,6 +180,7 @@ def test_without_a_terminal_there_is_no_bar(database, run):
     assert "products/s" not in done.stderr
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("module", ["tqdm", "argon2", "alembic", "pyramid", "productagg.sandbox"])
 def test_cron_does_not_wait_for_modules_that_a_pass_has_no_use_for(database, module):
     look = f"import sys; from productagg.cli import main, sync; sys.exit({module!r} in sys.modules)"

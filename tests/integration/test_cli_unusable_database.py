@@ -66,6 +66,7 @@ def test_a_read_only_server(database, run, products, command, typed):
     assert_one_line(done, "read-only transaction")
 
 
+@pytest.mark.processes
 @only_sqlite
 @COMMANDS
 def test_a_read_only_file(database, run, products, command, typed):
@@ -97,6 +98,7 @@ class TestRights:
 
         assert_one_line(done, "permission denied")
 
+    @pytest.mark.processes
     def test_alembic_without_the_right_to_create(self, guest):
         code, error = alembic(guest, "upgrade", "head")
 
@@ -113,6 +115,7 @@ def alembic(url, *arguments):
     return process.returncode, error
 
 
+@pytest.mark.processes
 def test_alembic_without_a_database():
     code, error = alembic("postgresql://somebody:hunter2@127.0.0.1:9/nowhere", "upgrade", "head")
 
@@ -121,6 +124,7 @@ def test_alembic_without_a_database():
     assert "hunter2" not in error
 
 
+@pytest.mark.processes
 @only_postgresql
 def test_alembic_on_a_read_only_server(database):
     code, error = alembic(read_only_url(database), "downgrade", "base")
@@ -129,6 +133,7 @@ def test_alembic_on_a_read_only_server(database):
     assert error.startswith("FAILED: the database cannot be used: ") and "read-only transaction" in error
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("command", [("upgrade", "head"), ("downgrade", "head:base")])
 def test_alembic_writes_no_sql(blank_database, command):
     code, error = alembic(blank_database.url, *command, "--sql")
@@ -157,6 +162,7 @@ class TestEncodings:
 
         assert stopped.value.code == f"productagg: {self.expected(encoding)}"
 
+    @pytest.mark.processes
     def test_so_do_the_programs(self, encoded):
         url, encoding = encoded
         process = start("productagg", "sync", "development.ini", env=environment(Database("postgresql", url)))
@@ -165,6 +171,7 @@ class TestEncodings:
 
         assert (process.returncode, output) == (2, f"Error: {self.expected(encoding)}\n")
 
+    @pytest.mark.processes
     def test_no_table_is_made_in_them(self, encoded):
         url, encoding = encoded
 

@@ -238,6 +238,7 @@ def test_any_other_schema_is_refused_with_the_command_that_mends_it(blank_databa
     assert ("from the future" if state == "unknown" else "none") in str(raised.value)
 
 
+@pytest.mark.processes
 def test_the_command_that_pyramid_users_expect_migrates(blank_database):
     done = start("alembic", "-c", "development.ini", "upgrade", "head", env=environment(blank_database))
     output, _ = done.communicate(timeout=30)
@@ -247,6 +248,7 @@ def test_the_command_that_pyramid_users_expect_migrates(blank_database):
         check_schema(connection)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("blank_database", ["postgresql"], indirect=True)
 def test_two_releases_that_migrate_at_once_both_succeed(blank_database):
     env = environment(blank_database)

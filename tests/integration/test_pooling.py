@@ -103,6 +103,7 @@ def refusal(url):
 
 
 class TestTheStartUpCheck:
+    @pytest.mark.processes
     def test_prepared_statements_are_refused_behind_a_pooler_in_transaction_mode(self, shared):
         with pytest.raises(SystemExit) as stopped:
             main({}, **ini(Database("postgresql", shared)))
@@ -110,6 +111,7 @@ class TestTheStartUpCheck:
         [line] = str(stopped.value.code).splitlines()
         assert "DATABASE_PREPARED" in line and "transaction mode" in line
 
+    @pytest.mark.processes
     def test_the_command_line_refuses_them_too(self, shared):
         process = start("productagg", "sync", "development.ini", env=environment(Database("postgresql", shared)))
         output, _ = process.communicate(timeout=60)
@@ -118,12 +120,14 @@ class TestTheStartUpCheck:
         assert output.startswith("Error: DATABASE_PREPARED is true, but a pooler")
         assert output.count("\n") == 1
 
+    @pytest.mark.processes
     @pytest.mark.parametrize("in_turn", [False, True])
     @pytest.mark.parametrize("connections", [1, 2, 3, 7])
     def test_it_detects_the_pooler_whichever_connection_serves_next(self, server, direct, in_turn, connections):
         with Pooler(server, "postgres", connections=connections, in_turn=in_turn) as pooler:
             assert "transaction mode" in refusal(pooler.url)
 
+    @pytest.mark.processes
     def test_it_detects_the_pooler_while_others_use_it(self, server, direct):
         with Pooler(server, "postgres", connections=3) as pooler:
             engine = create_engine(database_url(pooler.url), isolation_level="AUTOCOMMIT")
@@ -154,6 +158,7 @@ class TestTheStartUpCheck:
                     check_database(engine)
                     engine.dispose()
 
+    @pytest.mark.processes
     def test_pgbouncer_in_session_mode_is_accepted(self, server, direct, tmp_path):
         with pgbouncer(server, tmp_path, "session") as url:
             engine = reader_engine(database_url(url))
@@ -168,6 +173,7 @@ class TestTheStartUpCheck:
                 check_database(engine)
                 engine.dispose()
 
+    @pytest.mark.processes
     def test_it_changes_no_session_state(self, server, direct):
         with Pooler(server, "postgres") as pooler:
             refusal(pooler.url)
@@ -176,6 +182,7 @@ class TestTheStartUpCheck:
 
 
 class TestWithoutPreparedStatements:
+    @pytest.mark.processes
     def test_two_processes_answer_correctly_behind_a_pooler_in_transaction_mode(self, shared, direct, upstream):
         names = [f"Kettle {number}" for number in range(60)]
         make_products(direct, 60)
@@ -251,6 +258,7 @@ class TestNamesOfPreparedStatements:
 
         assert results == [True] * 200
 
+    @pytest.mark.processes
     def test_a_name_depends_on_the_statement_only(self):
         script = (
             "from sqlalchemy import bindparam, func, select\n"

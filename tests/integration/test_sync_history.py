@@ -12,6 +12,7 @@ from sqlalchemy import update
 from productagg.db.models import Offer, OfferPrice, ProductSync
 from productagg.offers.summary import summarise
 from productagg.sandbox.service import Response
+from tests import scale
 from tests.factories import LONG_AGO, make_products, rows, sync_row
 from tests.integration.histories import recorded, replay, stored, summaries
 
@@ -96,7 +97,7 @@ def after_lists(lists):
 
 def examples(count):
     # A test's examples may share the fixture, because every example makes new products.
-    return settings(max_examples=count, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    return settings(max_examples=scale.examples(count), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @examples(30)

@@ -140,6 +140,7 @@ def test_a_run_goes_on_wherever_in_it_the_database_is_restarted(own, upstream):
 # --- SQLite locked by another writer ---
 
 
+@pytest.mark.processes
 @only_sqlite
 def test_a_run_waits_for_another_writer(database, upstream, synchronizer):
     product_ids = make_synced(database, upstream, synchronizer.run, 3, OLD, NEW)

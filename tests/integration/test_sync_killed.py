@@ -148,6 +148,7 @@ def killer(database, upstream):
 
 
 @only_postgresql
+@pytest.mark.processes
 def test_killed_runs_leave_what_undisturbed_ones_leave(database, upstream, make_synchronizer, calm, killer):
     calm_database, calm_upstream = calm
     product_ids = make_products(database, PRODUCTS)

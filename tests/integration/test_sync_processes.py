@@ -8,6 +8,8 @@ from productagg.db.models import ProductSync, SyncRun
 from tests.factories import environment, make_product, make_products, rows, start, sync_row
 from tests.integration.conftest import wait_until
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def start_pass(database, upstream):

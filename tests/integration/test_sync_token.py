@@ -83,6 +83,7 @@ def test_without_a_token_offers_stay_and_the_reason_and_the_end_of_the_wait_are_
     assert [stored(database, product_id) for product_id in product_ids] == [FRESH] * 3
 
 
+@pytest.mark.processes
 def test_a_token_that_ends_in_the_middle_of_two_runs_is_replaced_once_for_all_threads_and_processes(database, upstream):
     product_ids = make_products(database, 60)
     offer_to_all(upstream, product_ids, FRESH)

@@ -35,6 +35,7 @@ def running(*options, **environment):
             process.kill()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_it_is_told_to_stop_and_then_exits_with_0(stop_signal):
     with running(OFFERS_REFRESH_TOKEN="from-the-environment") as (process, base_url):
@@ -49,6 +50,7 @@ def test_it_serves_until_it_is_told_to_stop_and_then_exits_with_0(stop_signal):
         assert "Traceback" not in log
 
 
+@pytest.mark.processes
 def test_faults_are_options_and_the_log_of_requests_can_be_switched_off():
     options = ["--latency", "0.01", "--error-share", "0.5", "--fault", '{"kind": "reset", "times": 3}', "--quiet"]
     with running(*options) as (process, base_url):

@@ -365,6 +365,7 @@ class TestBatches:
         assert [parts(line)[3] for line in read().splitlines()] == ["before", "after"]
         assert "no number" in capsys.readouterr().err
 
+    @pytest.mark.processes
     def test_waiting_lines_are_written_at_the_end_of_the_process(self):
         program = (
             "import logging; from productagg import logs; logs.configure('text'); root = logging.getLogger();"

@@ -1,0 +1,71 @@
+"""Every route of the application with paths that lead somewhere, for the tests of what holds on each of them."""
+
+from uuid import uuid4
+
+import pytest
+
+from tests.factories import make_product, make_run
+
+NEW = {"name": "New", "description": ""}
+
+# What nobody (without a token), a reader and an admin get, for every route and method. `{id}` is a product.
+MATRIX = {
+    ("GET", "/products"): (200, 200, 200),
+    ("POST", "/products"): (401, 403, 201),
+    ("GET", "/products/partial"): (200, 200, 200),
+    ("POST", "/products/batch"): (401, 403, 201),
+    ("GET", "/products/{id}"): (200, 200, 200),
+    ("PATCH", "/products/{id}"): (401, 403, 200),
+    ("DELETE", "/products/{id}"): (401, 403, 204),
+    ("GET", "/products/{id}/offers"): (200, 200, 200),
+    ("GET", "/products/{id}/offers/cost"): (200, 200, 200),
+    ("GET", "/products/{id}/offers/{offer_id}/prices"): (404, 404, 404),  # for its offer's id is a product's
+    ("GET", "/products/{id}/offers/{offer_id}/prices.csv"): (404, 404, 404),
+    ("GET", "/products/{id}/prices"): (200, 200, 200),
+    ("GET", "/products/{id}/prices.csv"): (200, 200, 200),
+    ("GET", "/products/{id}/trend"): (200, 200, 200),
+    ("GET", "/products/{id}/verdict"): (200, 200, 200),
+    ("GET", "/movers"): (200, 200, 200),
+    ("GET", "/changes"): (200, 200, 200),
+    ("GET", "/sync-runs"): (401, 403, 200),
+    ("GET", "/sync-runs/{id}"): (401, 403, 404),  # for its id is a product's
+    ("POST", "/login"): (401, 401, 401),  # for it is sent no user's password
+    ("GET", "/health/live"): (200, 200, 200),
+    ("GET", "/health/ready"): (200, 200, 200),
+    ("GET", "/problems/{code}"): (200, 200, 200),
+    ("GET", "/openapi.json"): (200, 200, 200),
+    ("GET", "/"): (302, 302, 302),
+    ("GET", "/docs"): (200, 200, 200),
+    ("GET", "/docs/{name}"): (200, 200, 200),
+}
+BODIES = {
+    ("POST", "/products"): NEW,
+    ("POST", "/products/batch"): [NEW],
+    ("PATCH", "/products/{id}"): NEW,
+    ("POST", "/login"): {"username": "x", "password": "x"},
+}
+QUERIES = {
+    ("GET", "/products/partial"): "?fields=name",
+    ("GET", "/products/{id}/offers/cost"): "?quantity=1",
+}
+
+# What is not a representation to be kept: it says how things are at this moment, or only leads elsewhere.
+MOMENTARY = {"/health/live", "/health/ready", "/"}
+READ = [path for method, path in MATRIX if method == "GET"]
+KEPT = [path for path in READ if path not in MOMENTARY]
+
+
+@pytest.fixture
+def there(sync, upstream, database):
+    """The path and query of something that is there: `there("/products/{id}")`. The product has one offer."""
+    product_id, offer_id = make_product(database, "Lamp", "Bright"), uuid4()
+    upstream.offer(product_id, {offer_id: (1000, 1)})
+    sync(product_id)
+    run_id = make_run(database)
+
+    def there(path):
+        id_ = run_id if path.startswith("/sync-runs") else product_id
+        where = path.format(id=id_, offer_id=offer_id, code="not-found", name="start.js")
+        return where + QUERIES.get(("GET", path), "")
+
+    return there
