@@ -144,7 +144,7 @@ class Gate:
 
     def __call__(self, *_):
         self.entered.set()
-        assert self.open.wait(20), "the gate was not opened"
+        assert self.open.wait(60), "the gate was not opened"
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def crash(*_):
     raise ZeroDivisionError
 
 
-def wait_until(condition, seconds=15):
+def wait_until(condition, seconds=30):
     """Poll until the condition holds; fail if it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():

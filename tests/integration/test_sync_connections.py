@@ -15,6 +15,7 @@ from productagg.sync.run import Synchronizer
 from productagg.sync.tokens import SharedToken
 from tests.conftest import ini
 from tests.factories import make_due, make_products, rows, states, sync_row
+from tests.integration.conftest import only_sqlite
 from tests.integration.histories import make_synced, recorded, stored
 from tests.scripted_server import RESET, ScriptedServer, answer
 
@@ -78,6 +79,7 @@ ODD_ANSWERS = {
 }
 
 
+@only_sqlite  # the cases differ in HTTP only
 @pytest.mark.parametrize("how", ODD_ANSWERS.values(), ids=ODD_ANSWERS)
 def test_no_product_gets_the_offers_of_another_one(database, run_over, how):
     # Given products that have their offers
@@ -101,6 +103,7 @@ CLOSING = {
 }
 
 
+@only_sqlite
 @pytest.mark.parametrize("how", CLOSING.values(), ids=CLOSING)
 def test_a_service_that_closes_kept_connections_loses_no_product(database, run_over, how):
     product_ids = make_products(database, 40)

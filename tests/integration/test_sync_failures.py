@@ -22,6 +22,7 @@ from productagg.sync.run import Synchronizer
 from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN, ini
 from tests.factories import make_due, rows, states, sync_row
+from tests.integration.conftest import only_sqlite
 from tests.integration.histories import make_synced, recorded, stored
 from tests.scripted_server import ScriptedServer, always, answer
 
@@ -148,6 +149,7 @@ CASES = [
 ]
 
 
+@only_sqlite  # the cases differ in HTTP only
 @pytest.mark.parametrize(("bring_about", "reason", "timeout"), CASES)
 def test_a_bad_answer_fails_its_product_alone_and_touches_none_of_its_offers(
     database, upstream, synchronizer, product_ids, serve, run_at, bring_about, reason, timeout
@@ -172,6 +174,7 @@ def test_a_bad_answer_fails_its_product_alone_and_touches_none_of_its_offers(
     assert (stored(database, unlucky), row.failures, row.last_error) == (FRESH, 0, None)
 
 
+@only_sqlite
 def test_the_deadline_of_an_exchange_holds_against_a_byte_a_second(database, upstream, product_ids, run_at):
     # Given a server that is never silent for as long as the time-out
     upstream.faults.replace([Fault("dripping", {"drip_seconds": 1}, ("offers",), times=1)])
@@ -185,6 +188,7 @@ def test_the_deadline_of_an_exchange_holds_against_a_byte_a_second(database, ups
     assert recorded(database, product_ids[0]) == before
 
 
+@only_sqlite
 @pytest.mark.parametrize("kind", ["oversized", "gzip_bomb"])
 def test_a_run_takes_no_more_memory_than_its_workers_may_read(database, upstream, product_ids, run_at, kind):
     # Given 100 MB for every request at once; the sandbox keeps none of it in memory
@@ -316,6 +320,7 @@ def test_a_busy_service_keeps_the_offers_and_says_until_when(
 # --- Redirects ---
 
 
+@only_sqlite
 @pytest.mark.parametrize("endpoint", ["auth", "register", "offers"])
 @pytest.mark.parametrize("status", [302, 307])
 def test_a_redirect_to_another_host_is_not_followed_and_no_token_goes_there(

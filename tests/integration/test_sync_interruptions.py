@@ -51,7 +51,7 @@ def own_server():
         database.close()
 
 
-@pytest.fixture(params=[3, 20], ids=["one batch", "several batches"])
+@pytest.fixture(params=[3, 12], ids=["one batch", "several batches"])
 def own(request, own_server, upstream):
     """The server, its database, empty but for products that are due, with new offers, and a way to make a run."""
     server, database = own_server

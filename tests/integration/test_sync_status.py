@@ -11,7 +11,7 @@ from productagg.sync import status
 from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN
 from tests.factories import make_product, make_products, make_run, make_runs, rows
-from tests.integration.conftest import on_event, on_statement, only_sqlite
+from tests.integration.conftest import on_event, on_statement, only_postgresql, only_sqlite
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 SECRET_TOKEN = "an-access-token-that-nobody-may-see"
@@ -221,9 +221,10 @@ def test_the_number_of_statements_does_not_depend_on_what_there_is(database, rea
     assert len(statements) == 5
 
 
-def test_among_many_products_the_one_due_the_longest_is_found_by_an_index(postgresql):
-    make_products(postgresql, 2000)
-    with postgresql.writer.connect() as connection:
+@only_postgresql
+def test_among_many_products_the_one_due_the_longest_is_found_by_an_index(database):
+    make_products(database, 2000)
+    with database.writer.connect() as connection:
         connection.execute(text("ANALYZE product_sync"))
     plans: list[str] = []
 
@@ -231,7 +232,7 @@ def test_among_many_products_the_one_due_the_longest_is_found_by_an_index(postgr
         cursor.execute(f"EXPLAIN {statement}", parameters)
         plans.append("\n".join(row[0] for row in cursor.fetchall()))
 
-    with on_event(postgresql.reader, "before_cursor_execute", explain), postgresql.reader.connect() as connection:
+    with on_event(database.reader, "before_cursor_execute", explain), database.reader.connect() as connection:
         status.read(connection, "the account", 55, NOW)
 
     [plan] = [plan for plan in plans if "using ix_product_sync_next_sync_at" in plan]

@@ -29,8 +29,8 @@ def product_ids(database, upstream, synchronizer):
 @pytest.fixture
 def hasty(make_synchronizer, upstream, run_time):
     """A synchronizer whose time is up after three products."""
-    upstream.before_offers = lambda _product_id: run_time.go_by(0.3)
-    return make_synchronizer(**{"sync.workers": "1", "sync.budget_seconds": "1"})
+    upstream.before_offers = lambda _product_id: run_time.go_by(1.5)
+    return make_synchronizer(**{"sync.workers": "1", "sync.budget_seconds": "5"})
 
 
 def before_refresh(act):
@@ -63,7 +63,7 @@ def test_a_day_later_they_say_what_it_cost_a_day_ago(database, upstream, hasty, 
 def test_many_that_are_due_get_a_share_of_each_run_the_longest_due_first(
     database, upstream, hasty, product_ids, run_time, monkeypatch
 ):
-    # Given summaries of which looking up two takes six hundredths of a run's time
+    # Given summaries of which refreshing two takes six hundredths of a run's time
     monkeypatch.setattr(sync_run, "SUMMARIES_PER_BATCH", 2)
     newest = rows(database, ProductSummary)[0].observed_at
     with database.sessions.begin() as session:
@@ -74,7 +74,7 @@ def test_many_that_are_due_get_a_share_of_each_run_the_longest_due_first(
     refreshed = []
     for _ in range(2):
         make_due(database)
-        with before_refresh(lambda: run_time.go_by(0.06)):
+        with before_refresh(lambda: run_time.go_by(0.3)):
             result = hasty.run()
         # Most of the time is left for the products
         assert (result.ended_by, result.fetched >= 2) == ("budget", True)
@@ -86,7 +86,7 @@ def test_many_that_are_due_get_a_share_of_each_run_the_longest_due_first(
 def test_even_the_shortest_run_refreshes_some(database, upstream, hasty, product_ids, run_time, monkeypatch):
     monkeypatch.setattr(sync_run, "SUMMARIES_PER_BATCH", 2)
 
-    with before_refresh(lambda: run_time.go_by(1)):
+    with before_refresh(lambda: run_time.go_by(5)):
         result = hasty.run()
 
     assert (result.ended_by, result.claimed) == ("budget", 0)
