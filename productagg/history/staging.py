@@ -1,7 +1,7 @@
-"""The lines of a file that is to be imported: each checked, and all in order, before anything of it is written.
+"""Checks all lines of a file that is to be imported, and puts them in order, before any of them is written.
 
-They are kept in a temporary database on disk, so that a file may be of any length and in any order. For
-history/importing.py; what is wrong with a file is told here, what it means is decided there.
+They are kept in a temporary database on disk, so that a file may be of any length and in any order. This module reports
+what is wrong with a file; history/importing.py turns a right one into steps.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.db.models import Product
 from productagg.history.lines import Line
-from productagg.history.steps import DAY, bucket_start, microseconds, moment
+from productagg.history.timeline import DAY, bucket_start, microseconds, moment
 from productagg.record_reader import Bad
 
 MOST_REPORTED = 50
@@ -25,7 +25,7 @@ _CHUNK = 1000
 
 
 class BadFile(Exception):
-    """Lines of the file will not do: the first ones with their numbers and reasons, and how many more there are."""
+    """Lines of the file are invalid: the first ones with their numbers and reasons, and how many more there are."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[int, str]] = []
@@ -50,7 +50,7 @@ class Staged(AbstractContextManager["Staged"]):
     """The lines of a file, product by product, each product's by time."""
 
     def __init__(self) -> None:
-        # Without a name, SQLite makes a file where temporary files are, and removes it with the connection.
+        # Without a name, SQLite creates a temporary file, and removes it with the connection.
         self._database = sqlite3.connect("", isolation_level=None)
         for pragma in ("journal_mode = OFF", "synchronous = OFF"):
             self._database.execute(f"PRAGMA {pragma}")
@@ -64,7 +64,7 @@ class Staged(AbstractContextManager["Staged"]):
         self._database.close()
 
     def add(self, number: int, line: Line) -> int | None:
-        """Keep a line; the number of the line that says something of the same offer and time, if there was one."""
+        """Keep a line. If there is a line of the same offer and time already, return its number instead."""
         offer_id = line.offer_id.bytes if line.offer_id else b""
         key = (line.product_id.bytes, line.at, offer_id)
         row = (*key, line.price, line.items_in_stock, number)
@@ -79,11 +79,6 @@ class Staged(AbstractContextManager["Staged"]):
         found = self._database.execute("SELECT product_id, count(*) FROM line GROUP BY product_id ORDER BY product_id")
         return [StagedProduct(id_ := UUID(bytes=value), lines, self.own_from[id_]) for value, lines in found]
 
-    def first_day(self, product_id: UUID) -> datetime:
-        """The UTC day of a product's first line."""
-        query = "SELECT min(at) FROM line WHERE product_id = ?"
-        return moment(bucket_start(self._database.execute(query, (product_id.bytes,)).fetchone()[0], DAY))
-
     def lines(self, product_id: UUID) -> Iterator[Line]:
         """A product's lines, by time."""
         query = "SELECT offer_id, at, price, items FROM line WHERE product_id = ? ORDER BY at, offer_id"
@@ -97,9 +92,9 @@ class Staged(AbstractContextManager["Staged"]):
 def stage(
     staged: Staged, numbered: Iterable[tuple[int, Line | Bad]], sessions: sessionmaker[Session], now: datetime
 ) -> None:
-    """Check all lines and keep them. Raises BadFile if there is anything wrong with any of them.
+    """Check all lines and keep them. Raises BadFile if any of them is invalid.
 
-    Lies in the database only for a moment at a time: whoever sends the lines may take long.
+    Transactions are short: reading the lines may take long.
     """
     bad = BadFile()
     own_from: dict[UUID, int | None] = {}
@@ -129,7 +124,7 @@ def stage(
 
 
 def own_histories(session: Session, product_ids: Collection[UUID]) -> dict[UUID, int]:
-    """When the products' own histories begin: with the UTC day on which they were created."""
+    """When the products' own histories begin: with the UTC day on which the product was created."""
     found = session.execute(select(Product.id, Product.created_at).where(Product.id.in_(product_ids)))
     return {id_: bucket_start(microseconds(created_at), DAY) for id_, created_at in found}
 

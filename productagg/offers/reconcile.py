@@ -20,8 +20,10 @@ from sqlalchemy import (
     Integer,
     Uuid,
     case,
+    exists,
     func,
     insert,
+    or_,
     select,
     true,
 )
@@ -32,8 +34,7 @@ from productagg.catalog.change_feed import Event, record
 from productagg.db import clock
 from productagg.db.engines import dialect_name
 from productagg.db.json_rows import Rows, aggregate
-from productagg.db.models import Base, Offer, OfferPrice, ProductPrice, ProductSummary
-from productagg.history.late import mark, may_be_rolled_up
+from productagg.db.models import Base, Offer, OfferPrice, ProductPrice, ProductPriceDay, ProductSummary
 from productagg.offers.summary import NOTHING, Summary, summarise
 
 
@@ -142,7 +143,7 @@ def apply(session: Session, changes: Iterable[Change]) -> None:
 
     As many statements for many changes as for one.
     """
-    offers, summaries, late, events = [], [], {}, []
+    offers, summaries, events = [], [], []
     for change in changes:
         common = {"product_id": change.observation.product_id, "at": change.observation.at}
         if change.summary is not None:
@@ -150,8 +151,6 @@ def apply(session: Session, changes: Iterable[Change]) -> None:
         gap_from = change.observation.unobserved_from
         if gap_from is not None:
             summaries.append({**common, **NOTHING._asdict(), "at": gap_from, "observed": False})
-            if may_be_rolled_up(gap_from, change.observation.at):
-                late[change.observation.product_id] = gap_from
         lowest, _, _, items_in_stock = change.before
         events.append(
             Event(change.observation.product_id, "offers", change.observation.at, None, None, lowest, items_in_stock)
@@ -169,7 +168,6 @@ def apply(session: Session, changes: Iterable[Change]) -> None:
         rows = Rows.parameter(dialect, summaries)
         for statement in _APPEND_PRODUCT_PRICES[dialect]:
             session.execute(statement, rows)
-    mark(session, late)
     record(session, events)
 
 
@@ -211,8 +209,9 @@ def cost(product_id: UUID, current: Iterable[Mapping[str, Any]], quantity: int) 
 
 
 # Tables, not classes: for a class, SQLAlchemy's insert does more than these want.
-_OFFERS, _OFFER_PRICES, _PRODUCT_PRICES, _PRODUCT_SUMMARIES = (
-    Base.metadata.tables[model.__tablename__] for model in (Offer, OfferPrice, ProductPrice, ProductSummary)
+_OFFERS, _OFFER_PRICES, _PRODUCT_PRICES, _PRODUCT_DAYS, _PRODUCT_SUMMARIES = (
+    Base.metadata.tables[model.__tablename__]
+    for model in (Offer, OfferPrice, ProductPrice, ProductPriceDay, ProductSummary)
 )
 _TIME = DateTime(timezone=True)
 _CHANGED = Rows(product_id=Uuid, at=_TIME, id=Uuid, price=BigInteger, items_in_stock=BigInteger, closed=Boolean)
@@ -258,8 +257,10 @@ def _append_product_prices(make_insert: Any, data: FromClause) -> tuple[Executab
     """Append the rows to the products' histories, and overwrite the products' summaries with those observed."""
     names = ("lowest", "average", "offers", "items_in_stock")
     values = {"product_id": data.c.product_id, "observed_at": data.c.at, **{name: data.c[name] for name in names}}
+    # A compaction may have recorded the gap meanwhile, and moved it.
+    moved = exists().where(_PRODUCT_DAYS.c.product_id == data.c.product_id, _PRODUCT_DAYS.c.observed_at == data.c.at)
     append = make_insert(_PRODUCT_PRICES).from_select(
-        [*values, "observed"], select(*values.values(), data.c.observed).where(data.c.product_id.is_not(None))
+        [*values, "observed"], select(*values.values(), data.c.observed).where(or_(data.c.observed, ~moved))
     )
     append = append.on_conflict_do_nothing()
     summarise = make_insert(_PRODUCT_SUMMARIES).from_select(

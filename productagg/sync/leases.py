@@ -30,7 +30,7 @@ from sqlalchemy.orm import Session
 from productagg.db import clock
 from productagg.db.json_rows import Rows
 from productagg.db.models import Base, Product, ProductSync
-from productagg.history.steps import INSTANT
+from productagg.history.timeline import INSTANT
 from productagg.offers.reconcile import Change, Observation, State, apply, compare, stored
 from productagg.sources.offers_service.client import Refused, UpstreamError
 from productagg.sync.schedule import Schedule

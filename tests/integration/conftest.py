@@ -18,7 +18,6 @@ from sqlalchemy import event
 from productagg.cli import main
 from productagg.db import clock as database_time
 from productagg.db import prepared_statements
-from productagg.history import compaction
 from productagg.settings import Settings
 from productagg.sync import run as sync_module
 from productagg.sync import workers
@@ -121,12 +120,6 @@ def pass_time(monkeypatch):
     for module in (sync_module, workers):
         monkeypatch.setattr(module, "time", made)
     return made
-
-
-@pytest.fixture
-def no_readers(monkeypatch):
-    """Compaction waits for no readers to leave."""
-    monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
 
 
 @pytest.fixture

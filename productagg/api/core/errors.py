@@ -21,7 +21,8 @@ from productagg.catalog import listing
 from productagg.catalog import products as catalog
 from productagg.db.engines import is_out_of_reach, reason
 from productagg.db.session import needs_transaction
-from productagg.history.asof import OffersNotKept
+from productagg.history import UnknownProduct
+from productagg.history.offers_at import OffersNotKept
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ def problem_view(error: Exception, request: Any) -> Response:
     """The exception view: it turns whatever was raised into the answer. The transaction is already rolled back."""
     if isinstance(error, Problem):
         problem = error
-    elif isinstance(error, catalog.NotFound):
+    elif isinstance(error, catalog.NotFound | UnknownProduct):
         problem = Problem("product-not-found", f"There is no product {error}.")
     elif isinstance(error, catalog.DuplicateName):
         problem = Problem("duplicate-name", f"There is a product named {str(error)!r} already.")
@@ -160,7 +161,7 @@ def problem_view(error: Exception, request: Any) -> Response:
 def _wrong_resolution(error: TooManyPoints | NotKept) -> Problem:
     if isinstance(error, NotKept):
         since = error.raw_from.isoformat().replace("+00:00", "Z")
-        detail = f"'raw' is kept from {since} on: ask from then on, or for 'hour', 'day', 'week' or 'auto'"
+        detail = f"'{error.resolution}' is kept from {since} on: ask from then on, or for 'day', 'week' or 'auto'"
     else:
         advice = f"'{error.coarser}', or for a shorter window" if error.coarser else "a shorter window"
         detail = f"'{error.resolution}' has more than {MAX_POINTS} points in this window: ask for {advice}"

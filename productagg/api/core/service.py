@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import islice
 from typing import Any
-from uuid import UUID
 from wsgiref.handlers import format_date_time
 
 import colander
@@ -31,8 +30,6 @@ from productagg.api.core.preconditions import demands
 from productagg.api.core.schemas import NO_PARAMETERS, uuid, validate
 from productagg.api.openapi.answers import Answer
 from productagg.catalog import products as catalog
-from productagg.history.known import Known, known
-from productagg.history.reading import Part
 from productagg.sync.schedule import Schedule
 
 MAX_BODY_BYTES = 256 * 1024
@@ -290,14 +287,6 @@ if_match = Validator(
 def observed_for(request: Any) -> timedelta:
     """How long a product counts as observed after a whole, valid list."""
     return Schedule.of(request.registry["settings"]).observed_for
-
-
-def known_product(request: Any, wanted: UUID, now: datetime, bring: Part | None = None) -> Known:
-    """What is known of a product's past. `bring` is what will be asked for if its raw steps are there."""
-    found = known(request.reader, wanted, observed_for(request), now, bring)
-    if found is None:
-        raise catalog.NotFound(wanted)
-    return found
 
 
 def tagged_json(value: object, version: int) -> Response:

@@ -164,7 +164,7 @@ MEMBERS: dict[str, Member] = {
     "location": Member("Where that is.", f"http://localhost:6543/products/{_PRODUCT}"),
     "problem": Member("Why it was not created. Its pointers are into the whole body."),
     # Offers at a time, and costs
-    "OffersThen.resolution": Member("`hour`: as of the end of an hour; the raw steps are no longer kept.", "raw"),
+    "OffersThen.resolution": Member("`day`: as of the end of a UTC day, whose steps are summed up.", "raw"),
     "OffersThen.state": Member("`not_observed`: these were in stock when they were last seen.", "observed"),
     "quantity": Member("How many units.", 10, {"minimum": 1}),
     "available_quantity": Member("How many of them there are.", 10, _COUNT),

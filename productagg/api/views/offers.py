@@ -14,7 +14,7 @@ from productagg.api.core.schemas import COST, DEFAULT_LIMIT, OFFERS, PRODUCT_ID
 from productagg.api.core.service import (
     PUBLIC,
     invalid_query,
-    known_product,
+    observed_for,
     product_id,
     public_json,
     query,
@@ -24,7 +24,7 @@ from productagg.api.core.service import (
 from productagg.api.openapi import answers
 from productagg.catalog import products as catalog
 from productagg.db import clock
-from productagg.history.asof import offers_at
+from productagg.history.offers_at import offers_at
 from productagg.offers import reconcile
 
 product_offers = service("product_offers", "/products/{id}/offers", "Offers", PRODUCT_ID)
@@ -92,4 +92,4 @@ def _offers_then(request: Any, wanted: UUID, at: datetime) -> Response:
     now = clock.now(request.reader)
     if at > now:
         raise invalid_query({"at": "must not lie in the future"})
-    return public_json(request, offers_at(request.reader, known_product(request, wanted, now), at))
+    return public_json(request, offers_at(request.reader, wanted, at, now=now, observed_for=observed_for(request)))

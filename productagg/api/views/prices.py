@@ -15,8 +15,8 @@ from productagg.api.core.service import (
     PUBLIC,
     Validator,
     invalid_query,
-    known_product,
     no_query,
+    observed_for,
     product_id,
     public,
     public_json,
@@ -27,7 +27,6 @@ from productagg.api.core.times import EARLIEST
 from productagg.api.openapi import answers
 from productagg.api.openapi.response_schemas import shown_as
 from productagg.db import clock
-from productagg.history import series, trends
 from productagg.history.series import Series, offer_series, product_series
 from productagg.history.trends import trend
 from productagg.history.verdicts import verdict
@@ -131,9 +130,15 @@ def download_offer_prices(request: Any) -> Response:
 def read_trend(request: Any) -> Response:
     """How the product's price moved in a window: the change between its ends, and the statistics."""
     values = request.validated
-    bring = trends.raw_part(values["begin"], values["end"], values["now"], values["metric"])
-    known = known_product(request, values["product_id"], values["now"], bring)
-    found = trend(request.reader, known, values["begin"], values["end"], values["metric"])
+    found = trend(
+        request.reader,
+        values["product_id"],
+        values["begin"],
+        values["end"],
+        values["metric"],
+        now=values["now"],
+        observed_for=observed_for(request),
+    )
     return public_json(request, {"product_id": values["product_id"], **_shown(found)})
 
 
@@ -143,7 +148,7 @@ def read_trend(request: Any) -> Response:
 def read_verdict(request: Any) -> Response:
     """Whether the price is a good one now, measured by the product's own past."""
     wanted = request.validated["product_id"]
-    found = verdict(request.reader, known_product(request, wanted, clock.now(request.reader)))
+    found = verdict(request.reader, wanted, now=clock.now(request.reader), observed_for=observed_for(request))
     return public_json(request, {"product_id": wanted, **_shown(found)})
 
 
@@ -159,19 +164,31 @@ def _no_such_offer(offer_id: object) -> Problem:
 
 def _product_series(request: Any) -> Series:
     values = request.validated
-    may_be_raw = values["resolution"] in ("raw", "auto")
-    bring = series.raw_part(values["begin"], values["end"], values["now"]) if may_be_raw else None
-    known = known_product(request, values["product_id"], values["now"], bring)
-    return product_series(request.reader, known, values["begin"], values["end"], values["resolution"])
+    return product_series(
+        request.reader,
+        values["product_id"],
+        values["begin"],
+        values["end"],
+        values["resolution"],
+        now=values["now"],
+        observed_for=observed_for(request),
+    )
 
 
 def _offer_series(request: Any) -> Series:
     values = request.validated
-    known = known_product(request, values["product_id"], values["now"])
-    wanted = values["offer_id"]
-    found = offer_series(request.reader, known, wanted, values["begin"], values["end"], values["resolution"])
+    found = offer_series(
+        request.reader,
+        values["product_id"],
+        values["offer_id"],
+        values["begin"],
+        values["end"],
+        values["resolution"],
+        now=values["now"],
+        observed_for=observed_for(request),
+    )
     if found is None:
-        raise _no_such_offer(wanted)
+        raise _no_such_offer(values["offer_id"])
     return found
 
 
