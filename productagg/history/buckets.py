@@ -114,7 +114,8 @@ def without_summed_up(steps: Sequence[PriceStep]) -> Sequence[PriceStep]:
 def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) -> Iterator[Bucket]:
     """All buckets of [begin, end), of which the last may be cut off by the end; none before the first step of all.
 
-    The first step may lie before `begin`, which is the beginning of a bucket. Hours need all steps (see is_exact).
+    The steps are those of the window; one may lie before its begin, which is that of a bucket. Hours need all steps (see
+    is_exact).
     """
     steps = without_summed_up(steps)
     carried = None
@@ -122,7 +123,7 @@ def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) ->
     if steps and steps[0].at < begin:
         carried, number = steps[0], 1
     else:
-        begin = bucket_start(steps[0].at, length) if steps and steps[0].at < end else end
+        begin = bucket_start(steps[0].at, length) if steps else end
     for at in range(begin, end, length):
         stop = min(at + length, end)
         first = number

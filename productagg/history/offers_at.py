@@ -64,20 +64,21 @@ def offers_at(
 ) -> OffersThen:
     """The offers at a time not in the future. `observed_for`: see Reader. Raises UnknownProduct, OffersNotKept."""
     reader = Reader(connection, product_id, now, observed_for)
-    time = microseconds(at)
-    day_end = bucket_start(time, DAY) + DAY
-    resolution: Literal["raw", "day"] = "raw"
-    summed_up, offers = _read(connection, product_id, time, day_end)
+    last = microseconds(at)
+    day_end = bucket_start(last, DAY) + DAY
+    summed_up, offers = _read(connection, product_id, last, day_end)
     if summed_up:
-        time, resolution = day_end, "day"
-        _, offers = _read(connection, product_id, day_end - 1, day_end)
-    steps = reader.price_steps(time, time)
+        last = day_end - 1
+        _, offers = _read(connection, product_id, last, day_end)
+    steps = reader.price_steps(last, last)
     # Read last: compaction writes it before it removes any offers.
     offers_from = connection.scalar(select(HistoryProgress.offers_from))
     if offers_from is not None and at < offers_from:
         raise OffersNotKept(offers_from)
-    observed = bool(steps) and bool(steps[-1].observed)
-    return OffersThen(moment(time), "observed" if observed else "not_observed", resolution, offers)
+    state: Literal["observed", "not_observed"] = "observed" if steps and steps[-1].observed else "not_observed"
+    if summed_up:
+        return OffersThen(moment(day_end), state, "day", offers)
+    return OffersThen(moment(last), state, "raw", offers)
 
 
 def _read(connection: Connection, product_id: UUID, at: int, day_end: int) -> tuple[bool, list[OfferThen]]:

@@ -246,6 +246,7 @@ def _series(source: _Source[_Step], begin: datetime, end: datetime, resolution: 
         return _raw(source, steps, first, last)
     length = _LENGTHS[asked]
     first, last = bucket_start(first, length), min(bucket_end(last, length), now)
+    steps = in_window(steps, first - 1, last - 1)
     return Series(moment(first), moment(last), asked, list(_bucket_points(source, steps, first, last, length)))
 
 

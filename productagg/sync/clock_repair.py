@@ -80,8 +80,13 @@ def repair(session: Session, settings: Settings) -> list[Repaired]:
     if dialect_name(session) == "postgresql":  # of a large catalogue, any of these may take longer than a request
         session.execute(select(func.set_config("statement_timeout", "0", literal(value=True))))
     now = clock.now(session)
-    found = [*_catalogue(session, now), *_leases(session, now, settings), *_histories(session, now)]
-    found += [*_sync(session, now, settings), *_others(session, now, settings), *_compaction(session, now)]
+    found = [*_catalogue(session, now), *_leases(session, now, settings), *_gaps(session, now, settings)]
+    found += [
+        *_histories(session, now),
+        *_sync(session, now, settings),
+        *_others(session, now, settings),
+        *_compaction(session, now),
+    ]
     return [each for each in found if each.rows]
 
 
@@ -98,6 +103,15 @@ def _leases(session: Session, now: datetime, settings: Settings) -> Iterator[Rep
     yield Repaired(_count(session, update(_SYNC).where(leased).values(leased_until=None)), "leases are ended")
     # All of these are locked before their histories are looked at, or a pass might write in between.
     session.execute(update(_SYNC).where(observed).values(leased_until=None))
+
+
+def _gaps(session: Session, now: datetime, settings: Settings) -> Iterator[Repaired]:
+    """Gaps that a compaction recorded too early: an observation counts for longer, and may have come since."""
+    for table in (_PRODUCT_STEPS, _PRODUCT_DAYS):
+        too_early = table.c.observed_at > now - Schedule.of(settings).observed_for
+        is_last = ~or_(*(_has_later(table, other, ("product_id",)) for other in (_PRODUCT_STEPS, _PRODUCT_DAYS)))
+        removed = _count(session, delete(table).where(~table.c.observed, too_early, is_last))
+        yield Repaired(removed, f"gaps in {table.name} that are not known yet are removed")
 
 
 def _histories(session: Session, now: datetime) -> Iterator[Repaired]:

@@ -227,6 +227,16 @@ def before_statement(engine, beginning, act):
         event.remove(engine, "before_cursor_execute", look)
 
 
+@contextmanager
+def before_commit(database, act):
+    """Call `act(session)` before each commit of a session."""
+    event.listen(database.sessions, "before_commit", act)
+    try:
+        yield
+    finally:
+        event.remove(database.sessions, "before_commit", act)
+
+
 # How the statement begins that inserts products, on SQLite and on PostgreSQL; see catalog.create_many.
 WRITING_PRODUCTS = ("INSERT INTO products ", "WITH created AS")
 
