@@ -145,7 +145,7 @@ _DAYS = ("product_id", "observed_at", "lowest", "average", "offers", "items_in_s
 
 @dataclass(frozen=True)
 class Size:
-    """How much history. Loading raw rows ends after `seconds`, at a whole day; `measured` products get years of days."""
+    """How much history. Loading raw rows ends after `seconds`, at a whole day; `measured` products get old days."""
 
     products: int
     raw_rows: int

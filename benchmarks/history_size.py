@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from benchmarks import harness
@@ -29,7 +29,7 @@ MONTH = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = MONTH + timedelta(days=100)
 # Changes a day, and of how many products: about as many steps each time.
 RATES = {1: 400, 9: 60, 60: 10, 1440: 1}
-_BEFORE, _AFTER = ("product_prices", "offer_prices"), ("product_price_days", "offer_price_days")
+_TABLES = ("product_prices", "offer_prices", "product_price_days", "offer_price_days")
 
 # As a sync writes them: in the order of time, all products among each other. Every step changes all offers.
 _STEPS = f"""
@@ -72,13 +72,13 @@ def measure(url: str, rate: int, products: int) -> Sizes:
         partitions.prepare(sessions, MONTH)
         with sessions.begin() as session:
             _fill(session, rate, products)
-        replaced = _bytes(sessions, (*_BEFORE, *_AFTER))
+        replaced = _bytes(writer)
         with reader.connect() as connection:
             run = Compaction(connection, sessions, 31, timedelta(days=1), NOW, closed_days=366)
             seconds = timed(run.run)
         if any(_count(sessions, model) for model in (ProductPrice, OfferPrice)):
             raise RuntimeError("the compaction left steps")
-        return Sizes(replaced, _bytes(sessions, (*_BEFORE, *_AFTER)), run.report, seconds)
+        return Sizes(replaced, _bytes(writer), run.report, seconds)
     finally:
         writer.dispose()
         reader.dispose()
@@ -100,15 +100,14 @@ def _fill(session: Session, rate: int, products: int) -> None:
     session.execute(text("UPDATE product_sync SET last_synced_at = :now"), {"now": NOW})
 
 
-def _bytes(sessions: sessionmaker[Session], tables: tuple[str, ...]) -> int:
-    engine = sessions().get_bind()
+def _bytes(engine: Engine) -> int:
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.execute(text(f"VACUUM {', '.join(tables)}"))
+        connection.execute(text(f"VACUUM {', '.join(_TABLES)}"))
         sizes = (
             "SELECT sum(pg_total_relation_size(relid)) FROM (SELECT inhrelid AS relid FROM pg_inherits"
             " WHERE inhparent = to_regclass(:table) UNION ALL SELECT to_regclass(:table)) AS relations"
         )
-        return sum(int(connection.scalar(text(sizes), {"table": table})) for table in tables)
+        return sum(int(connection.scalar(text(sizes), {"table": table})) for table in _TABLES)
 
 
 def _count(sessions: sessionmaker[Session], model: type[ProductPrice | OfferPrice]) -> int:

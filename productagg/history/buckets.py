@@ -114,8 +114,7 @@ def without_summed_up(steps: Sequence[PriceStep]) -> Sequence[PriceStep]:
 def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) -> Iterator[Bucket]:
     """All buckets of [begin, end), of which the last may be cut off by the end; none before the first step of all.
 
-    The steps are those of the window; one may lie before its begin, which is that of a bucket. Hours need all steps (see
-    is_exact).
+    The steps are those of the window; one may lie before its begin, which is that of a bucket. Hours need all steps.
     """
     steps = without_summed_up(steps)
     carried = None

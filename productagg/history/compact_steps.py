@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -56,7 +57,10 @@ def compact_steps(session: Session, product_ids: Sequence[UUID], before: datetim
 def _take(
     session: Session, model: type[Base], product_ids: Sequence[UUID], before: datetime
 ) -> dict[_Key, list[Sequence[Any]]]:
-    """Delete the steps and return them, in order, by key: the time in microseconds, then the other columns."""
+    """Delete the steps and return them by key, all in order: the time in microseconds, then the other columns.
+
+    In order, so that what is inserted fills the pages of the table and of its key.
+    """
     table = model.__table__
     assert isinstance(table, Table)
     keys, values = _columns(table)
@@ -66,9 +70,7 @@ def _take(
     size = len(keys)
     for row in session.execute(statement.returning(*(cast(key, Text) for key in keys), time, *values)):
         taken[tuple(row[:size])].append(row[size:])
-    for rows in taken.values():
-        rows.sort(key=lambda row: row[0])
-    return taken
+    return {key: sorted(taken[key], key=_time) for key in sorted(taken)}
 
 
 def _products_before(
@@ -166,4 +168,5 @@ def _columns(table: FromClause) -> tuple[list[KeyedColumnElement[Any]], list[Key
     return keys, values
 
 
+_time = itemgetter(0)
 _INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}

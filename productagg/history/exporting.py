@@ -3,7 +3,7 @@
 It needs a connection that only reads, and holds no more than a few thousand lines at a time, however long a history is.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -60,7 +60,9 @@ def export(
         limits = [end] if end else []
         if product.last_synced_at is not None:
             limits.append(product.last_synced_at + INSTANT)
-        yield from _lines(connection, product.id, first, microseconds(min(limits)) if limits else None, now)
+        last = microseconds(min(limits)) if limits else None
+        if last is None or first < last:
+            yield from _lines(connection, product.id, first, last, now)
 
 
 def _products(connection: Connection, product_ids: Collection[UUID]) -> Iterator[_Product]:
@@ -80,29 +82,31 @@ def _products(connection: Connection, product_ids: Collection[UUID]) -> Iterator
 
 def _lines(connection: Connection, product_id: UUID, begin: int, end: int | None, now: datetime) -> Iterator[Line]:
     """One product's lines of [begin, end); begin 0 is that of its history."""
-    if end is not None and end <= begin:
-        return
-    observed = False
-    if begin:
-        for line in _in_force(connection, product_id, begin, now):
-            observed = not line.is_gap
-            yield line
+    in_force = list(_in_force(connection, product_id, begin, now)) if begin else []
+    observed = bool(in_force) and not in_force[-1].is_gap
+    yield from in_force
     rows = connection.execute(_rows(product_id, begin, end), execution_options={"yield_per": _BATCH})
     for time, changes in groupby(rows, itemgetter(0)):
-        at = microseconds(time)
-        offers = 0
-        for _, of_product, offer_id, price, items in changes:
-            if of_product:
-                observed = items is not None
-            else:
-                offers += 1
-                yield Line(product_id, offer_id, at, price, items)
-        if not observed:  # not even if offers were closed then, as an import does at its end
-            yield Line(product_id, None, at, None, None)
-        elif not offers:
-            yield Line(product_id, None, at, None, 0)
+        lines, turn = _lines_of_time(product_id, microseconds(time), changes)
+        observed = observed if turn is None else turn
+        yield from lines
+        if not observed:  # even if offers were closed then, as an import does at its end
+            yield Line(product_id, None, microseconds(time), None, None)
+        elif not lines:
+            yield Line(product_id, None, microseconds(time), None, 0)
     if observed and end is not None:
         yield Line(product_id, None, end, None, None)
+
+
+def _lines_of_time(product_id: UUID, at: int, changes: Iterable[Any]) -> tuple[list[Line], bool | None]:
+    """The lines of the offers that changed at a time; whether the product was observed from then on, if that is new."""
+    lines, observed = [], None
+    for _, of_product, offer_id, price, items in changes:
+        if of_product:
+            observed = items is not None
+        else:
+            lines.append(Line(product_id, offer_id, at, price, items))
+    return lines, observed
 
 
 def _in_force(connection: Connection, product_id: UUID, at: int, now: datetime) -> Iterator[Line]:

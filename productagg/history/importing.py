@@ -43,10 +43,11 @@ class Replay:
         self.offers: dict[UUID, tuple[int, OfferStep]] = {}
         self._product_id = product_id
         self._last = last
+        # The price and the items of every offer in stock.
+        self._in_stock: dict[UUID, tuple[int, int]] = {}
 
     def steps(self, lines: Iterable[Line]) -> Iterator[tuple[UUID | None, ProductStep | OfferStep]]:
         """The steps in order, with an offer's id or None for the product. Raises Refused if items are too many."""
-        in_stock: dict[UUID, tuple[int, int]] = {}
         newest: ProductStep | None = None
         the_end = Line(self._product_id, None, self._last, None, None)
         for at, group in groupby(chain(lines, [the_end]), attrgetter("at")):
@@ -54,32 +55,43 @@ class Replay:
             for line in group:
                 if line.offer_id is None:
                     observed = observed and not line.is_gap
-                    continue
-                step = OfferStep(at, line.price or 0, line.items_in_stock or 0)
-                if step.items_in_stock:
-                    in_stock[line.offer_id] = (step.price, step.items_in_stock)
                 else:
-                    in_stock.pop(line.offer_id, None)
-                if at < self._last or not step.items_in_stock:
-                    yield from self._follow(line.offer_id, step)
+                    yield from self._offer_steps(
+                        line.offer_id, OfferStep(at, line.price or 0, line.items_in_stock or 0)
+                    )
             if at == self._last:
-                for offer_id, (price, _) in in_stock.items():
-                    yield from self._follow(offer_id, OfferStep(at, price, 0))
-            summary = summarise(in_stock.values() if observed else ())
-            if summary.items_in_stock > LARGEST:
-                which = f"at {moment(at)} of product {self._product_id}"
-                raise Refused(f"more items than can be counted are in stock {which}")
-            now = ProductStep(at, *summary, observed)
-            if newest is None or newest[1:] != now[1:]:
-                newest = now
-                yield None, now
+                yield from self._closing_steps()
+            step = self._product_step(at, observed=observed)
+            if newest is None or newest[1:] != step[1:]:
+                newest = step
+                yield None, step
 
-    def _follow(self, offer_id: UUID, step: OfferStep) -> Iterator[tuple[UUID, OfferStep]]:
+    def _offer_steps(self, offer_id: UUID, step: OfferStep) -> Iterator[tuple[UUID, OfferStep]]:
+        if step.items_in_stock:
+            self._in_stock[offer_id] = (step.price, step.items_in_stock)
+        else:
+            self._in_stock.pop(offer_id, None)
+        # At the last instant, offers in stock are closed at once.
+        if step.at < self._last or not step.items_in_stock:
+            yield from self._new_step(offer_id, step)
+
+    def _closing_steps(self) -> Iterator[tuple[UUID, OfferStep]]:
+        for offer_id, (price, _) in self._in_stock.items():
+            yield from self._new_step(offer_id, OfferStep(self._last, price, 0))
+
+    def _new_step(self, offer_id: UUID, step: OfferStep) -> Iterator[tuple[UUID, OfferStep]]:
         """The step, if it changes the offer."""
         since, before = self.offers.get(offer_id, (step.at, None))
         if before is None or before[1:] != step[1:]:
             self.offers[offer_id] = since, step
             yield offer_id, step
+
+    def _product_step(self, at: int, *, observed: bool) -> ProductStep:
+        summary = summarise(self._in_stock.values() if observed else ())
+        if summary.items_in_stock > LARGEST:
+            which = f"at {moment(at)} of product {self._product_id}"
+            raise Refused(f"more items than can be counted are in stock {which}")
+        return ProductStep(at, *summary, observed)
 
 
 def import_(

@@ -234,13 +234,11 @@ def _series(source: _Source[_Step], begin: datetime, end: datetime, resolution: 
     asked = next((name for name in RESOLUTIONS if name == resolution), None)
     if asked in _LENGTHS:
         _check_that_it_fits(source, first, last, asked)
-    # Whole buckets, and days at least: whether any day is summed up remains to be seen.
-    read = asked if asked in _LENGTHS else "day" if asked == "raw" else _finest(first, last) or "week"
-    length = max(DAY, _LENGTHS[read])
+    length = _length_to_read(asked, first, last)
     steps = source.steps(bucket_start(first, length) - 1, min(bucket_end(last, length), now))
     if asked is None:
         asked = _finest_kept(steps, first, last)
-    elif asked in ("raw", "hour") and not _is_kept(steps, first, last, asked):
+    elif not _is_kept(steps, first, last, asked):
         raise NotKept(asked, _raw_from(source.reader.connection))
     if asked == "raw":
         return _raw(source, steps, first, last)
@@ -248,6 +246,13 @@ def _series(source: _Source[_Step], begin: datetime, end: datetime, resolution: 
     first, last = bucket_start(first, length), min(bucket_end(last, length), now)
     steps = in_window(steps, first - 1, last - 1)
     return Series(moment(first), moment(last), asked, list(_bucket_points(source, steps, first, last, length)))
+
+
+def _length_to_read(asked: Resolution | None, first: int, last: int) -> int:
+    """Of the buckets that hold all steps to read. Days at least: whether any is summed up remains to be seen."""
+    if asked is None:
+        asked = _finest(first, last) or "week"
+    return max(DAY, _LENGTHS.get(asked, DAY))
 
 
 def _check_that_it_fits(source: _Source[_Step], first: int, last: int, resolution: Resolution) -> None:
@@ -275,13 +280,15 @@ def _finest_kept(steps: Sequence[_Step], first: int, last: int) -> Resolution:
     # If there was no step before, the first one is the first of all.
     seen_from = max(first, min(steps[0].at, last - 1))
     for name in _LENGTHS:
-        if _fits(seen_from, last, name) and (name != "hour" or _is_kept(steps, first, last, name)):
+        if _fits(seen_from, last, name) and _is_kept(steps, first, last, name):
             return name
     raise TooManyPoints("auto", None)
 
 
 def _is_kept(steps: Sequence[_Step], first: int, last: int, resolution: Resolution) -> bool:
-    """Whether no summed-up day lies in the window, aligned to the hour for hours, not even with its first hours."""
+    """Whether the window can be answered at a resolution: steps and hours only if no day in it is summed up."""
+    if resolution in ("day", "week"):
+        return True
     if resolution == "hour":
         first, last = bucket_start(first, HOUR), bucket_end(last, HOUR)
     prices = (price_step(step.at, None, True, step.summary) for step in steps if step.summary is not None)

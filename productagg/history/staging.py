@@ -5,7 +5,7 @@ what is wrong with a file; history/importing.py turns a right one into steps.
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from itertools import islice
@@ -103,24 +103,34 @@ def stage(
     while chunk := list(islice(numbered, _CHUNK)):
         read += len(chunk)
         unseen = {line.product_id for _, line in chunk if isinstance(line, Line)} - own_from.keys()
-        if unseen:
-            own_from.update(dict.fromkeys(unseen))
-            with sessions.begin() as session:
-                own_from.update(own_histories(session, unseen))
+        own_from.update(_look_up(sessions, unseen))
         for number, line in chunk:
-            if isinstance(line, Bad):
-                bad.add(number, line)
-                continue
-            reason = _objection(line, own_from[line.product_id], now)
-            if reason is None and (same := staged.add(number, line)) is not None:
-                reason = f"it is about the same offer and time as line {same}"
-            if reason is not None:
-                bad.add(number, reason)
+            _add(staged, number, line, own_from, now, bad)
     if not read:
         bad.add(1, "there are no lines in the file")
     if bad.lines:
         raise bad
     staged.own_from = {id_: since for id_, since in own_from.items() if since is not None}
+
+
+def _look_up(sessions: sessionmaker[Session], product_ids: Collection[UUID]) -> dict[UUID, int | None]:
+    """When the products' own histories begin; None for those that do not exist."""
+    if not product_ids:
+        return {}
+    with sessions.begin() as session:
+        return {**dict.fromkeys(product_ids), **own_histories(session, product_ids)}
+
+
+def _add(
+    staged: Staged, number: int, line: Line | Bad, own_from: Mapping[UUID, int | None], now: datetime, bad: BadFile
+) -> None:
+    reason: object = line
+    if isinstance(line, Line):
+        reason = _objection(line, own_from[line.product_id], now)
+        if reason is None and (same := staged.add(number, line)) is not None:
+            reason = f"it is about the same offer and time as line {same}"
+    if reason is not None:
+        bad.add(number, reason)
 
 
 def own_histories(session: Session, product_ids: Collection[UUID]) -> dict[UUID, int]:

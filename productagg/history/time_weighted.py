@@ -86,34 +86,13 @@ class Tally:
             self._add_steps(run, at, end)
 
     def _add_steps(self, steps: Sequence[PriceStep], begin: int, end: int) -> None:
-        held: dict[int, int] = {}
-        since: dict[int, int] = {}
-        sold_out_us = changes = 0
-        following = iter([*steps[1:], (end, None, False, None)])
-        for at, price, observed, _ in steps:
-            next_at, next_price, next_observed, _ = next(following)
-            if not observed:
-                continue
-            if next_observed and next_price != price:
-                changes += 1
-            at = at if at > begin else begin
-            us = next_at - at
-            if price is None:
-                sold_out_us += us
-            elif price in held:
-                held[price] += us
-            elif us:
-                held[price] = us
-                since[price] = at
+        held, since, sold_out_us, changes = _held(steps, begin, end)
         self.changes += changes
         self.sold_out_us += sold_out_us
         self.in_stock_us += sum(held.values())
         self.weighted += sum(map(mul, held.keys(), held.values()))
-        if self._held:
-            for price, us in held.items():
-                self._held[price] = self._held.get(price, 0) + us
-        else:
-            self._held = held
+        for price, us in held.items():
+            self._held[price] = self._held.get(price, 0) + us
         if since:
             lowest, highest = min(since), max(since)
             self._extremes((lowest, since[lowest]), (highest, since[highest]))
@@ -132,6 +111,30 @@ class Tally:
             self.lowest = lowest
         if self.highest is None or highest[0] > self.highest[0]:
             self.highest = highest
+
+
+def _held(steps: Sequence[PriceStep], begin: int, end: int) -> tuple[dict[int, int], dict[int, int], int, int]:
+    """How long each price in stock held, since when; how long it was sold out; the changes from step to step."""
+    held: dict[int, int] = {}
+    since: dict[int, int] = {}
+    sold_out_us = changes = 0
+    following = iter([*steps[1:], (end, None, False, None)])
+    for at, price, observed, _ in steps:
+        next_at, next_price, next_observed, _ = next(following)
+        if not observed:
+            continue
+        if next_observed and next_price != price:
+            changes += 1
+        at = at if at > begin else begin
+        us = next_at - at
+        if price is None:
+            sold_out_us += us
+        elif price in held:
+            held[price] += us
+        elif us:
+            held[price] = us
+            since[price] = at
+    return held, since, sold_out_us, changes
 
 
 def longest_gap_us(steps: Sequence[PriceStep], begin: int, end: int) -> int:

@@ -106,12 +106,7 @@ def _trend(window: Window, steps: Sequence[PriceStep], metric: Metric) -> Trend:
     tally, begin, end = window.tally, window.begin, window.end
     start_price = steps[0].known_price if steps and steps[0].at <= begin else None
     end_price = steps[-1].known_price if steps else None
-    change = percent = None
-    direction: Direction | None = None
-    if start_price is not None and end_price is not None:
-        change = end_price - start_price
-        direction = "up" if change > 0 else "down" if change < 0 else "unchanged"
-        percent = percent_of(change, start_price) if start_price else None
+    change = end_price - start_price if start_price is not None and end_price is not None else None
     return Trend(
         begin=moment(begin),
         end=moment(end),
@@ -120,8 +115,8 @@ def _trend(window: Window, steps: Sequence[PriceStep], metric: Metric) -> Trend:
         start_price=start_price,
         end_price=end_price,
         change=change,
-        change_percent=percent,
-        direction=direction,
+        change_percent=percent_of(change, start_price) if change is not None and start_price else None,
+        direction=_direction(change),
         minimum=extreme(tally.lowest),
         maximum=extreme(tally.highest),
         mean=tally.weighted / tally.in_stock_us if tally.in_stock_us else None,
@@ -131,6 +126,12 @@ def _trend(window: Window, steps: Sequence[PriceStep], metric: Metric) -> Trend:
         longest_gap_seconds=longest_gap_us(steps, begin, end) / SECOND,
         changes=tally.changes,
     )
+
+
+def _direction(change: int | None) -> Direction | None:
+    if change is None:
+        return None
+    return "up" if change > 0 else "down" if change < 0 else "unchanged"
 
 
 def extreme(found: tuple[int, int] | None) -> Extreme | None:

@@ -66,14 +66,9 @@ class TestWhatIsLeft:
         midnight, last, *others = rows(database, ProductPriceDay)
         assert (midnight.observed_at, midnight.lowest, midnight.summary) == (day(0), 100, None)
         assert (last.observed_at, last.lowest, last.average, last.offers) == (day(0, 23), 102, 201, 2)
-        changes, hours = 23, 3600 * 10**6
-        mean = [101, 0]  # eight hours at each of three prices
-        assert last.summary == [
-            0,
-            0,
-            [changes, 100, 102, 100, 102, *mean],
-            [changes, 200, 201, 200, 201, 200, 8 * 2 * hours],
-        ]
+        # Hours at each price: 8 at 100, 101 and 102; of the average, rounded half up, 8 at 200 and 16 at 201.
+        lowest, average = [23, 100, 102, 100, 102, 101, 0], [15, 200, 201, 200, 201, 200, 16 * 3600 * 10**6]
+        assert last.summary == [0, 0, lowest, average]
         assert others == [row for row in rows(database, ProductPriceDay) if row.observed_at >= day(1)]
 
     def test_its_offers_have_summaries_of_their_own(self, database, shop):

@@ -44,7 +44,6 @@ from tests.integration.transfers import (
     of_product,
 )
 
-
 NOW = LONG_AGO + timedelta(days=1)
 # An observation counts for longer than any history.
 ALWAYS = timedelta(days=9999)
@@ -178,9 +177,11 @@ def test_nothing_is_carried_into_the_own_history(database, product):
 
     bring(database, [line(product, A, after(), 100, 2), line(product, B, after(), 90, 3)])
 
-    as_of = {"now": LONG_AGO + timedelta(days=1), "observed_for": timedelta(days=9999)}
     with database.reader.connect() as connection:
-        before, later = (offers_at(connection, product, LONG_AGO + timedelta(hours=hours), **as_of) for hours in (0, 1))
+        before, later = (
+            offers_at(connection, product, LONG_AGO + timedelta(hours=hours), now=NOW, observed_for=ALWAYS)
+            for hours in (0, 1)
+        )
     assert (before.state, before.offers) == ("not_observed", [])
     assert (later.state, [each.id for each in later.offers]) == ("observed", [B])
 
