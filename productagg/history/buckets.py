@@ -99,16 +99,22 @@ def is_exact(steps: Iterable[PriceStep], begin: int, end: int) -> bool:
 
 
 def without_summed_up(steps: Sequence[PriceStep]) -> Sequence[PriceStep]:
-    """The steps without those that a day's summary counts already."""
+    """The steps without those that a day's summary counts already: one with a `day` is the last of its day then.
+
+    An offer's steps may be followed by its product's gaps on a summed-up day.
+    """
     if not any(map(_day, steps)):
         return steps
     left: list[PriceStep] = []
-    day = None
-    for step in reversed(steps):
-        if day is None or step.at < day:
-            left.append(step)
-            day = step.day.at if step.day is not None else None
-    return left[::-1]
+    for step in steps:
+        last_day = left[-1].day if left else None
+        if step.day is not None:
+            while left and left[-1].at >= step.day.at:
+                left.pop()
+        elif last_day is not None and step.at < last_day.at + DAY:
+            step = left.pop()._replace(price=step.price, observed=step.observed)
+        left.append(step)
+    return left
 
 
 def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) -> Iterator[Bucket]:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Executable, FromClause, Table, Text, and_, cast, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import KeyedColumnElement
 
@@ -21,6 +20,7 @@ from productagg.db.json_rows import Rows
 from productagg.db.models import Base, OfferPrice, OfferPriceDay, Product, ProductPrice, ProductPriceDay, UtcDateTime
 from productagg.history.day_summaries import compact_offer, compact_product, gap_turns
 from productagg.history.queries import as_microseconds
+from productagg.history.row_writer import insert_rows
 from productagg.history.timeline import OfferStep, ProductStep, moment
 
 # The ids of a product, or of a product and an offer, as the database writes them: they are only handed back to it.
@@ -48,10 +48,12 @@ def compact_steps(session: Session, product_ids: Sequence[UUID], before: datetim
         key: [OfferStep(*row) for row in rows] for key, rows in _take(session, OfferPrice, locked, before).items()
     }
     states = _products_before(session, products, offers)
-    rows = _insert(session, ProductPriceDay, _product_rows(states, products))
-    rows += _insert(session, OfferPriceDay, _offer_rows(session, states, products, offers))
+    product_rows = list(_product_rows(states, products))
+    offer_rows = list(_offer_rows(session, states, products, offers))
+    insert_rows(session, ProductPriceDay, product_rows)
+    insert_rows(session, OfferPriceDay, offer_rows)
     steps = sum(map(len, products.values())) + sum(map(len, offers.values()))
-    return Moved(locked, steps, rows)
+    return Moved(locked, steps, len(product_rows) + len(offer_rows))
 
 
 def _take(
@@ -142,25 +144,6 @@ def _last_before_statement(dialect: str, model: type[Base]) -> Executable:
     return found.select_from(first.join(step, and_(*of(step), is_last)))
 
 
-def _insert(session: Session, model: type[Base], rows: Iterable[_Row]) -> int:
-    dialect = session.get_bind().dialect.name
-    listed = list(rows)
-    if listed:
-        session.execute(_insert_statement(dialect, model), Rows.parameter(dialect, listed))
-    return len(listed)
-
-
-@cache
-def _insert_statement(dialect: str, model: type[Base]) -> Executable:
-    table = model.__table__
-    assert isinstance(table, Table)
-    data = Rows(**{column.name: column.type for column in table.columns}).table(dialect)
-    # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
-    rows = select(*data.c).where(data.c.product_id.is_not(None))
-    statement: Executable = _INSERTS[dialect](table).from_select(table.c.keys(), rows).on_conflict_do_nothing()
-    return statement
-
-
 def _columns(table: FromClause) -> tuple[list[KeyedColumnElement[Any]], list[KeyedColumnElement[Any]]]:
     """The ids of a table of steps, and what else it has beside the time and the summary."""
     keys = [column for column in table.c if column.name in ("product_id", "offer_id")]
@@ -169,4 +152,3 @@ def _columns(table: FromClause) -> tuple[list[KeyedColumnElement[Any]], list[Key
 
 
 _time = itemgetter(0)
-_INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}

@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Uuid, exists, func, literal, or_, select, union_all, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, exists, func, literal, or_, select, union_all, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.db.json_rows import Rows
 from productagg.db.models import (
     HistoryProgress,
     Offer,
@@ -26,12 +25,12 @@ from productagg.db.models import (
     ProductPrice,
     ProductPriceDay,
     ProductSync,
-    UtcDateTime,
 )
 from productagg.history import partitions
 from productagg.history.closed_offers import remove_closed
 from productagg.history.compact_steps import compact_steps
 from productagg.history.partitions import month_of
+from productagg.history.row_writer import insert_rows
 from productagg.history.timeline import DAY, INSTANT, bucket_start, microseconds, moment
 
 _LOCK = 0x50A99_C0DE
@@ -127,11 +126,10 @@ class Compaction:
             for model in (ProductPrice, ProductPriceDay)
         )
         query = select(ProductSync.product_id, last).where(last < self._cutoff - INSTANT, *nothing_since)
-        found: Any = self._reader.execute(query.order_by(ProductSync.product_id))
-        gaps = [{"product_id": product_id, "observed_at": synced_at + INSTANT} for product_id, synced_at in found]
-        for first in range(0, len(gaps), _GAPS_AT_ONCE):
+        found: Any = iter(self._reader.execute(query.order_by(ProductSync.product_id)).all())
+        while gap_from := {product_id: at + INSTANT for product_id, at in islice(found, _GAPS_AT_ONCE)}:
             with self._sessions.begin() as session:
-                _insert_gaps(session, gaps[first : first + _GAPS_AT_ONCE])
+                _insert_gaps(session, gap_from)
 
     def _compact(self) -> None:
         total = done = 0
@@ -214,26 +212,9 @@ class Compaction:
             partitions.prepare(self._sessions, self._now)
 
 
-def _insert_gaps(session: Session, gaps: Sequence[Mapping[str, Any]]) -> None:
+def _insert_gaps(session: Session, gap_from: Mapping[UUID, datetime]) -> None:
     """Append the gaps' beginnings to the products' histories; a pass may have done so meanwhile."""
-    dialect = session.get_bind().dialect.name
-    data = _GAPS.table(dialect)
-    values = {
-        "product_id": data.c.product_id,
-        "observed_at": data.c.observed_at,
-        "offers": literal(0),
-        "items_in_stock": literal(0),
-        "observed": literal(value=False),
-    }
-    # The product may be gone.
-    gaps_of_products = select(*values.values()).join(Product, Product.id == data.c.product_id)
-    statement = _INSERTS[dialect](ProductPrice.__table__).from_select(
-        # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
-        list(values),
-        gaps_of_products.where(data.c.product_id.is_not(None)),
-    )
-    session.execute(statement.on_conflict_do_nothing(), Rows.parameter(dialect, gaps))
-
-
-_INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
-_GAPS = Rows(product_id=Uuid, observed_at=UtcDateTime)
+    lock = select(Product.id).where(Product.id.in_(gap_from)).order_by(Product.id)
+    products = session.scalars(lock.with_for_update(read=True, key_share=True)).all()
+    gap = {"offers": 0, "items_in_stock": 0, "observed": False}
+    insert_rows(session, ProductPrice, [{"product_id": id_, "observed_at": gap_from[id_], **gap} for id_ in products])

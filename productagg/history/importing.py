@@ -6,25 +6,22 @@ written as they are: the next compaction moves the old ones.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Executable, Table, delete, exists, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, delete, exists, or_, select
 from sqlalchemy.orm import Session
 
-from productagg.db.json_rows import Rows
 from productagg.db.models import Base, Offer, OfferPrice, OfferPriceDay, Product, ProductPrice, ProductPriceDay
 from productagg.history.lines import LARGEST, Line
+from productagg.history.row_writer import insert_rows
 from productagg.history.staging import MOST_REPORTED, Staged, StagedProduct
 from productagg.history.timeline import OfferStep, ProductStep, moment
 from productagg.offers.summary import summarise
 
 _BATCH = 5000
-_INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 
 
 class Refused(Exception):
@@ -180,32 +177,16 @@ def _counted(
 
 
 def _insert_all(session: Session, rows: Iterable[tuple[type[Base], dict[str, Any]]]) -> None:
-    """Insert rows, many of a table at a time. Values for which a table has no column are left out."""
+    """Insert rows, many of a table at a time. Of an offer that exists already, the sync knows what is newer."""
     waiting: dict[type[Base], list[dict[str, Any]]] = {Offer: [], ProductPrice: [], OfferPrice: []}
-    dialect = session.get_bind().dialect.name
     for model, row in rows:
         batch = waiting[model]
         batch.append(row)
         if len(batch) >= _BATCH:
-            session.execute(_insert(dialect, model), Rows.parameter(dialect, batch))
+            insert_rows(session, model, batch)
             batch.clear()
     for model, batch in waiting.items():
-        if batch:
-            session.execute(_insert(dialect, model), Rows.parameter(dialect, batch))
-
-
-@cache
-def _insert(dialect: str, model: type[Base]) -> Executable:
-    table = model.__table__
-    assert isinstance(table, Table)
-    data = Rows(**{column.name: column.type for column in table.columns}).table(dialect)
-    # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
-    statement = _INSERTS[dialect](table).from_select(
-        table.c.keys(), select(*data.c).where(data.c.product_id.is_not(None))
-    )
-    # What the sync knows of an offer is newer.
-    done: Executable = statement.on_conflict_do_nothing() if model is Offer else statement
-    return done
+        insert_rows(session, model, batch)
 
 
 def _batches(products: Sequence[StagedProduct]) -> Iterator[Sequence[StagedProduct]]:

@@ -107,6 +107,11 @@ class Reader:
         offers = [OfferStep(at, price, items, summary=summary) for at, price, items, summary in rows]
         return in_window(with_gaps(offers, [(at, observed) for at, observed in turns]), begin, end)
 
+    def first_observed(self) -> int | None:
+        """When the product was first observed; None: never, or there is no such product."""
+        times = self.connection.execute(_FIRST, {"product_id": self.product_id}).one()
+        return min((microseconds(time) for time in times if time is not None), default=None)
+
     @property
     def _dialect(self) -> str:
         return self.connection.dialect.name
@@ -210,4 +215,10 @@ def _gap_turns() -> Subquery:
     return select(in_turn.c.observed_at, in_turn.c.observed).where(turns).subquery()
 
 
+_FIRST = select(
+    *(
+        select(func.min(model.observed_at)).where(model.product_id == _PRODUCT).scalar_subquery()
+        for model in (ProductPrice, ProductPriceDay)
+    )
+)
 _time = itemgetter(0)

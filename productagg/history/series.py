@@ -4,16 +4,16 @@ For the API. A series has at most MAX_POINTS points. Buckets are whole, in UTC, 
 time before the first observation has no points.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, exists, select
 
-from productagg.db.models import HistoryProgress, Offer, ProductPrice, ProductPriceDay
+from productagg.db.models import HistoryProgress, Offer
 from productagg.history.buckets import Bucket, PriceStep, downsample, is_exact, price_step
 from productagg.history.queries import Reader, as_price_steps
 from productagg.history.timeline import (
@@ -90,7 +90,9 @@ def product_series(
     Begin lies before end, and before now, to which the end is clamped. `observed_for`: see Reader. Raises
     UnknownProduct; TooManyPoints, with 'auto' if even weeks are too many; NotKept, never with 'auto'.
     """
-    return _series(_Product(Reader(connection, product_id, now, observed_for)), begin, end, resolution)
+    reader = Reader(connection, product_id, now, observed_for)
+    source = _Source(reader, reader.product_steps, _product_prices, _product_point, _product_bucket_point)
+    return _series(source, begin, end, resolution)
 
 
 def offer_series(
@@ -105,111 +107,83 @@ def offer_series(
     observed_for: timedelta,
 ) -> Series | None:
     """One offer's series, with `price` for `lowest` and no averages; None: the product never had such an offer."""
-    found = _series(_Offer(Reader(connection, product_id, now, observed_for), offer_id), begin, end, resolution)
+    reader = Reader(connection, product_id, now, observed_for)
+    steps = partial(reader.offer_steps, offer_id)
+    found = _series(_Source(reader, steps, _offer_prices, _offer_point, _offer_bucket_point), begin, end, resolution)
     if not found.points and not _ever_offered(connection, product_id, offer_id):
         return None
     return found
 
 
-class _Source(ABC, Generic[_Step]):
-    """Where the points of a series come from."""
+@dataclass(frozen=True)
+class _Source(Generic[_Step]):
+    """What the points of a series are made of: a product's steps, or an offer's.
 
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
+    `prices` are the steps of each price; a point is that of a step, or of a bucket of each price and the step in force
+    at its end.
+    """
 
-    @abstractmethod
-    def steps(self, begin: int, end: int) -> Sequence[_Step]:
-        """See Reader."""
-
-    @abstractmethod
-    def prices(self, steps: Sequence[_Step]) -> Sequence[Sequence[PriceStep]]:
-        """The steps of each price that points are made of."""
-
-    @abstractmethod
-    def point(self, step: _Step) -> Point:
-        """The point of a step, all but its time."""
-
-    @abstractmethod
-    def bucket_point(self, buckets: Sequence[Bucket], last: _Step) -> Point:
-        """The point of a bucket of each price; `last` is the step in force at its end."""
-
-    @abstractmethod
-    def first_observed(self) -> int | None:
-        """When the product was first observed; None: never."""
+    reader: Reader
+    steps: Callable[[int, int], Sequence[_Step]]
+    prices: Callable[[Sequence[_Step]], Sequence[Sequence[PriceStep]]]
+    point: Callable[[_Step], Point]
+    bucket_point: Callable[[Sequence[Bucket], _Step], Point]
 
 
-class _Product(_Source[ProductStep]):
-    def steps(self, begin: int, end: int) -> Sequence[ProductStep]:
-        return self.reader.product_steps(begin, end)
-
-    def prices(self, steps: Sequence[ProductStep]) -> Sequence[Sequence[PriceStep]]:
-        lowest = [(step.at, step.lowest, step.observed, step.summary) for step in steps]
-        average = [(step.at, step.average, step.observed, step.summary) for step in steps]
-        return as_price_steps(lowest, "lowest"), as_price_steps(average, "average")
-
-    def point(self, step: ProductStep) -> Point:
-        _, lowest, average, offers, items_in_stock, observed, _ = step
-        return {
-            "state": ("sold_out" if lowest is None else "in_stock") if observed else "not_observed",
-            "lowest": lowest,
-            "average": average,
-            "offers": offers,
-            "items_in_stock": items_in_stock,
-        }
-
-    def bucket_point(self, buckets: Sequence[Bucket], last: ProductStep) -> Point:
-        lowest, average = buckets
-        us = average.in_stock_us
-        return {
-            "at": moment(lowest.at),
-            "state": lowest.state,
-            "lowest": lowest.lowest,
-            "average": (2 * average.weighted + us) // (2 * us) if us else None,
-            "offers": last.offers,
-            "items_in_stock": last.items_in_stock,
-            **_statistics(lowest),
-        }
-
-    def first_observed(self) -> int | None:
-        first = (
-            select(func.min(model.observed_at)).where(model.product_id == self.reader.product_id).scalar_subquery()
-            for model in (ProductPrice, ProductPriceDay)
-        )
-        found = self.reader.connection.execute(select(*first)).one()
-        return min((microseconds(time) for time in found if time is not None), default=None)
+def _product_prices(steps: Sequence[ProductStep]) -> Sequence[Sequence[PriceStep]]:
+    lowest = [(step.at, step.lowest, step.observed, step.summary) for step in steps]
+    average = [(step.at, step.average, step.observed, step.summary) for step in steps]
+    return as_price_steps(lowest, "lowest"), as_price_steps(average, "average")
 
 
-class _Offer(_Source[OfferStep]):
-    def __init__(self, reader: Reader, offer_id: UUID) -> None:
-        super().__init__(reader)
-        self._offer_id = offer_id
+def _product_point(step: ProductStep) -> Point:
+    _, lowest, average, offers, items_in_stock, observed, _ = step
+    return {
+        "state": ("sold_out" if lowest is None else "in_stock") if observed else "not_observed",
+        "lowest": lowest,
+        "average": average,
+        "offers": offers,
+        "items_in_stock": items_in_stock,
+    }
 
-    def steps(self, begin: int, end: int) -> Sequence[OfferStep]:
-        return self.reader.offer_steps(self._offer_id, begin, end)
 
-    def prices(self, steps: Sequence[OfferStep]) -> Sequence[Sequence[PriceStep]]:
-        return ([price_step(step.at, _price(step), step.observed, step.summary) for step in steps],)
+def _product_bucket_point(buckets: Sequence[Bucket], last: ProductStep) -> Point:
+    lowest, average = buckets
+    us = average.in_stock_us
+    return {
+        "at": moment(lowest.at),
+        "state": lowest.state,
+        "lowest": lowest.lowest,
+        # Rounded half up, as every average here.
+        "average": (2 * average.weighted + us) // (2 * us) if us else None,
+        "offers": last.offers,
+        "items_in_stock": last.items_in_stock,
+        **_statistics(lowest),
+    }
 
-    def point(self, step: OfferStep) -> Point:
-        price = _price(step) if step.observed else None
-        return {
-            "state": state_of(price, step.observed),
-            "price": price,
-            "items_in_stock": step.items_in_stock if step.observed else 0,
-        }
 
-    def bucket_point(self, buckets: Sequence[Bucket], last: OfferStep) -> Point:
-        (price,) = buckets
-        return {
-            "at": moment(price.at),
-            "state": price.state,
-            "price": price.lowest,
-            "items_in_stock": last.items_in_stock if last.observed else 0,
-            **_statistics(price),
-        }
+def _offer_prices(steps: Sequence[OfferStep]) -> Sequence[Sequence[PriceStep]]:
+    return ([price_step(step.at, _price(step), step.observed, step.summary) for step in steps],)
 
-    def first_observed(self) -> int | None:
-        return _Product(self.reader).first_observed()
+
+def _offer_point(step: OfferStep) -> Point:
+    price = _price(step) if step.observed else None
+    return {
+        "state": state_of(price, step.observed),
+        "price": price,
+        "items_in_stock": step.items_in_stock if step.observed else 0,
+    }
+
+
+def _offer_bucket_point(buckets: Sequence[Bucket], last: OfferStep) -> Point:
+    (price,) = buckets
+    return {
+        "at": moment(price.at),
+        "state": price.state,
+        "price": price.lowest,
+        "items_in_stock": last.items_in_stock if last.observed else 0,
+        **_statistics(price),
+    }
 
 
 def _price(step: OfferStep) -> int | None:
@@ -258,7 +232,7 @@ def _length_to_read(asked: Resolution | None, first: int, last: int) -> int:
 def _check_that_it_fits(source: _Source[_Step], first: int, last: int, resolution: Resolution) -> None:
     if not _fits(first, last, resolution):
         # Before the first observation there are no points.
-        seen_from = max(first, min(source.first_observed() or last, last - 1))
+        seen_from = max(first, min(source.reader.first_observed() or last, last - 1))
         if not _fits(seen_from, last, resolution):
             raise TooManyPoints(resolution, _finest(seen_from, last))
 

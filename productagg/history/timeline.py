@@ -82,8 +82,8 @@ def in_window(steps: Sequence[_AnyStep], begin: int, end: int) -> Sequence[_AnyS
 
 
 def until_gap(steps: Sequence[_AnyStep], gap: _AnyStep, begin: int, end: int) -> Sequence[_AnyStep]:
-    """The steps of a window with a gap that goes on, if the window reaches it: nothing is known after its beginning."""
-    if gap[0] > end:
+    """The steps of a window with a gap that goes on, if the window reaches it and it is not recorded yet."""
+    if gap[0] > end or (steps and steps[-1][0] >= gap[0]):
         return steps
     return [*(step for step in steps if step[0] < gap[0]), gap] if begin < gap[0] else [gap]
 

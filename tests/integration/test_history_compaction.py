@@ -288,7 +288,7 @@ class TestAgain:
         with ThreadPoolExecutor(3) as pool:
             reports = list(pool.map(lambda _number: compact(database, NOW), range(3)))
 
-        assert sum(report.steps for report in reports) == 87
+        assert sum(report.steps for report in reports) == 107
         assert days_of(database, shop) == before
 
     @only_postgresql
