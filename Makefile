@@ -87,6 +87,7 @@ bench-sync: $(STAMP) ## measure the sync against its targets, about six minutes;
 	@$(BIN)/python -m benchmarks.sync $(if $(STRICT),--strict)
 
 bench-history: $(STAMP) ## measure the price history against its targets, about 15 minutes and 16 GB of disk; STRICT=1 as above
+	@$(BIN)/python -m benchmarks.history_size $(if $(STRICT),--strict)
 	@$(BIN)/python -m benchmarks.history --plans benchmarks/history-plans.txt $(if $(STRICT),--strict)
 
 bench-scaling: $(STAMP) ## measure what operations cost as the catalogue grows to a million products; STRICT=1 as above

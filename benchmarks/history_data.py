@@ -1,4 +1,4 @@
-"""A database full of history: products, their raw prices in monthly partitions, years of roll-ups for some of them.
+"""A database full of history: products, their raw prices in monthly partitions, years of compacted days for some.
 
 PostgreSQL makes the rows itself: every product changes a few times a day, its price walks at random, at times it is
 sold out or not observed. Rows lie in the tables as a sync writes them, in order of time, all products among each other.
@@ -20,15 +20,15 @@ from uuid_utils.compat import uuid7
 
 from benchmarks.catalogue import search_text_of
 from benchmarks.harness import say
-from productagg.history.rollups import ProductStep, product_buckets, product_row
-from productagg.history.steps import DAY, HOUR, WEEK, moment
+from productagg.history.day_summaries import compact_product
+from productagg.history.timeline import ProductStep, moment
 
 OFFERS_PER_PRODUCT = 4
 RAW_DAYS = 90
 _ONE_DAY = timedelta(days=1)
-_ONE_WEEK = timedelta(weeks=1)
+_FOUR_WEEKS = timedelta(weeks=4)
 # Enough for the five years, and for what was in force before them.
-_ROLLED_UP_DAYS = 265 * 7
+_COMPACTED_DAYS = 265 * 7
 _LOADERS = 2
 
 _SCRATCH = """
@@ -136,16 +136,16 @@ _STEPS_OF = """
 SELECT product_id, json_agg(json_build_array(
     (extract(epoch FROM observed_at) * 1000000)::bigint, lowest, average, offers, items_in_stock, observed
 ) ORDER BY observed_at)::text
-FROM (SELECT * FROM bench_steps UNION ALL SELECT * FROM product_prices) AS steps
+FROM bench_steps
 WHERE product_id = ANY(%s::uuid[]) AND observed_at >= %s AND observed_at < %s
 GROUP BY product_id
 """
-_ROLLUPS = {"product_prices_hourly": HOUR, "product_prices_daily": DAY, "product_prices_weekly": WEEK}
+_DAYS = ("product_id", "observed_at", "lowest", "average", "offers", "items_in_stock", "observed", "summary")
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much history. Loading raw rows ends after `seconds`, at a whole day; `measured` products get roll-ups."""
+    """How much history. Loading raw rows ends after `seconds`, at a whole day; `measured` products get old days."""
 
     products: int
     raw_rows: int
@@ -156,7 +156,7 @@ class Size:
 class History:
     """A migrated database at `url`, filled. The present of all that is measured is `now`.
 
-    All products have raw rows from `raw_from` on, and all days up to `rolled_until` are rolled up for those `measured`.
+    All products have raw rows from `raw_from` on, and those `measured` have compacted days before.
     """
 
     def __init__(self, url: str, size: Size) -> None:
@@ -165,12 +165,11 @@ class History:
         self.rows: dict[str, int] = dict.fromkeys(_KEYS, 0)
         self._size = size
         today = _midnight(self.now)
-        self.rolled_until = _midnight(self.now - timedelta(hours=1)) - _ONE_DAY
         self.raw_from = _month(today - RAW_DAYS * _ONE_DAY)
         days = (today - self.raw_from).days + 1
         # At least four, or there were no sold-out times.
         slots = max(4, round(size.raw_rows / days / size.products / (1 + OFFERS_PER_PRODUCT)))
-        self._oldest = today - timedelta(days=_ROLLED_UP_DAYS + today.weekday())
+        self._oldest = today - timedelta(days=_COMPACTED_DAYS + today.weekday())
         self._parameters = {
             "offers": OFFERS_PER_PRODUCT,
             "slots": slots,
@@ -185,7 +184,7 @@ class History:
         self._load(start + size.seconds)
         self._index()
         self.load_seconds = time.monotonic() - start
-        self._roll_up()
+        self._compact()
         self._finish()
 
     def close(self) -> None:
@@ -198,7 +197,7 @@ class History:
         return (
             f"{self._size.products:,} products; {sum(self.rows.values()):,} raw rows ({rows}) of "
             f"{self.raw_from:%Y-%m-%d} to {self.now:%Y-%m-%d}, loaded and indexed in {self.load_seconds:.0f} s; "
-            f"hourly, daily and weekly roll-ups since {self._oldest:%Y-%m-%d} of {len(self.measured)} products only; "
+            f"compacted days since {self._oldest:%Y-%m-%d} of {len(self.measured)} products only; "
             f"{size} in all"
         )
 
@@ -267,41 +266,32 @@ class History:
         for table, key in _KEYS.items():
             self.execute(f"ALTER TABLE {table} ADD CONSTRAINT pk_{table} PRIMARY KEY ({key})")
 
-    def _roll_up(self) -> None:
-        say(f"roll-ups of {len(self.measured)} products")
+    def _compact(self) -> None:
+        """As compaction would have left it, month by month: some weeks of all products at a time."""
+        say(f"compacted days of {len(self.measured)} products")
         begin = self._oldest
+        before: dict[str, ProductStep] = {}
         while begin < self.raw_from:
-            end = min(begin + 4 * _ONE_WEEK, self.raw_from)
+            end = min(begin + _FOUR_WEEKS, self.raw_from)
+            self.execute("TRUNCATE bench_steps")
             self.execute(_LOAD_OLD, {**self._parameters, "begin": begin, "end": end})
-            begin = end
-        self.execute("CREATE INDEX ON bench_steps (product_id, observed_at); ANALYZE bench_steps")
-        carried: dict[UUID, ProductStep] = {}
-        begin = self._oldest
-        while begin < self.rolled_until:
-            end = min(begin + 4 * _ONE_WEEK, self.rolled_until)
-            self._roll_up_weeks(carried, begin, end)
+            self._compact_weeks(before, begin, end)
             begin = end
 
-    def _roll_up_weeks(self, carried: dict[UUID, ProductStep], begin: datetime, end: datetime) -> None:
-        measured = [str(each) for each in self.measured]
-        found = {
-            UUID(product_id): [ProductStep._make(row) for row in orjson.loads(rows)]
-            for product_id, rows in self.query(_STEPS_OF, (measured, begin, end))
-        }
-        for table, length in _ROLLUPS.items():
-            rows = [
-                (bucket.lowest.at, product_id, product_row(bucket))
-                for product_id, steps in found.items()
-                for bucket in product_buckets(carried.get(product_id), steps, length)
-            ]
-            rows.sort(key=lambda row: row[:2])
-            _copy(self.connection, table, rows)
-        carried.update((product_id, steps[-1]) for product_id, steps in found.items())
+    def _compact_weeks(self, before: dict[str, ProductStep], begin: datetime, end: datetime) -> None:
+        measured = [str(product_id) for product_id in self.measured]
+        rows: list[tuple[object, ...]] = []
+        for product_id, text in self.query(_STEPS_OF, (measured, begin, end)):
+            steps = [ProductStep._make((*step, None)) for step in orjson.loads(text)]
+            for at, *values, summary in compact_product(before.get(product_id), steps):
+                rows.append((product_id, moment(at), *values, summary and orjson.dumps(summary).decode()))
+            before[product_id] = steps[-1]
+        _copy(self.connection, "product_price_days", _DAYS, rows)
 
     def _finish(self) -> None:
         say("summaries, vacuum, analyze")
         self.execute(_PRESENT, self._parameters)
-        self.execute("UPDATE history_progress SET rolled_until = %s, raw_from = %s", (self.rolled_until, self.raw_from))
+        self.execute("UPDATE history_progress SET raw_from = %s", (self.raw_from,))
         self.execute("DROP TABLE bench_products, bench_levels, bench_steps")
         self.execute("VACUUM ANALYZE")
         self.execute("CHECKPOINT")
@@ -318,16 +308,10 @@ def connect(url: str) -> psycopg2.extensions.connection:
     return connection
 
 
-def _copy(connection: Any, table: str, rows: Sequence[tuple[int, UUID, dict[str, int | str | None]]]) -> None:
-    if not rows:
-        return
-    columns = ", ".join(["at", "product_id", *rows[0][2]])
-    lines = (
-        f"{moment(at)}\t{product_id}\t" + "\t".join("\\N" if value is None else str(value) for value in row.values())
-        for at, product_id, row in rows
-    )
+def _copy(connection: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
+    lines = "".join("\t".join("\\N" if value is None else str(value) for value in row) + "\n" for row in rows)
     with connection.cursor() as cursor:
-        cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", io.StringIO("\n".join(lines) + "\n"))
+        cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", io.StringIO(lines))
 
 
 def _midnight(time: datetime) -> datetime:

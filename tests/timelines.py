@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from productagg.history.rollups import OfferStep, ProductStep
-from productagg.history.steps import Step, microseconds
+from productagg.history.buckets import PriceStep
+from productagg.history.timeline import OfferStep, ProductStep, microseconds
 from tests.reference import OfferRow, Row, in_force
 
 LARGEST = 2**63 - 1
@@ -82,8 +82,8 @@ class Past(NamedTuple):
         return min(self.end.astimezone(UTC), self.now)
 
 
-def as_steps(rows: list[Row]) -> list[Step]:
-    return [Step(microseconds(row.at), row.price, row.observed) for row in rows]
+def as_steps(rows: Iterable[Row]) -> list[PriceStep]:
+    return [PriceStep(microseconds(row.at), row.price, row.observed) for row in rows]
 
 
 def _spans(longest: timedelta) -> st.SearchStrategy[timedelta]:
@@ -193,15 +193,14 @@ def _past(
 
 
 class Compacted(NamedTuple):
-    """A past of which the days before `rolled_until` are rolled up and the rows before `raw_from` dropped."""
+    """A past whose days before `raw_from` are compacted."""
 
     past: Past
-    rolled_until: datetime
     raw_from: datetime
 
     @property
     def rows(self) -> list[ProductRow]:
-        """The product's rows as they were before. A gap that goes on is written down before its begin is dropped."""
+        """The product's rows before they are compacted. A gap that goes on since earlier days is recorded by then."""
         told = self.past.told
         return told if told and told[-1].at < self.raw_from else self.past.rows
 
@@ -211,10 +210,9 @@ def compacted_pasts(draw: st.DrawFn, longest: timedelta = 40 * DAY) -> Compacted
     """Windows begin before, at and after `raw_from`."""
     begin, end = draw(windows(longest))
     raw_from = midnight(begin) + draw(st.integers(-2, 40)) * DAY
-    rolled_until = raw_from + draw(st.integers(0, 5)) * DAY
     rows = draw(product_histories(longest))
-    now = max(rolled_until + HOUR, raw_from + OBSERVED_FOR + DAY)
-    return Compacted(_past(draw, rows, begin, end, longest, now), rolled_until, raw_from)
+    now = raw_from + OBSERVED_FOR + DAY
+    return Compacted(_past(draw, rows, begin, end, longest, now), raw_from)
 
 
 def midnight(time: datetime) -> datetime:

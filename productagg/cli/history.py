@@ -1,41 +1,34 @@
-"""`productagg history`: roll price histories up and drop what is old, check the roll-ups, export and import histories.
+"""`productagg history`: compact, export and import the price histories.
 
-A module per command, as in the package: whoever compacts need not wait for what reads files.
+Export and import are in a module of their own, which compaction need not load.
 """
 
 import logging
 import signal
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from importlib import import_module
-from itertools import islice
 from typing import Any, NoReturn, cast
 
 import click
-from sqlalchemy import Connection
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.catalog import change_feed
-from productagg.catalog import products as catalog
-from productagg.cli.bootstrap import CannotRun, config_uri, reading, writing
+from productagg.cli.bootstrap import CannotRun, config_uri, writing
 from productagg.cli.progress import progress_bar
 from productagg.db import clock
 from productagg.db.engines import reader_engine
 from productagg.db.errors import is_unavailable
-from productagg.history import compaction, partitions, verification
-from productagg.history.rolling import weeks
-from productagg.history.steps import DAY
+from productagg.history import compaction, partitions
 from productagg.sync.schedule import Schedule
 
 log = logging.getLogger(__name__)
 
-_MOST_SHOWN = 20
-# Each command's name that is elsewhere, and the function there.
+# The commands in history_import_export, and their functions there.
 _ELSEWHERE = {"export": "export_prices", "import": "import_prices"}
 
 
 class _Interrupted(BaseException):
-    """SIGTERM, wherever it finds us."""
+    """SIGTERM arrived."""
 
 
 class _Lazy(click.Group):
@@ -52,19 +45,22 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy)
 def history() -> None:
-    """Keep, check, export and import the price histories."""
+    """Compact, export and import the price histories."""
 
 
-@history.command(short_help="Roll up what is over, drop what is over age.")
+@history.command(short_help="Sum up old days, remove what is over age.")
 @config_uri
 def compact(config_uri: str) -> None:
-    """Roll up the days that are over, and drop raw rows of whole months that are older than HISTORY_RAW_DAYS.
+    """Sum up the busy days of whole months that are older than HISTORY_RAW_DAYS.
+
+    A day with many steps becomes one row: its open, close, lowest, highest and mean price, the time in stock and the
+    number of changes. Days with few steps keep them.
 
     Also remove offers that were closed more than OFFERS_CLOSED_DAYS ago, and, of changes older than CHANGES_RAW_DAYS,
-    those that newer ones stand for.
+    those that a newer one replaces.
 
-    Meant to run once a day, beside passes and readers. It may be killed at any time, and run any number of times; what
-    is left, the next run does. On a terminal, a bar shows the progress.
+    Meant to run once a day, beside passes and readers. It may be killed at any time, and run any number of times: the
+    next run does the rest. On a terminal, a bar shows the progress.
 
     Exit codes: 0 all well, 1 another one is at work, 2 it could not run, or not to its end.
     """
@@ -90,7 +86,7 @@ def compact(config_uri: str) -> None:
             raise click.ClickException(f"history: {busy}") from None
         except _Interrupted:
             raise CannotRun("history: interrupted; the next run goes on") from None
-        except (compaction.Inconsistent, partitions.Locked) as reason:
+        except partitions.Locked as reason:
             raise CannotRun(f"history: {reason}") from None
         except Exception as error:
             if is_unavailable(error):
@@ -103,7 +99,7 @@ def compact(config_uri: str) -> None:
 
 
 def _compact_changes(sessions: sessionmaker[Session], before: datetime) -> int:
-    """In short transactions, which are in no feed reader's or writer's way."""
+    """In short transactions, so that readers and writers of the feed need not wait."""
     removed, after = 0, cast(int | None, 0)
     while after is not None:
         with sessions.begin() as session:
@@ -114,40 +110,3 @@ def _compact_changes(sessions: sessionmaker[Session], before: datetime) -> int:
 
 def _interrupted(*_: object) -> NoReturn:
     raise _Interrupted
-
-
-@history.command(short_help="Compare the roll-ups with the raw rows.")
-@config_uri
-def verify(config_uri: str) -> None:
-    """Roll up all days again whose raw rows are there, and compare with what is stored. Changes nothing.
-
-    Shows the first differences. `productagg history compact` must not be at work meanwhile. On a terminal, a bar shows
-    the progress.
-
-    Exit codes: 0 no difference, 1 there are some, 2 it could not run.
-    """
-    with reading(config_uri) as (_, connection):
-        begin, end = verification.rolled_up_days(connection)
-        with progress_bar(" products") as progress:
-            tell = _counter(connection, len(list(weeks(begin, end))), progress) if progress is not None else None
-            found = list(islice(verification.differences(connection, begin, end, tell), _MOST_SHOWN + 1))
-    for each in found[:_MOST_SHOWN]:
-        click.echo(f"history: {each}")
-    if len(found) > _MOST_SHOWN:
-        click.echo(f"history: there are more than these {_MOST_SHOWN} differences")
-    if found:
-        raise SystemExit(1)
-    click.echo(f"history: {(end - begin) // DAY} days are rolled up as the raw rows say")
-
-
-def _counter(connection: Connection, times: int, progress: Callable[[int, int], None]) -> Callable[[int], None]:
-    """Adds up the products done."""
-    total = times * catalog.count(connection)
-    done = 0
-
-    def add(products: int) -> None:
-        nonlocal done
-        done += products
-        progress(done, max(done, total))
-
-    return add

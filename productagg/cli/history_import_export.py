@@ -1,4 +1,4 @@
-"""`productagg history export` and `import`: raw histories as CSV or NDJSON, to take along and to bring along."""
+"""`productagg history export` and `import`: histories as CSV or NDJSON."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -54,10 +54,10 @@ def export_prices(
 ) -> None:
     """Write the price histories as lines that `import` takes.
 
-    It exports what is kept raw, the last HISTORY_RAW_DAYS days at least; older prices are kept as hours, days and weeks
-    only.
+    It exports what is kept raw, the last HISTORY_RAW_DAYS days at least; older days may be summed up.
+
     A line is an offer's price and items in stock from a time on. Without an offer it is about the product: with nothing
-    else, it was not observed from then on; with 0 items_in_stock it was again, and no offer had changed.
+    else, it was not observed from then on; with 0 items_in_stock it was observed again, and no offer had changed.
     """
     if begin and end and begin >= end:
         raise click.UsageError("--from is to be before --to")
@@ -79,12 +79,12 @@ def export_prices(
 @click.option("--replace", is_flag=True, help="Replace what was imported earlier of the products in the file.")
 @format_option
 def import_prices(config_uri: str, file: Path, replace: bool, form: Format | None) -> None:
-    """Bring in prices that were collected elsewhere, from before a product was created here.
+    """Import prices that were collected elsewhere, from before a product was created here.
 
     FILE is CSV with a header, or NDJSON, with the fields product_id, offer_id, at, price, items_in_stock; '-' is
-    standard input. Lines may come in any order. Each is an offer's state from a time on, until the offer's next line:
+    standard input. Lines may come in any order. A line is an offer's state from a time on, until the offer's next line:
     0 items_in_stock says that it is sold out. A line without offer_id, price and items_in_stock says that the product
-    was not observed from then on: where the collecting ended, put one. Times are before the UTC day on which the
+    was not observed from then on: put one where the collecting ended. Times are before the UTC day on which the
     product was created. The file is checked as a whole; if anything is wrong with it, nothing is imported.
 
     Exit codes: 0 all is imported, 2 nothing is.
@@ -107,4 +107,4 @@ def import_prices(config_uri: str, file: Path, replace: bool, form: Format | Non
         except Refused as refused:
             raise CannotRun(f"{refused}; nothing is imported") from None
         products = staged.products()
-    click.echo(f"import: {sum(each.lines for each in products)} lines of {len(products)} products imported")
+    click.echo(f"import: {sum(product.lines for product in products)} lines of {len(products)} products imported")

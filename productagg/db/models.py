@@ -31,7 +31,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
 # The migration that creates these tables. The programs refuse to run on any other (see startup_checks.check_schema).
-SCHEMA_REVISION = "0009"
+SCHEMA_REVISION = "0001"
 
 NAME_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 10_000
@@ -155,7 +155,7 @@ class ProductSync(Base):
 class Offer(Base):
     """An offer as last seen. A sync never deletes an offer: it closes an offer that vanished, with stock 0.
 
-    Compaction removes offers that have been closed for long (see history/closed.py).
+    Compaction removes offers that have been closed for long (see history/closed_offers.py).
     """
 
     __tablename__ = "offers"
@@ -190,9 +190,10 @@ class Offer(Base):
 
 
 class OfferPrice(Base):
-    """One offer's history: append-only, a row only when something changed. Closing is a row with stock 0.
+    """A step of an offer's history: append-only, a row only when something changed. Closing is a row with stock 0.
 
-    PostgreSQL keeps both histories in monthly partitions, which history/compaction.py makes ahead and drops.
+    PostgreSQL keeps the steps in monthly partitions, which history/partitions.py creates ahead and drops. Compaction
+    moves the steps of old months to OfferPriceDay; every step is in exactly one of the two tables.
     """
 
     __tablename__ = "offer_prices"
@@ -209,11 +210,27 @@ class OfferPrice(Base):
     items_in_stock: Mapped[int] = mapped_column(BigInteger)
 
 
-class ProductPrice(Base):
-    """One product's history: append-only, a row only when it changed. NULL prices say 'sold out'.
+class OfferPriceDay(Base):
+    """A compacted step of an offer's history. With a `summary` it is the last of a UTC day whose other steps are gone.
 
-    `average` is rounded to a whole unit, half up: money is never a float. A row that is not `observed` begins a gap:
-    from then on, until the next row, nobody knows.
+    history/buckets.py defines what a summary holds.
+    """
+
+    __tablename__ = "offer_price_days"
+
+    product_id: Mapped[UUID] = _product_key()
+    offer_id: Mapped[UUID] = mapped_column(primary_key=True)
+    observed_at: Mapped[datetime] = mapped_column(primary_key=True)
+    price: Mapped[int] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    summary: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class ProductPrice(Base):
+    """A step of a product's history: append-only, a row only when it changed. NULL prices mean 'sold out'.
+
+    `average` is rounded half up to a whole unit: money is never a float. A row that is not `observed` begins a gap:
+    until the next row, the price is unknown. Partitions and compaction: see OfferPrice.
     """
 
     __tablename__ = "product_prices"
@@ -237,106 +254,38 @@ class ProductPrice(Base):
     observed: Mapped[bool]
 
 
-class _Rollup:
-    """What a price did in the bucket (hour, UTC day …) that begins at `at`; a row only if anything happened in it.
+class ProductPriceDay(Base):
+    """A compacted step of a product's history. With a `summary` it is the last of a UTC day that lost other steps.
 
-    Until the next row, all stays as the row's end left it: `state` with `close` and `items_in_stock`. The prices are
-    those in stock: `open` the first, `close` the last, NULL if there was none. Durations are in microseconds, and the
-    sum of price times duration in stock is exactly mean * in_stock_us + remainder: the mean is rounded down. `changes`
-    counts new prices, 'sold out' among them.
+    Eight columns: with a ninth, PostgreSQL's NULL bitmap would make every row eight bytes larger. Checks are those of
+    ProductPrice, from which every row comes.
     """
 
-    at: Mapped[datetime] = mapped_column(primary_key=True)
-    state: Mapped[str]
-    in_stock_us: Mapped[int] = mapped_column(BigInteger)
-    observed_us: Mapped[int] = mapped_column(BigInteger)
-    open: Mapped[int | None] = mapped_column(BigInteger)
-    close: Mapped[int | None] = mapped_column(BigInteger)
+    __tablename__ = "product_price_days"
+
+    product_id: Mapped[UUID] = _product_key()
+    observed_at: Mapped[datetime] = mapped_column(primary_key=True)
     lowest: Mapped[int | None] = mapped_column(BigInteger)
-    highest: Mapped[int | None] = mapped_column(BigInteger)
-    mean: Mapped[int] = mapped_column(BigInteger)
-    remainder: Mapped[int] = mapped_column(BigInteger)
-    changes: Mapped[int]
-    items_in_stock: Mapped[int] = mapped_column(BigInteger)
-
-
-class _ProductRollup(_Rollup):
-    """A product's bucket: its lowest price, the same of its average price, and the in-stock offers at the end."""
-
-    product_id: Mapped[UUID] = _product_key(sort_order=-1)
-    average_open: Mapped[int | None] = mapped_column(BigInteger)
-    average_close: Mapped[int | None] = mapped_column(BigInteger)
-    average_lowest: Mapped[int | None] = mapped_column(BigInteger)
-    average_highest: Mapped[int | None] = mapped_column(BigInteger)
-    average_mean: Mapped[int] = mapped_column(BigInteger)
-    average_remainder: Mapped[int] = mapped_column(BigInteger)
-    average_changes: Mapped[int]
+    average: Mapped[int | None] = mapped_column(BigInteger)
     offers: Mapped[int]
-
-
-class _OfferRollup(_Rollup):
-    """An offer's bucket. After the offer was closed, `close` is the price that it had."""
-
-    product_id: Mapped[UUID] = _product_key(sort_order=-2)
-    offer_id: Mapped[UUID] = mapped_column(primary_key=True, sort_order=-1)
-
-
-_STATE_KNOWN = "state IN ('in_stock', 'sold_out', 'not_observed')"
-
-
-class ProductPriceHourly(_ProductRollup, Base):
-    __tablename__ = "product_prices_hourly"
-    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
-
-
-class ProductPriceDaily(_ProductRollup, Base):
-    __tablename__ = "product_prices_daily"
-    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
-
-
-class ProductPriceWeekly(_ProductRollup, Base):
-    """ISO weeks, made of days: so that an answer about years reads a row a week."""
-
-    __tablename__ = "product_prices_weekly"
-    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
-
-
-class OfferPriceHourly(_OfferRollup, Base):
-    __tablename__ = "offer_prices_hourly"
-    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
-
-
-class OfferPriceDaily(_OfferRollup, Base):
-    __tablename__ = "offer_prices_daily"
-    __table_args__ = (CheckConstraint(_STATE_KNOWN, name="state_known"),)
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    observed: Mapped[bool]
+    summary: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class HistoryProgress(Base):
-    """How far the histories are rolled up, and from when on their rows are there; NULL: not at all, and all of them.
+    """From when on the histories are complete; NULL: from their beginning. There is one row; the migration made it.
 
-    Offers that were closed before `offers_from` may be removed; NULL: none is. All are the beginning of a UTC day.
-    There is one row; a migration made it. Of some products, roll-ups are to be relied on for less: see HistoryLate.
+    Every step since `raw_from` is kept as it was, in OfferPrice and ProductPrice; older days may be summed up. Offers
+    that were closed before `offers_from` may be removed. Both are the beginning of a UTC day.
     """
 
     __tablename__ = "history_progress"
     __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    rolled_until: Mapped[datetime | None]
     raw_from: Mapped[datetime | None]
     offers_from: Mapped[datetime | None]
-
-
-class HistoryLate(Base):
-    """A product of which something was written into days that are rolled up, or might be at that moment.
-
-    From the UTC day that begins at `since` on, its roll-ups are not to be relied on, until compaction makes them again.
-    """
-
-    __tablename__ = "history_late"
-
-    product_id: Mapped[UUID] = _product_key()
-    since: Mapped[datetime]
 
 
 class ProductSummary(Base):

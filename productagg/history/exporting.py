@@ -1,11 +1,11 @@
-"""The raw histories as lines that history/importing.py takes: what `productagg history export` writes.
+"""Reads histories as lines that history/importing.py takes: what `productagg history export` writes.
 
-Takes a connection that only reads, and holds no more than a few thousand lines at a time, however long a history is.
+It needs a connection that only reads, and holds no more than a few thousand lines at a time, however long a history is.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
@@ -17,11 +17,10 @@ from sqlalchemy.sql.selectable import CompoundSelect
 
 from productagg.db import clock, engines
 from productagg.db.models import HistoryProgress, OfferPrice, Product, ProductPrice, ProductSync
-from productagg.history.asof import offers_at
-from productagg.history.known import Known
 from productagg.history.lines import Line
+from productagg.history.offers_at import offers_at
 from productagg.history.partitions import TABLES
-from productagg.history.steps import INSTANT, microseconds, moment
+from productagg.history.timeline import INSTANT, microseconds, moment
 
 _BATCH = 1000
 
@@ -33,10 +32,10 @@ class _Product(NamedTuple):
 
 @contextmanager
 def snapshot(connection: Connection) -> Iterator[None]:
-    """All that is read within is of one moment, and nothing of it is dropped meanwhile. No writer waits for that."""
+    """Everything that is read within is of one moment: no partition is dropped meanwhile. No writer waits for it."""
     with engines.snapshot(connection):
         if connection.dialect.name == "postgresql":
-            # Before the first look: a partition that is dropped is gone from every snapshot.
+            # Before the first read: a dropped partition is gone from every snapshot.
             tables = ", ".join(f"{engines.SCHEMA}.{each}" for each in TABLES)
             connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS SHARE MODE")
         yield
@@ -48,22 +47,22 @@ def export(
     begin: datetime | None = None,
     end: datetime | None = None,
 ) -> Iterator[Line]:
-    """The raw rows of [begin, end) of these products, or of all, product by product, in the order of time.
+    """The steps of [begin, end) of these products, or of all, product by product, in the order of time.
 
-    What was in force at the begin (of what is kept raw, if that is later) comes first, as of that time. Last comes from
-    when on nothing is known any more, so that wherever the lines are imported, nobody takes the last price for one that
-    lasted.
+    Only steps since HistoryProgress.raw_from are exported: older days may be summed up. What was in force at the begin,
+    or at that time if it is later, comes first, as of then. Last comes the time from which on nothing is known any
+    more, so that an import does not take the last price for one that lasted.
     """
-    progress = connection.execute(select(HistoryProgress.rolled_until, HistoryProgress.raw_from)).one_or_none()
-    rolled_until, raw_from = (microseconds(time) if time else 0 for time in progress or (None, None))
-    first = max(microseconds(begin) if begin else 0, raw_from)
-    now = microseconds(clock.now(connection))
+    raw_from = connection.execute(select(HistoryProgress.raw_from)).scalar_one_or_none()
+    first = max(microseconds(begin) if begin else 0, microseconds(raw_from) if raw_from else 0)
+    now = clock.now(connection)
     for product in _products(connection, product_ids):
-        known = Known(product.id, now, None, rolled_until, raw_from)
         limits = [end] if end else []
         if product.last_synced_at is not None:
             limits.append(product.last_synced_at + INSTANT)
-        yield from _lines(connection, known, first, microseconds(min(limits)) if limits else None)
+        last = microseconds(min(limits)) if limits else None
+        if last is None or first < last:
+            yield from _lines(connection, product.id, first, last, now)
 
 
 def _products(connection: Connection, product_ids: Collection[UUID]) -> Iterator[_Product]:
@@ -81,47 +80,49 @@ def _products(connection: Connection, product_ids: Collection[UUID]) -> Iterator
         found = connection.execute(query.where(Product.id > found[-1].id)).all()
 
 
-def _lines(connection: Connection, known: Known, begin: int, end: int | None) -> Iterator[Line]:
+def _lines(connection: Connection, product_id: UUID, begin: int, end: int | None, now: datetime) -> Iterator[Line]:
     """One product's lines of [begin, end); begin 0 is that of its history."""
-    if end is not None and end <= begin:
-        return
-    product_id = known.product_id
-    observed = False
-    if begin:
-        for line in _in_force(connection, known, begin):
-            observed = not line.is_gap
-            yield line
+    in_force = list(_in_force(connection, product_id, begin, now)) if begin else []
+    observed = bool(in_force) and not in_force[-1].is_gap
+    yield from in_force
     rows = connection.execute(_rows(product_id, begin, end), execution_options={"yield_per": _BATCH})
     for time, changes in groupby(rows, itemgetter(0)):
-        at = microseconds(time)
-        offers = 0
-        for _, of_product, offer_id, price, items in changes:
-            if of_product:
-                observed = items is not None
-            else:
-                offers += 1
-                yield Line(product_id, offer_id, at, price, items)
-        if not observed:  # not even if offers were closed then, as an import does at its end
-            yield Line(product_id, None, at, None, None)
-        elif not offers:
-            yield Line(product_id, None, at, None, 0)
+        lines, turn = _lines_of_time(product_id, microseconds(time), changes)
+        observed = observed if turn is None else turn
+        yield from lines
+        if not observed:  # even if offers were closed then, as an import does at its end
+            yield Line(product_id, None, microseconds(time), None, None)
+        elif not lines:
+            yield Line(product_id, None, microseconds(time), None, 0)
     if observed and end is not None:
         yield Line(product_id, None, end, None, None)
 
 
-def _in_force(connection: Connection, known: Known, at: int) -> Iterator[Line]:
-    """How a product stood, with what happened at that very time, as lines of that time."""
-    found = offers_at(connection, known, moment(at))
+def _lines_of_time(product_id: UUID, at: int, changes: Iterable[Any]) -> tuple[list[Line], bool | None]:
+    """The lines of the offers that changed at a time; whether the product was observed from then on, if that is new."""
+    lines, observed = [], None
+    for _, of_product, offer_id, price, items in changes:
+        if of_product:
+            observed = items is not None
+        else:
+            lines.append(Line(product_id, offer_id, at, price, items))
+    return lines, observed
+
+
+def _in_force(connection: Connection, product_id: UUID, at: int, now: datetime) -> Iterator[Line]:
+    """A product's state, including what changed at that very time, as lines of that time."""
+    # No open gap begins before: the caller ends with the last observation.
+    found = offers_at(connection, product_id, moment(at), now=now, observed_for=timedelta.max)
     for offer in sorted(found.offers, key=attrgetter("id")):
-        yield Line(known.product_id, offer.id, at, offer.price, offer.items_in_stock)
+        yield Line(product_id, offer.id, at, offer.price, offer.items_in_stock)
     if found.state == "not_observed":
-        yield Line(known.product_id, None, at, None, None)
+        yield Line(product_id, None, at, None, None)
     elif not found.offers:
-        yield Line(known.product_id, None, at, None, 0)
+        yield Line(product_id, None, at, None, 0)
 
 
 def _rows(product_id: UUID, begin: int, end: int | None) -> CompoundSelect[Any]:
-    """What happened after `begin`. A product's row has 0 items where it was observed, else NULL, like a line of it."""
+    """The steps after `begin`. A product's has 0 items where it was observed, else NULL, like a line of a product."""
     offer, product = OfferPrice, ProductPrice
     offers = select(
         offer.observed_at.label("at"),

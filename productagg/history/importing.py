@@ -1,67 +1,50 @@
-"""Histories that a user brings along, as the raw steps and roll-ups that an observation would have left.
+"""Imports histories that were collected elsewhere, as the steps that observing those offers would have left.
 
 For `productagg history import`. An import lies wholly before its product's own history, which begins with the UTC day
-on which the product was created. The caller's transaction holds all of it; nothing here commits.
+on which the product was created. The caller's transaction holds all of it; nothing here commits. Steps of any age are
+written as they are: the next compaction moves the old ones.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
-from functools import cache
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Executable, Table, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, delete, exists, or_, select
 from sqlalchemy.orm import Session
 
-from productagg.db.json_rows import Rows
-from productagg.db.models import (
-    Base,
-    HistoryProgress,
-    Offer,
-    OfferPrice,
-    Product,
-    ProductPrice,
-    ProductPriceDaily,
-    ProductPriceWeekly,
-)
-from productagg.history.again import roll_up
-from productagg.history.late import day_of, mark
+from productagg.db.models import Base, Offer, OfferPrice, OfferPriceDay, Product, ProductPrice, ProductPriceDay
 from productagg.history.lines import LARGEST, Line
-from productagg.history.rolling import ROLLUPS
-from productagg.history.rollups import OfferStep, ProductStep
+from productagg.history.row_writer import insert_rows
 from productagg.history.staging import MOST_REPORTED, Staged, StagedProduct
-from productagg.history.steps import WEEK, bucket_start, microseconds, moment
-from productagg.history.weekly import write_weeks
+from productagg.history.timeline import OfferStep, ProductStep, moment
 from productagg.offers.summary import summarise
 
 _BATCH = 5000
-_INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
-_RAW_FROM = select(HistoryProgress.raw_from)
 
 
 class Refused(Exception):
-    """Why an import cannot be made."""
+    """Why the import is refused."""
 
 
 class Replay:
-    """A product's lines, as the steps that observing such offers would have left; only what changed is one.
+    """A product's lines, as the steps that observing those offers would have left: a step only where something changed.
 
-    `last` is the last instant before the product's own history. Then at the latest nothing is known any more, and no
-    offer is left in stock: its own history says nothing of offers that it never saw, and would go on with them.
-    `offers` has, in the end, when each offer was first seen, and its last step.
+    `last` is the last instant before the product's own history. Then at the latest a gap begins, and no offer is left
+    in stock: the own history does not close offers that it never saw, so they would stay in stock for ever. In the end,
+    `offers` says when each offer was first seen, and holds its last step.
     """
 
     def __init__(self, product_id: UUID, last: int) -> None:
         self.offers: dict[UUID, tuple[int, OfferStep]] = {}
         self._product_id = product_id
         self._last = last
+        # The price and the items of every offer in stock.
+        self._in_stock: dict[UUID, tuple[int, int]] = {}
 
     def steps(self, lines: Iterable[Line]) -> Iterator[tuple[UUID | None, ProductStep | OfferStep]]:
-        """The steps in order, with their offers' ids. Raises Refused if the items are too many to be counted."""
-        in_stock: dict[UUID, tuple[int, int]] = {}
+        """The steps in order, with an offer's id or None for the product. Raises Refused if items are too many."""
         newest: ProductStep | None = None
         the_end = Line(self._product_id, None, self._last, None, None)
         for at, group in groupby(chain(lines, [the_end]), attrgetter("at")):
@@ -69,106 +52,88 @@ class Replay:
             for line in group:
                 if line.offer_id is None:
                     observed = observed and not line.is_gap
-                    continue
-                step = OfferStep(at, line.price or 0, line.items_in_stock or 0)
-                if step.items_in_stock:
-                    in_stock[line.offer_id] = (step.price, step.items_in_stock)
                 else:
-                    in_stock.pop(line.offer_id, None)
-                if at < self._last or not step.items_in_stock:
-                    yield from self._follow(line.offer_id, step)
+                    yield from self._offer_steps(
+                        line.offer_id, OfferStep(at, line.price or 0, line.items_in_stock or 0)
+                    )
             if at == self._last:
-                for offer_id, (price, _) in in_stock.items():
-                    yield from self._follow(offer_id, OfferStep(at, price, 0))
-            summary = summarise(in_stock.values() if observed else ())
-            if summary.items_in_stock > LARGEST:
-                which = f"at {moment(at)} of product {self._product_id}"
-                raise Refused(f"more items than can be counted are in stock {which}")
-            now = ProductStep(at, *summary, observed)
-            if newest is None or newest[1:] != now[1:]:
-                newest = now
-                yield None, now
+                yield from self._closing_steps()
+            step = self._product_step(at, observed=observed)
+            if newest is None or newest[1:] != step[1:]:
+                newest = step
+                yield None, step
 
-    def _follow(self, offer_id: UUID, step: OfferStep) -> Iterator[tuple[UUID, OfferStep]]:
-        """The step, if it is one."""
+    def _offer_steps(self, offer_id: UUID, step: OfferStep) -> Iterator[tuple[UUID, OfferStep]]:
+        if step.items_in_stock:
+            self._in_stock[offer_id] = (step.price, step.items_in_stock)
+        else:
+            self._in_stock.pop(offer_id, None)
+        # At the last instant, offers in stock are closed at once.
+        if step.at < self._last or not step.items_in_stock:
+            yield from self._new_step(offer_id, step)
+
+    def _closing_steps(self) -> Iterator[tuple[UUID, OfferStep]]:
+        for offer_id, (price, _) in self._in_stock.items():
+            yield from self._new_step(offer_id, OfferStep(self._last, price, 0))
+
+    def _new_step(self, offer_id: UUID, step: OfferStep) -> Iterator[tuple[UUID, OfferStep]]:
+        """The step, if it changes the offer."""
         since, before = self.offers.get(offer_id, (step.at, None))
         if before is None or before[1:] != step[1:]:
             self.offers[offer_id] = since, step
             yield offer_id, step
 
+    def _product_step(self, at: int, *, observed: bool) -> ProductStep:
+        summary = summarise(self._in_stock.values() if observed else ())
+        if summary.items_in_stock > LARGEST:
+            which = f"at {moment(at)} of product {self._product_id}"
+            raise Refused(f"more items than can be counted are in stock {which}")
+        return ProductStep(at, *summary, observed)
+
 
 def import_(
     session: Session, staged: Staged, *, replace: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Write what the staged lines come to; `progress` is told the lines done, and all there are.
+    """Write the steps of the staged lines; `progress` is told the lines done, and all there are.
 
-    Roll-ups are written only of what is not kept raw: the rest is for the next compaction (see late.py). Raises
-    Refused, and then the caller rolls back: if a product has imported history already and that is not to be replaced,
-    if a product was deleted after its lines were checked, or if raw rows were dropped meanwhile.
+    Raises Refused, and then the caller rolls back: if a product has imported history already and that is not to be
+    replaced, or if a product was deleted after its lines were checked.
     """
     products = staged.products()
-    # The products first, as everywhere. What is observed of them meanwhile may be written: it lies elsewhere.
+    # The products first, as everywhere. A pass may go on to write its observations: they lie elsewhere.
     _lock_products(session, products)
-    raw_from = session.execute(_RAW_FROM).scalar_one()
-    first_days = {each.id: staged.first_day(each.id) for each in products}
-    present = []
-    for product in products:
-        imported_from = _imported_from(session, product)
-        if imported_from is not None:
-            first_days[product.id] = min(first_days[product.id], imported_from)
-            present.append(product)
+    present = [product for product in products if _has_imported(session, product)]
     if present and not replace:
         raise Refused(_listed("there is imported history already, which --replace would replace, of product", present))
     for product in present:
-        _remove_imported(session, product, raw_from)
+        _remove_imported(session, product)
     _insert_all(session, _rows(staged, products, progress))
-    if raw_from is not None:
-        for product in products:
-            _roll_up(session, product, first_days[product.id], raw_from)
-    mark(session, {id_: max(day, raw_from or day) for id_, day in first_days.items()})
-    # Whoever drops raw rows looks for what is late, and after this cannot before this transaction has ended.
-    if session.execute(_RAW_FROM.with_for_update(read=True)).scalar_one() != raw_from:
-        raise Refused("a compaction dropped rows meanwhile; try again")
 
 
 def _lock_products(session: Session, products: Sequence[StagedProduct]) -> None:
-    """Keep the products from being removed, and other imports away."""
+    """Keep the products from being removed, and other imports and compactions away from them."""
     for batch in _batches(products):
-        own_from = {each.id: each.own_from for each in batch}
-        locked = select(Product.id).where(Product.id.in_(own_from)).order_by(Product.id)
-        found = set(session.scalars(locked.with_for_update(key_share=True)))
-        gone = [each for each in batch if each.id not in found]
+        ids = [product.id for product in batch]
+        lock = select(Product.id).where(Product.id.in_(ids)).order_by(Product.id)
+        found = set(session.scalars(lock.with_for_update(key_share=True)))
+        gone = [product for product in batch if product.id not in found]
         if gone:
             raise Refused(_listed("since the file was read, somebody deleted product", gone))
 
 
-def _imported_from(session: Session, product: StagedProduct) -> datetime | None:
-    """The day with which begins whatever was imported of a product; None: nothing was."""
+def _has_imported(session: Session, product: StagedProduct) -> bool:
     before = moment(product.own_from)
-    raw = select(func.min(ProductPrice.observed_at)).where(
-        ProductPrice.product_id == product.id, ProductPrice.observed_at < before
+    imported = (
+        exists().where(model.product_id == product.id, model.observed_at < before)
+        for model in (ProductPrice, ProductPriceDay)
     )
-    rolled = select(func.min(ProductPriceDaily.at)).where(
-        ProductPriceDaily.product_id == product.id, ProductPriceDaily.at < before
-    )
-    found = [time for time in (session.execute(raw).scalar(), session.execute(rolled).scalar()) if time is not None]
-    return day_of(min(found)) if found else None
+    return bool(session.execute(select(or_(*imported))).scalar_one())
 
 
-def _remove_imported(session: Session, product: StagedProduct, raw_from: datetime | None) -> None:
-    """Remove what was imported, and the roll-ups that came of it; not those that compaction makes again."""
-    before, rolled_before = moment(product.own_from), raw_from or moment(0)
-    imported = select(Offer.id).where(Offer.product_id == product.id, Offer.closed_at < before)
-    for model in (ProductPrice, OfferPrice):
+def _remove_imported(session: Session, product: StagedProduct) -> None:
+    before = moment(product.own_from)
+    for model in (ProductPrice, ProductPriceDay, OfferPrice, OfferPriceDay):
         _delete(session, model, model.product_id == product.id, model.observed_at < before)
-    rollups: tuple[type[Base], ...] = (*ROLLUPS, ProductPriceWeekly)
-    for rollup in rollups:
-        columns = rollup.__table__.c
-        which = columns.at < before
-        if "offer_id" in columns:  # on its first own day, an offer comes out of the last gap
-            which |= columns.offer_id.in_(imported)
-        until = _week_of(rolled_before) if rollup is ProductPriceWeekly else rolled_before
-        _delete(session, rollup, columns.product_id == product.id, which, columns.at < until)
     _delete(session, Offer, Offer.product_id == product.id, Offer.closed_at < before)
 
 
@@ -180,15 +145,15 @@ def _rows(
     staged: Staged, products: Sequence[StagedProduct], progress: Callable[[int, int], None] | None
 ) -> Iterator[tuple[type[Base], dict[str, Any]]]:
     """The rows of all tables, while the lines are gone through."""
-    total = sum(each.lines for each in products)
-    counted = _counted((staged.lines(each.id) for each in products), total, progress)
+    total = sum(product.lines for product in products)
+    counted = _counted((staged.lines(product.id) for product in products), total, progress)
     for product, lines in zip(products, counted, strict=True):
         replay = Replay(product.id, product.own_from - 1)
         key = {"product_id": product.id}
         for offer_id, step in replay.steps(lines):
             row = {**key, **step._asdict(), "observed_at": moment(step.at)}
             yield (ProductPrice, row) if offer_id is None else (OfferPrice, {**row, "offer_id": offer_id})
-        # Every offer that there ever was is known as such, as closed if it was never observed.
+        # Every offer of the past is an offer of the product: a closed one, unless the sync has seen it.
         for offer_id, (since, last) in replay.offers.items():
             times = {"first_seen_at": moment(since), **dict.fromkeys(("changed_at", "closed_at"), moment(last.at))}
             yield Offer, {**key, "id": offer_id, **last._asdict(), **times}
@@ -197,7 +162,7 @@ def _rows(
 def _counted(
     lines_of_products: Iterable[Iterable[Line]], total: int, progress: Callable[[int, int], None] | None
 ) -> Iterator[Iterator[Line]]:
-    """The same lines; `progress` is told how many there were, some thousands at a time."""
+    """The lines, unchanged; `progress` is told how many there were, every few thousand."""
     done = 0
 
     def count(lines: Iterable[Line]) -> Iterator[Line]:
@@ -211,51 +176,17 @@ def _counted(
     return map(count, lines_of_products)
 
 
-def _roll_up(session: Session, product: StagedProduct, begin: datetime, raw_from: datetime) -> None:
-    """What is not kept raw is rolled up, and removed. All that comes after it is left to compaction."""
-    until = min(moment(product.own_from), raw_from)
-    if begin >= until:
-        return
-    roll_up(session, [product.id], microseconds(begin), microseconds(until))
-    # Up to the first week of the own history, of which the import may have some days, or had, if it is replaced.
-    weeks_until = min(moment(product.own_from), _week_of(raw_from))
-    if begin < weeks_until:
-        write_weeks(session, [product.id], microseconds(begin), microseconds(weeks_until))
-    for model in (ProductPrice, OfferPrice):
-        _delete(session, model, model.product_id == product.id, model.observed_at < until)
-
-
-def _week_of(time: datetime) -> datetime:
-    return moment(bucket_start(microseconds(time), WEEK))
-
-
 def _insert_all(session: Session, rows: Iterable[tuple[type[Base], dict[str, Any]]]) -> None:
-    """Insert rows, many of a table at a time; of each, what the table has columns for."""
+    """Insert rows, many of a table at a time. Of an offer that exists already, the sync knows what is newer."""
     waiting: dict[type[Base], list[dict[str, Any]]] = {Offer: [], ProductPrice: [], OfferPrice: []}
-    dialect = session.get_bind().dialect.name
     for model, row in rows:
         batch = waiting[model]
         batch.append(row)
         if len(batch) >= _BATCH:
-            session.execute(_insert(dialect, model), Rows.parameter(dialect, batch))
+            insert_rows(session, model, batch)
             batch.clear()
     for model, batch in waiting.items():
-        if batch:
-            session.execute(_insert(dialect, model), Rows.parameter(dialect, batch))
-
-
-@cache
-def _insert(dialect: str, model: type[Base]) -> Executable:
-    table = model.__table__
-    assert isinstance(table, Table)
-    data = Rows(**{each.name: each.type for each in table.columns}).table(dialect)
-    # Without a WHERE, SQLite's grammar takes ON CONFLICT for a join's ON.
-    statement = _INSERTS[dialect](table).from_select(
-        [each.name for each in table.columns], select(*data.c).where(data.c.product_id.is_not(None))
-    )
-    # What is known of an offer from observing it is newer.
-    done: Executable = statement.on_conflict_do_nothing() if model is Offer else statement
-    return done
+        insert_rows(session, model, batch)
 
 
 def _batches(products: Sequence[StagedProduct]) -> Iterator[Sequence[StagedProduct]]:
@@ -263,6 +194,6 @@ def _batches(products: Sequence[StagedProduct]) -> Iterator[Sequence[StagedProdu
 
 
 def _listed(what: str, products: Sequence[StagedProduct]) -> str:
-    shown = ", ".join(str(each.id) for each in products[:MOST_REPORTED])
+    shown = ", ".join(str(product.id) for product in products[:MOST_REPORTED])
     more = len(products) - MOST_REPORTED
     return f"{what} {shown}{f' and {more} more' if more > 0 else ''}"

@@ -1,7 +1,7 @@
 """The lines of price histories that `productagg history export` writes and `import` reads. Pure: no database.
 
-A line says how one offer was from a time on. Without an offer it is about the whole product: with nothing else, it was
-not observed from then on; with 0 as items_in_stock it was (again), and no offer had changed.
+A line says what one offer was like from a time on. Without an offer it is about the whole product: with nothing else,
+it was not observed from then on; with 0 as items_in_stock it was observed (again), and no offer had changed.
 """
 
 import re
@@ -14,7 +14,7 @@ from uuid import UUID
 import orjson
 
 from productagg import record_reader
-from productagg.history.steps import microseconds, moment
+from productagg.history.timeline import microseconds, moment
 from productagg.record_reader import Format, RecordError, excerpt
 
 FIELDS = ("product_id", "offer_id", "at", "price", "items_in_stock")
@@ -41,7 +41,7 @@ class Line(NamedTuple):
 
 
 def parse_time(text: str) -> datetime:
-    """A time as RFC 3339 has it, as UTC. Raises RecordError."""
+    """A time as RFC 3339 writes it, in UTC. Raises RecordError."""
     found = _TIME.fullmatch(text)
     if found is None:
         raise RecordError(f"{excerpt(text)} is not a time like 2026-01-31T12:00:00Z, with at most 6 decimals")
@@ -50,24 +50,24 @@ def parse_time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise RecordError(f"{excerpt(text)} is no time: {error}") from None
+        raise RecordError(f"{excerpt(text)} is not a time: {error}") from None
     if time < _OLDEST:
         raise RecordError(f"{excerpt(text)} is before 1970")
     return time
 
 
 def write(lines: Sequence[Line], form: Format) -> bytes:
-    """The lines as bytes. A CSV file also wants `header`."""
-    return b"".join([_as_csv(each) if form == "csv" else _as_json(each) for each in lines])
+    """The lines as bytes. A CSV file begins with `header`."""
+    return b"".join([_as_csv(line) if form == "csv" else _as_json(line) for line in lines])
 
 
 def header(form: Format) -> bytes:
-    """What a file begins with."""
+    """The first line of a CSV file; nothing for other forms."""
     return f"{','.join(FIELDS)}\n".encode() if form == "csv" else b""
 
 
 def read(file: IO[bytes], form: Format) -> Iterator[tuple[int, Line | RecordError]]:
-    """Each line with its number, or what is wrong with it. Empty lines are passed over."""
+    """Every line with its number, or what is wrong with it. Empty lines are skipped."""
     for number, values in record_reader.read(record_reader.LineReader(file, _LONGEST), form, FIELDS):
         try:
             yield (
@@ -80,7 +80,7 @@ def read(file: IO[bytes], form: Format) -> Iterator[tuple[int, Line | RecordErro
 
 def _as_csv(line: Line) -> bytes:
     product_id, offer_id, at, price, items = line
-    values = ("" if each is None else each for each in (offer_id, _time_text(at), price, items))
+    values = ("" if value is None else value for value in (offer_id, _time_text(at), price, items))
     return f"{product_id},{','.join(map(str, values))}\n".encode()
 
 

@@ -1,7 +1,7 @@
-"""The largest moves of the catalogue, from summaries that the sync keeps with `refresh`; the API asks for `movers`.
+"""The largest moves of the catalogue, from summaries: the sync keeps them up to date, the API reads them.
 
-A summary says what a product costs now, and what it cost a day, a week and a month ago. Nobody searches histories for
-all products at once.
+A summary says what a product costs now, and what it cost a day, a week and a month ago, so that no request has to
+search the histories of all products.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
     Double,
@@ -19,18 +18,17 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    exists,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.orm import Session
 
 from productagg.db.models import (
     Base,
-    HistoryProgress,
     Product,
     ProductPrice,
-    ProductPriceDaily,
+    ProductPriceDay,
     ProductSummary,
     ProductSync,
     UtcDateTime,
@@ -38,9 +36,8 @@ from productagg.db.models import (
 
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 
-# How old what a summary says about the past may get, while the product's price changes at all.
+# How old the past prices of a summary may get, while the product's price changes at all.
 REFRESHED_EVERY = timedelta(minutes=15)
-_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -91,13 +88,12 @@ def movers(
 
 
 def refresh(session: Session, now: datetime, limit: int) -> int:
-    """Look up again what up to `limit` products cost a day, a week and a month ago. Returns how many were due.
+    """Look up what up to `limit` products cost a day, a week and a month ago. Returns how many were due.
 
-    A product that has not changed for a month costs what it did then, and is left alone until it does.
+    A product that has not changed for a month costs what it did then, and is left alone until it changes.
     """
     starts = {f"at_{period}": now - length for period, length in PERIODS.items()}
-    days = {f"day_{period}": now - length - _DAY for period, length in PERIODS.items()}
-    times = {**starts, **days, "now": now, "again_at": now + REFRESHED_EVERY}
+    times = {**starts, "now": now, "refresh_at": now + REFRESHED_EVERY}
     return len(session.execute(_REFRESH, {**times, "limit": limit}).all())
 
 
@@ -109,29 +105,15 @@ def _time(name: str) -> ColumnElement[datetime]:
 
 
 def _price_then(period: str) -> ColumnElement[int | None]:
-    """The lowest price in force at a time; where the raw rows begin later, that at the end of the newest day before."""
-    raw, daily = ProductPrice.__table__.c, ProductPriceDaily.__table__.c
-    then = (raw.product_id == _SUMMARIES.c.product_id, raw.observed_at <= _time(f"at_{period}"))
-    # A gap's prices are NULL. Where raw rows are kept, roll-ups may be late.
-    newest = select(raw.lowest).where(*then).order_by(raw.observed_at.desc()).limit(1)
-    rolled = (
-        select(case((daily.state == "in_stock", daily.close)))
-        .where(
-            daily.product_id == _SUMMARIES.c.product_id,
-            daily.at <= _time(f"day_{period}"),
-            daily.at < select(HistoryProgress.raw_from).scalar_subquery(),
-        )
-        .order_by(daily.at.desc())
-        .limit(1)
-    )
-    known = exists(select(1).where(*then))
-    return cast(
-        case(
-            (known, newest.correlate(_SUMMARIES).scalar_subquery()),
-            else_=rolled.correlate(_SUMMARIES).scalar_subquery(),
-        ),
-        BigInteger,
-    )
+    """The lowest price in force at a time: that of the newest step, which may be compacted. A gap's price is NULL."""
+    newest = []
+    for model in (ProductPrice, ProductPriceDay):
+        step = model.__table__.c
+        then = (step.product_id == _SUMMARIES.c.product_id, step.observed_at <= _time(f"at_{period}"))
+        steps = select(step.observed_at, step.lowest).where(*then).correlate(_SUMMARIES)
+        newest.append(select(steps.order_by(step.observed_at.desc()).limit(1).subquery()))
+    either = union_all(*newest).subquery()
+    return select(either.c.lowest).order_by(either.c.observed_at.desc()).limit(1).scalar_subquery()
 
 
 def _refresh() -> Executable:
@@ -149,7 +131,7 @@ def _refresh() -> Executable:
         .where(_SUMMARIES.c.product_id == due.c.product_id)
         .values(
             compared_at=_time("now"),
-            compare_at=case((changes, _time("again_at"))),
+            compare_at=case((changes, _time("refresh_at"))),
             **{f"lowest_{period}": _price_then(period) for period in PERIODS},
         )
         .returning(_SUMMARIES.c.product_id)

@@ -1,8 +1,8 @@
-"""PostgreSQL's monthly partitions of the raw histories: made ahead, and dropped with all that is in them.
+"""PostgreSQL's monthly partitions of the steps: created ahead, and dropped once compaction has emptied them.
 
-For compaction only. Each function is one short transaction for each table and month. Locks are taken in the order in
-which everybody takes them (products, then histories), and waited for no longer than a moment: what is not had is left
-to the next run. No row is ever moved: what lies in a default partition stays there until it is over age.
+For compaction only. Each function is one short transaction for each table and month. Locks are taken in the same order
+as everywhere (products, then histories), with a short time-out: a partition that is in use is left to the next run. No
+row moves between partitions: rows in a default partition stay there until they are compacted.
 """
 
 import re
@@ -20,7 +20,7 @@ from productagg.db.engines import SCHEMA
 TABLES = ("offer_prices", "product_prices")
 
 _MONTHS_AHEAD = 2
-# Who waits for a table's lock makes all others wait that come after it, and so does who has got it.
+# Whoever waits for a table's lock makes everyone wait who comes later.
 _LOCK_TIMEOUT = "2s"
 _STATEMENT_TIMEOUT = "5s"
 _ATTEMPTS = 5
@@ -28,20 +28,20 @@ _GIVES_UP = {"55P03", "57014"}  # lock_not_available; query_canceled, for its ti
 
 
 class Locked(Exception):
-    """A history is in use all the time, or to look through its default partition would lock it for too long."""
+    """A partition is in use all the time, or looking through it would lock it for too long."""
 
 
 def month_of(time: datetime, later: int = 0) -> datetime:
-    """The beginning of the UTC month that a time lies in, or of one so many months later."""
+    """The beginning of the UTC month that a time lies in, or of the month that comes so many `later`."""
     time = time.astimezone(UTC)
     months = time.year * 12 + time.month - 1 + later
     return datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
 
 
 def prepare(sessions: sessionmaker[Session], now: datetime) -> int:
-    """See that this month and the next two have partitions, but for what has rows in the default one already.
+    """Create the partitions of this month and the next two, except of months with rows in the default partition.
 
-    Returns how many were made.
+    Returns how many were created.
     """
     ahead = [month_of(now, later) for later in range(_MONTHS_AHEAD + 1)]
     made = 0
@@ -57,15 +57,16 @@ def prepare(sessions: sessionmaker[Session], now: datetime) -> int:
     return made
 
 
-def old(sessions: sessionmaker[Session], table: str, before: datetime) -> list[datetime]:
-    """The months before a month that have a partition, in order."""
-    with sessions() as session:
-        return sorted(month for month, _ in _partitions(session, table) if month < month_of(before))
-
-
-def drop(sessions: sessionmaker[Session], table: str, month: datetime) -> None:
-    """Drop a month's partition with all its rows."""
-    _patiently(sessions, partial(_drop, name=_name(table, month)))
+def drop_empty(sessions: sessionmaker[Session], before: datetime) -> int:
+    """Drop the partitions of months before a month that have no rows left. Returns how many months of steps went."""
+    dropped = set()
+    for table in TABLES:
+        with sessions() as session:
+            months = sorted((month, name) for month, name in _partitions(session, table) if month < before)
+        for month, name in months:
+            if _patiently(sessions, partial(_drop_if_empty, name=name)):
+                dropped.add(month)
+    return len(dropped)
 
 
 def _name(table: str, month: datetime) -> str:
@@ -73,7 +74,7 @@ def _name(table: str, month: datetime) -> str:
 
 
 def _partitions(session: Session, table: str) -> Iterator[tuple[datetime, str]]:
-    """The months that have one, with its name."""
+    """The months that have a partition, with its name."""
     query = text(
         "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = to_regclass(:table)"
     )
@@ -93,12 +94,12 @@ def _months_in_default(session: Session, table: str, begin: datetime, end: datet
 
 def _make(session: Session, table: str, month: datetime) -> bool:
     name = _name(table, month)
-    # Attaching a partition locks all three, and in the default one nothing may come in between.
+    # Attaching a partition locks all three; no row may enter the default partition before it is attached.
     session.execute(text(f"LOCK TABLE {SCHEMA}.products IN SHARE ROW EXCLUSIVE MODE"))
     session.execute(text(f"LOCK TABLE ONLY {SCHEMA}.{table} IN SHARE UPDATE EXCLUSIVE MODE"))
     session.execute(text(f"LOCK TABLE {SCHEMA}.{table}_default IN ACCESS EXCLUSIVE MODE"))
     if session.scalar(text("SELECT to_regclass(:name)"), {"name": f"{SCHEMA}.{name}"}) is not None:
-        return False  # somebody else was faster
+        return False  # another compaction was faster
     if _months_in_default(session, table, month, month_of(month, 1)):
         return False
     session.execute(text(f"CREATE TABLE {SCHEMA}.{name} (LIKE {SCHEMA}.{table} INCLUDING ALL)"))
@@ -107,13 +108,17 @@ def _make(session: Session, table: str, month: datetime) -> bool:
     return True
 
 
-def _drop(session: Session, name: str) -> bool:
-    session.execute(text(f"DROP TABLE IF EXISTS {SCHEMA}.{name}"))
+def _drop_if_empty(session: Session, name: str) -> bool:
+    # Nothing can be written into the month from here on; it can be read until it is dropped.
+    session.execute(text(f"LOCK TABLE {SCHEMA}.{name} IN SHARE MODE"))
+    if session.scalar(text(f"SELECT EXISTS (SELECT FROM {SCHEMA}.{name})")):  # noqa: S608
+        return False
+    session.execute(text(f"DROP TABLE {SCHEMA}.{name}"))
     return True
 
 
 def _patiently(sessions: sessionmaker[Session], act: Callable[[Session], bool]) -> bool:
-    """One transaction that waits for locks only shortly, and tries again a few times."""
+    """One transaction that waits for locks only briefly; a few attempts."""
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(attempt)
@@ -126,6 +131,6 @@ def _patiently(sessions: sessionmaker[Session], act: Callable[[Session], bool]) 
             if getattr(error.orig, "pgcode", None) not in _GIVES_UP:
                 raise
     raise Locked(
-        "the price histories are in use all the time, or their default partitions too large to be looked through: "
-        "their partitions stay as they are until the next run"
+        "the price histories are in use all the time, or their partitions are too large to look through: "
+        "the next run tries again to create or drop them"
     )

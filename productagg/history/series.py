@@ -1,42 +1,61 @@
 """A price's course over a window, for charts and for export: every step, or a point for each hour, day or week.
 
-For the API. A series has at most MAX_POINTS points. Buckets are whole, in UTC, and the window is aligned to them. What
-lies before the first observation has no points.
+For the API. A series has at most MAX_POINTS points. Buckets are whole, in UTC, and the window is aligned to them. The
+time before the first observation has no points.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, exists, select
 
-from productagg.db.models import Offer
-from productagg.history.known import Known, is_raw, product_part
-from productagg.history.reading import Part
-from productagg.history.sources import AnyBucket, Before, OfferSource, Point, ProductSource, Window
-from productagg.history.steps import DAY, HOUR, WEEK, bucket_start, fill, merge, microseconds, moment
+from productagg.db.models import HistoryProgress, Offer
+from productagg.history.buckets import Bucket, PriceStep, downsample, is_exact, price_step
+from productagg.history.queries import Reader, as_price_steps
+from productagg.history.timeline import (
+    DAY,
+    HOUR,
+    SECOND,
+    WEEK,
+    OfferStep,
+    ProductStep,
+    bucket_end,
+    bucket_start,
+    in_window,
+    microseconds,
+    moment,
+    state_of,
+)
 
 # About as many as a screen has columns.
 MAX_POINTS = 1000
-_LENGTHS = {"hour": HOUR, "day": DAY, "week": WEEK}
-RESOLUTIONS = ("raw", *_LENGTHS)
+Resolution = Literal["raw", "hour", "day", "week"]
+_LENGTHS: dict[Resolution, int] = {"hour": HOUR, "day": DAY, "week": WEEK}
+RESOLUTIONS: tuple[Resolution, ...] = ("raw", *_LENGTHS)
+
+Point = dict[str, Any]
+_Step = TypeVar("_Step", ProductStep, OfferStep)
 
 
 class TooManyPoints(Exception):
-    """The window has more than MAX_POINTS points in this resolution; in `coarser` it has not (None: in none)."""
+    """The window has more than MAX_POINTS points at this resolution; it fits at the `coarser` one (None: at none)."""
 
-    def __init__(self, resolution: str, coarser: str | None) -> None:
+    def __init__(self, resolution: str, coarser: Resolution | None) -> None:
         super().__init__(resolution, coarser)
         self.resolution = resolution
         self.coarser = coarser
 
 
 class NotKept(Exception):
-    """The window's raw steps are no longer there; they are from `raw_from` on."""
+    """Some of the window's days are summed up: not all of its steps and hours are kept. Those since `raw_from` are."""
 
-    def __init__(self, raw_from: datetime) -> None:
-        super().__init__(raw_from)
+    def __init__(self, resolution: Resolution, raw_from: datetime) -> None:
+        super().__init__(resolution, raw_from)
+        self.resolution = resolution
         self.raw_from = raw_from
 
 
@@ -52,131 +71,230 @@ class Series:
 
     begin: datetime
     end: datetime
-    resolution: str
+    resolution: Resolution
     points: list[Point]
 
 
-def raw_part(begin: datetime, end: datetime, now: datetime) -> Part | None:
-    """What a product's series is made of if it is surely 'raw'; the end is not in the future."""
-    return product_part(microseconds(begin), microseconds(end), MAX_POINTS + 1) if is_raw(begin, now) else None
+def product_series(
+    connection: Connection,
+    product_id: UUID,
+    begin: datetime,
+    end: datetime,
+    resolution: str,
+    *,
+    now: datetime,
+    observed_for: timedelta,
+) -> Series:
+    """A product's series in one of RESOLUTIONS, or 'auto': the finest that is kept and has at most MAX_POINTS points.
 
-
-def product_series(connection: Connection, known: Known, begin: datetime, end: datetime, resolution: str) -> Series:
-    """A product's series in one of RESOLUTIONS, or 'auto': the finest that has no more than MAX_POINTS points.
-
-    Raises TooManyPoints, with 'auto' if even weeks are too many, and NotKept, never with 'auto'. Begin lies before end,
-    and before now, to which the end is clamped.
+    Begin lies before end, and before now, to which the end is clamped. `observed_for`: see Reader. Raises
+    UnknownProduct; TooManyPoints, with 'auto' if even weeks are too many; NotKept, never with 'auto'.
     """
-    return _series(ProductSource(connection, known), known, begin, end, resolution)
+    reader = Reader(connection, product_id, now, observed_for)
+    source = _Source(reader, reader.product_steps, _product_prices, _product_point, _product_bucket_point)
+    return _series(source, begin, end, resolution)
 
 
 def offer_series(
-    connection: Connection, known: Known, offer_id: UUID, begin: datetime, end: datetime, resolution: str
+    connection: Connection,
+    product_id: UUID,
+    offer_id: UUID,
+    begin: datetime,
+    end: datetime,
+    resolution: str,
+    *,
+    now: datetime,
+    observed_for: timedelta,
 ) -> Series | None:
-    """The same of one offer, with `price` for `lowest` and no averages; None: the product never had such an offer."""
-    found = _series(OfferSource(connection, known, offer_id), known, begin, end, resolution)
-    if not found.points and not _ever_offered(connection, known, offer_id):
+    """One offer's series, with `price` for `lowest` and no averages; None: the product never had such an offer."""
+    reader = Reader(connection, product_id, now, observed_for)
+    steps = partial(reader.offer_steps, offer_id)
+    found = _series(_Source(reader, steps, _offer_prices, _offer_point, _offer_bucket_point), begin, end, resolution)
+    if not found.points and not _ever_offered(connection, product_id, offer_id):
         return None
     return found
 
 
-def _series(source: ProductSource, known: Known, begin: datetime, end: datetime, resolution: str) -> Series:
-    first, last = microseconds(begin), min(microseconds(end), known.now)
-    if resolution == "raw" and first < known.raw_from:
-        raise NotKept(moment(known.raw_from))
-    if resolution == "raw" or (resolution == "auto" and first >= known.raw_from):
-        points = source.points(first, last, MAX_POINTS + 1)
-        if len(points) <= MAX_POINTS:
-            return Series(moment(first), moment(last), "raw", points)
-        if resolution == "raw":
-            raise TooManyPoints(resolution, _finest(first, last))
-    if resolution == "auto":
-        return _finest_series(source, known, first, last)
+@dataclass(frozen=True)
+class _Source(Generic[_Step]):
+    """What the points of a series are made of: a product's steps, or an offer's.
+
+    `prices` are the steps of each price; a point is that of a step, or of a bucket of each price and the step in force
+    at its end.
+    """
+
+    reader: Reader
+    steps: Callable[[int, int], Sequence[_Step]]
+    prices: Callable[[Sequence[_Step]], Sequence[Sequence[PriceStep]]]
+    point: Callable[[_Step], Point]
+    bucket_point: Callable[[Sequence[Bucket], _Step], Point]
+
+
+def _product_prices(steps: Sequence[ProductStep]) -> Sequence[Sequence[PriceStep]]:
+    lowest = [(step.at, step.lowest, step.observed, step.summary) for step in steps]
+    average = [(step.at, step.average, step.observed, step.summary) for step in steps]
+    return as_price_steps(lowest, "lowest"), as_price_steps(average, "average")
+
+
+def _product_point(step: ProductStep) -> Point:
+    _, lowest, average, offers, items_in_stock, observed, _ = step
+    return {
+        "state": ("sold_out" if lowest is None else "in_stock") if observed else "not_observed",
+        "lowest": lowest,
+        "average": average,
+        "offers": offers,
+        "items_in_stock": items_in_stock,
+    }
+
+
+def _product_bucket_point(buckets: Sequence[Bucket], last: ProductStep) -> Point:
+    lowest, average = buckets
+    us = average.in_stock_us
+    return {
+        "at": moment(lowest.at),
+        "state": lowest.state,
+        "lowest": lowest.lowest,
+        # Rounded half up, as every average here.
+        "average": (2 * average.weighted + us) // (2 * us) if us else None,
+        "offers": last.offers,
+        "items_in_stock": last.items_in_stock,
+        **_statistics(lowest),
+    }
+
+
+def _offer_prices(steps: Sequence[OfferStep]) -> Sequence[Sequence[PriceStep]]:
+    return ([price_step(step.at, _price(step), step.observed, step.summary) for step in steps],)
+
+
+def _offer_point(step: OfferStep) -> Point:
+    price = _price(step) if step.observed else None
+    return {
+        "state": state_of(price, step.observed),
+        "price": price,
+        "items_in_stock": step.items_in_stock if step.observed else 0,
+    }
+
+
+def _offer_bucket_point(buckets: Sequence[Bucket], last: OfferStep) -> Point:
+    (price,) = buckets
+    return {
+        "at": moment(price.at),
+        "state": price.state,
+        "price": price.lowest,
+        "items_in_stock": last.items_in_stock if last.observed else 0,
+        **_statistics(price),
+    }
+
+
+def _price(step: OfferStep) -> int | None:
+    return step.price if step.items_in_stock else None
+
+
+def _statistics(bucket: Bucket) -> Point:
+    return {
+        "open": bucket.open,
+        "close": bucket.close,
+        "highest": bucket.highest,
+        "mean": bucket.weighted / bucket.in_stock_us if bucket.in_stock_us else None,
+        "in_stock_seconds": bucket.in_stock_us / SECOND,
+        "observed_seconds": bucket.observed_us / SECOND,
+        "changes": bucket.changes,
+    }
+
+
+def _series(source: _Source[_Step], begin: datetime, end: datetime, resolution: str) -> Series:
+    now = source.reader.now
+    first, last = microseconds(begin), min(microseconds(end), now)
+    asked = next((name for name in RESOLUTIONS if name == resolution), None)
+    if asked in _LENGTHS:
+        _check_that_it_fits(source, first, last, asked)
+    length = _length_to_read(asked, first, last)
+    steps = source.steps(bucket_start(first, length) - 1, min(bucket_end(last, length), now))
+    if asked is None:
+        asked = _finest_kept(steps, first, last)
+    elif not _is_kept(steps, first, last, asked):
+        raise NotKept(asked, _raw_from(source.reader.connection))
+    if asked == "raw":
+        return _raw(source, steps, first, last)
+    length = _LENGTHS[asked]
+    first, last = bucket_start(first, length), min(bucket_end(last, length), now)
+    steps = in_window(steps, first - 1, last - 1)
+    return Series(moment(first), moment(last), asked, list(_bucket_points(source, steps, first, last, length)))
+
+
+def _length_to_read(asked: Resolution | None, first: int, last: int) -> int:
+    """Of the buckets that hold all steps to read. Days at least: whether any is summed up remains to be seen."""
+    if asked is None:
+        asked = _finest(first, last) or "week"
+    return max(DAY, _LENGTHS.get(asked, DAY))
+
+
+def _check_that_it_fits(source: _Source[_Step], first: int, last: int, resolution: Resolution) -> None:
     if not _fits(first, last, resolution):
         # Before the first observation there are no points.
-        seen_from = max(first, min(source.first_observed() or last, last - 1))
+        seen_from = max(first, min(source.reader.first_observed() or last, last - 1))
         if not _fits(seen_from, last, resolution):
             raise TooManyPoints(resolution, _finest(seen_from, last))
-    return _buckets(source, known, first, last, resolution)
 
 
-def _finest_series(source: ProductSource, known: Known, first: int, last: int) -> Series:
-    resolution = _finest(first, last) or "week"
-    found = _buckets(source, known, first, last, resolution)
-    if found.points and found.points[0]["at"] > found.begin:
-        # It was observed only later: what there is may fit in a finer one.
-        finer = _finest(microseconds(found.points[0]["at"]), last)
-        if finer is not None and finer != resolution:
-            return _buckets(source, known, first, last, finer)
-    if len(found.points) > MAX_POINTS:
-        raise TooManyPoints("auto", None)
-    return found
+def _fits(begin: int, end: int, resolution: Resolution) -> bool:
+    length = _LENGTHS[resolution]
+    return bucket_end(end, length) - bucket_start(begin, length) <= MAX_POINTS * length
 
 
-def _finest(begin: int, end: int) -> str | None:
+def _finest(begin: int, end: int) -> Resolution | None:
     """The finest resolution of buckets in which a window has no more than MAX_POINTS points; None: in none."""
     return next((name for name in _LENGTHS if _fits(begin, end, name)), None)
 
 
-def _fits(begin: int, end: int, resolution: str) -> bool:
-    length = _LENGTHS[resolution]
-    return bucket_start(end - 1, length) + length - bucket_start(begin, length) <= MAX_POINTS * length
+def _finest_kept(steps: Sequence[_Step], first: int, last: int) -> Resolution:
+    """The finest resolution that has no more than MAX_POINTS points, and all steps that it needs."""
+    if _is_kept(steps, first, last, "raw") and len(in_window(steps, first, last)) <= MAX_POINTS:
+        return "raw"
+    # If there was no step before, the first one is the first of all.
+    seen_from = max(first, min(steps[0].at, last - 1))
+    for name in _LENGTHS:
+        if _fits(seen_from, last, name) and _is_kept(steps, first, last, name):
+            return name
+    raise TooManyPoints("auto", None)
 
 
-def _buckets(source: ProductSource, known: Known, first: int, last: int, resolution: str) -> Series:
-    length = _LENGTHS[resolution]
-    first, last = bucket_start(first, length), min(bucket_start(last - 1, length) + length, known.now)
-    return Series(moment(first), moment(last), resolution, _points(source, known, first, last, length))
+def _is_kept(steps: Sequence[_Step], first: int, last: int, resolution: Resolution) -> bool:
+    """Whether the window can be answered at a resolution: steps and hours only if no day in it is summed up."""
+    if resolution in ("day", "week"):
+        return True
+    if resolution == "hour":
+        first, last = bucket_start(first, HOUR), bucket_end(last, HOUR)
+    prices = (price_step(step.at, None, True, step.summary) for step in steps if step.summary is not None)
+    return is_exact(prices, first, last)
 
 
-def _points(source: ProductSource, known: Known, begin: int, end: int, length: int) -> list[Point]:
-    stored = min(length, source.longest_stored)
-    rolled_until = max(begin, min(end, known.rolled_until))
-    # Weeks that are not over, or not stored, are made of days.
-    middle = bucket_start(rolled_until, length) if stored == length else begin
-    windows = [
-        Window(start, max(start, min(stop, rolled_until)), stop, base)
-        for start, stop, base in ((begin, middle, length), (middle, end, min(length, DAY)))
-        if start < stop
-    ]
-    source.bring(windows)
-    points: list[Point] = []
-    last: Before = None
-    for number, window in enumerate(windows):
-        if window.split == window.end and window.base == length:
-            found, last = source.stored(window.begin, window.end, length)
-            points += found
-        else:
-            before, buckets = source.buckets(window, last, first=number == 0)
-            points += _dense(source, window, length, before, buckets)
-    return points
+def _raw(source: _Source[_Step], steps: Sequence[_Step], first: int, last: int) -> Series:
+    steps = in_window(steps, first, last)
+    if len(steps) > MAX_POINTS:
+        raise TooManyPoints("raw", _finest(first, last))
+    points = [{"at": moment(step.at), **source.point(step)} for step in steps]
+    if steps and steps[0].at < first:
+        points[0]["at"] = moment(first)
+    return Series(moment(first), moment(last), "raw", points)
 
 
-def _dense(
-    source: ProductSource, window: Window, length: int, before: Before, buckets: Sequence[AnyBucket]
+def _bucket_points(
+    source: _Source[_Step], steps: Sequence[_Step], begin: int, end: int, length: int
 ) -> Iterator[Point]:
-    """A point for each bucket of a window, also where nothing happened, summed up to `length`."""
-    begin, _, end, base = window
-    if before is None:
-        if not buckets:
-            return
-        begin = bucket_start(buckets[0].prices[0].at, length)
-    prices_of = [each.prices for each in buckets]
-    filled = [
-        fill(step, [prices[number] for prices in prices_of], begin, end, base)
-        for number, step in enumerate(source.end_steps(before))
-    ]
-    if base < length:
-        filled = [merge(each, length) for each in filled]
-    counts = before.counts if before is not None else (0,) * source.counts
-    counts_at = {prices[0].at: each.counts for prices, each in zip(prices_of, buckets, strict=True)}
-    for prices in zip(*filled, strict=True):
-        first = prices[0].at
-        for at in range(first, first + length, base):
-            counts = counts_at.get(at, counts)
-        yield source.bucket_point(source.row_of(prices, counts))
+    number = 0
+    for buckets in zip(*(downsample(prices, begin, end, length) for prices in source.prices(steps)), strict=True):
+        while number < len(steps) and steps[number].at < min(buckets[0].at + length, end):
+            number += 1
+        yield source.bucket_point(buckets, steps[number - 1])
 
 
-def _ever_offered(connection: Connection, known: Known, offer_id: UUID) -> bool:
-    which = exists().where(Offer.product_id == known.product_id, Offer.id == offer_id)
+def _raw_from(connection: Connection) -> datetime:
+    raw_from = connection.execute(select(HistoryProgress.raw_from)).scalar_one()
+    assert raw_from is not None, "days were summed up before that was written down"
+    return raw_from
+
+
+def _ever_offered(connection: Connection, product_id: UUID, offer_id: UUID) -> bool:
+    which = exists().where(Offer.product_id == product_id, Offer.id == offer_id)
     return bool(connection.execute(select(which)).scalar_one())

@@ -1,11 +1,11 @@
-"""The lines of a file that is to be imported: each checked, and all in order, before anything of it is written.
+"""Checks all lines of a file that is to be imported, and puts them in order, before any of them is written.
 
-They are kept in a temporary database on disk, so that a file may be of any length and in any order. For
-history/importing.py; what is wrong with a file is told here, what it means is decided there.
+They are kept in a temporary database on disk, so that a file may be of any length and in any order. This module reports
+what is wrong with a file; history/importing.py turns a right one into steps.
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from itertools import islice
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.db.models import Product
 from productagg.history.lines import Line
-from productagg.history.steps import DAY, bucket_start, microseconds, moment
+from productagg.history.timeline import DAY, bucket_start, microseconds, moment
 from productagg.record_reader import RecordError
 
 MOST_REPORTED = 50
@@ -25,7 +25,7 @@ _CHUNK = 1000
 
 
 class BadFile(Exception):
-    """Lines of the file will not do: the first ones with their numbers and reasons, and how many more there are."""
+    """Lines of the file are invalid: the first ones with their numbers and reasons, and how many more there are."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[int, str]] = []
@@ -50,7 +50,7 @@ class Staged(AbstractContextManager["Staged"]):
     """The lines of a file, product by product, each product's by time."""
 
     def __init__(self) -> None:
-        # Without a name, SQLite makes a file where temporary files are, and removes it with the connection.
+        # Without a name, SQLite creates a temporary file, and removes it with the connection.
         self._database = sqlite3.connect("", isolation_level=None)
         for pragma in ("journal_mode = OFF", "synchronous = OFF"):
             self._database.execute(f"PRAGMA {pragma}")
@@ -64,7 +64,7 @@ class Staged(AbstractContextManager["Staged"]):
         self._database.close()
 
     def add(self, number: int, line: Line) -> int | None:
-        """Keep a line; the number of the line that says something of the same offer and time, if there was one."""
+        """Keep a line. If there is a line of the same offer and time already, return its number instead."""
         offer_id = line.offer_id.bytes if line.offer_id else b""
         key = (line.product_id.bytes, line.at, offer_id)
         row = (*key, line.price, line.items_in_stock, number)
@@ -79,11 +79,6 @@ class Staged(AbstractContextManager["Staged"]):
         found = self._database.execute("SELECT product_id, count(*) FROM line GROUP BY product_id ORDER BY product_id")
         return [StagedProduct(id_ := UUID(bytes=value), lines, self.own_from[id_]) for value, lines in found]
 
-    def first_day(self, product_id: UUID) -> datetime:
-        """The UTC day of a product's first line."""
-        query = "SELECT min(at) FROM line WHERE product_id = ?"
-        return moment(bucket_start(self._database.execute(query, (product_id.bytes,)).fetchone()[0], DAY))
-
     def lines(self, product_id: UUID) -> Iterator[Line]:
         """A product's lines, by time."""
         query = "SELECT offer_id, at, price, items FROM line WHERE product_id = ? ORDER BY at, offer_id"
@@ -97,9 +92,9 @@ class Staged(AbstractContextManager["Staged"]):
 def stage(
     staged: Staged, numbered: Iterable[tuple[int, Line | RecordError]], sessions: sessionmaker[Session], now: datetime
 ) -> None:
-    """Check all lines and keep them. Raises BadFile if there is anything wrong with any of them.
+    """Check all lines and keep them. Raises BadFile if any of them is invalid.
 
-    Lies in the database only for a moment at a time: whoever sends the lines may take long.
+    Transactions are short: reading the lines may take long.
     """
     bad = BadFile()
     own_from: dict[UUID, int | None] = {}
@@ -108,19 +103,9 @@ def stage(
     while chunk := list(islice(numbered, _CHUNK)):
         read += len(chunk)
         unseen = {line.product_id for _, line in chunk if isinstance(line, Line)} - own_from.keys()
-        if unseen:
-            own_from.update(dict.fromkeys(unseen))
-            with sessions.begin() as session:
-                own_from.update(own_histories(session, unseen))
+        own_from.update(_look_up(sessions, unseen))
         for number, line in chunk:
-            if isinstance(line, RecordError):
-                bad.add(number, line)
-                continue
-            reason = _objection(line, own_from[line.product_id], now)
-            if reason is None and (same := staged.add(number, line)) is not None:
-                reason = f"it is about the same offer and time as line {same}"
-            if reason is not None:
-                bad.add(number, reason)
+            _add(staged, number, line, own_from, now, bad)
     if not read:
         bad.add(1, "there are no lines in the file")
     if bad.lines:
@@ -128,8 +113,33 @@ def stage(
     staged.own_from = {id_: since for id_, since in own_from.items() if since is not None}
 
 
+def _look_up(sessions: sessionmaker[Session], product_ids: Collection[UUID]) -> dict[UUID, int | None]:
+    """When the products' own histories begin; None for those that do not exist."""
+    if not product_ids:
+        return {}
+    with sessions.begin() as session:
+        return {**dict.fromkeys(product_ids), **own_histories(session, product_ids)}
+
+
+def _add(
+    staged: Staged,
+    number: int,
+    line: Line | RecordError,
+    own_from: Mapping[UUID, int | None],
+    now: datetime,
+    bad: BadFile,
+) -> None:
+    reason: object = line
+    if isinstance(line, Line):
+        reason = _objection(line, own_from[line.product_id], now)
+        if reason is None and (same := staged.add(number, line)) is not None:
+            reason = f"it is about the same offer and time as line {same}"
+    if reason is not None:
+        bad.add(number, reason)
+
+
 def own_histories(session: Session, product_ids: Collection[UUID]) -> dict[UUID, int]:
-    """When the products' own histories begin: with the UTC day on which they were created."""
+    """When the products' own histories begin: with the UTC day on which the product was created."""
     found = session.execute(select(Product.id, Product.created_at).where(Product.id.in_(product_ids)))
     return {id_: bucket_start(microseconds(created_at), DAY) for id_, created_at in found}
 

@@ -1,37 +1,22 @@
 """A price's trend in a window: its ends, the change between them, and the statistics. For the API.
 
-Windows whose raw steps are still there are answered exactly; older ones from roll-ups, whose resolution the answer
-states.
+A window whose steps are all kept is answered exactly; one with summed-up days in it, at the resolution of days.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
 
 from sqlalchemy import Connection
 
-from productagg.history.known import (
-    Known,
-    is_raw,
-    price_part,
-    price_steps,
-    price_tail,
-    price_tail_part,
-    rolled_price_part,
-    rolled_prices,
-)
-from productagg.history.reading import Part
-from productagg.history.steps import DAY, HOUR, SECOND, WEEK, Bucket, Step, bucket_start, microseconds, moment
-from productagg.history.tally import Tally
+from productagg.history.buckets import PriceStep, is_exact
+from productagg.history.queries import Metric, Reader
+from productagg.history.time_weighted import Tally, longest_gap_us
+from productagg.history.timeline import DAY, SECOND, bucket_end, bucket_start, in_window, microseconds, moment
 
-# Which buckets a window is made of that is up to this long: a few hundred of them, for however many years.
-_RESOLUTIONS = (
-    ("hour", HOUR, 32 * DAY),
-    ("day", DAY, 2 * 366 * DAY),
-    ("week", WEEK, None),
-)
-
+Resolution = Literal["raw", "day"]
 Direction = Literal["up", "down", "unchanged"]
 
 
@@ -49,17 +34,18 @@ class Trend:
 
     Prices are in the upstream's unit. `start_price` and `end_price` are as of the window's ends; None: sold out, or not
     observed. `change_percent` is 100 * (end - start) / start, None without both prices or if the first is 0. `minimum`,
-    `maximum`, `mean` and `median` are of the time in stock, the last two weighted by how long each price held; half as
-    cheap or cheaper, half as dear or dearer is the median. `out_of_stock_percent` is of the observed time,
-    `observed_percent` of the window; percentages are rounded to two decimals. `changes` counts new prices, sold out
-    among them, within (begin, end]. `resolution` is 'raw' for an exact answer, else the roll-up that it is from: the
-    window is aligned to it, and so are the times; the median is that of the buckets' means, the longest gap at most so
-    long, and changes are those within [begin, end).
+    `maximum`, `mean` and `median` are of the time in stock, the last two weighted by how long each price held: the
+    median is the price that was undercut for as long as it was exceeded. `out_of_stock_percent` is of the observed
+    time, `observed_percent` of the window; percentages are rounded to two decimals. `changes` counts new prices, sold
+    out among them, within (begin, end].
+
+    With the `resolution` 'raw' all of it is exact. With 'day' the window is aligned to UTC days, the times of the
+    extremes are days, the median takes each summed-up day as its mean, and changes are those within [begin, end).
     """
 
     begin: datetime
     end: datetime
-    resolution: str
+    resolution: Resolution
     metric: str
     start_price: int | None
     end_price: int | None
@@ -78,128 +64,79 @@ class Trend:
 
 @dataclass(frozen=True)
 class Window:
-    """What was added up: in microseconds since the epoch, and from which resolution.
-
-    `start_price` and `end_price` are as of its ends: None for sold out, or nobody knows.
-    """
+    """The tally of a window, in microseconds since the epoch, at a resolution."""
 
     tally: Tally
     begin: int
     end: int
-    resolution: str
-    start_price: int | None
-    end_price: int | None
+    resolution: Resolution
 
 
-def raw_part(begin: datetime, end: datetime, now: datetime, metric: str) -> Part | None:
-    """What a trend is made of if it is surely 'raw'; the end is not in the future."""
-    return price_part(microseconds(begin), microseconds(end), metric) if is_raw(begin, now) else None
+def trend(
+    connection: Connection,
+    product_id: UUID,
+    begin: datetime,
+    end: datetime,
+    metric: Metric = "lowest",
+    *,
+    now: datetime,
+    observed_for: timedelta,
+) -> Trend:
+    """The trend of [begin, end). Begin lies before end, and before now, to which the end is clamped.
+
+    `observed_for` is how long an observation counts (see Schedule). Raises UnknownProduct.
+    """
+    reader = Reader(connection, product_id, now, observed_for)
+    first, last = microseconds(begin), min(microseconds(end), reader.now)
+    # Whole days, with the step before them: whether any of them is summed up remains to be seen.
+    steps = reader.price_steps(bucket_start(first, DAY) - 1, min(bucket_end(last, DAY), reader.now), metric)
+    window = add_up(steps, first, last, reader.now)
+    return _trend(window, in_window(steps, window.begin, window.end), metric)
 
 
-def trend(connection: Connection, known: Known, begin: datetime, end: datetime, metric: str = "lowest") -> Trend:
-    """The trend of [begin, end). Begin lies before end, and before now, to which the end is clamped."""
-    window = add_up(connection, known, microseconds(begin), microseconds(end), metric)
-    tally, start, finish = window.tally, window.start_price, window.end_price
-    change = percent = None
-    direction: Direction | None = None
-    if start is not None and finish is not None:
-        change = finish - start
-        direction = "up" if change > 0 else "down" if change < 0 else "unchanged"
-        percent = _percent(change, start) if start else None
+def add_up(steps: Sequence[PriceStep], begin: int, end: int, now: int) -> Window:
+    """Add up [begin, end), or the whole days of it if one of them is summed up. `steps` are those of whole days."""
+    if is_exact(steps, begin, end):
+        return Window(Tally(in_window(steps, begin, end), begin, end), begin, end, "raw")
+    begin, end = bucket_start(begin, DAY), min(bucket_end(end, DAY), now)
+    return Window(Tally(in_window(steps, begin - 1, end - 1), begin, end), begin, end, "day")
+
+
+def _trend(window: Window, steps: Sequence[PriceStep], metric: Metric) -> Trend:
+    tally, begin, end = window.tally, window.begin, window.end
+    start_price = steps[0].known_price if steps and steps[0].at <= begin else None
+    end_price = steps[-1].known_price if steps else None
+    change = end_price - start_price if start_price is not None and end_price is not None else None
     return Trend(
-        begin=moment(window.begin),
-        end=moment(window.end),
+        begin=moment(begin),
+        end=moment(end),
         resolution=window.resolution,
         metric=metric,
-        start_price=start,
-        end_price=finish,
+        start_price=start_price,
+        end_price=end_price,
         change=change,
-        change_percent=percent,
-        direction=direction,
-        minimum=Extreme(tally.lowest[0], moment(tally.lowest[1])) if tally.lowest else None,
-        maximum=Extreme(tally.highest[0], moment(tally.highest[1])) if tally.highest else None,
+        change_percent=percent_of(change, start_price) if change is not None and start_price else None,
+        direction=_direction(change),
+        minimum=extreme(tally.lowest),
+        maximum=extreme(tally.highest),
         mean=tally.weighted / tally.in_stock_us if tally.in_stock_us else None,
         median=tally.median(),
-        out_of_stock_percent=_percent(tally.sold_out_us, tally.observed_us) if tally.observed_us else None,
-        observed_percent=_percent(tally.observed_us, window.end - window.begin),
-        longest_gap_seconds=tally.longest_gap_us / SECOND,
+        out_of_stock_percent=percent_of(tally.sold_out_us, tally.observed_us) if tally.observed_us else None,
+        observed_percent=percent_of(tally.observed_us, end - begin),
+        longest_gap_seconds=longest_gap_us(steps, begin, end) / SECOND,
         changes=tally.changes,
     )
 
 
-def add_up(connection: Connection, known: Known, begin: int, end: int, metric: str = "lowest") -> Window:
-    """Add up [begin, end), in microseconds since the epoch, from what is there. The end is clamped to now."""
-    end = min(end, known.now)
-    tally = Tally()
-    if begin >= known.raw_from:
-        steps = price_steps(connection, known, begin, end, metric)
-        tally.steps(steps, begin, end)
-        start = Step._make(steps[0]).known_price if steps and steps[0][0] <= begin else None
-        return Window(tally, begin, end, "raw", start, _newest_price(steps))
-    length, resolution = next(
-        (length, name) for name, length, longest in _RESOLUTIONS if longest is None or end - begin <= longest
-    )
-    begin = bucket_start(begin, length)
-    if end <= known.rolled_until:
-        end = min(bucket_start(end - 1, length) + length, known.now)
-    windows = []
-    at = begin
-    for each in (length, DAY):
-        stop = bucket_start(min(end, known.rolled_until), each)
-        if at < stop:
-            windows.append((at, stop, each))
-            at = stop
-    parts = [rolled_price_part(*window, metric, first=window[0] == begin) for window in windows]
-    known = known.bring(connection, [*parts, price_tail_part(at, end, metric)] if at < end else parts)
-    start = carried = None
-    for at_, stop, each in windows:
-        first = at_ == begin
-        before, buckets = rolled_prices(connection, known, at_, stop, each, metric, first=first)
-        if first:
-            start = _opening(connection, known, begin, metric, before, buckets, each)
-        carried = tally.buckets(before if first else carried, buckets, at_, stop, each)
-    if at < end:
-        steps = price_tail(connection, known, carried, at, end, metric)
-        tally.steps(steps, at, end)
-        finish = _newest_price(steps)
-    else:
-        finish = _price_at(connection, known, end, metric)
-    return Window(tally, begin, end, resolution, start, finish)
+def _direction(change: int | None) -> Direction | None:
+    if change is None:
+        return None
+    return "up" if change > 0 else "down" if change < 0 else "unchanged"
 
 
-def _newest_price(steps: Sequence[Sequence[Any]]) -> int | None:
-    return Step._make(steps[-1]).known_price if steps else None
+def extreme(found: tuple[int, int] | None) -> Extreme | None:
+    return Extreme(found[0], moment(found[1])) if found else None
 
 
-def _price_at(connection: Connection, known: Known, at: int, metric: str) -> int | None:
-    """The price as of a whole hour."""
-    if at >= known.raw_from:
-        return _newest_price(price_steps(connection, known, at, at, metric))
-    before, hours = rolled_prices(connection, known, at, at + HOUR, HOUR, metric)
-    return _opening(connection, known, at, metric, before, hours, HOUR)
-
-
-def _opening(
-    connection: Connection,
-    known: Known,
-    at: int,
-    metric: str,
-    before: Step | None,
-    buckets: Sequence[Bucket],
-    length: int,
-) -> int | None:
-    """The price as of `at`, which may be that of a change at this very moment, as the bucket that begins then tells."""
-    carried = before.known_price if before is not None else None
-    if not buckets or buckets[0].at > at:
-        return carried
-    first = buckets[0]
-    if first.in_stock_us in (0, length) or first.open == carried:
-        return first.open
-    if length > HOUR:
-        return _price_at(connection, known, at, metric)
-    # It was in stock for a part of the hour: for the first one, rather than to begin with a change to sold out.
-    return first.open if carried is not None else None
-
-
-def _percent(part: int, whole: int) -> float:
+def percent_of(part: int, whole: int) -> float:
     return round(100 * part / whole, 2)

@@ -1,22 +1,26 @@
 """Is the price now a good one? Compared with what the product cost before. For the API."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
+from uuid import UUID
 
 from sqlalchemy import Connection
 
-from productagg.history.known import Known, first_observed, price_steps
-from productagg.history.reductions import Reduction, reduction
-from productagg.history.steps import DAY, Step, bucket_start, moment, state_of
-from productagg.history.tally import Tally
-from productagg.history.trends import Extreme, add_up
+from productagg.history.buckets import is_exact
+from productagg.history.prior_price import Reduction, reduction
+from productagg.history.queries import Reader
+from productagg.history.time_weighted import Tally
+from productagg.history.timeline import DAY, bucket_end, moment, state_of
+from productagg.history.trends import Extreme, Resolution, add_up, extreme, percent_of
 
 # What makes a history short, or full of holes.
 _ENOUGH_DAYS = 30
 _ENOUGH_OBSERVED = 0.5
-# Of the time in stock: so much of it dearer is a good price, so much of it cheaper a poor one.
+# A share of the time in stock: for so long dearer makes a good price, for so long cheaper a poor one.
 _MOST_OF_THE_TIME = 0.75
+
+Word = Literal["good", "fair", "poor"]
 
 
 @dataclass(frozen=True)
@@ -28,17 +32,17 @@ class Verdict:
     dearer for three quarters of that time in 365 days or more, 'poor' if it was cheaper for as long, else 'fair'; None
     without a price. `confidence` is 'low' for the `reasons`.
 
-    What is of 365 days is exact if `resolution` is 'raw', and so is with `resolution_ever` what is of all times. With
-    'hour', 'day' or 'week' lows are exact for whole ones, and each of them counts for the shares as if it had only its
-    lowest and its highest price. What is of 30 days is always exact.
+    The figures of 365 days are exact if `resolution` is 'raw', those of all times if `resolution_ever` is. With 'day',
+    lows are exact for whole days, and a summed-up day counts for the shares as if it had only its lowest and its
+    highest price. The figures of 30 days are always exact.
     """
 
     at: datetime
     state: str
-    resolution: str
-    resolution_ever: str
+    resolution: Resolution
+    resolution_ever: Resolution
     price: int | None
-    verdict: Literal["good", "fair", "poor"] | None
+    verdict: Word | None
     confidence: Literal["high", "low"]
     reasons: list[str]
     all_time_low: Extreme | None
@@ -50,44 +54,43 @@ class Verdict:
     reduction: Reduction | None
 
 
-def verdict(connection: Connection, known: Known) -> Verdict:
-    """The verdict on a product's price now."""
-    begins = (first_observed(connection, known) or 0, _year_ago(known), known.now - 30 * DAY)
-    windows = [add_up(connection, known, begin, known.now) for begin in begins]
+def verdict(connection: Connection, product_id: UUID, *, now: datetime, observed_for: timedelta) -> Verdict:
+    """The verdict on a product's price now. `observed_for`: see Reader. Raises UnknownProduct."""
+    reader = Reader(connection, product_id, now, observed_for)
+    steps = reader.price_steps(0, reader.now)
+    last_year = reader.now - 365 * DAY
+    if not is_exact(steps, last_year, reader.now):
+        # Whole days only: no older price is among them.
+        last_year = bucket_end(last_year, DAY)
+    begins = (steps[0].at if steps else 0, last_year, reader.now - 30 * DAY)
+    windows = [add_up(steps, begin, reader.now, reader.now) for begin in begins]
     ever, year, month = (window.tally for window in windows)
-    steps = price_steps(connection, known, known.now, known.now, "lowest")
-    now = Step._make(steps[-1]) if steps else None
-    price = now.known_price if now is not None else None
+    state = state_of(steps[-1].price, steps[-1].observed) if steps else "not_observed"
+    price = steps[-1].known_price if steps else None
     dearer = cheaper = dearer_ever = None
     if price is not None:
         dearer, cheaper, dearer_ever = year.dearer_us(price), year.cheaper_us(price), ever.dearer_us(price)
-    reasons = _doubts(state_of(now), ever, month)
+    reasons = _doubts(state, ever, month)
     return Verdict(
-        at=moment(known.now),
-        state=state_of(now),
+        at=moment(reader.now),
+        state=state,
         resolution=windows[1].resolution,
         resolution_ever=windows[0].resolution,
         price=price,
         verdict=_word(dearer, cheaper, year.in_stock_us),
         confidence="low" if reasons else "high",
         reasons=reasons,
-        all_time_low=_extreme(ever),
-        low_365_days=_extreme(year),
-        low_30_days=_extreme(month),
-        dearer_percent_ever=_percent(dearer_ever, ever.in_stock_us),
-        dearer_percent=_percent(dearer, year.in_stock_us),
-        cheaper_percent=_percent(cheaper, year.in_stock_us),
-        reduction=reduction(connection, known, price) if price is not None else None,
+        all_time_low=extreme(ever.lowest),
+        low_365_days=extreme(year.lowest),
+        low_30_days=extreme(month.lowest),
+        dearer_percent_ever=_share(dearer_ever, ever.in_stock_us),
+        dearer_percent=_share(dearer, year.in_stock_us),
+        cheaper_percent=_share(cheaper, year.in_stock_us),
+        reduction=reduction(steps, price) if price is not None else None,
     )
 
 
-def _year_ago(known: Known) -> int:
-    """When 365 days begin; a whole day where there are no raw steps: no older price is among them."""
-    begin = known.now - 365 * DAY
-    return begin if begin >= known.raw_from else bucket_start(begin + DAY - 1, DAY)
-
-
-def _word(dearer: int | None, cheaper: int | None, whole: int) -> Literal["good", "fair", "poor"] | None:
+def _word(dearer: int | None, cheaper: int | None, whole: int) -> Word | None:
     if dearer is None or cheaper is None or not whole:
         return None
     if dearer >= _MOST_OF_THE_TIME * whole:
@@ -97,21 +100,16 @@ def _word(dearer: int | None, cheaper: int | None, whole: int) -> Literal["good"
 
 def _doubts(state: str, ever: Tally, month: Tally) -> list[str]:
     """Why the verdict may be wrong, in words."""
-    reasons = {"in_stock": [], "sold_out": ["it is sold out now"], "not_observed": ["nobody knows the price now"]}[
-        state
-    ]
+    of_state = {"in_stock": [], "sold_out": ["it is sold out now"], "not_observed": ["its price now is not known"]}
+    reasons = of_state[state]
     if ever.observed_us < _ENOUGH_DAYS * DAY:
         days = ever.observed_us / DAY
         reasons.append(f"its price has been observed for {days:.1f} days in all, which is less than {_ENOUGH_DAYS}")
     elif month.observed_us < _ENOUGH_OBSERVED * 30 * DAY:
-        share = _percent(month.observed_us, 30 * DAY)
+        share = percent_of(month.observed_us, 30 * DAY)
         reasons.append(f"in the last 30 days it was observed for {share} % of the time")
     return reasons
 
 
-def _extreme(tally: Tally) -> Extreme | None:
-    return Extreme(tally.lowest[0], moment(tally.lowest[1])) if tally.lowest else None
-
-
-def _percent(part: int | None, whole: int) -> float | None:
-    return round(100 * part / whole, 2) if part is not None and whole else None
+def _share(part: int | None, whole: int) -> float | None:
+    return percent_of(part, whole) if part is not None and whole else None

@@ -20,8 +20,10 @@ from sqlalchemy import (
     Integer,
     Uuid,
     case,
+    exists,
     func,
     insert,
+    or_,
     select,
     true,
 )
@@ -32,8 +34,7 @@ from productagg.catalog.change_feed import Event, record
 from productagg.db import clock
 from productagg.db.engines import dialect_name
 from productagg.db.json_rows import Rows, aggregate_rows
-from productagg.db.models import Base, Offer, OfferPrice, ProductPrice, ProductSummary
-from productagg.history.late import mark, may_be_rolled_up
+from productagg.db.models import Base, Offer, OfferPrice, ProductPrice, ProductPriceDay, ProductSummary
 from productagg.offers.summary import NOTHING_IN_STOCK, Summary, summarise
 
 
@@ -147,18 +148,13 @@ def apply_updates(session: Session, updates: Iterable[OffersUpdate]) -> None:
     offers: list[dict[str, object]] = []
     summaries: list[dict[str, object]] = []
     events: list[Event] = []
-    late: dict[UUID, datetime] = {}
     for update in updates:
         offers += _offer_rows(update)
         summaries += _summary_rows(update)
         events.append(_event(update))
-        gap_from = update.observation.unobserved_from
-        if gap_from is not None and may_be_rolled_up(gap_from, update.observation.at):
-            late[update.observation.product_id] = gap_from
     dialect = dialect_name(session)
     _write(session, _WRITE_OFFERS[dialect], offers)
     _write(session, _WRITE_SUMMARIES[dialect], summaries)
-    mark(session, late)
     record(session, events)
 
 
@@ -199,8 +195,9 @@ def _write(session: Session, statements: Iterable[Executable], rows: Sequence[Ma
 
 
 # Tables, not classes: SQLAlchemy's insert into a class adds ORM work that these statements do not need.
-_OFFERS, _OFFER_PRICES, _PRODUCT_PRICES, _PRODUCT_SUMMARIES = (
-    Base.metadata.tables[model.__tablename__] for model in (Offer, OfferPrice, ProductPrice, ProductSummary)
+_OFFERS, _OFFER_PRICES, _PRODUCT_PRICES, _PRODUCT_DAYS, _PRODUCT_SUMMARIES = (
+    Base.metadata.tables[model.__tablename__]
+    for model in (Offer, OfferPrice, ProductPrice, ProductPriceDay, ProductSummary)
 )
 _TIME = DateTime(timezone=True)
 _CHANGED = Rows(product_id=Uuid, at=_TIME, id=Uuid, price=BigInteger, items_in_stock=BigInteger, closed=Boolean)
@@ -246,8 +243,10 @@ def _summaries_statements(make_insert: Any, data: FromClause) -> tuple[Executabl
     """Append the rows to the products' histories, and overwrite the products' summaries with the observed rows."""
     names = ("lowest", "average", "offers", "items_in_stock")
     values = {"product_id": data.c.product_id, "observed_at": data.c.at, **{name: data.c[name] for name in names}}
+    # A compaction may have recorded the gap in the meantime, and moved it to the compacted days.
+    moved = exists().where(_PRODUCT_DAYS.c.product_id == data.c.product_id, _PRODUCT_DAYS.c.observed_at == data.c.at)
     append = make_insert(_PRODUCT_PRICES).from_select(
-        [*values, "observed"], select(*values.values(), data.c.observed).where(data.c.product_id.is_not(None))
+        [*values, "observed"], select(*values.values(), data.c.observed).where(or_(data.c.observed, ~moved))
     )
     append = append.on_conflict_do_nothing()
     summarise = make_insert(_PRODUCT_SUMMARIES).from_select(

@@ -4,7 +4,7 @@ A time that lies further in the future than a correct clock could have put it wa
 `repair` sets these times back to now, in the caller's transaction; a caller that rolls back learns what it would do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -34,20 +34,19 @@ from productagg.db.models import (
     LoginCounter,
     Offer,
     OfferPrice,
+    OfferPriceDay,
     Product,
     ProductChange,
     ProductPrice,
-    ProductPriceWeekly,
+    ProductPriceDay,
     ProductSummary,
     ProductSync,
     SyncRun,
     UpstreamToken,
     UtcDateTime,
 )
-from productagg.history.late import SETTLED, day_of
 from productagg.history.movers import REFRESHED_EVERY
-from productagg.history.rolling import ROLLUPS, first_day
-from productagg.history.steps import moment
+from productagg.history.timeline import DAY, bucket_start, microseconds, moment
 from productagg.settings import Settings
 from productagg.sync.run import longest_lease
 from productagg.sync.schedule import LONGEST_BACKOFF, Schedule
@@ -70,12 +69,14 @@ _PRODUCTS, _SYNC, _OFFERS, _SUMMARIES, _CHANGES, _RUNS, _TOKENS, _KEYS, _COUNTER
         HistoryProgress,
     )
 )
-_HISTORIES = {
-    Base.metadata.tables[OfferPrice.__tablename__]: ("product_id", "offer_id"),
-    Base.metadata.tables[ProductPrice.__tablename__]: ("product_id",),
-}
-
-_ROLLUPS: tuple[type[Base], ...] = (*ROLLUPS, ProductPriceWeekly)
+_OFFER_STEPS, _OFFER_DAYS, _PRODUCT_STEPS, _PRODUCT_DAYS = (
+    Base.metadata.tables[model.__tablename__] for model in (OfferPrice, OfferPriceDay, ProductPrice, ProductPriceDay)
+)
+# A table of steps with the table of its compacted days, and what a history is of.
+_HISTORIES = (
+    ((_OFFER_STEPS, _OFFER_DAYS), ("product_id", "offer_id")),
+    ((_PRODUCT_STEPS, _PRODUCT_DAYS), ("product_id",)),
+)
 
 
 class Repair(NamedTuple):
@@ -93,8 +94,15 @@ def repair(session: Session, settings: Settings) -> list[Repair]:
     if dialect_name(session) == "postgresql":  # in a large catalogue, a statement may take longer than in a request
         session.execute(select(func.set_config("statement_timeout", "0", literal(value=True))))
     now = clock.now(session)
-    repairs = [*_catalogue(session, now), *_leases(session, now, settings), *_histories(session, now)]
-    repairs += [*_sync(session, now, settings), *_others(session, now, settings), *_rollups(session, now)]
+    repairs = [
+        *_catalogue(session, now),
+        *_leases(session, now, settings),
+        *_gaps(session, now, settings),
+        *_histories(session, now),
+        *_sync(session, now, settings),
+        *_others(session, now, settings),
+        *_compaction(session, now),
+    ]
     return [repair for repair in repairs if repair.rows]
 
 
@@ -113,26 +121,43 @@ def _leases(session: Session, now: datetime, settings: Settings) -> Iterator[Rep
     session.execute(update(_SYNC).where(observed).values(leased_until=None))
 
 
+def _gaps(session: Session, now: datetime, settings: Settings) -> Iterator[Repair]:
+    """Gaps that a compaction recorded too early: an observation counts for longer, and may have come since."""
+    for table in (_PRODUCT_STEPS, _PRODUCT_DAYS):
+        too_early = table.c.observed_at > now - Schedule.of(settings).observed_for
+        is_last = ~or_(*(_has_later(table, other, ("product_id",)) for other in (_PRODUCT_STEPS, _PRODUCT_DAYS)))
+        removed = _count(session, delete(table).where(~table.c.observed, too_early, is_last))
+        yield Repair(removed, f"gaps in {table.name} that are not known yet are removed")
+
+
 def _histories(session: Session, now: datetime) -> Iterator[Repair]:
     """Repair the products observed in the future: their rows in product_sync still tell which ones they are."""
     observed = select(_SYNC.c.product_id).where(_SYNC.c.last_synced_at > now)
     times = ("first_seen_at", "changed_at", "closed_at")
-    of_observed = _OFFERS.c.product_id.in_(observed)
-    yield Repair(_back_to(session, _OFFERS, now, *times, which=of_observed), "offers' times are set to now")
-    for table, key in _HISTORIES.items():
-        ahead = and_(table.c.observed_at > now, table.c.product_id.in_(observed))
-        later = table.alias("later")
-        same_history = [later.c[name] == table.c[name] for name in key]
-        superseded = exists().where(*same_history, later.c.observed_at > table.c.observed_at)
-        removed = _count(session, delete(table).where(ahead, superseded))
-        moved = _count(session, update(table).where(ahead).values(observed_at=now))
-        yield Repair(removed, f"rows of {table.name} before the newest are removed")
-        yield Repair(moved, f"newest rows of {table.name} are set to now")
+    mine = _OFFERS.c.product_id.in_(observed)
+    yield Repair(_back_to(session, _OFFERS, now, *times, which=mine), "offers' times are set to now")
+    for tables, key in _HISTORIES:
+        for table in tables:
+            superseded = or_(*(_has_later(table, other, key) for other in tables))
+            ahead = and_(table.c.observed_at > now, table.c.product_id.in_(observed))
+            removed = _count(session, delete(table).where(ahead, superseded))
+            yield Repair(removed, f"rows of {table.name} before the newest are removed")
+        for table in tables:
+            ahead = and_(table.c.observed_at > now, table.c.product_id.in_(observed))
+            moved = _count(session, update(table).where(ahead).values(observed_at=now))
+            yield Repair(moved, f"newest rows of {table.name} are set to now")
     summary = _SUMMARIES.c
     ahead = or_(summary.observed_at > now, summary.compared_at > now, summary.compare_at > now + REFRESHED_EVERY)
     times_of_summary = {name: _not_after(summary[name], now) for name in ("observed_at", "compared_at")}
     repaired = update(_SUMMARIES).where(ahead).values(**times_of_summary, compare_at=now)
     yield Repair(_count(session, repaired), "summaries are due to be refreshed")
+
+
+def _has_later(table: Table, other: Table, key: Iterable[str]) -> ColumnElement[bool]:
+    """Whether the other table, which may be the same one, has a later row of the same history."""
+    later = other.alias("later")
+    same = [later.c[name] == table.c[name] for name in key]
+    return exists().where(*same, later.c.observed_at > table.c.observed_at)
 
 
 def _sync(session: Session, now: datetime, settings: Settings) -> Iterator[Repair]:
@@ -165,27 +190,16 @@ def _others(session: Session, now: datetime, settings: Settings) -> Iterator[Rep
     yield Repair(_count(session, delete(_COUNTERS).where(counting)), "counters of failed logins are removed")
 
 
-def _rollups(session: Session, now: datetime) -> Iterator[Repair]:
-    """What was rolled up, or dropped, before its time does not count, from the first raw day on.
-
-    Which days had not come to their end then, nobody knows. The next compaction rolls them up again.
-    """
-    progress: Any = session.execute(select(_PROGRESS.c.rolled_until, _PROGRESS.c.raw_from).with_for_update()).one()
-    rolled_until, raw_from = progress
-    if rolled_until is None or rolled_until <= day_of(now):
-        return
-    until = day_of(now - SETTLED)
-    back = raw_from
-    if back is None or back > until:
-        first = first_day(session.connection())
-        back = until if first is None else min(until, moment(first))
-    session.execute(update(_PROGRESS).values(rolled_until=back, raw_from=raw_from and back))
-    removed = 0
-    for model in _ROLLUPS:
-        table = Base.metadata.tables[model.__tablename__]
-        removed += _count(session, delete(table).where(table.c.at > now))
-    yield Repair(1, f"mark of what is rolled up is set back to {back:%Y-%m-%d}")
-    yield Repair(removed, "roll-ups are removed")
+def _compaction(session: Session, now: datetime) -> Iterator[Repair]:
+    """Days that were summed up before they were over; those after them have no rows any more."""
+    today = moment(bucket_start(microseconds(now), DAY))
+    for table in (_PRODUCT_DAYS, _OFFER_DAYS):
+        too_early = update(table).where(table.c.observed_at >= today, table.c.summary.is_not(None))
+        removed = _count(session, too_early.values(summary=None))
+        yield Repair(removed, f"summaries in {table.name} of a day that is not over are removed")
+    tomorrow = today + timedelta(days=1)
+    set_back = update(_PROGRESS).where(_PROGRESS.c.raw_from > tomorrow).values(raw_from=tomorrow)
+    yield Repair(_count(session, set_back), f"mark of what is kept raw is set back to {tomorrow:%Y-%m-%d}")
 
 
 def _back_to(

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from productagg.db.engines import dialect_name
 from productagg.db.json_rows import Rows
 from productagg.db.models import Base, Product, ProductSync
-from productagg.history.steps import INSTANT
+from productagg.history.timeline import INSTANT
 from productagg.offers.reconcile import (
     Observation,
     OfferState,

@@ -73,26 +73,28 @@ def test_a_window_is_only_as_long_as_there_was_anything_to_see(client, past, of,
 @pytest.mark.parametrize("of", ["/prices", f"/offers/{OFFER}/prices"])
 def test_raw_prices_that_are_no_longer_kept_are_not_answered_from_something_else(client, send, past, of):
     kept_from = datetime(2026, 1, 30, tzinfo=UTC)
-    path = write(past, 400, rolled_until=kept_from, raw_from=kept_from) + of
+    path = write(past, 400, raw_from=kept_from) + of
 
     answer = send("GET", f"{path}?resolution=raw&from=2026-01-29T00:00:00Z")
 
-    kept = "'raw' is kept from 2026-01-30T00:00:00Z on: ask from then on, or for 'hour', 'day', 'week' or 'auto'"
+    kept = "'raw' is kept from 2026-01-30T00:00:00Z on: ask from then on, or for 'day', 'week' or 'auto'"
     assert_problem(answer, "invalid-data", {"resolution": kept})
-    assert client.get(f"{path}?from=2026-01-29T00:00:00Z").json["resolution"] == "hour"
+    answer = send("GET", f"{path}?resolution=hour&from=2026-01-29T00:00:00Z")
+    assert_problem(answer, "invalid-data", {"resolution": kept.replace("raw", "hour")})
+    assert client.get(f"{path}?from=2026-01-29T00:00:00Z").json["resolution"] == "day"
     assert len(client.get(f"{path}?resolution=raw&from=2026-01-30T00:00:00Z").json["points"]) == 4 * 36 + 1
 
 
 def test_a_trend_says_from_what_it_was_worked_out(client, past):
     kept_from = datetime(2026, 1, 30, tzinfo=UTC)
-    path = write(past, 400, rolled_until=kept_from, raw_from=kept_from)
+    path = write(past, 400, raw_from=kept_from)
 
     answers = [
         client.get(f"{path}/trend?from={begin}").json for begin in ("2026-01-29T00:20:00Z", "2026-01-30T00:20:00Z")
     ]
 
     assert [(answer["resolution"], answer["from"]) for answer in answers] == [
-        ("hour", "2026-01-29T00:00:00Z"),
+        ("day", "2026-01-29T00:00:00Z"),
         ("raw", "2026-01-30T00:20:00Z"),
     ]
 

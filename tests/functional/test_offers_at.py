@@ -74,24 +74,23 @@ def test_a_time_at_which_something_changed_is_already_after_it(then, hours, stat
     assert (answer["state"], [offer["id"] for offer in answer["offers"]]) == (state, [str(id_) for id_ in ids])
 
 
-def test_offers_that_are_no_longer_raw_are_those_at_the_end_of_the_hour(client, past):
+def test_offers_of_a_summed_up_day_are_those_at_its_end(client, past):
     kept_from = datetime(2026, 1, 30, tzinfo=UTC)
-    seen = kept_from - 5 * HOUR
+    seen = [kept_from - hours * HOUR for hours in (9, 7, 5)]
     past.write(
-        [ProductRow(seen, 100, 100, 1, 4, True)],
-        [OfferRow(A, seen, 100, 4)],
+        [ProductRow(at, 100, 100, 1, 4, True) for at in seen[:1]],
+        [OfferRow(A, at, 100 + number, 4) for number, at in enumerate(seen)],
         synced_at=NOW,
-        rolled_until=kept_from,
         raw_from=kept_from,
     )
 
-    answer = client.get(f"/products/{past.product_id}/offers?at=2026-01-29T20:30:00Z").json
+    answer = client.get(f"/products/{past.product_id}/offers?at=2026-01-29T16:30:00Z").json
 
     assert answer == {
-        "at": "2026-01-29T21:00:00Z",
+        "at": "2026-01-30T00:00:00Z",
         "state": "observed",
-        "resolution": "hour",
-        "offers": [{"id": str(A), "price": 100, "items_in_stock": 4, "since": "2026-01-29T19:00:00Z"}],
+        "resolution": "day",
+        "offers": [{"id": str(A), "price": 102, "items_in_stock": 4, "since": "2026-01-29T19:00:00Z"}],
     }
 
 

@@ -18,7 +18,6 @@ from sqlalchemy import event
 from productagg.cli import main
 from productagg.db import clock as database_time
 from productagg.db import prepared_statements
-from productagg.history import compaction
 from productagg.settings import Settings
 from productagg.sync import batches, fetcher, time_budget, transactions, workers
 from productagg.sync import run as sync_run
@@ -121,12 +120,6 @@ def run_time(monkeypatch):
     for module in (sync_run, batches, fetcher, time_budget, transactions, workers):
         monkeypatch.setattr(module, "time", made)
     return made
-
-
-@pytest.fixture
-def no_readers(monkeypatch):
-    """Compaction waits for no readers to leave."""
-    monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
 
 
 @pytest.fixture
@@ -260,6 +253,16 @@ def before_statement(engine, beginning, act):
             yield
     finally:
         event.remove(engine, "before_cursor_execute", look)
+
+
+@contextmanager
+def before_commit(database, act):
+    """Call `act(session)` before every commit of a session."""
+    event.listen(database.sessions, "before_commit", act)
+    try:
+        yield
+    finally:
+        event.remove(database.sessions, "before_commit", act)
 
 
 def writing_offers(database):

@@ -2,49 +2,32 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, settings
 from sqlalchemy import delete, insert, update
 
 from productagg.db.models import (
-    HistoryLate,
     HistoryProgress,
     Offer,
     OfferPrice,
-    OfferPriceDaily,
-    OfferPriceHourly,
+    OfferPriceDay,
     ProductPrice,
-    ProductPriceDaily,
-    ProductPriceHourly,
-    ProductPriceWeekly,
+    ProductPriceDay,
     ProductSync,
 )
-from productagg.history.known import Known, known
-from productagg.history.reading import Part
-from productagg.history.rollups import ProductStep, offer_buckets, offer_row, product_buckets, product_row, with_gaps
-from productagg.history.steps import DAY, HOUR, WEEK, microseconds, moment
-from tests import scale
+from productagg.history import day_summaries
+from productagg.history.compact_steps import compact_steps
 from tests.factories import make_product
 from tests.reference import OfferRow
-from tests.timelines import OBSERVED_FOR, ProductRow, offer_steps
+from tests.timelines import ProductRow
 
-_TABLES = [
-    Offer,
-    OfferPrice,
-    ProductPrice,
-    OfferPriceHourly,
-    OfferPriceDaily,
-    ProductPriceHourly,
-    ProductPriceDaily,
-    ProductPriceWeekly,
-    HistoryLate,
-    HistoryProgress,
-]
+_TABLES = [Offer, OfferPrice, OfferPriceDay, ProductPrice, ProductPriceDay, HistoryProgress]
 
 
 def examples(count: int) -> settings:
     """How many a property test tries. They share the test's fixtures, because each replaces the product's past."""
-    return settings(max_examples=scale.examples(count), suppress_health_check=[HealthCheck.function_scoped_fixture])
+    return settings(max_examples=count, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class PastWriter:
@@ -60,22 +43,18 @@ class PastWriter:
         offers: Iterable[OfferRow] = (),
         *,
         synced_at: datetime | None = None,
-        rolled_until: datetime | None = None,
         raw_from: datetime | None = None,
+        fewest_replaced: int = 1,
     ) -> None:
-        """All that is before `rolled_until` is rolled up, the raw rows before `raw_from` are dropped."""
+        """Days before `raw_from` are compacted; they are summed up if that replaces so many steps."""
         product = {"product_id": self.product_id}
-        rows, offers = list(rows), list(offers)
+        offers = list(offers)
         written = {
             Offer: [{**product, **offer} for offer in self._offers(offers)],
-            ProductPrice: [{**product, **_columns(row)} for row in rows if not raw_from or row.at >= raw_from],
-            OfferPrice: [
-                {**product, "offer_id": row.id, **_columns(row)} for row in offers if not raw_from or row.at >= raw_from
-            ],
+            ProductPrice: [{**product, **_columns(row)} for row in rows],
+            OfferPrice: [{**product, "offer_id": row.id, **_columns(row)} for row in offers],
+            HistoryProgress: [{"id": 1, "raw_from": raw_from}],
         }
-        written[HistoryProgress] = [{"id": 1, "rolled_until": rolled_until, "raw_from": raw_from}]
-        if rolled_until is not None:
-            written |= self._rolled_up(rows, offers, microseconds(rolled_until))
         with self._database.sessions.begin() as session:
             for model in _TABLES:
                 session.execute(delete(model))
@@ -84,11 +63,9 @@ class PastWriter:
             for model, values in written.items():
                 if values:
                     session.execute(insert(model), values)
-
-    def known(self, connection, now: datetime, bring: Part | None = None) -> Known:
-        found = known(connection, self.product_id, OBSERVED_FOR, now, bring)
-        assert found is not None
-        return found
+            if raw_from is not None:
+                with patch.object(day_summaries, "FEWEST_REPLACED", fewest_replaced):
+                    compact_steps(session, [self.product_id], raw_from)
 
     def _offers(self, offers: Sequence[OfferRow]):
         """The offers as they are now."""
@@ -102,37 +79,6 @@ class PastWriter:
                 "closed_at": None if items else at,
             }
             for id_, at, price, items in {row.id: row for row in offers}.values()
-        ]
-
-    def _rolled_up(self, rows: Sequence[ProductRow], offers: Sequence[OfferRow], until: int):
-        steps = [row.step for row in rows if row.step.at < until]
-        of_product, of_offers = self._product_rows, self._offer_rows
-        return {
-            ProductPriceHourly: of_product(steps, HOUR),
-            ProductPriceDaily: of_product(steps, DAY),
-            ProductPriceWeekly: of_product(steps, WEEK),
-            OfferPriceHourly: of_offers(steps, offers, until, HOUR),
-            OfferPriceDaily: of_offers(steps, offers, until, DAY),
-        }
-
-    def _product_rows(self, steps: Sequence[ProductStep], length: int):
-        return [
-            {"product_id": self.product_id, "at": moment(bucket.lowest.at), **product_row(bucket)}
-            for bucket in product_buckets(None, steps, length)
-        ]
-
-    def _offer_rows(self, steps: Sequence[ProductStep], offers: Sequence[OfferRow], until: int, length: int):
-        return [
-            {
-                "product_id": self.product_id,
-                "offer_id": offer_id,
-                "at": moment(bucket.price.at),
-                **offer_row(bucket),
-            }
-            for offer_id in {row.id for row in offers}
-            for bucket in offer_buckets(
-                None, with_gaps([each for each in offer_steps(offers, offer_id) if each.at < until], steps), length
-            )
         ]
 
 

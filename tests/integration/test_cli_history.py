@@ -1,4 +1,4 @@
-"""`productagg history compact` and `verify`, as cron and people call them."""
+"""`productagg history compact`, as cron and people call it."""
 
 import os
 import signal
@@ -7,15 +7,14 @@ from uuid import UUID
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import delete
 
 from productagg.catalog.change_feed import Event, record
 from productagg.cli import main
-from productagg.db.models import HistoryProgress, OfferPriceHourly, ProductChange, ProductPriceDaily
+from productagg.db.models import ProductChange, ProductPrice, ProductPriceDay
 from productagg.history import compaction, partitions
-from productagg.history.rolling import write
+from productagg.history.compact_steps import compact_steps
 from tests.factories import environment, rows, start
-from tests.integration.conftest import before_statement, only_postgresql
+from tests.integration.conftest import before_commit, only_postgresql
 from tests.integration.shops import Shop
 
 ONE = UUID(int=1)
@@ -23,11 +22,12 @@ ONE = UUID(int=1)
 
 @pytest.fixture
 def shop(database):
-    """Three days of prices until now."""
+    """A price each hour of three days half a year ago, and until now the last one."""
     shop = Shop(database)
     now = datetime.now(UTC)
-    for number in range(60):
-        shop.observe(now - timedelta(hours=60 - number), {ONE: (100 + number, 5)})
+    for number in range(72):
+        shop.observe(now - timedelta(days=180) + timedelta(hours=number), {ONE: (100 + number, 5)})
+    shop.keep(now)
     return shop
 
 
@@ -47,25 +47,21 @@ def as_process(database, command):
     return process.returncode, output
 
 
-@pytest.mark.processes
-def test_as_cron_calls_them_one_rolls_up_and_the_other_finds_nothing_wrong(database, shop):
+def test_as_cron_calls_it_it_compacts_and_says_so_in_one_line(database, shop):
     compacted = as_process(database, "compact")
-    verified = as_process(database, "verify")
 
-    assert compacted[0] == verified[0] == 0
-    assert compacted[1].startswith("history: ") and compacted[1].count("\n") == 1
-    assert " days rolled up, " in compacted[1]
-    assert verified[1].endswith("days are rolled up as the raw rows say\n") and verified[1].count("\n") == 1
-    assert rows(database, ProductPriceDaily) != []
+    assert compacted[0] == 0
+    assert compacted[1].startswith("history: 144 steps compacted to ") and compacted[1].count("\n") == 1
+    assert rows(database, ProductPrice) == []
+    assert any(row.summary for row in rows(database, ProductPriceDay))
 
 
-def test_without_products_there_is_nothing_to_do(database, history):
+def test_without_products_there_is_nothing_to_do(history):
     done = history("compact")
 
     assert (done.exit_code, done.stderr) == (0, "")
-    nothing = "history: 0 days rolled up, 0 rows written from 0, 0 months dropped, 0 closed offers removed, in 0."
+    nothing = "history: 0 steps compacted to 0 rows, 0 months dropped, 0 closed offers removed, in 0."
     assert done.stdout.startswith(nothing)
-    assert history("verify").stdout == "history: 0 days are rolled up as the raw rows say\n"
 
 
 def test_compacting_removes_superseded_changes_that_are_older_than_the_settings_say(database, history):
@@ -82,32 +78,14 @@ def test_compacting_removes_superseded_changes_that_are_older_than_the_settings_
     assert len(rows(database, ProductChange)) == 1
 
 
-def test_what_is_wrong_is_shown_with_an_exit_code_and_nothing_is_changed(database, shop, history):
-    history("compact")
-    with database.sessions.begin() as session:
-        session.execute(delete(OfferPriceHourly))
-    before = rows(database, HistoryProgress)
-
-    done = history("verify")
-
-    assert done.exit_code == 1
-    *shown, more = done.stdout.splitlines()
-    assert len(shown) == 20
-    assert all(line.startswith("history: offer_prices_hourly, product ") for line in shown)
-    assert more == "history: there are more than these 20 differences"
-    assert (rows(database, OfferPriceHourly), rows(database, HistoryProgress)) == ([], before)
-
-
-@pytest.mark.processes
 @only_postgresql
-def test_a_second_one_at_the_same_time_ends_with_one_line(database, shop, history):
+def test_a_second_one_at_the_same_time_ends_with_one_line(database, shop):
     ended = []
 
-    def try_meanwhile(_statement):
+    def try_meanwhile(_session):
         ended.append(as_process(database, "compact"))
 
-    looking = before_statement(database.writer, "INSERT INTO product_prices_daily", try_meanwhile)
-    with looking, database.reader.connect() as reader:
+    with before_commit(database, try_meanwhile), database.reader.connect() as reader:
         compaction.Compaction(
             reader, database.sessions, 90, timedelta(minutes=5), datetime.now(UTC), closed_days=366
         ).run()
@@ -115,18 +93,15 @@ def test_a_second_one_at_the_same_time_ends_with_one_line(database, shop, histor
     assert set(ended) == {(1, "Error: history: another compaction is at work\n")}
 
 
-@pytest.mark.parametrize(
-    "reason", [compaction.Inconsistent("the roll-ups are wrong"), partitions.Locked("they are in use all the time")]
-)
-def test_what_stops_it_is_one_line(database, history, monkeypatch, reason):
+def test_what_stops_it_is_one_line(database, history, monkeypatch):
     def stop(_self):
-        raise reason
+        raise partitions.Locked("they are in use all the time")
 
     monkeypatch.setattr(compaction.Compaction, "run", stop)
 
     done = history("compact")
 
-    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"Error: history: {reason}\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", "Error: history: they are in use all the time\n")
 
 
 def test_a_crash_is_logged_and_ends_with_2(database, history, monkeypatch):
@@ -141,18 +116,18 @@ def test_a_crash_is_logged_and_ends_with_2(database, history, monkeypatch):
 
 def test_sigterm_ends_it_with_one_line_and_the_next_run_goes_on(database, shop, history, monkeypatch):
     def be_stopped(*arguments):
-        written = write(*arguments)
+        moved = compact_steps(*arguments)
         os.kill(os.getpid(), signal.SIGTERM)
-        return written
+        return moved
 
-    monkeypatch.setattr("productagg.history.compaction.write", be_stopped)
+    monkeypatch.setattr(compaction, "compact_steps", be_stopped)
     stopped = history("compact")
     assert (stopped.exit_code, stopped.stderr) == (2, "Error: history: interrupted; the next run goes on\n")
-    assert [row.rolled_until for row in rows(database, HistoryProgress)] == [None]
+    assert rows(database, ProductPriceDay) == []
     monkeypatch.undo()
 
     assert history("compact").exit_code == 0
-    assert history("verify").exit_code == 0
+    assert rows(database, ProductPrice) == []
 
 
 def test_rows_are_kept_for_as_long_as_the_settings_say(database, history, monkeypatch):
@@ -175,20 +150,18 @@ def test_rows_are_kept_for_as_long_as_the_settings_say(database, history, monkey
     assert seen == [(31, timedelta(hours=5), 40)]
 
 
-@pytest.mark.parametrize("command", ["compact", "verify"])
-def test_with_a_wrong_setting_nothing_is_done(history, command):
-    done = history(command, HISTORY_RAW_DAYS="30")
+def test_with_a_wrong_setting_nothing_is_done(history):
+    done = history("compact", HISTORY_RAW_DAYS="30")
 
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith("Error: HISTORY_RAW_DAYS (ini: history.raw_days) '30' is out of range")
 
 
-def test_the_help_names_all_four(history):
+def test_the_help_names_all_three(history):
     done = CliRunner().invoke(main, ["history", "--help"])
 
     assert [line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines()] == [
         "compact",
-        "verify",
         "export",
         "import",
     ]

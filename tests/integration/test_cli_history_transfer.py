@@ -303,8 +303,8 @@ def test_an_import_that_is_interrupted_leaves_nothing(database, run, write, monk
             raise KeyboardInterrupt
         return insert(*arguments)
 
-    insert = importing._insert
-    monkeypatch.setattr(importing, "_insert", interrupt)
+    insert = importing.insert_rows
+    monkeypatch.setattr(importing, "insert_rows", interrupt)
 
     done = run("history", "import", write("prices.csv", HEADER.strip(), *lines))
 

@@ -1,4 +1,4 @@
-"""The offers as of a time are those that a replay of their rows leaves, also from roll-ups (Hypothesis)."""
+"""The offers as of a time are those that a replay of their rows leaves, also of summed-up days (Hypothesis)."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.history.asof import offers_at
+from productagg.history.offers_at import offers_at
 from tests.integration.pasts import examples
 from tests.reference import OfferRow, in_force, standing
-from tests.timelines import DAY, HOUR, INSTANT, ProductRow, compacted_pasts, midnight, pasts, times
+from tests.timelines import DAY, HOUR, INSTANT, OBSERVED_FOR, ProductRow, compacted_pasts, midnight, pasts, times
 
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
 FIRST, SECOND, THIRD = (UUID(int=number) for number in (1, 2, 3))
@@ -22,7 +22,7 @@ def read(database, writer):
 
     def read(now, at):
         with database.reader.connect() as connection:
-            return offers_at(connection, writer.known(connection, now), at)
+            return offers_at(connection, writer.product_id, at, now=now, observed_for=OBSERVED_FOR)
 
     return read
 
@@ -45,6 +45,10 @@ def test_the_offers_as_of_a_time_are_those_of_a_replay(writer, read, past, time)
     found = read(past.now, at)
 
     assert (found.at, found.resolution) == (at.astimezone(UTC), "raw")
+    check_they_are(found, past, at)
+
+
+def check_they_are(found, past, at):
     assert found.state == expected_state(past, at)
     expected = standing(past.offers, at)
     assert described(found.offers) == described(expected)
@@ -53,39 +57,35 @@ def test_the_offers_as_of_a_time_are_those_of_a_replay(writer, read, past, time)
 
 @examples(25)
 @given(compacted=compacted_pasts(20 * DAY), data=st.data())
-def test_as_long_as_raw_rows_are_kept_the_offers_are_exact_even_those_that_have_not_changed_since(
+def test_since_the_last_compacted_day_the_offers_are_exact_even_those_that_have_not_changed_since(
     writer, read, compacted, data
 ):
-    past, rolled_until, raw_from = compacted
+    past, raw_from = compacted
     at = min(max(data.draw(times(20 * DAY)), raw_from), past.now)
-    writer.write(compacted.rows, past.offers, synced_at=past.synced_at, rolled_until=rolled_until, raw_from=raw_from)
+    writer.write(compacted.rows, past.offers, synced_at=past.synced_at, raw_from=raw_from)
 
     found = read(past.now, at)
 
     assert (found.at, found.resolution) == (at.astimezone(UTC), "raw")
-    assert found.state == expected_state(past, at)
-    expected = standing(past.offers, at)
-    assert described(found.offers) == described(expected)
-    for measured, exact in zip(found.offers, expected, strict=True):
-        assert measured.since == exact.since or midnight(exact.since) <= measured.since < raw_from
+    check_they_are(found, past, at)
 
 
+@pytest.mark.parametrize("longest", [2 * DAY, 20 * DAY], ids=["days", "weeks"])
 @examples(25)
-@given(compacted=compacted_pasts(20 * DAY), data=st.data())
-def test_before_that_they_are_those_at_the_end_of_the_hour(writer, read, compacted, data):
-    past, rolled_until, raw_from = compacted
-    at = min(data.draw(times(20 * DAY)), raw_from - INSTANT)
-    writer.write(compacted.rows, past.offers, synced_at=past.synced_at, rolled_until=rolled_until, raw_from=raw_from)
+@given(data=st.data())
+def test_before_that_they_are_exact_or_those_at_the_end_of_a_summed_up_day(writer, read, longest, data):
+    past, raw_from = compacted = data.draw(compacted_pasts(longest))
+    at = min(data.draw(times(longest)), raw_from - INSTANT)
+    writer.write(compacted.rows, past.offers, synced_at=past.synced_at, raw_from=raw_from)
 
     found = read(past.now, at)
 
-    hour_end = midnight(at) + ((at.astimezone(UTC) - midnight(at)) // HOUR + 1) * HOUR
-    assert (found.at, found.resolution) == (hour_end, "hour")
-    assert found.state == expected_state(past, hour_end - INSTANT)
-    expected = standing(past.offers, hour_end - INSTANT)
-    assert described(found.offers) == described(expected)
-    for measured, exact in zip(found.offers, expected, strict=True):
-        assert midnight(exact.since) <= measured.since < hour_end
+    if found.resolution == "raw":
+        assert found.at == at
+        check_they_are(found, past, at)
+    else:
+        assert (found.at, found.resolution) == (midnight(at) + DAY, "day")
+        check_they_are(found, past, found.at - INSTANT)
 
 
 def product_row(at, *, observed=True):
@@ -127,7 +127,7 @@ def test_in_a_gap_they_are_those_last_seen_and_said_to_be_not_observed(writer, r
 def test_an_offer_is_remembered_over_a_gap_that_begins_with_a_day(writer, read):
     gone, back, raw_from = MONDAY + DAY, MONDAY + 3 * DAY + HOUR, MONDAY + 3 * DAY
     rows = [product_row(MONDAY), product_row(gone, observed=False), product_row(back)]
-    writer.write(rows, [OfferRow(FIRST, MONDAY, 200, 5)], synced_at=back, rolled_until=raw_from, raw_from=raw_from)
+    writer.write(rows, [OfferRow(FIRST, MONDAY, 200, 5)], synced_at=back, raw_from=raw_from)
 
     for at in (gone, raw_from - INSTANT, raw_from, back):
         assert described(read(back, at).offers) == [(FIRST, 200, 5)]

@@ -9,26 +9,21 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, text, update
 
-from productagg.db.models import Offer, OfferPrice, OfferPriceDaily, OfferPriceHourly, Product, ProductSync
-from productagg.history import closed
-from productagg.history.asof import OffersNotKept, offers_at
-from productagg.history.closed import remove_closed
-from productagg.history.known import known
+from productagg.db.models import Offer, OfferPrice, OfferPriceDay, Product, ProductPriceDay, ProductSync
+from productagg.history import closed_offers
+from productagg.history.closed_offers import remove_closed
+from productagg.history.offers_at import OffersNotKept, offers_at
 from productagg.history.series import offer_series, product_series
 from productagg.history.trends import trend
 from productagg.history.verdicts import verdict
-from productagg.history.verification import differences, rolled_up_days
 from tests.factories import rows
 from tests.integration.conftest import before_statement, crash, only_postgresql, wait_until
-from tests.integration.shops import OBSERVED_FOR, OF_PRODUCTS, Shop, compact, day, progress
+from tests.integration.shops import OBSERVED_FOR, Shop, compact, day, progress
 
 OPEN, OLD, OLD_TOO, RECENT = (UUID(int=number) for number in range(1, 5))
 FEBRUARY = day(31)
 # 90 days before is in February: the raw rows begin there. 100 days before is day 40.
 NOW = day(140, 12)
-
-
-pytestmark = pytest.mark.usefixtures("no_readers")
 
 
 @pytest.fixture
@@ -50,15 +45,13 @@ def offers(database, model=Offer, name="id"):
 
 
 def of_offers(database):
-    """Whose roll-ups there are."""
-    return offers(database, OfferPriceHourly, "offer_id") | offers(database, OfferPriceDaily, "offer_id")
+    """The offers that have compacted steps."""
+    return offers(database, OfferPriceDay, "offer_id")
 
 
 def ask(database, shop, question, *arguments):
     with database.reader.connect() as connection:
-        found = known(connection, shop.product_id, OBSERVED_FOR, NOW)
-        assert found is not None
-        return question(connection, found, *arguments)
+        return question(connection, shop.product_id, *arguments, now=NOW, observed_for=OBSERVED_FOR)
 
 
 def remove_closed_now(database, before):
@@ -79,7 +72,7 @@ def waiting(database):
         return connection.scalar(query)
 
 
-def test_offers_that_were_closed_for_longer_than_is_wished_go_with_their_roll_ups(database, shop):
+def test_offers_that_were_closed_for_longer_than_is_wished_go_with_their_steps(database, shop):
     report = compact(database, NOW, closed_days=100)
 
     assert report.offers == 2
@@ -111,7 +104,7 @@ def test_no_offer_goes_before_its_raw_rows(database, shop):
 def test_what_the_product_cost_does_not_change_in_the_least(database, shop):
     def everything():
         return [
-            *(rows(database, model) for model in OF_PRODUCTS.values()),
+            rows(database, ProductPriceDay),
             *(
                 ask(database, shop, trend, day(0), day(number), metric)
                 for number in (1, 140)
@@ -127,8 +120,6 @@ def test_what_the_product_cost_does_not_change_in_the_least(database, shop):
     assert compact(database, NOW, closed_days=100).offers == 2
 
     assert everything() == before
-    with database.reader.connect() as connection:
-        assert list(differences(connection, *rolled_up_days(connection))) == []
 
 
 def test_of_a_removed_offer_nothing_is_known_any_more(database, shop):
@@ -167,13 +158,13 @@ def test_who_reads_while_offers_are_removed_does_not_take_what_is_left_for_all(d
     def remove(_statement):
         remove_closed_now(database, FEBRUARY)
 
-    with pytest.raises(OffersNotKept), before_statement(database.reader, "SELECT offers.id", once(remove)):
+    with pytest.raises(OffersNotKept), before_statement(database.reader, "", once(remove)):
         ask(database, shop, offers_at, day(0, 13))
 
 
 def test_a_few_offers_of_a_few_products_go_at_once(database, monkeypatch):
-    monkeypatch.setattr(closed, "_OFFERS_AT_ONCE", 3)
-    monkeypatch.setattr(closed, "_PRODUCTS_AT_ONCE", 2)
+    monkeypatch.setattr(closed_offers, "_OFFERS_AT_ONCE", 3)
+    monkeypatch.setattr(closed_offers, "_PRODUCTS_AT_ONCE", 2)
     shops = [Shop(database, f"Kettle {number}") for number in range(5)]
     ids = count(1)
     for shop in shops[:4]:
@@ -193,7 +184,7 @@ def test_a_killed_removal_is_gone_on_with(database, shop):
     compact(database, NOW)
     before = offers(database), of_offers(database)
 
-    with suppress(ZeroDivisionError), before_statement(database.writer, "DELETE FROM offer_prices_daily", crash):
+    with suppress(ZeroDivisionError), before_statement(database.writer, "DELETE FROM offer_price_days", crash):
         remove_closed_now(database, FEBRUARY)
 
     assert (offers(database), of_offers(database)) == before

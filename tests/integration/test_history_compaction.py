@@ -1,320 +1,350 @@
-"""Rolling up and dropping: what the roll-ups hold, and that neither a kill nor a late row makes them wrong."""
+"""Compaction: what is left of old months, that answers stay the same, and that it may be killed anywhere."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from productagg.catalog import products as catalog
-from productagg.db.models import (
-    OfferPriceDaily,
-    OfferPriceHourly,
-    ProductPriceDaily,
-    ProductPriceHourly,
-    ProductPriceWeekly,
-)
-from productagg.history import compaction
-from productagg.history.rolling import first_day, rollups_of
-from productagg.history.steps import INSTANT, microseconds
+from productagg.db.models import OfferPrice, OfferPriceDay, Product, ProductPrice, ProductPriceDay
+from productagg.history import compaction, day_summaries
+from productagg.history.compact_steps import compact_steps
+from productagg.history.offers_at import offers_at
+from productagg.history.series import offer_series, product_series
+from productagg.history.timeline import INSTANT
+from productagg.history.trends import trend
 from tests.factories import rows
-from tests.integration.conftest import before_statement, crash, only_postgresql, only_sqlite
-from tests.integration.shops import (
-    FIRST,
-    OBSERVED_FOR,
-    Shop,
-    bucket,
-    compact,
-    day,
-    from_raw,
-    late,
-    make_late,
-    progress,
-    rolled_up,
-)
+from tests.integration.conftest import before_commit, before_statement, only_postgresql, only_sqlite
+from tests.integration.shops import FIRST, OBSERVED_FOR, Shop, compact, day, progress, recorded
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
-
-
-pytestmark = pytest.mark.usefixtures("no_readers")
+JANUARY, FEBRUARY, MARCH = day(0), day(31), day(59)
+# 90 days before is in February: January is compacted.
+NOW = day(130, 12)
 
 
 @pytest.fixture
 def shop(database):
-    return Shop(database)
+    """Observed until now. Its prices changed every hour of the first of January, then each day, and once in March."""
+    shop = Shop(database)
+    for hour in range(24):
+        shop.observe(day(0, hour), {ONE: (100 + hour % 3, 5), OTHER: (300, 1)})
+    for number in range(1, 20):
+        shop.keep(day(number))
+        shop.observe(day(number, 7), {ONE: (200 + number, 5)})
+    shop.keep(MARCH)
+    shop.observe(MARCH, {ONE: (80, 5)})
+    shop.keep(NOW)
+    return shop
 
 
-class TestWhatIsRolledUp:
-    def test_a_day_that_is_over_for_an_hour_and_no_later_one(self, database, shop):
-        shop.observe(day(0, 12), {ONE: (100, 5)})
-        shop.keep(day(2, 3))
+def ask(database, shop, question, *arguments, now=NOW):
+    with database.reader.connect() as connection:
+        return question(connection, shop.product_id, *arguments, now=now, observed_for=OBSERVED_FOR)
 
-        compact(database, day(2, 0, 59))
-        assert progress(database).rolled_until == day(1)
-        compact(database, day(2, 1))
-        assert progress(database).rolled_until == day(2)
 
-        assert rolled_up(database) == from_raw(database, day(2))
+def days_of(database, shop, now=NOW):
+    """All that is answered at the resolution of days: the product, its offers, and trends over some windows."""
+    return [
+        ask(database, shop, product_series, JANUARY, NOW, "day", now=now).points,
+        *(ask(database, shop, offer_series, id_, JANUARY, NOW, "day", now=now) for id_ in (ONE, OTHER)),
+    ]
 
-    def test_an_hour_and_a_day_and_a_week_sum_up_what_the_price_did(self, database, shop):
-        shop.observe(day(0, 12), {ONE: (100, 5)})
-        shop.observe(day(0, 12, 30), {ONE: (200, 5)})
-        shop.observe(day(0, 12, 45), {})
-        shop.keep(day(1))
 
-        compact(database, day(1, 2))
+def times(found):
+    return [row.observed_at for row in found]
 
-        hour = bucket(database, ProductPriceHourly, day(0, 12))
-        assert (hour.open, hour.close, hour.lowest, hour.highest, hour.mean, hour.remainder) == (
-            100,
-            200,
-            100,
-            200,
-            133,
-            2700 * 10**6 // 3,  # (1800 s * 100 + 900 s * 200) / 2700 s is 133 1/3
+
+class TestWhatIsLeft:
+    def test_a_busy_day_becomes_its_last_step_with_a_summary(self, database, shop):
+        compact(database, NOW)
+
+        midnight, last, *others = rows(database, ProductPriceDay)
+        assert (midnight.observed_at, midnight.lowest, midnight.summary) == (day(0), 100, None)
+        assert (last.observed_at, last.lowest, last.average, last.offers) == (day(0, 23), 102, 201, 2)
+        # Hours at each price: 8 at 100, 101 and 102; of the average, rounded half up, 8 at 200 and 16 at 201.
+        lowest, average = [23, 100, 102, 100, 102, 101, 0], [15, 200, 201, 200, 201, 200, 16 * 3600 * 10**6]
+        assert last.summary == [0, 0, lowest, average]
+        assert others == [row for row in rows(database, ProductPriceDay) if row.observed_at >= day(1)]
+
+    def test_its_offers_have_summaries_of_their_own(self, database, shop):
+        compact(database, NOW)
+
+        (first, last), (other,) = (
+            [row for row in rows(database, OfferPriceDay, offer_id=id_) if row.observed_at < day(1)]
+            for id_ in (ONE, OTHER)
         )
-        assert (hour.in_stock_us, hour.observed_us, hour.changes) == (2700 * 10**6, 3600 * 10**6, 2)
-        assert (hour.state, hour.offers, hour.items_in_stock) == ("sold_out", 0, 0)
-        whole = bucket(database, ProductPriceDaily, day(0))
-        assert (whole.in_stock_us, whole.observed_us) == (2700 * 10**6, 12 * 3600 * 10**6)
-        week = bucket(database, ProductPriceWeekly, day(-3))  # whose Monday is in December
-        assert (week.in_stock_us, week.observed_us) == (2700 * 10**6, (12 + 3 * 24) * 3600 * 10**6)
-        offer = bucket(database, OfferPriceHourly, day(0, 12), offer_id=ONE)
-        assert (offer.in_stock_us, offer.close, offer.items_in_stock, offer.state) == (2700 * 10**6, 200, 0, "sold_out")
+        assert (first.observed_at, first.price, first.summary) == (day(0), 100, None)
+        assert (last.observed_at, last.price, last.items_in_stock) == (day(0, 23), 102, 5)
+        assert last.summary == [0, 0, [23, 100, 102, 100, 102, 101, 0]]
+        assert (other.observed_at, other.price, other.summary) == (day(0), 300, None)
 
-    def test_what_was_in_force_is_carried_over_days_without_a_row(self, database, shop):
-        shop.observe(day(0, 12), {ONE: (100, 5), OTHER: (300, 1)})
-        shop.keep(day(9, 12))
-        compact(database, day(8, 2))
-        shop.observe(day(9, 12), {ONE: (150, 5), OTHER: (300, 1)})
+    def test_days_with_few_steps_keep_them(self, database, shop):
+        steps = [row for row in rows(database, ProductPrice) if day(1) <= row.observed_at < MARCH]
 
-        compact(database, day(10, 2))
+        compact(database, NOW)
 
-        rolled = bucket(database, ProductPriceDaily, day(9))
-        assert (rolled.open, rolled.close, rolled.mean, rolled.changes) == (100, 150, 125, 1)
-        assert (rolled.average_open, rolled.average_close, rolled.average_changes) == (200, 225, 1)
-        assert [row.at for row in rows(database, ProductPriceDaily)] == [day(0), day(9)]
-        assert [(row.offer_id, row.at) for row in rows(database, OfferPriceDaily)] == [
-            (ONE, day(0)),
-            (ONE, day(9)),
-            (OTHER, day(0)),
+        kept = [row for row in rows(database, ProductPriceDay) if row.observed_at >= day(1)]
+        assert [row[:-1] for row in kept] == [tuple(row) for row in steps]
+        assert {row.summary for row in kept} == {None}
+
+    @pytest.mark.parametrize(("steps", "rows_left"), [(5, 5), (6, 2)])
+    def test_a_day_is_summed_up_if_that_replaces_four_steps(self, database, steps, rows_left):
+        shop = Shop(database)
+        for hour in range(steps):
+            shop.observe(day(0, hour), {ONE: (100 + hour, 5)})
+        shop.keep(NOW)
+
+        compact(database, NOW)
+
+        assert len(rows(database, ProductPriceDay)) == rows_left
+        assert len(rows(database, OfferPriceDay)) == rows_left
+
+    def test_the_ends_of_gaps_are_kept(self, database):
+        shop = Shop(database)
+        for minute in range(0, 60, 5):
+            shop.observe(day(0, 1, minute), {ONE: (100 + minute, 5)})
+        for minute in range(0, 60, 5):
+            shop.observe(day(0, 9, minute), {ONE: (200 + minute, 5)})
+        shop.keep(NOW)
+
+        compact(database, NOW)
+
+        kept = rows(database, ProductPriceDay)
+        assert [(row.observed_at, row.observed) for row in kept] == [
+            (day(0, 1), True),  # the first of all
+            (day(0, 1, 55) + INSTANT, False),
+            (day(0, 9), True),
+            (day(0, 9, 55), True),
         ]
-        assert rolled_up(database) == from_raw(database, day(10))
+        assert [row.summary is not None for row in kept] == [False, False, False, True]
+        (offer,) = rows(database, OfferPriceDay)
+        assert offer.summary is not None
 
-    def test_a_gap_of_many_days_is_neither_in_stock_nor_sold_out_for_the_product_and_its_offers(self, database, shop):
-        shop.observe(day(0), {ONE: (100, 5), OTHER: (300, 1)})
-        shop.observe(day(3, 12), {ONE: (100, 5)})
-        shop.keep(day(4))
+    def test_no_steps_are_more_than_there_were(self, database, shop):
+        before = sum(map(len, recorded(database).values()))
 
-        for number in range(1, 5):  # each day by itself, so that gaps are carried
-            compact(database, day(number, 2))
+        report = compact(database, NOW)
 
-        gap_begins, gap_ends = rows(database, OfferPriceDaily, offer_id=ONE)
-        assert (gap_begins.at, gap_begins.state, gap_begins.observed_us) == (day(0), "not_observed", 1)
-        assert (gap_ends.at, gap_ends.state, gap_ends.open, gap_ends.changes) == (day(3), "in_stock", 100, 0)
-        assert gap_ends.in_stock_us == gap_ends.observed_us == 12 * 3600 * 10**6
-        assert rolled_up(database) == from_raw(database, day(4))
+        assert sum(map(len, recorded(database).values())) == before - report.steps + report.rows
+        assert report.rows < report.steps
 
-    def test_an_offer_that_is_sold_out_since_an_earlier_day_takes_no_gap(self, database, shop):
-        shop.observe(day(0), {ONE: (100, 5), OTHER: (300, 1)})
-        shop.observe(day(0, 1), {ONE: (100, 5)})
-        shop.keep(day(1, 3))
-        shop.observe(day(1, 4), {})
-        shop.observe(day(1, 12), {})
-        shop.keep(day(2))
+    def test_whole_months_that_are_over_age_are_compacted_and_no_others(self, database, shop):
+        compact(database, NOW)
 
-        compact(database, day(2, 2))
+        assert progress(database).raw_from == FEBRUARY
+        assert times(rows(database, ProductPrice)) == times(rows(database, OfferPrice)) == [MARCH]
+        assert max(times(rows(database, ProductPriceDay))) < FEBRUARY
 
-        assert [row.at for row in rows(database, OfferPriceDaily, offer_id=OTHER)] == [day(0)]
-        taken = rows(database, OfferPriceDaily, offer_id=ONE)
-        hours = [row.at for row in rows(database, OfferPriceHourly, offer_id=ONE)]
-        assert [(row.at, row.observed_us) for row in taken][1] == (day(1), 16 * 3600 * 10**6 + 1)
-        assert hours == [day(0), day(1, 4), day(1, 12)]
+    def test_steps_are_kept_for_as_long_as_was_wished(self, database, shop):
+        before = recorded(database)
 
-    def test_an_offer_whose_price_only_the_day_before_its_gap_knew_is_back_at_that_price(self, database, shop):
-        shop.observe(day(0), {ONE: (100, 5)})
-        shop.keep(day(1) - INSTANT)
-        shop.observe(day(2, 12), {ONE: (100, 5)})  # the gap began with day 1, of which nothing was in stock
-        shop.keep(day(3))
+        report = compact(database, NOW, raw_days=101)  # until a day in January
 
-        for number in range(1, 4):
-            compact(database, day(number, 2))
+        assert (report.steps, progress(database).raw_from) == (0, None)
+        assert recorded(database) == before
 
-        assert rolled_up(database) == from_raw(database, day(3))
+    def test_steps_are_kept_for_as_long_as_a_product_counts_as_observed(self, database, shop):
+        with database.reader.connect() as reader:
+            long = timedelta(days=100)
+            report = compaction.Compaction(reader, database.sessions, 31, long, NOW, closed_days=3660).run()
 
-    def test_a_product_that_was_removed_meanwhile_is_left_out(self, database, shop, monkeypatch):
-        shop.observe(day(0), {ONE: (100, 5)})
-        kept = Shop(database, "Lamp")
-        kept.observe(day(0), {ONE: (100, 5)})
+        assert (report.steps, progress(database).raw_from) == (0, None)
 
-        def remove_it_first(*arguments):
-            with database.sessions.begin() as session:
-                catalog.remove(session, shop.product_id, day(1))
-            return rollups_of(*arguments)
 
-        monkeypatch.setattr("productagg.history.compaction.rollups_of", remove_it_first)
-        compact(database, day(1, 2))
+class TestAnswers:
+    def test_those_at_the_resolution_of_days_stay_the_same(self, database, shop):
+        before = days_of(database, shop)
 
-        assert {row.product_id for row in rows(database, ProductPriceDaily)} == {kept.product_id}
+        compact(database, NOW)
+
+        assert days_of(database, shop) == before
+
+    def test_a_trend_is_exact_but_for_the_times_in_a_summed_up_day(self, database, shop):
+        exact = ask(database, shop, trend, day(0), day(60))
+
+        compact(database, NOW)
+
+        found = ask(database, shop, trend, day(0), day(60))
+        assert (exact.resolution, found.resolution) == ("raw", "day")
+        for name in ("start_price", "end_price", "mean", "observed_percent", "longest_gap_seconds"):
+            assert getattr(found, name) == getattr(exact, name), name
+        assert (found.minimum, found.maximum) == (exact.minimum, exact.maximum)
+
+    def test_a_window_without_a_summed_up_day_is_answered_exactly(self, database, shop):
+        windows = [(day(1), day(60)), (day(0, 23), day(20)), (day(40), day(41))]
+        before = [ask(database, shop, trend, *window) for window in windows]
+
+        compact(database, NOW)
+
+        assert [ask(database, shop, trend, *window) for window in windows] == before
+
+    def test_the_offers_of_a_summed_up_day_are_those_at_its_end(self, database, shop):
+        compact(database, NOW)
+
+        found = ask(database, shop, offers_at, day(0, 5))
+
+        assert (found.at, found.resolution, found.state) == (day(1), "day", "observed")
+        assert [(offer.id, offer.price) for offer in found.offers] == [(ONE, 102), (OTHER, 300)]
 
 
 offers = st.dictionaries(st.sampled_from([ONE, OTHER]), st.tuples(st.sampled_from([0, 100, 101]), st.integers(0, 2)))
 pauses = st.sampled_from(
-    [INSTANT, timedelta(minutes=1), timedelta(hours=1), OBSERVED_FOR, timedelta(hours=7), timedelta(days=2)]
+    [INSTANT, timedelta(minutes=1), timedelta(hours=1), OBSERVED_FOR, timedelta(hours=7), timedelta(days=20)]
 )
 
 
 # The fixture is shared by a test's examples because each has products of its own.
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    timeline=st.lists(st.tuples(pauses, offers), min_size=1, max_size=12), runs=st.sets(st.integers(1, 30), max_size=3)
+    timeline=st.lists(st.tuples(pauses, offers), min_size=1, max_size=12), months=st.sets(st.integers(1, 7), max_size=3)
 )
-def test_rolled_up_day_by_day_or_at_once_it_is_what_the_raw_rows_say(database, timeline, runs):
-    shop, at, last = Shop(database, f"Kettle {uuid4()}"), FIRST, day(31)
-    listed = {ONE, OTHER}
+def test_month_by_month_or_at_once_the_days_are_what_the_steps_said(database, timeline, months):
+    shop, at, now = Shop(database, f"Kettle {uuid4()}"), FIRST, day(300)
     for pause, states in timeline:
         at += pause
         shop.observe(at, states)
-        # Those that a gap finds sold out since an earlier day are left out: they take no gap.
-        listed -= {id_ for id_ in (ONE, OTHER) if not states.get(id_, (0, 0))[1]}
+    before = days_of(database, shop, now=now)
 
-    for number in sorted(runs):
-        compact(database, day(number, 2))
-    compact(database, last)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(day_summaries, "FEWEST_REPLACED", 1)
+        for month in sorted(months):
+            compact(database, day(31 * month), raw_days=31)
+        compact(database, now)
 
-    until = progress(database).rolled_until
-    expected = {key: row for key, row in from_raw(database, until).items() if len(key) == 3 or key[2] in listed}
-    found = {key: row for key, row in rolled_up(database).items() if len(key) == 3 or key[2] in listed}
+    after = days_of(database, shop, now=now)
+    left = rows(database, ProductPrice) + rows(database, OfferPrice)
     database.empty()
-    assert found == expected
+    assert after == before
+    assert left == []
+
+
+class TestAProductThatNobodyHasReachedForMonths:
+    @pytest.fixture
+    def lost(self, database):
+        lost = Shop(database, "Lamp")
+        lost.observe(day(10, 12), {ONE: (100, 5)})
+        lost.keep(day(11, 12))
+        return lost
+
+    def test_the_beginning_of_its_gap_is_recorded_and_compacted(self, database, lost):
+        compact(database, NOW)
+
+        _, gap = rows(database, ProductPriceDay)
+        assert (gap.observed_at, gap.observed) == (day(11, 12) + INSTANT, False)
+        assert rows(database, ProductPrice) == []
+
+    def test_the_gap_is_recorded_once(self, database, lost):
+        compact(database, NOW)
+        assert compact(database, NOW).steps == 0
+
+        lost.observe(NOW, {ONE: (100, 5)})
+
+        assert len(rows(database, ProductPriceDay)) == 2
+        assert times(rows(database, ProductPrice)) == [NOW]
+
+    def test_it_counts_for_nothing_before_it_is_back_and_after(self, database, lost):
+        before = ask(database, lost, trend, day(10), day(110))
+        compact(database, NOW)
+        after = ask(database, lost, trend, day(10), day(110))
+        lost.observe(NOW, {ONE: (100, 5)})
+        back = ask(database, lost, trend, day(10), day(110), now=day(132, 12))
+
+        assert before == after == back
+        assert (before.observed_percent, before.mean) == (1.0, 100)
 
 
 class TestAgain:
-    def make_days(self, shop):
-        shop.observe(day(0), {ONE: (100, 5), OTHER: (300, 1)})
-        for number in range(10):
-            shop.observe(day(number, 1), {ONE: (100 + number, 5), OTHER: (300, 1)})
-            shop.keep(day(number + 1))
-
     def test_running_twice_changes_nothing(self, database, shop):
-        self.make_days(shop)
-        compact(database, day(9, 2))
-        once, then = rolled_up(database), progress(database)
+        compact(database, NOW)
+        once, then = recorded(database), progress(database)
 
-        report = compact(database, day(9, 2))
+        report = compact(database, NOW)
 
-        assert (rolled_up(database), progress(database)) == (once, then)
-        assert (report.days, report.rows, report.months) == (0, 0, 0)
+        assert (recorded(database), progress(database)) == (once, then)
+        assert (report.steps, report.rows, report.months) == (0, 0, 0)
 
-    def test_rolling_up_all_days_again_changes_nothing(self, database, shop):
-        self.make_days(shop)
-        compact(database, day(9, 2))
-        once = rolled_up(database)
-        make_late(database, shop.product_id, day(0))
+    def test_killed_anywhere_no_step_is_lost_and_the_next_run_goes_on(self, database, shop):
+        Shop(database, "Lamp").observe(day(40), {ONE: (100, 5)})
+        before = days_of(database, shop)
 
-        report = compact(database, day(9, 2))
+        for number in range(1000):
+            if not killed_at(database, number):
+                break
+            assert days_of(database, shop) == before
 
-        assert (rolled_up(database), late(database)) == (once, {})
-        assert (report.days, report.rows) == (0, len(once))
-
-    @pytest.mark.parametrize(
-        "where", ["INSERT INTO product_prices_hourly", "INSERT INTO offer_prices_daily", "UPDATE history_progress"]
-    )
-    def test_killed_anywhere_the_next_run_goes_on(self, database, shop, where):
-        self.make_days(shop)
-        with before_statement(database.writer, where, crash), pytest.raises(ZeroDivisionError):
-            compact(database, day(9, 2))
-
-        compact(database, day(9, 2))
-
-        assert progress(database).rolled_until == day(9)
-        assert rolled_up(database) == from_raw(database, day(9))
-
-    def test_a_gap_that_is_recorded_late_changes_the_days_that_were_rolled_up(self, database, shop):
-        shop.observe(day(0), {ONE: (100, 5)})
-        other = Shop(database, "Lamp")
-        self.make_days(other)
-        compact(database, day(5, 2))
-        shop.observe(day(6, 12), {ONE: (100, 5)})  # and nobody had known since day 0
-        shop.keep(day(7))
-        assert (progress(database).rolled_until, late(database)) == (day(5), {shop.product_id: day(0)})
-
-        compact(database, day(7, 2))
-
-        assert progress(database).rolled_until == day(7)
-        assert rolled_up(database) == from_raw(database, day(7))
-
-    def test_a_gap_that_is_recorded_meanwhile_is_not_missed(self, database, shop, monkeypatch):
-        shop.observe(day(0), {ONE: (100, 5)})
-        late = [lambda: shop.observe(day(6, 12), {ONE: (100, 5)})]
-
-        def be_late(*arguments):
-            if late:
-                late.pop()()
-            return rollups_of(*arguments)
-
-        monkeypatch.setattr("productagg.history.compaction.rollups_of", be_late)
-        compact(database, day(7, 2))
-
-        assert progress(database).rolled_until == day(7)
-        assert rolled_up(database) == from_raw(database, day(7))
-
-
-class TestTheFirstDay:
-    def first_day(self, database):
-        with database.reader.connect() as connection:
-            return first_day(connection)
-
-    def test_it_is_that_of_the_product_that_was_observed_first(self, database, shop):
-        assert self.first_day(database) is None
-        shop.observe(day(3, 12), {ONE: (100, 5)})
-        Shop(database, "Lamp").observe(day(1, 12), {})
-
-        assert self.first_day(database) == microseconds(day(1))
+        assert number > 5
+        assert times(rows(database, ProductPrice, product_id=shop.product_id)) == [MARCH]
+        assert days_of(database, shop) == before
 
     @only_sqlite
-    def test_no_history_is_gone_through_for_it(self, database):
-        statements: list[str] = []
-        with before_statement(database.reader, "SELECT", statements.append):
-            self.first_day(database)
-
-        with database.reader.connect() as connection:
-            plan = [
-                row.detail for each in statements for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {each}")
-            ]
-        assert [each for each in plan if "_prices" in each] == [
-            "SEARCH product_prices USING COVERING INDEX sqlite_autoindex_product_prices_1 (product_id=?)"
-        ]
-
-
-class TestTwoAtOnce:
-    @only_postgresql
-    def test_the_second_one_ends_at_once(self, database, shop):
-        shop.observe(day(0), {ONE: (100, 5)})
-        busy = []
-
-        def try_meanwhile(_statement):
-            with pytest.raises(compaction.Busy) as raised:
-                compact(database, day(9, 2))
-            busy.append(str(raised.value))
-
-        with before_statement(database.writer, "INSERT INTO product_prices_hourly", try_meanwhile):
-            compact(database, day(9, 2))
-
-        assert set(busy) == {"another compaction is at work"}
-        assert progress(database).rolled_until == day(9)
-        compact(database, day(10, 2))
-        assert progress(database).rolled_until == day(10)
-
-    def test_without_that_lock_they_come_to_the_same_end(self, database, shop, monkeypatch):
-        TestAgain().make_days(shop)
-        monkeypatch.setattr(compaction.Compaction, "_alone", lambda _self: nullcontext())
+    def test_several_at_once_come_to_the_same_end(self, database, shop):
+        before = days_of(database, shop)
 
         with ThreadPoolExecutor(3) as pool:
-            list(pool.map(lambda _number: compact(database, day(9, 2)), range(3)))
+            reports = list(pool.map(lambda _number: compact(database, NOW), range(3)))
 
-        assert progress(database).rolled_until == day(9)
-        assert rolled_up(database) == from_raw(database, day(9))
+        assert sum(report.steps for report in reports) == 107
+        assert days_of(database, shop) == before
+
+    @only_postgresql
+    def test_a_second_one_ends_at_once(self, database, shop):
+        busy = []
+
+        def try_meanwhile(_session):
+            with pytest.raises(compaction.Busy) as raised:
+                compact(database, NOW)
+            busy.append(str(raised.value))
+
+        with before_commit(database, try_meanwhile):
+            compact(database, NOW)
+
+        assert set(busy) == {"another compaction is at work"}
+        assert progress(database).raw_from == FEBRUARY
+
+
+class TestBesideOthers:
+    def test_a_removed_product_is_left_out(self, database, shop):
+        with database.sessions.begin() as session:
+            catalog.remove(session, shop.product_id, NOW)
+
+            assert compact_steps(session, [shop.product_id], FEBRUARY) == ([], 0, 0)
+
+    @only_postgresql
+    def test_a_product_of_which_something_is_imported_is_left_to_the_next_run(self, database, shop):
+        with database.sessions.begin() as importing:
+            importing.execute(select(Product.id).with_for_update(key_share=True))
+            assert compact(database, NOW).steps == 0
+        assert progress(database).raw_from == FEBRUARY
+
+        assert compact(database, NOW).steps > 0
+
+    def test_a_step_that_is_written_late_is_moved_by_the_next_run(self, database, shop):
+        compact(database, NOW)
+        late = Shop(database, "Lamp")
+        late.observe(day(5), {ONE: (100, 5)})
+        late.keep(NOW)
+
+        assert compact(database, NOW).steps == 2
+        assert times(rows(database, ProductPriceDay, product_id=late.product_id)) == [day(5)]
+
+
+def killed_at(database, number):
+    """Compact, but for a crash before the so-many-th statement; False: there are fewer."""
+    sent = []
+
+    def count(_statement):
+        sent.append(1)
+        if len(sent) == number + 1:
+            raise ZeroDivisionError
+
+    try:
+        with before_statement(database.writer, "", count):
+            compact(database, NOW)
+    except ZeroDivisionError:
+        return True
+    return False

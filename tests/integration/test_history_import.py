@@ -1,5 +1,6 @@
 """Imported histories are as if they had been observed, before the own history; and all or nothing is imported."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -7,19 +8,27 @@ import pytest
 from sqlalchemy import text
 
 from productagg.catalog import products as catalog
-from productagg.db.models import HistoryProgress, Offer, OfferPrice, OfferPriceDaily, ProductSummary
+from productagg.db.models import (
+    HistoryProgress,
+    Offer,
+    OfferPrice,
+    OfferPriceDay,
+    ProductPrice,
+    ProductPriceDay,
+    ProductSummary,
+)
 from productagg.history import importing
-from productagg.history.asof import offers_at
 from productagg.history.importing import Refused, import_
-from productagg.history.known import known
 from productagg.history.lines import LARGEST
+from productagg.history.offers_at import offers_at
+from productagg.history.series import offer_series, product_series
 from productagg.history.staging import Staged, stage
-from productagg.history.verification import differences, rolled_up_days
 from tests.factories import LONG_AGO, make_product, make_products, rows
-from tests.integration.conftest import before_statement, crash, only_postgresql
+from tests.integration.conftest import before_statement, only_postgresql
 from tests.integration.transfers import (
     HISTORY,
     LAST,
+    START,
     TABLES,
     A,
     B,
@@ -27,14 +36,17 @@ from tests.integration.transfers import (
     after,
     bring,
     collected,
+    compact_to,
     everything,
     line,
     observe,
     of_offer,
     of_product,
-    roll_up_late,
-    roll_up_to,
 )
+
+NOW = LONG_AGO + timedelta(days=1)
+# An observation counts for longer than any history.
+ALWAYS = timedelta(days=9999)
 
 
 @pytest.fixture
@@ -166,9 +178,10 @@ def test_nothing_is_carried_into_the_own_history(database, product):
     bring(database, [line(product, A, after(), 100, 2), line(product, B, after(), 90, 3)])
 
     with database.reader.connect() as connection:
-        what = known(connection, product, timedelta(days=9999), LONG_AGO + timedelta(days=1))
-        assert what is not None
-        before, later = (offers_at(connection, what, LONG_AGO + timedelta(hours=hours)) for hours in (0, 1))
+        before, later = (
+            offers_at(connection, product, LONG_AGO + timedelta(hours=hours), now=NOW, observed_for=ALWAYS)
+            for hours in (0, 1)
+        )
     assert (before.state, before.offers) == ("not_observed", [])
     assert (later.state, [each.id for each in later.offers]) == ("observed", [B])
 
@@ -205,54 +218,43 @@ def test_more_items_than_can_be_counted_are_refused(database, product):
     assert not any(everything(database).values())
 
 
-@pytest.mark.parametrize(
-    ("rolled_until", "raw_from"),
-    [
-        (LONG_AGO, None),
-        (LONG_AGO + timedelta(days=9), LONG_AGO + timedelta(days=5)),
-        (datetime(2019, 10, 31, tzinfo=UTC), None),
-        (datetime(2019, 10, 31, tzinfo=UTC), datetime(2019, 10, 20, tzinfo=UTC)),
-        (datetime(2019, 10, 28, tzinfo=UTC), datetime(2019, 10, 28, tzinfo=UTC)),
-    ],
-)
-def test_where_histories_are_rolled_up_an_import_is_as_if_it_had_been_there_before(
-    database, product, rolled_until, raw_from
-):
-    # Given what rolling up afterwards comes to
+@pytest.mark.parametrize("raw_from", [datetime(2019, 10, 20, tzinfo=UTC), LONG_AGO])
+def test_an_import_is_compacted_like_what_was_observed(database, product, raw_from):
+    own = LONG_AGO + timedelta(hours=1)
+    observe(database, product, own, {B: (70, 1)})
     bring(database, collected(product))
-    roll_up_to(database, rolled_until, raw_from)
-    expected = everything(database)
-    assert all(found for name, found in expected.items() if name not in ("offer_prices", "product_prices"))
+    before = days_of(database, product)
+
+    compact_to(database, raw_from)
+
+    assert days_of(database, product) == before
+    assert min(row.observed_at for row in rows(database, ProductPrice)) >= raw_from
+    assert rows(database, ProductPriceDay)
+
+
+def test_an_import_of_days_that_were_compacted_is_read_at_once_and_compacted_next(database, product):
+    bring(database, collected(product))
+    compact_to(database, LONG_AGO)
+    expected = days_of(database, product), everything(database)
     with database.writer.begin() as connection:
         for table in TABLES:
             connection.execute(table.delete())
 
     bring(database, collected(product))
-    roll_up_late(database)
 
-    assert everything(database) == expected
-    [progress] = rows(database, HistoryProgress)
-    assert (progress.rolled_until, progress.raw_from) == (rolled_until, raw_from)
+    assert days_of(database, product) == expected[0]
+    compact_to(database, LONG_AGO)
+    assert (days_of(database, product), everything(database)) == expected
 
 
-@pytest.mark.parametrize("raw_from", [None, datetime(2019, 11, 1, tzinfo=UTC), LONG_AGO])
-@pytest.mark.parametrize("replaced", [False, True])
-def test_rollups_are_what_raw_rows_say_in_the_own_history_as_well(database, product, raw_from, replaced):
-    own = LONG_AGO + timedelta(hours=1)
-    observe(database, product, own, {B: (70, 1)})
-    observe(database, product, own + timedelta(days=1), {C: (70, 1)})
-    roll_up_to(database, LONG_AGO + timedelta(days=5), raw_from)
-
-    bring(database, collected(product))
-    if replaced:
-        roll_up_to(database, LONG_AGO + timedelta(days=5), raw_from)
-        bring(database, collected(product)[::2], replace=True)
-
+def days_of(database, product):
+    """What the product cost on each day, and its offers."""
+    window = (START - timedelta(days=1), NOW, "day")
     with database.reader.connect() as connection:
-        assert list(differences(connection, *rolled_up_days(connection))) == []
-    roll_up_late(database)
-    with database.reader.connect() as connection:
-        assert list(differences(connection, *rolled_up_days(connection))) == []
+        return [
+            product_series(connection, product, *window, now=NOW, observed_for=ALWAYS),
+            *(offer_series(connection, product, id_, *window, now=NOW, observed_for=ALWAYS) for id_ in (A, B, C)),
+        ]
 
 
 def test_imported_history_is_not_touched_unless_it_is_to_be_replaced(database, product):
@@ -265,29 +267,22 @@ def test_imported_history_is_not_touched_unless_it_is_to_be_replaced(database, p
     assert everything(database) == before
 
 
-@pytest.mark.parametrize("raw_from", [None, LONG_AGO])
-def test_what_was_imported_is_replaced_and_nothing_else(database, raw_from):
+@pytest.mark.parametrize("compacted", [False, True])
+def test_what_was_imported_is_replaced_and_nothing_else(database, compacted):
     replaced, other = make_products(database, 2)
     own = LONG_AGO + timedelta(hours=1)
     for product_id in (replaced, other):
         observe(database, product_id, own, {B: (70, 1)})
         bring(database, [line(product_id, A, after(), 1, 1), line(product_id, B, after(days=1), 1, 1)])
-    roll_up_to(database, LONG_AGO + timedelta(days=1), raw_from)
+    if compacted:
+        compact_to(database, LONG_AGO + timedelta(days=1))
     of_other = everything(database, [*HISTORY, Offer], product_id=other)
 
     bring(database, [line(replaced, C, after(hours=2), 3, 3)], replace=True)
-    roll_up_late(database)
 
-    raw = rows(database, OfferPrice, product_id=replaced)
-    imported = [] if raw_from else [(C, after(hours=2), 3, 3), (C, LAST, 3, 0)]
-    assert sorted(row[1:] for row in raw) == sorted([(B, own, 70, 1), *imported])
-    days = rows(database, OfferPriceDaily, product_id=replaced)
-    assert [(row.offer_id, row.at) for row in days] == [
-        (B, LONG_AGO),
-        (C, datetime(2019, 10, 1, tzinfo=UTC)),
-        (C, datetime(2019, 12, 31, tzinfo=UTC)),
-        (C, LONG_AGO),  # when the gap ended
-    ]
+    steps = rows(database, OfferPrice, product_id=replaced) + rows(database, OfferPriceDay, product_id=replaced)
+    imported = [(C, after(hours=2), 3, 3), (C, LAST, 3, 0)]
+    assert sorted(row[1:5] for row in steps) == sorted([(B, own, 70, 1), *imported])
     assert {row.id for row in rows(database, Offer, product_id=replaced)} == {B, C}
     assert everything(database, [*HISTORY, Offer], product_id=other) == of_other
 
@@ -298,29 +293,35 @@ def test_to_replace_what_is_not_there_is_to_import(database, product):
     assert len(of_offer(database, product, A)) == 2
 
 
-@pytest.mark.parametrize(
-    "table", ["offers", "product_prices", "offer_prices", "product_prices_hourly", "offer_prices_daily"]
-)
-def test_an_import_that_breaks_off_half_way_leaves_nothing(database, monkeypatch, table):
+def test_an_import_that_breaks_off_anywhere_leaves_nothing(database, monkeypatch):
     monkeypatch.setattr(importing, "_BATCH", 1)
     product_ids = make_products(database, 3)
     bring(database, [line(product_ids[0], A, after(), 1, 1)])
-    roll_up_to(database, LONG_AGO, datetime(2019, 12, 1, tzinfo=UTC))
+    compact_to(database, datetime(2019, 12, 1, tzinfo=UTC))
     before = everything(database, [*HISTORY, Offer, HistoryProgress])
-    seen = []
+    lines = [line(product_id, A, after(), 5, 5) for product_id in product_ids]
+    broken = 0
 
-    def crash_at_the_second(statement):
-        seen.append(statement)
-        if len(seen) > 1:
-            crash(statement)
+    while broken < 100:
+        with suppress(ZeroDivisionError), before_statement(database.writer, "", crash_at(broken)):
+            bring(database, lines, replace=True)
+            break
+        assert everything(database, [*HISTORY, Offer, HistoryProgress]) == before
+        broken += 1
 
-    with (
-        before_statement(database.writer, f"INSERT INTO {table} ", crash_at_the_second),
-        pytest.raises(ZeroDivisionError),
-    ):
-        bring(database, [line(product_id, A, after(), 5, 5) for product_id in product_ids], replace=True)
+    assert broken > 20
 
-    assert everything(database, [*HISTORY, Offer, HistoryProgress]) == before
+
+def crash_at(number):
+    """Crash before the so-many-th statement."""
+    left = [number]
+
+    def count(_statement):
+        left[0] -= 1
+        if left[0] < 0:
+            raise ZeroDivisionError
+
+    return count
 
 
 def test_a_product_that_is_deleted_after_the_check_is_refused(database):

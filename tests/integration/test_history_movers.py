@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
-from productagg.db.models import ProductPrice, ProductSummary
+from productagg.db.models import ProductSummary
 from productagg.history.movers import PERIODS, refresh
 from tests.factories import rows
 from tests.integration.pasts import examples
 from tests.reference import facts
-from tests.timelines import DAY, HOUR, ProductRow, compacted_pasts
+from tests.timelines import DAY, HOUR, compacted_pasts
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -50,9 +50,9 @@ def refreshed(database):
 def test_the_prices_of_a_day_a_week_and_a_month_ago_are_those_of_the_history(
     writer, summarise, refreshed, compacted, later
 ):
-    past, rolled_until, raw_from = compacted
+    past, raw_from = compacted
     now = max(past.now, raw_from + 31 * DAY) + later
-    writer.write(compacted.rows, synced_at=past.synced_at, rolled_until=rolled_until, raw_from=raw_from)
+    writer.write(compacted.rows, synced_at=past.synced_at, raw_from=raw_from)
     summarise(now - DAY, now)
 
     found = refreshed(now)
@@ -62,17 +62,6 @@ def test_the_prices_of_a_day_a_week_and_a_month_ago_are_those_of_the_history(
         then = facts(history, now - period, now).start_price
         assert getattr(found, f"lowest_{name}") == then
     assert found.compared_at == now
-
-
-def test_where_raw_rows_are_kept_nobody_asks_the_roll_ups_which_may_be_late(database, writer, summarise, refreshed):
-    rows = [ProductRow(NOW - days * DAY, price, price, 1, 1, observed=True) for days, price in ((40, 500), (20, 100))]
-    writer.write(rows, synced_at=NOW, rolled_until=NOW - HOUR)
-    summarise(NOW - HOUR, NOW)
-    # As an import does that replaces an earlier one; the roll-ups follow later.
-    with database.sessions.begin() as session:
-        session.execute(delete(ProductPrice).where(ProductPrice.observed_at < NOW - 30 * DAY))
-
-    assert refreshed(NOW).lowest_30d is None
 
 
 @pytest.mark.parametrize(

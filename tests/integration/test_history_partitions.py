@@ -1,4 +1,4 @@
-"""PostgreSQL: the monthly partitions are made ahead, where the default one has nothing, and go as a whole."""
+"""PostgreSQL: the monthly partitions are created ahead, where the default one has no rows, and dropped when empty."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from productagg.catalog import products as catalog
 from productagg.db.models import OfferPrice, ProductPrice
-from productagg.history import compaction, partitions
+from productagg.history import partitions
 from productagg.history.partitions import month_of
 from tests.factories import rows
 from tests.integration.conftest import before_statement
@@ -21,7 +21,6 @@ LONG_AGO, MAY = datetime(2020, 1, 1, tzinfo=UTC), datetime(2026, 5, 11, tzinfo=U
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
     monkeypatch.setattr(partitions, "_LOCK_TIMEOUT", "50ms")
     # Not the module's own function: threads of other tests sleep, too.
     monkeypatch.setattr(partitions, "time", SimpleNamespace(sleep=lambda _seconds: None))
@@ -124,6 +123,15 @@ def test_a_compaction_drops_the_months_that_are_over_age_from_partitions_and_def
     assert [row.observed_at for row in rows(bare, OfferPrice)] == [day(35), day(70)]
 
 
+def test_a_month_with_rows_is_not_dropped(bare):
+    partitions.prepare(bare.sessions, day(0))
+    shop = Shop(bare)
+    shop.observe(day(0), {ONE: (100, 5)})
+
+    assert partitions.drop_empty(bare.sessions, day(31)) == 0
+    assert partitions_of(bare, "offer_prices")["2026_01"] == 1
+
+
 class TestInUse:
     @pytest.fixture
     def shop(self, bare):
@@ -134,24 +142,25 @@ class TestInUse:
         shop.keep(day(130))
         return shop
 
-    def test_a_history_that_is_read_all_the_time_keeps_its_partitions_until_the_next_run(self, bare, shop):
+    def test_a_month_that_is_read_all_the_time_keeps_its_partitions_until_the_next_run(self, bare, shop):
         with bare.writer.connect() as reader:
             reader.execute(text("SELECT count(*) FROM offer_prices"))
             with pytest.raises(partitions.Locked, match="in use all the time"):
-                partitions.drop(bare.sessions, "offer_prices", day(0))
+                compact(bare, day(130))
         assert "2026_01" in partitions_of(bare, "offer_prices")
 
         compact(bare, day(130))
 
         assert "2026_01" not in partitions_of(bare, "offer_prices")
 
-    def test_what_is_over_is_rolled_up_all_the_same(self, bare, shop):
+    def test_its_months_are_compacted_all_the_same(self, bare, shop):
         with bare.writer.connect() as reader:
             reader.execute(text("SELECT count(*) FROM offer_prices"))
             with pytest.raises(partitions.Locked, match="in use all the time"):
                 compact(bare, day(130))
 
-        assert (progress(bare).rolled_until, progress(bare).raw_from) == (day(129), day(31))
+        assert progress(bare).raw_from == day(31)
+        assert partitions_of(bare, "offer_prices")["2026_01"] == 0
 
     def test_what_cannot_be_dropped_does_not_keep_months_from_being_made(self, bare, shop):
         with bare.writer.connect() as reader:
@@ -167,7 +176,7 @@ class TestInUse:
         monkeypatch.setattr(partitions, "_STATEMENT_TIMEOUT", "50ms")
         with bare.writer.connect() as reader:
             reader.execute(text("SELECT count(*) FROM offer_prices"))
-            with pytest.raises(partitions.Locked, match="too large to be looked through"):
+            with pytest.raises(partitions.Locked, match="too large to look through"):
                 partitions.prepare(bare.sessions, MAY)
 
     def test_passes_and_removals_go_on_beside_a_new_month(self, bare, shop):

@@ -8,14 +8,12 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import delete
 
-from productagg.db.models import HistoryLate, ProductPrice
-from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints, offer_series, product_series, raw_part
+from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints, offer_series, product_series
 from tests.integration.conftest import before_statement
 from tests.integration.pasts import examples
 from tests.reference import OfferRow, facts, in_force, offer_history
-from tests.timelines import DAY, HOUR, INSTANT, ProductRow, compacted_pasts, pasts
+from tests.timelines import DAY, HOUR, INSTANT, OBSERVED_FOR, ProductRow, compacted_pasts, pasts
 
 WEEK = 7 * DAY
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -32,15 +30,11 @@ def read(database, writer):
     """Ask for a series: `read(now, begin, end, resolution)`, with `offer_id` for one of an offer."""
 
     def read(now, begin, end, resolution, offer_id=None):
+        as_of = {"now": now, "observed_for": OBSERVED_FOR}
         with database.reader.connect() as connection:
             if offer_id is not None:
-                known = writer.known(connection, now)
-                return offer_series(connection, known, offer_id, begin, end, resolution)
-            # As the API does it.
-            may_be_raw = resolution in ("raw", "auto")
-            bring = raw_part(begin, min(end.astimezone(UTC), now), now) if may_be_raw else None
-            known = writer.known(connection, now, bring)
-            return product_series(connection, known, begin, end, resolution)
+                return offer_series(connection, writer.product_id, offer_id, begin, end, resolution, **as_of)
+            return product_series(connection, writer.product_id, begin, end, resolution, **as_of)
 
     return read
 
@@ -136,8 +130,10 @@ def state_of(row):
 def test_a_raw_series_is_what_was_in_force_at_its_begin_and_every_row_since(writer, read, past):
     writer.write(past.rows, synced_at=past.synced_at)
 
-    found = read(past.now, past.begin, past.end, "raw")
+    check_the_steps(read(past.now, past.begin, past.end, "raw"), past)
 
+
+def check_the_steps(found, past):
     def point(at):
         row = in_force(past.told, at)
         assert row is not None
@@ -181,12 +177,29 @@ def test_every_bucket_says_what_its_part_of_the_history_says(writer, read, resol
 @buckets
 @examples(20)
 @given(data=st.data())
-def test_roll_ups_say_what_the_raw_rows_said_that_they_were_made_of(writer, read, resolution, length, longest, data):
-    compacted = data.draw(compacted_pasts(longest))
-    past, rolled_until, raw_from = compacted
-    writer.write(compacted.rows, past.offers, synced_at=past.synced_at, rolled_until=rolled_until, raw_from=raw_from)
+def test_compacted_days_say_what_the_steps_said(writer, read, resolution, length, longest, data):
+    past, raw_from = compacted = data.draw(compacted_pasts(longest))
+    writer.write(compacted.rows, past.offers, synced_at=past.synced_at, raw_from=raw_from)
 
-    check_the_buckets(read, past, resolution, length)
+    try:
+        check_the_buckets(read, past, resolution, length)
+    except NotKept:
+        assert resolution == "hour"
+        assert past.begin < raw_from
+
+
+@examples(25)
+@given(compacted=compacted_pasts(3 * DAY))
+def test_steps_of_compacted_days_are_those_that_there_were_or_not_all_kept(writer, read, compacted):
+    past, raw_from = compacted
+    writer.write(compacted.rows, past.offers, synced_at=past.synced_at, raw_from=raw_from)
+
+    try:
+        found = read(past.now, past.begin, past.end, "raw")
+    except NotKept:
+        assert past.begin < raw_from
+    else:
+        check_the_steps(found, past)
 
 
 def check_the_buckets(read, past, resolution, length):
@@ -257,20 +270,43 @@ def test_auto_is_the_finest_resolution_that_fits(writer, read, window, resolutio
     assert len(found.points) <= MAX_POINTS
 
 
-def test_raw_rows_that_are_dropped_are_not_made_up(writer, read):
-    raw_from = MONDAY + WEEK
-    writer.write([product_row(MONDAY)], rolled_until=raw_from, raw_from=raw_from)
+def busy_day(at):
+    """A row each hour of a day."""
+    return [product_row(at + number * HOUR, 100 + number) for number in range(24)]
+
+
+@pytest.mark.parametrize("resolution", ["raw", "hour"])
+def test_steps_and_hours_of_a_summed_up_day_are_not_made_up(writer, read, resolution):
+    raw_from = MONDAY + DAY
+    writer.write(busy_day(MONDAY), raw_from=raw_from)
     now = raw_from + DAY
 
-    kept = read(now, raw_from, now, "raw")
-    auto = read(now, raw_from - INSTANT, now, "auto")
+    kept = read(now, raw_from, now, resolution)
+    auto = read(now, raw_from - INSTANT - HOUR, now, "auto")
     with pytest.raises(NotKept) as refused:
-        read(now, raw_from - INSTANT, now, "raw")
+        read(now, raw_from - INSTANT - HOUR, now, resolution)
 
-    assert refused.value.raw_from == raw_from
-    assert auto.resolution == "hour"
-    # What was in force when they begin is known all the same.
-    assert [(point["at"], point["lowest"]) for point in kept.points] == [(raw_from, 100)]
+    assert (refused.value.resolution, refused.value.raw_from) == (resolution, raw_from)
+    assert auto.resolution == "day"
+    # What was in force when the kept steps begin is known all the same.
+    assert (kept.points[0]["at"], kept.points[0]["lowest"]) == (raw_from, 123)
+
+
+def test_days_with_few_steps_keep_them(writer, read):
+    rows = [product_row(MONDAY + number * 6 * HOUR, 100 + number) for number in range(4)]
+    writer.write(rows, raw_from=MONDAY + DAY, fewest_replaced=4)
+
+    found = read(MONDAY + WEEK, MONDAY, MONDAY + DAY, "raw")
+
+    assert [point["lowest"] for point in found.points] == [100, 101, 102, 103]
+
+
+def test_a_summed_up_day_is_known_from_its_last_step_on(writer, read):
+    writer.write(busy_day(MONDAY), raw_from=MONDAY + DAY)
+
+    found = read(MONDAY + WEEK, MONDAY + 23 * HOUR, MONDAY + 2 * DAY, "raw")
+
+    assert [(point["at"], point["lowest"]) for point in found.points] == [(MONDAY + 23 * HOUR, 123)]
 
 
 def test_nothing_is_said_of_the_time_before_the_first_observation_and_of_the_future(writer, read):
@@ -281,16 +317,6 @@ def test_nothing_is_said_of_the_time_before_the_first_observation_and_of_the_fut
     assert [point["at"] for point in found.points] == [MONDAY, MONDAY + HOUR]
     assert [point["observed_seconds"] for point in found.points] == [3599.99991, 0.00003]
     assert (found.begin, found.end) == (MONDAY - DAY, MONDAY + HOUR + 30 * INSTANT)
-
-
-def test_a_roll_up_that_is_late_makes_no_history_longer_than_it_is(database, writer, read):
-    now = MONDAY + 200 * DAY
-    writer.write([product_row(MONDAY), product_row(now - DAY)], synced_at=now, rolled_until=now - DAY)
-    with database.sessions.begin() as session:
-        session.execute(delete(ProductPrice).where(ProductPrice.observed_at < now - DAY))
-        session.add(HistoryLate(product_id=writer.product_id, since=MONDAY))
-
-    assert len(read(now, MONDAY, now, "hour").points) == 24
 
 
 def test_an_offer_that_was_seen_only_later_has_a_series_without_points(writer, read):
@@ -312,22 +338,24 @@ def test_an_offer_that_the_product_never_had_has_none(writer, read):
 def test_a_gap_that_begins_with_a_day_costs_no_price(writer, read):
     gone, back, raw_from = MONDAY + DAY, MONDAY + 3 * DAY + HOUR, MONDAY + 3 * DAY
     rows = [product_row(MONDAY), ProductRow(gone, None, None, 0, 0, observed=False), product_row(back)]
-    writer.write(rows, [OfferRow(OFFER, MONDAY, 200, 5)], synced_at=back, rolled_until=raw_from, raw_from=raw_from)
+    writer.write(rows, [OfferRow(OFFER, MONDAY, 200, 5)], synced_at=back, raw_from=raw_from)
 
     found = read(back + HOUR, raw_from, back + HOUR, "raw", OFFER)
 
     assert [(point["at"], point["price"]) for point in found.points] == [(raw_from, None), (back, 200)]
 
 
-@pytest.mark.parametrize(("length", "resolution", "round_trips"), [(30 * DAY, "raw", 1), (1826 * DAY, "week", 2)])
-def test_a_series_takes_as_few_round_trips_as_can_be(database, writer, read, length, resolution, round_trips):
-    now, raw_from = MONDAY + 270 * WEEK, MONDAY + 265 * WEEK
-    rows = [product_row(MONDAY + week * WEEK + HOUR, 100 + week) for week in range(270)]
-    writer.write(rows, synced_at=now, rolled_until=raw_from + 33 * DAY, raw_from=raw_from)
+@pytest.mark.parametrize(("length", "resolution"), [(30 * DAY, "raw"), (1826 * DAY, "week")])
+@pytest.mark.parametrize("offer_id", [None, OFFER], ids=["product", "offer"])
+def test_a_series_takes_one_round_trip(database, writer, read, length, resolution, offer_id):
+    now = MONDAY + 270 * WEEK
+    rows = [product_row(MONDAY + number * DAY + HOUR, 100 + number) for number in range(270 * 7)]
+    offers = [OfferRow(OFFER, row.at, row.lowest, 1) for row in rows]
+    writer.write(rows, offers, synced_at=now, raw_from=MONDAY + 260 * WEEK)
     statements: list[str] = []
 
     with before_statement(database.reader, "", statements.append):
-        found = read(now, now - length, now, "auto")
+        found = read(now, now - length, now, "auto", offer_id)
 
     assert found.resolution == resolution
-    assert len(statements) == round_trips
+    assert len(statements) == 1

@@ -1,21 +1,29 @@
 """A trend says what the slow reference says, from raw rows and from roll-ups (Hypothesis)."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.history import compaction
-from productagg.history.trends import Extreme, Trend, raw_part, trend
+from productagg.history.trends import Extreme, Trend, trend
 from tests.integration.conftest import before_statement
 from tests.integration.pasts import examples
 from tests.integration.shops import compact
 from tests.reference import facts
-from tests.timelines import DAY, HOUR, INSTANT, LARGEST, MOMENTS, SECOND, ProductRow, compacted_pasts, pasts
-
-LENGTHS = {"hour": HOUR, "day": DAY, "week": 7 * DAY}
+from tests.timelines import (
+    DAY,
+    INSTANT,
+    LARGEST,
+    MOMENTS,
+    OBSERVED_FOR,
+    SECOND,
+    ProductRow,
+    compacted_pasts,
+    midnight,
+    pasts,
+)
 
 metrics = st.sampled_from(["lowest", "average"])
 
@@ -26,8 +34,7 @@ def read(database, writer):
 
     def read(now, begin, end, metric="lowest"):
         with database.reader.connect() as connection:
-            known = writer.known(connection, now, raw_part(begin, min(end.astimezone(UTC), now), now, metric))
-            return trend(connection, known, begin, end, metric)
+            return trend(connection, writer.product_id, begin, end, metric, now=now, observed_for=OBSERVED_FOR)
 
     return read
 
@@ -79,67 +86,50 @@ def test_a_trend_of_raw_rows_is_exact(writer, read, past, metric):
 
 @examples(25)
 @given(compacted=compacted_pasts(), metric=metrics)
-def test_a_trend_whose_raw_rows_are_kept_is_exact_even_if_older_ones_are_dropped(writer, read, compacted, metric):
-    past, rolled_until, raw_from = compacted
+def test_a_trend_of_days_that_are_kept_is_exact_even_if_older_ones_are_summed_up(writer, read, compacted, metric):
+    past, raw_from = compacted
     begin = max(past.begin.astimezone(UTC), raw_from)
     past = past._replace(begin=begin, end=max(past.end.astimezone(UTC), begin + SECOND))
-    writer.write(compacted.rows, synced_at=past.synced_at, rolled_until=rolled_until, raw_from=raw_from)
+    writer.write(compacted.rows, synced_at=past.synced_at, raw_from=raw_from)
 
     found = read(past.now, past.begin, past.end, metric)
 
     check_it_is_exact(found, past, metric)
 
 
-@pytest.mark.parametrize("earlier", [0 * DAY, 100 * DAY, 3 * 366 * DAY], ids=["days", "months", "years"])
-@examples(25)
-@given(compacted=compacted_pasts(), metric=metrics)
-def test_a_trend_of_roll_ups_is_that_of_the_raw_rows_they_were_made_of(writer, read, earlier, compacted, metric):
-    past, rolled_until, raw_from = compacted
-    begin = min(past.begin.astimezone(UTC), raw_from - INSTANT) - earlier
-    end = past.effective_end
-    writer.write(compacted.rows, synced_at=past.synced_at, rolled_until=rolled_until, raw_from=raw_from)
+@pytest.mark.parametrize("longest", [2 * DAY, 40 * DAY], ids=["days", "weeks"])
+@examples(40)
+@given(data=st.data(), metric=metrics)
+def test_a_trend_of_summed_up_days_is_that_of_the_steps_they_were_made_of(writer, read, longest, data, metric):
+    past, raw_from = compacted = data.draw(compacted_pasts(longest))
+    writer.write(compacted.rows, synced_at=past.synced_at, raw_from=raw_from)
 
-    found = read(past.now, begin, end, metric)
+    found = read(past.now, past.begin, past.end, metric)
 
-    length = LENGTHS[found.resolution]
-    assert found.resolution == ("hour" if end - begin <= 32 * DAY else "day" if end - begin <= 732 * DAY else "week")
-    assert found.begin == floor(begin, length)
-    assert end <= found.end < end + length
-    assert found.end in (end, past.now) or found.end == floor(found.end, length)
-    assert found.end == end or end <= rolled_until
-    told, and_then = (facts(past.of(metric), found.begin, each) for each in (found.end, found.end + INSTANT))
-    if tells_its_beginning(past, found.begin, metric):
-        assert found.start_price == told.start_price
-    if found.end >= raw_from or tells_its_beginning(past, found.end, metric):
-        assert found.end_price == told.end_price
-    assert found.changes in (told.changes, and_then.changes)
+    if found.resolution == "raw":
+        check_it_is_exact(found, past, metric)
+        return
+    assert past.begin < raw_from
+    assert found.begin == midnight(past.begin)
+    assert found.end == min(midnight(past.effective_end - INSTANT) + DAY, past.now)
+    told = facts(past.of(metric), found.begin, found.end)
+    assert (found.start_price, found.end_price, found.changes) == (told.start_price, told.end_price, told.changes)
+    assert (found.change, found.direction) == (told.change, told.direction)
     assert same(found.mean, told.mean)
+    assert same(found.longest_gap_seconds, told.longest_gap)
     check_the_shares(found, told)
-    check_the_extremes(found, told, length)
-    assert abs(timedelta(seconds=found.longest_gap_seconds - float(told.longest_gap))) < 2 * length
+    check_the_extremes(found, told)
 
 
-def tells_its_beginning(past, at, metric):
-    """Unless something happened at an hour's very beginning and again in it, a roll-up tells what was so then."""
-    hour = facts(past.of(metric), at, at + HOUR)
-    return hour.in_stock in (0, 3600) or all(row.at != at for row in past.rows)
-
-
-def check_the_extremes(found, told, length):
+def check_the_extremes(found, told):
     """The prices are exact, their times and the median are within the resolution."""
     if told.minimum is None or told.maximum is None:
         assert (found.minimum, found.maximum, found.median) == (None, None, None)
         return
     for measured, (price, at) in ((found.minimum, told.minimum), (found.maximum, told.maximum)):
         assert measured.price == price
-        assert measured.at <= at < measured.at + length
+        assert measured.at == at or measured.at == midnight(at)
     assert float(found.minimum.price) <= found.median <= float(found.maximum.price)
-
-
-def floor(time, length):
-    """The beginning of its UTC hour, UTC day or week."""
-    monday = datetime(2024, 1, 1, tzinfo=UTC)
-    return monday + (time.astimezone(UTC) - monday) // length * length
 
 
 def minutes(count):
@@ -239,46 +229,38 @@ def test_there_is_no_percentage_of_a_price_of_nothing(writer, read):
 
 
 @pytest.mark.parametrize("metric", ["lowest", "average"])
-def test_compaction_changes_no_answer(database, writer, read, monkeypatch, metric):
-    monkeypatch.setattr(compaction, "_READERS_LEAVE_SECONDS", 0)
+def test_compaction_changes_no_answer(database, writer, read, metric):
     # Half a year: another price every 80 minutes, sold out at times, and a gap of four hours each week.
     kinds = [100, 250, None, LARGEST, 0]
     rows = [product_row(80 * number, kinds[number % 5]) for number in range(3000) if number % 126 > 2]
     gaps = [product_row(80 * 126 * week, None, observed=False) for week in range(1, 23)]
     now = minutes(80 * 3000)
     writer.write(sorted([*rows, *gaps]), synced_at=now)
-    windows = [(begin, begin + span) for begin in (minutes(60), minutes(121 * 60)) for span in (DAY, 30 * DAY)]
+    windows = [(minutes(begin * 24 * 60), minutes((begin + span) * 24 * 60)) for begin in (0, 5) for span in (1, 30)]
     before = [read(now, begin, end, metric) for begin, end in windows]
 
     compact(database, now, raw_days=1)
 
     for (begin, end), raw in zip(windows, before, strict=True):
         found = read(now, begin, end, metric)
-        assert (raw.resolution, found.resolution) == ("raw", "hour")
-        assert (found.begin, found.end) == (raw.begin, raw.end)
-        assert (found.start_price, found.end_price, found.changes) == (raw.start_price, raw.end_price, raw.changes)
-        assert (found.mean, found.out_of_stock_percent, found.observed_percent) == (
-            raw.mean,
-            raw.out_of_stock_percent,
-            raw.observed_percent,
-        )
+        assert (raw.resolution, found.resolution) == ("raw", "day")
         assert (found.minimum.price, found.maximum.price) == (raw.minimum.price, raw.maximum.price)
+        within = {"resolution", "minimum", "maximum", "median", "changes"}
+        assert {name: value for name, value in vars(found).items() if name not in within} == {
+            name: value for name, value in vars(raw).items() if name not in within
+        }
+        # Those at the ends: a window of days has its begin's, not its end's.
+        assert abs(found.changes - raw.changes) <= 1
 
 
-def test_daily_prices_are_those_of_their_days_from_the_first_moment_on(writer, read):
-    rows = [product_row(24 * 60 * day, None if day == 4 else 100 + 10 * day) for day in range(40)]
-    raw_from = minutes(0) + 20 * DAY
-    writer.write(rows, synced_at=minutes(40 * 24 * 60), rolled_until=raw_from, raw_from=raw_from)
+def test_the_price_of_a_midnight_is_known_of_summed_up_days_too(writer, read):
+    # A price at each midnight, and three more in the morning.
+    rows = [product_row(24 * 60 * day + hour, 100 + 10 * day - hour) for day in range(10) for hour in range(4)]
+    writer.write(rows, synced_at=minutes(20 * 24 * 60), raw_from=minutes(0) + 10 * DAY)
 
-    def ends(first, last):
-        found = read(minutes(40 * 24 * 60), minutes(24 * 60 * first), minutes(24 * 60 * last))
-        return found.resolution, found.start_price, found.end_price
+    found = read(minutes(20 * 24 * 60), minutes(24 * 60 * 5), minutes(24 * 60 * 9))
 
-    assert ends(5, 9) == ("hour", 150, 190)
-    assert ends(2, 4) == ("hour", 120, None)
-    assert ends(4, 5) == ("hour", None, 150)
-    assert ends(10, 20) == ("hour", 200, 300)
-    assert ends(10, 39) == ("hour", 200, 490)
+    assert (found.resolution, found.start_price, found.end_price) == ("day", 150, 190)
 
 
 def test_a_gap_begins_a_microsecond_after_the_last_list(writer, read):
@@ -289,26 +271,15 @@ def test_a_gap_begins_a_microsecond_after_the_last_list(writer, read):
     assert ends == [100, None]
 
 
-def test_a_change_at_the_moment_up_to_which_days_are_rolled_up_counts_once(writer, read):
-    rolled_until = minutes(0) + DAY
-    rows = [product_row(0, 100), ProductRow(rolled_until, 200, 200, 1, 1, observed=True)]
-    now = rolled_until + HOUR
-    writer.write(rows, synced_at=now, rolled_until=rolled_until, raw_from=rolled_until)
-
-    found = read(now, minutes(0), now)
-
-    assert (found.resolution, found.start_price, found.end_price, found.changes) == ("hour", 100, 200, 1)
-
-
-@pytest.mark.parametrize(("length", "resolution", "round_trips"), [(30 * DAY, "raw", 1), (1826 * DAY, "week", 2)])
-def test_a_trend_takes_as_few_round_trips_as_can_be(database, writer, read, length, resolution, round_trips):
-    now, raw_from = minutes(270 * 7 * 24 * 60), minutes(265 * 7 * 24 * 60)
-    rows = [product_row(7 * 24 * 60 * week + 60, 100 + week) for week in range(270)]
-    writer.write(rows, synced_at=now, rolled_until=raw_from + 33 * DAY, raw_from=raw_from)
+@pytest.mark.parametrize(("length", "resolution"), [(30 * DAY, "raw"), (1826 * DAY, "day")])
+def test_a_trend_takes_one_round_trip(database, writer, read, length, resolution):
+    now, raw_from = minutes(270 * 7 * 24 * 60), minutes(260 * 7 * 24 * 60)
+    rows = [product_row(12 * 60 * number + 60, 100 + number) for number in range(270 * 14)]
+    writer.write(rows, synced_at=now, raw_from=raw_from)
     statements: list[str] = []
 
     with before_statement(database.reader, "", statements.append):
         found = read(now, now - length, now)
 
     assert found.resolution == resolution
-    assert len(statements) == round_trips, "\n\n".join(statements)
+    assert len(statements) == 1, "\n\n".join(statements)

@@ -8,7 +8,7 @@ from sqlalchemy import update
 from productagg.db.models import HistoryProgress, OfferPrice, ProductPrice, ProductSync
 from productagg.history.exporting import export, snapshot
 from productagg.history.lines import LARGEST
-from productagg.history.steps import INSTANT, microseconds
+from productagg.history.timeline import INSTANT, microseconds
 from tests.factories import LONG_AGO, make_product, make_products
 from tests.integration.transfers import (
     LAST,
@@ -19,11 +19,11 @@ from tests.integration.transfers import (
     C,
     after,
     bring,
+    compact_to,
     create_on,
     everything,
     line,
     observe,
-    roll_up_to,
     take,
 )
 
@@ -62,7 +62,7 @@ def forget(database, product_id, created_at):
     with database.writer.begin() as connection:
         for table in TABLES:
             connection.execute(table.delete())
-        connection.execute(update(HistoryProgress).values(rolled_until=None, raw_from=None))
+        connection.execute(update(HistoryProgress).values(raw_from=None))
         connection.execute(update(ProductSync).values(last_synced_at=None))
     create_on(database, product_id, created_at)
 
@@ -149,10 +149,10 @@ def test_an_export_from_a_time_after_the_last_observation_is_empty(database, pas
     assert take(database, begin=after(days=43)) == []
 
 
-def test_where_raw_rows_are_gone_an_export_begins_with_what_the_rollups_say(database, past):
+def test_where_steps_are_compacted_an_export_begins_with_what_was_in_force_after_them(database, past):
     whole = take(database)
     raw_from = datetime(2019, 10, 10, tzinfo=UTC)
-    roll_up_to(database, datetime(2019, 11, 1, tzinfo=UTC), raw_from)
+    compact_to(database, raw_from)
 
     lines = take(database)
 

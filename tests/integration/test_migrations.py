@@ -4,44 +4,36 @@ import re
 import shutil
 import threading
 import time
-from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
-from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import delete, insert, inspect, select, text
+from sqlalchemy import delete, insert, inspect, text
 from sqlalchemy.exc import IntegrityError
-from uuid_utils.compat import uuid7
 
 from alembic import command
 from productagg.catalog import products as catalog
-from productagg.catalog import search_text
 from productagg.db.models import (
     SCHEMA_REVISION,
     Base,
-    HistoryLate,
     HistoryProgress,
     Offer,
     OfferPrice,
-    OfferPriceDaily,
-    OfferPriceHourly,
+    OfferPriceDay,
     Product,
-    ProductChange,
     ProductPrice,
-    ProductPriceDaily,
-    ProductPriceHourly,
-    ProductPriceWeekly,
+    ProductPriceDay,
     ProductSummary,
     ProductSync,
-    SyncRun,
     User,
 )
 from productagg.db.startup_checks import SchemaError, check_schema
-from tests.factories import LONG_AGO, environment, make_product, make_products, rows, start, sync_row
+from productagg.history.partitions import month_of
+from tests.factories import LONG_AGO, environment, make_product, make_products, rows, start
 from tests.integration.conftest import wait_until
 
 OURS = {table.name for table in Base.metadata.sorted_tables}
@@ -72,123 +64,15 @@ def test_the_migrated_tables_are_those_of_the_models(blank_database, monkeypatch
     command.check(Config("development.ini"))
 
 
-def test_what_was_there_before_a_pass_counted_more_is_kept(blank_database):
-    # Given a database of the first release, with a product that was asked and a pass that asked for it
-    blank_database.migrate("0001")
-    then = LONG_AGO.replace(microsecond=123456)
-    product_id = uuid4()
-    with blank_database.writer.begin() as connection:
-        connection.execute(
-            insert(Product),
-            {
-                "id": product_id,
-                "name": "Kettle",
-                "description": "",
-                "version": 1,
-                "created_at": then,
-                "updated_at": then,
-            },
-        )
-        connection.execute(
-            text(
-                "INSERT INTO product_sync (product_id, registration, next_sync_at, last_synced_at, failures)"
-                " SELECT id, 'registered', created_at, created_at, 0 FROM products"
-            )
-        )
-        connection.execute(
-            text(
-                "INSERT INTO sync_runs (id, host, started_at, claimed, changed, failed)"
-                " SELECT id, 'cron-1', created_at, 5, 2, 1 FROM products"
-            )
-        )
-
+@pytest.mark.parametrize("blank_database", ["postgresql"], indirect=True)
+def test_steps_of_this_month_and_the_next_two_have_partitions_and_all_others_a_default_one(blank_database):
     blank_database.migrate()
-
-    assert sync_row(blank_database, product_id).last_asked_at == then
-    (run,) = rows(blank_database, SyncRun)
-    assert (run.started_at, run.claimed, run.fetched, run.changed, run.failed) == (then, 5, 4, 2, 1)
-    assert (run.closed, run.failures, run.requests, run.bytes, run.longest_wait_seconds) == (0, {}, 0, 0, 0)
-
-
-def test_the_change_feed_begins_with_the_creation_of_what_is_there(blank_database):
-    blank_database.migrate("0004")
-    products = [
-        {"id": uuid7(), "name": name, "description": "", "version": 1, "created_at": LONG_AGO, "updated_at": LONG_AGO}
-        for name in ("Pan", "Kettle", "Lamp")
-    ]
-    with blank_database.writer.begin() as connection:
-        connection.execute(insert(Product), products[::-1])
-
-    blank_database.migrate()
-
-    found = rows(blank_database, ProductChange)
-    assert [(row.kind, row.product_id, row.at) for row in found] == [
-        ("created", each["id"], LONG_AGO) for each in products
-    ]
-    make_product(blank_database, "Pot")
-    assert rows(blank_database, ProductChange)[-1].sequence > found[-1].sequence
-
-
-def test_products_of_before_are_found_and_sorted_as_new_ones(blank_database):
-    blank_database.migrate("0005")
-    values = {"id": uuid4(), "description": "Hořký", "version": 1, "created_at": LONG_AGO, "updated_at": LONG_AGO}
-    with blank_database.writer.begin() as connection:
-        connection.execute(insert(Product), {**values, "name": "Čaj"})
-        connection.execute(insert(Product), {**values, "id": uuid4(), "name": "ﷺ" * 200})
-
-    blank_database.migrate()
-
-    found = {(row.search_text, row.sort_name) for row in rows(blank_database, Product)}
-    assert found == {
-        (search_text.search_text(name, "Hořký"), search_text.sort_name(name)) for name in ("Čaj", "ﷺ" * 200)
-    }
-
-
-NAMES = [
-    "ŁÓDŹ",
-    "Ærø, straße",
-    "a/b_c",
-    "हिन्दी x_",
-    "Лампа",
-    "電灯",
-    "IŞIK ışık",
-    *(f"Lamp {number}" for number in range(5)),
-]
-
-
-def test_products_are_folded_anew_batch_by_batch_and_nothing_else_of_them_changes(blank_database):
-    # Given products as the release before found and sorted them
-    blank_database.migrate("0008")
-    values = {"version": 3, "created_at": LONG_AGO, "updated_at": LONG_AGO, "search_text": "old", "sort_name": "old"}
-    columns = (Product.id, Product.name, Product.description, Product.version, Product.created_at, Product.updated_at)
-    with blank_database.writer.begin() as connection:
-        new = [{"id": uuid7(), "name": name, "description": f"{name}\n{name}.", **values} for name in NAMES]
-        connection.execute(insert(Product), new)
-        before = connection.execute(select(*columns).order_by(Product.id)).all()
-
-    with a_batch_of(5):
-        blank_database.migrate("0009")
 
     with blank_database.reader.connect() as connection:
-        assert connection.execute(select(*columns).order_by(Product.id)).all() == before
-        found = connection.execute(select(Product.name, Product.description, Product.search_text, Product.sort_name))
-        for name, description, search_text, sort_name in found:
-            assert (search_text, sort_name) == (search_text.search_text(name, description), search_text.sort_name(name))
-
-
-@contextmanager
-def a_batch_of(size):
-    """The migrations' modules are loaded for each run: make this one's batches small."""
-    read = ScriptDirectory._load_revisions
-
-    def load(directory):
-        for script in read(directory):
-            if hasattr(script.module, "_BATCH"):
-                setattr(script.module, "_BATCH", size)  # noqa: B010 - for the type checker
-            yield script
-
-    with patch.object(ScriptDirectory, "_load_revisions", load):
-        yield
+        found = set(connection.scalars(text("SELECT inhrelid::regclass::text FROM pg_inherits")))
+    months = [month_of(datetime.now(UTC), later) for later in range(3)]
+    names = ["default", *(f"{month:%Y_%m}" for month in months)]
+    assert {f"{table}_{name}" for table in ("offer_prices", "product_prices") for name in names} <= found
 
 
 def test_a_migration_that_rebuilds_a_table_keeps_the_rows_that_refer_to_it(blank_database, tmp_path, monkeypatch):
@@ -300,17 +184,9 @@ OFFER = {"id": uuid4(), "price": 1, "items_in_stock": 1, "first_seen_at": LONG_A
 LINE = {"offer_id": uuid4(), "observed_at": LONG_AGO, "price": 1, "items_in_stock": 1}
 SUMMARY = {"observed_at": LONG_AGO, "lowest": 1, "average": 1, "offers": 1, "items_in_stock": 1, "observed": True}
 GAP = {**SUMMARY, "lowest": None, "average": None, "offers": 0, "items_in_stock": 0, "observed": False}
-_DURATIONS = {"at": LONG_AGO, "state": "sold_out", "in_stock_us": 0, "observed_us": 1}
-_PRICES = {"open": None, "close": None, "lowest": None, "highest": None, "mean": 0, "remainder": 0, "changes": 0}
-PRODUCT_BUCKET = {
-    **_DURATIONS,
-    **_PRICES,
-    **{f"average_{name}": value for name, value in _PRICES.items()},
-    "offers": 0,
-    "items_in_stock": 0,
-}
-OFFER_BUCKET = {**_DURATIONS, **_PRICES, "offer_id": uuid4(), "items_in_stock": 0}
-PROGRESS = {"id": 1, "rolled_until": LONG_AGO, "raw_from": None}
+PRODUCT_DAY = {**SUMMARY, "summary": [0, 0, [1, 1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1, 0]]}
+OFFER_DAY = {**LINE, "summary": None}
+PROGRESS = {"id": 1, "raw_from": None}
 NEWEST = {"observed_at": LONG_AGO, "lowest": None, "average": None, "offers": 0, "items_in_stock": 0}
 SYNC = {"registration": "pending", "next_sync_at": LONG_AGO, "failures": 0}
 PRODUCT = {
@@ -340,11 +216,6 @@ WRONG: list[tuple[type[Base], dict[str, Any], dict[str, Any]]] = [
     (ProductPrice, GAP, {"items_in_stock": 1}),
     (ProductPrice, GAP, {"observed": None}),
     (ProductPrice, SUMMARY, {"observed": False}),
-    (ProductPriceHourly, PRODUCT_BUCKET, {"state": "unknown"}),
-    (ProductPriceDaily, PRODUCT_BUCKET, {"state": "unknown"}),
-    (ProductPriceWeekly, PRODUCT_BUCKET, {"state": "unknown"}),
-    (OfferPriceHourly, OFFER_BUCKET, {"state": "unknown"}),
-    (OfferPriceDaily, OFFER_BUCKET, {"state": "unknown"}),
     (HistoryProgress, PROGRESS, {"id": 2}),
     (ProductSync, SYNC, {"registration": "unknown"}),
     (ProductSync, SYNC, {"failures": -1}),
@@ -387,13 +258,9 @@ def test_the_database_refuses_what_makes_no_sense(database, model, row, wrong):
         (OfferPrice, LINE),
         (ProductPrice, SUMMARY),
         (ProductPrice, GAP),
-        (ProductPriceHourly, PRODUCT_BUCKET),
-        (ProductPriceDaily, PRODUCT_BUCKET),
-        (ProductPriceWeekly, PRODUCT_BUCKET),
-        (OfferPriceHourly, OFFER_BUCKET),
-        (OfferPriceDaily, OFFER_BUCKET),
+        (ProductPriceDay, PRODUCT_DAY),
+        (OfferPriceDay, OFFER_DAY),
         (ProductSummary, NEWEST),
-        (HistoryLate, {"since": LONG_AGO}),
         (ProductSync, SYNC),
         (Product, PRODUCT),
         (User, USER),
@@ -410,12 +277,8 @@ OF_A_PRODUCT: dict[type[Base], dict[str, Any]] = {
     Offer: OFFER,
     OfferPrice: LINE,
     ProductPrice: SUMMARY,
-    ProductPriceHourly: PRODUCT_BUCKET,
-    ProductPriceDaily: PRODUCT_BUCKET,
-    ProductPriceWeekly: PRODUCT_BUCKET,
-    OfferPriceHourly: OFFER_BUCKET,
-    OfferPriceDaily: OFFER_BUCKET,
-    HistoryLate: {"since": LONG_AGO},
+    ProductPriceDay: PRODUCT_DAY,
+    OfferPriceDay: OFFER_DAY,
 }
 
 

@@ -15,8 +15,9 @@ from productagg.db.models import (
     IdempotencyKey,
     LoginCounter,
     OfferPrice,
+    OfferPriceDay,
     ProductPrice,
-    ProductPriceDaily,
+    ProductPriceDay,
     ProductSummary,
     ProductSync,
     SyncRun,
@@ -29,7 +30,7 @@ from productagg.sync.tokens import SharedToken, account_key
 from tests.conftest import REFRESH_TOKEN, ini
 from tests.factories import make_product, make_products, make_run, rows, states, sync_row
 from tests.integration.histories import replay, stored
-from tests.integration.shops import Shop, bucket, compact, day, from_raw, progress, rolled_up
+from tests.integration.shops import Shop, compact, day, progress
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
@@ -191,80 +192,64 @@ class TestWhatStandsInTheWay:
         assert everything(database) == before
 
 
-@pytest.mark.usefixtures("no_readers")
-class TestWhatWasRolledUpBeforeItsTime:
-    """Which days had not come to their end, nobody knows: all that is kept raw is rolled up again."""
-
+class TestWhatWasCompactedBeforeItsTime:
     @pytest.fixture
     def shop(self, database):
-        return Shop(database)
+        """A price each hour of the first ten hours of a day."""
+        shop = Shop(database)
+        for hour in range(10):
+            shop.observe(day(3, hour), {ONE: (100 + hour, 5)})
+        return shop
 
     @pytest.fixture
-    def repair_and_compact(self, database, upstream, monkeypatch):
+    def repair_at(self, database, upstream, monkeypatch):
         settings = Settings.load(ini(database, upstream), environ={})
 
-        def act(now, raw_days=90):
+        def act(now):
             monkeypatch.setattr(database_time, "given", lambda _dialect: now)
             with database.sessions.begin() as session:
                 repair(session, settings)
-            compact(database, now, raw_days)
 
         return act
 
-    def test_it_is_rolled_up_again(self, database, shop, repair_and_compact):
-        shop.observe(day(0), {ONE: (100, 5)})
-        shop.keep(day(3, 10))
-        compact(database, day(300), raw_days=999)
-        shop.observe(day(3, 12), {ONE: (110, 5)})
-        shop.keep(day(5))
+    def test_a_day_that_is_not_over_is_not_summed_up_and_no_gap_is_made_up(self, database, shop, repair_at):
+        compact(database, day(300))
+        assert progress(database).raw_from == day(181)
 
-        repair_and_compact(day(5, 2), raw_days=999)
+        repair_at(day(3, 9, 2))
+        shop.observe(day(3, 12), {ONE: (200, 5)})
 
-        assert progress(database).rolled_until == day(5)
-        assert rolled_up(database) == from_raw(database, day(5))
+        assert progress(database).raw_from == day(4)
+        steps = rows(database, ProductPriceDay) + rows(database, ProductPrice)
+        assert [row.observed_at for row in steps] == [day(3), day(3, 9), day(3, 12)]
+        assert not any(row.summary for row in rows(database, ProductPriceDay) + rows(database, OfferPriceDay))
 
-    def test_roll_ups_of_the_future_are_removed_with_the_steps_that_they_are_made_of(
-        self, database, shop, repair_and_compact
-    ):
-        shop.observe(day(0), {ONE: (100, 5)})
-        shop.keep(day(3, 10))
+    def test_days_before_stay_summed_up(self, database, shop, repair_at):
+        compact(database, day(300))
+
+        repair_at(day(5, 2))
+
+        assert any(row.summary for row in rows(database, ProductPriceDay))
+
+    def test_of_steps_in_the_future_the_newest_counts_from_now_on_wherever_it_is(self, database, shop, repair_at):
         shop.observe(day(20), {ONE: (90, 5)})
+        compact(database, day(300))
         shop.observe(day(20, 1), {ONE: (80, 5)})
-        compact(database, day(30), raw_days=999)
 
-        repair_and_compact(day(5, 2), raw_days=999)
-        compact(database, day(40), raw_days=999)
+        repair_at(day(5, 2))
 
-        assert [(row.observed_at, row.price) for row in rows(database, OfferPrice)] == [
-            (day(0), 100),
-            (day(5, 2), 80),
-        ]
-        assert rolled_up(database) == from_raw(database, day(40))
+        assert [row.price for row in rows(database, OfferPriceDay) if row.observed_at >= day(4)] == []
+        assert [(row.observed_at, row.price) for row in rows(database, OfferPrice)] == [(day(5, 2), 80)]
+        assert [(row.observed_at, row.lowest) for row in rows(database, ProductPrice)] == [(day(5, 2), 80)]
 
-    def test_what_is_written_after_rows_were_dropped_is_neither_lost_nor_left_out(
-        self, database, shop, repair_and_compact
-    ):
-        shop.observe(day(0), {ONE: (100, 5)})
-        shop.keep(day(3, 10))
-        compact(database, day(300))
-        assert (rows(database, OfferPrice), progress(database).raw_from) == ([], day(181))
-        shop.observe(day(3, 12), {ONE: (110, 5)})
-        shop.keep(day(5))
-
-        repair_and_compact(day(5, 2))
-
-        assert (progress(database).rolled_until, progress(database).raw_from) == (day(5), day(3))
-        assert [row.observed_at for row in rows(database, OfferPrice)] == [day(3, 12)]
-        whole = bucket(database, ProductPriceDaily, day(3))
-        assert (whole.open, whole.close, whole.mean) == (100, 110, 105)
-
-    def test_without_any_rows_left_they_begin_with_now(self, database, shop, repair_and_compact):
-        shop.observe(day(0), {ONE: (100, 5)})
+    def test_it_may_have_been_compacted(self, database, shop, repair_at):
+        shop.observe(day(20), {ONE: (90, 5)})
         compact(database, day(300))
 
-        repair_and_compact(day(5, 2))
+        repair_at(day(5, 2))
 
-        assert (progress(database).rolled_until, progress(database).raw_from) == (day(5), day(5))
+        last = [row for row in rows(database, OfferPriceDay) if row.observed_at >= day(4)]
+        assert [(row.observed_at, row.price) for row in last] == [(day(5, 2), 90)]
 
 
 def test_a_healthy_installation_has_nothing_to_repair(database, upstream, run, synchronizer):

@@ -5,28 +5,26 @@ from io import BytesIO
 from random import Random
 from uuid import UUID
 
-from sqlalchemy import delete, update
+from sqlalchemy import select, update
 
 from productagg.db.models import (
     Base,
     HistoryProgress,
     Offer,
     OfferPrice,
+    OfferPriceDay,
     Product,
     ProductPrice,
-    ProductPriceWeekly,
+    ProductPriceDay,
     ProductSummary,
     ProductSync,
 )
-from productagg.history.again import roll_up_again
+from productagg.history.compact_steps import compact_steps
 from productagg.history.exporting import export, snapshot
 from productagg.history.importing import import_
 from productagg.history.lines import Line, header, read, write
-from productagg.history.rolling import ROLLUPS, batches, rollups_of, weeks
-from productagg.history.rolling import write as write_rollups
 from productagg.history.staging import Staged, stage
-from productagg.history.steps import INSTANT, microseconds
-from productagg.history.weekly import write_weeks
+from productagg.history.timeline import INSTANT, microseconds
 from productagg.offers.reconcile import Observation, OfferState
 from tests.factories import LONG_AGO, rows
 from tests.integration.histories import write_down
@@ -34,9 +32,8 @@ from tests.integration.histories import write_down
 # The products' own histories begin with LONG_AGO; the last instant before:
 LAST = LONG_AGO - INSTANT
 START = datetime(2019, 10, 1, 12, tzinfo=UTC)
-OLDEST = datetime(2019, 9, 1, tzinfo=UTC)
 A, B, C = (UUID(int=number) for number in (10, 11, 12))
-HISTORY: list[type[Base]] = [OfferPrice, ProductPrice, *ROLLUPS, ProductPriceWeekly]
+HISTORY: list[type[Base]] = [OfferPrice, OfferPriceDay, ProductPrice, ProductPriceDay]
 
 WRITTEN: list[type[Base]] = [*HISTORY, Offer, ProductSummary]
 TABLES = [Base.metadata.tables[model.__tablename__] for model in WRITTEN]
@@ -81,27 +78,11 @@ def create_on(database, product_id, day):
         connection.execute(update(Product).where(Product.id == product_id).values(created_at=day))
 
 
-def roll_up_to(database, rolled_until, raw_from=None):
-    """What compaction does with raw histories."""
-    since = max((row.rolled_until or OLDEST for row in rows(database, HistoryProgress)), default=OLDEST)
-    for begin, end in weeks(microseconds(since), microseconds(rolled_until)):
-        with database.sessions.begin() as session:
-            for batch in list(batches(session.connection(), begin, end)):
-                write_rollups(session, rollups_of(batch.pasts, begin))
-                write_weeks(session, batch.product_ids, begin, end)
+def compact_to(database, raw_from):
+    """Compact all steps before a day."""
     with database.sessions.begin() as session:
-        session.execute(update(HistoryProgress).values(rolled_until=rolled_until, raw_from=raw_from))
-    roll_up_late(database)
-    with database.sessions.begin() as session:
-        if raw_from is not None:
-            for model in (OfferPrice, ProductPrice):
-                session.execute(delete(model).where(model.observed_at < raw_from))
-
-
-def roll_up_late(database):
-    with database.sessions.begin() as session:
-        while roll_up_again(session):
-            pass
+        session.execute(update(HistoryProgress).values(raw_from=raw_from))
+        compact_steps(session, session.scalars(select(Product.id)).all(), raw_from)
 
 
 def of_product(database, product_id):

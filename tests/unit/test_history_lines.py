@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from productagg.history.lines import FIELDS, LARGEST, Line, header, parse_time, read, write
-from productagg.history.steps import microseconds
+from productagg.history.timeline import microseconds
 from productagg.record_reader import RecordError
 
 PRODUCT = UUID("019a0000-0000-7000-8000-000000000001")

@@ -24,7 +24,8 @@ from productagg.catalog import listing
 from productagg.catalog import products as catalog
 from productagg.db.errors import driver_message, is_unavailable
 from productagg.db.session import needs_transaction
-from productagg.history.asof import OffersNotKept
+from productagg.history import UnknownProduct
+from productagg.history.offers_at import OffersNotKept
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ RETRY_AFTER_SECONDS = "5"
 
 
 # The catalogue.
-def _product_not_found(error: catalog.NotFound, _request: Request) -> Problem:
+def _product_not_found(error: catalog.NotFound | UnknownProduct, _request: Request) -> Problem:
     return Problem(ErrorCode.PRODUCT_NOT_FOUND, f"There is no product {error}.")
 
 
@@ -63,7 +64,7 @@ def _offers_not_kept(error: OffersNotKept, _request: Request) -> Problem:
 
 def _resolution_not_kept(error: NotKept, _request: Request) -> Problem:
     since = _rfc3339(error.raw_from)
-    detail = f"'raw' is kept from {since} on: ask from then on, or for 'hour', 'day', 'week' or 'auto'"
+    detail = f"'{error.resolution}' is kept from {since} on: ask from then on, or for 'day', 'week' or 'auto'"
     return _invalid_parameter("resolution", detail)
 
 

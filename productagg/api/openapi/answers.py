@@ -12,8 +12,8 @@ from uuid import UUID
 from productagg.api.core.errors import ErrorCode
 from productagg.api.openapi.response_schemas import ObjectSchema, OneOf, StringEnum, dataclass_schema
 from productagg.catalog.change_feed import Change
-from productagg.history.asof import OffersThen
 from productagg.history.movers import Mover
+from productagg.history.offers_at import OffersThen
 from productagg.history.series import Series
 from productagg.history.trends import Trend
 from productagg.history.verdicts import Verdict

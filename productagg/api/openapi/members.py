@@ -185,7 +185,7 @@ MEMBERS: dict[str, Member] = {
     "problem": Member("Why the product was not created. Its pointers refer to the whole body of the request."),
     # Offers at a time, and the cost of several units
     "OffersThen.resolution": Member(
-        "`raw`: exact. `hour`: as of the end of an hour, since exact data are no longer kept.", "raw"
+        "`raw`: exact. `day`: as of the end of a UTC day, since its steps are summed up.", "raw"
     ),
     "OffersThen.state": Member("`not_observed`: the listed offers were in stock when last observed.", "observed"),
     "quantity": Member("Number of units.", 10, {"minimum": 1}),

@@ -26,11 +26,10 @@ from productagg.api.core.responses import json_response, public_cache_control
 from productagg.api.core.service import PUBLIC, service
 from productagg.api.core.validators import invalid_query, product_in_path, query
 from productagg.api.openapi import answers
-from productagg.api.views.known_product import known_product
 from productagg.catalog import products as catalog
 from productagg.catalog.product_offers import ClosedOffersCursor, offers_page
 from productagg.db import clock
-from productagg.history.asof import offers_at
+from productagg.history.offers_at import offers_at
 from productagg.offers.cost import cheapest_cost
 
 _MAX_QUANTITY = 2**31 - 1
@@ -135,5 +134,5 @@ def _offers_at(request: Request, product_id: UUID, at: datetime) -> Response:
     now = clock.now(request.reader)
     if at > now:
         raise invalid_query({"at": "must not lie in the future"})
-    offers = offers_at(request.reader, known_product(request, product_id, now), at)
+    offers = offers_at(request.reader, product_id, at, now=now, observed_for=request.services.observed_for)
     return json_response(offers, cache_control=public_cache_control(request))

@@ -18,9 +18,7 @@ from productagg.api.core.times import EARLIEST, PERIOD, PERIOD_PATTERN, format_t
 from productagg.api.core.validators import invalid_query, no_query, path_uuid, product_in_path, query
 from productagg.api.openapi import answers
 from productagg.api.openapi.response_schemas import json_name
-from productagg.api.views.known_product import known_product
 from productagg.db import clock
-from productagg.history import series, trends
 from productagg.history.series import RESOLUTIONS, Series, offer_series, product_series
 from productagg.history.trends import Trend, trend
 from productagg.history.verdicts import Verdict, verdict
@@ -186,10 +184,16 @@ def download_offer_prices(request: Request) -> Response:
 def read_trend(request: Request) -> Response:
     """How the product's price moved in a window: the change between its ends, and the statistics."""
     product_id, parameters = product_in_path.value(request), trend_query.value(request)
-    window, metric = _window(request, parameters), parameters["metric"]
-    bring = trends.raw_part(window.begin, window.end, window.now, metric)
-    known = known_product(request, product_id, window.now, bring)
-    answer = trend(request.reader, known, window.begin, window.end, metric)
+    window = _window(request, parameters)
+    answer = trend(
+        request.reader,
+        product_id,
+        window.begin,
+        window.end,
+        parameters["metric"],
+        now=window.now,
+        observed_for=request.services.observed_for,
+    )
     return _json(request, answer, {"product_id": product_id})
 
 
@@ -199,17 +203,23 @@ def read_trend(request: Request) -> Response:
 def read_verdict(request: Request) -> Response:
     """Whether the price is a good one now, measured by the product's own past."""
     product_id = product_in_path.value(request)
-    answer = verdict(request.reader, known_product(request, product_id, clock.now(request.reader)))
+    now = clock.now(request.reader)
+    answer = verdict(request.reader, product_id, now=now, observed_for=request.services.observed_for)
     return _json(request, answer, {"product_id": product_id})
 
 
 def _product_series(request: Request) -> Series:
     product_id, parameters = product_in_path.value(request), prices_query.value(request)
-    window, resolution = _window(request, parameters), parameters["resolution"]
-    may_be_raw = resolution in ("raw", "auto")
-    bring = series.raw_part(window.begin, window.end, window.now) if may_be_raw else None
-    known = known_product(request, product_id, window.now, bring)
-    return product_series(request.reader, known, window.begin, window.end, resolution)
+    window = _window(request, parameters)
+    return product_series(
+        request.reader,
+        product_id,
+        window.begin,
+        window.end,
+        parameters["resolution"],
+        now=window.now,
+        observed_for=request.services.observed_for,
+    )
 
 
 def _offer_series(request: Request) -> Series:
@@ -219,8 +229,16 @@ def _offer_series(request: Request) -> Series:
         prices_query.value(request),
     )
     window = _window(request, parameters)
-    known = known_product(request, product_id, window.now)
-    prices = offer_series(request.reader, known, offer_id, window.begin, window.end, parameters["resolution"])
+    prices = offer_series(
+        request.reader,
+        product_id,
+        offer_id,
+        window.begin,
+        window.end,
+        parameters["resolution"],
+        now=window.now,
+        observed_for=request.services.observed_for,
+    )
     if prices is None:
         raise _no_such_offer(offer_id)
     return prices

@@ -1,7 +1,7 @@
-"""Removes offers that have been closed for long, with their roll-ups. For compaction.
+"""Removes offers that were closed long ago, with their compacted steps. For compaction.
 
-Products' own histories stay as they are: once rolled up, nothing of theirs is made of offers. Only offers that were
-closed before the raw rows begin are removed: no raw row of theirs is read or rolled up any more.
+Products' own histories stay as they are: nothing of theirs is computed from offers. An offer is removed only if it was
+closed before the oldest raw steps: so it has none.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.db.models import Base, HistoryProgress, Offer, OfferPriceDaily, OfferPriceHourly, Product, ProductSync
+from productagg.db.models import Base, HistoryProgress, Offer, OfferPriceDay, Product, ProductSync
 
-# Of a transaction: products, and offers.
+# In one transaction.
 _PRODUCTS_AT_ONCE = 20
 _OFFERS_AT_ONCE = 500
 
 _OFFERS = Base.metadata.tables[Offer.__tablename__]
-_ROLLUPS = [Base.metadata.tables[model.__tablename__] for model in (OfferPriceHourly, OfferPriceDaily)]
+_STEPS = Base.metadata.tables[OfferPriceDay.__tablename__]
 
 
 def remove_closed(reader: Connection, sessions: sessionmaker[Session], before: datetime) -> int:
@@ -42,30 +42,30 @@ def remove_closed(reader: Connection, sessions: sessionmaker[Session], before: d
 
 
 def _having(before: datetime, after: UUID) -> Select[UUID]:
-    """The next products that have such offers. It is a probe of the index for each product."""
+    """The next products that have offers closed before a time. It is one index probe for each product."""
     mine = (Offer.product_id == Product.id, Offer.closed_at.is_not(None))
     oldest = select(func.min(Offer.closed_at)).where(*mine).correlate(Product).scalar_subquery()
     return select(Product.id).where(Product.id > after, oldest < before).order_by(Product.id).limit(_PRODUCTS_AT_ONCE)
 
 
 def _announce(sessions: sessionmaker[Session], before: datetime) -> None:
-    """Say from when on all offers are there, before any is removed: see asof.py."""
+    """Say from when on all offers are there, before any is removed: offers_at reads it after the offers."""
     earlier = or_(HistoryProgress.offers_from.is_(None), HistoryProgress.offers_from < before)
     with sessions.begin() as session:
         session.execute(update(HistoryProgress).where(earlier).values(offers_from=before))
 
 
 def _remove_some(session: Session, product_ids: Sequence[UUID], before: datetime) -> int:
-    # Imports lock a product so, too, and write its offers.
+    # Imports take the same lock on a product whose offers they write.
     products = select(Product.id).where(Product.id.in_(product_ids)).order_by(Product.id)
     there = session.scalars(products.with_for_update(key_share=True, skip_locked=True)).all()
-    # Whoever settles a product has this lock while it writes offers: none of these is opened again meanwhile.
+    # A pass holds this lock while it writes a product's offers: none of them is opened again meanwhile.
     sync = select(ProductSync.product_id).where(ProductSync.product_id.in_(there)).order_by(ProductSync.product_id)
     session.execute(sync.with_for_update())
     key = tuple_(_OFFERS.c.product_id, _OFFERS.c.id)
     closed = select(*key).where(_OFFERS.c.product_id.in_(there), _OFFERS.c.closed_at < before).limit(_OFFERS_AT_ONCE)
     removal: Any = delete(_OFFERS).where(key.in_(closed)).returning(*key)
     gone = [tuple(row) for row in session.execute(removal)]
-    for table in _ROLLUPS if gone else ():
-        session.execute(delete(table).where(tuple_(table.c.product_id, table.c.offer_id).in_(gone)))
+    if gone:
+        session.execute(delete(_STEPS).where(tuple_(_STEPS.c.product_id, _STEPS.c.offer_id).in_(gone)))
     return len(gone)

@@ -1,0 +1,208 @@
+"""Hours, UTC days and ISO weeks of a price's history: downsampled from steps, and days read back from their summaries.
+
+Pure: no database. Every bucket of a window is there (gap filling), and the last step before a bucket is carried into it
+(LOCF: last observation carried forward). What is not observed counts for nothing.
+
+A day's summary is JSON: `[not_observed_us, sold_out_us, price, …]`, with a list for the price of an offer, or for the
+lowest and the average price of a product: `[changes, open, close, lowest, highest, mean, remainder]`, without what
+follows the changes if it was never in stock. Durations are microseconds of the whole day; the exact sum of price times
+duration in stock is mean * in_stock_us + remainder, so that every number fits 64 bits.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import NamedTuple
+
+from productagg.history.timeline import DAY, Summary, bucket_start, state_of
+
+
+class Bucket(NamedTuple):
+    """What a price did from `at` on, for as long as the bucket is. `state` is the one at its end.
+
+    `open` to `highest` are of the time in stock, None if there was none; weighted / in_stock_us is the exact mean.
+    `changes` counts new prices, sold out among them.
+    """
+
+    at: int
+    state: str
+    in_stock_us: int
+    observed_us: int
+    open: int | None
+    close: int | None
+    lowest: int | None
+    highest: int | None
+    weighted: int
+    changes: int
+
+
+class PriceStep(NamedTuple):
+    """From `at` on: `price` in stock, None for sold out; not `observed`: unknown. with a `day` it ends a summed-up one.
+
+    Other steps of a summed-up day may be there too (see day_summaries): for its price, its summary counts them already.
+    """
+
+    at: int
+    price: int | None
+    observed: bool = True
+    day: Bucket | None = None
+
+    @property
+    def known_price(self) -> int | None:
+        """The price in stock; None if it is sold out or unknown."""
+        return self.price if self.observed else None
+
+
+_day = itemgetter(3)
+
+
+def summary_of(buckets: Sequence[Bucket]) -> Summary:
+    """The summary of a day, which is a bucket for each price."""
+    day = buckets[0]
+    return [DAY - day.observed_us, day.observed_us - day.in_stock_us, *map(_encoded, buckets)]
+
+
+def _encoded(bucket: Bucket) -> list[int | None]:
+    if not bucket.in_stock_us:
+        return [bucket.changes]
+    mean, remainder = divmod(bucket.weighted, bucket.in_stock_us)
+    return [bucket.changes, bucket.open, bucket.close, bucket.lowest, bucket.highest, mean, remainder]
+
+
+def price_step(at: int, price: int | None, observed: bool, summary: Summary | None, number: int = 0) -> PriceStep:
+    """A step of the price that has this number in a summary."""
+    if summary is None:
+        return PriceStep(at, price, observed)
+    not_observed_us, sold_out_us, *prices = summary
+    observed_us = DAY - not_observed_us
+    in_stock_us = observed_us - sold_out_us
+    changes, *of_stock = prices[number]
+    opening, close, lowest, highest, mean, remainder = of_stock or (None, None, None, None, 0, 0)
+    weighted = mean * in_stock_us + remainder
+    day = Bucket(
+        bucket_start(at, DAY),
+        state_of(price, observed),
+        in_stock_us,
+        observed_us,
+        opening,
+        close,
+        lowest,
+        highest,
+        weighted,
+        changes,
+    )
+    return PriceStep(at, price, observed, day)
+
+
+def is_exact(steps: Iterable[PriceStep], begin: int, end: int) -> bool:
+    """Whether all steps of a window are there: no summed-up day lies in it, or ends in it after its last step."""
+    return not any(step.day is not None and step.at > begin and step.day.at < end for step in steps)
+
+
+def without_summed_up(steps: Sequence[PriceStep]) -> Sequence[PriceStep]:
+    """The steps without those that a day's summary counts already: one with a `day` is the last of its day then.
+
+    An offer's steps may be followed by its product's gaps on a summed-up day.
+    """
+    if not any(map(_day, steps)):
+        return steps
+    left: list[PriceStep] = []
+    for step in steps:
+        last_day = left[-1].day if left else None
+        if step.day is not None:
+            while left and left[-1].at >= step.day.at:
+                left.pop()
+        elif last_day is not None and step.at < last_day.at + DAY:
+            step = left.pop()._replace(price=step.price, observed=step.observed)
+        left.append(step)
+    return left
+
+
+def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) -> Iterator[Bucket]:
+    """All buckets of [begin, end), of which the last may be cut off by the end; none before the first step of all.
+
+    The steps are those of the window; one may lie before its begin, which is that of a bucket. Hours need all steps.
+    """
+    steps = without_summed_up(steps)
+    carried = None
+    number = 0
+    if steps and steps[0].at < begin:
+        carried, number = steps[0], 1
+    else:
+        begin = bucket_start(steps[0].at, length) if steps else end
+    for at in range(begin, end, length):
+        stop = min(at + length, end)
+        first = number
+        while number < len(steps) and steps[number].at < stop:
+            number += 1
+        yield bucket(carried, steps[first:number], at, stop)
+        if number > first:
+            carried = steps[number - 1]
+
+
+def bucket(carried: PriceStep | None, steps: Iterable[PriceStep], begin: int, end: int) -> Bucket:
+    """The bucket of [begin, end) in which these steps lie; `carried` is the step before them."""
+    sums = _Sums(carried, begin)
+    for step in steps:
+        if step.day is None:
+            sums.add_step(step)
+        else:
+            sums.add_day(step, step.day)
+    return sums.bucket(begin, end)
+
+
+class _Sums:
+    """What a price did so far: the last step that was added holds from `at` on."""
+
+    __slots__ = ("_at", "_changes", "_in_stock_us", "_last", "_observed_us", "_prices", "_weighted")
+
+    def __init__(self, carried: PriceStep | None, begin: int) -> None:
+        self._at = begin
+        self._last = carried
+        self._in_stock_us = self._observed_us = self._weighted = self._changes = 0
+        self._prices: list[int | None] = []
+
+    def add_step(self, step: PriceStep) -> None:
+        last = self._last
+        self._hold(step.at)
+        if last is not None and last.observed and step.observed and step.price != last.price:
+            self._changes += 1
+        self._last = step
+
+    def add_day(self, step: PriceStep, day: Bucket) -> None:
+        self._hold(day.at)
+        self._in_stock_us += day.in_stock_us
+        self._observed_us += day.observed_us
+        self._weighted += day.weighted
+        self._changes += day.changes
+        if day.in_stock_us:
+            self._prices += (day.open, day.lowest, day.highest, day.close)
+        self._at = day.at + DAY
+        self._last = step
+
+    def bucket(self, begin: int, end: int) -> Bucket:
+        self._hold(end)
+        last = self._last
+        prices = [price for price in self._prices if price is not None]
+        return Bucket(
+            begin,
+            state_of(last.price, last.observed) if last is not None else "not_observed",
+            self._in_stock_us,
+            self._observed_us,
+            prices[0] if prices else None,
+            prices[-1] if prices else None,
+            min(prices, default=None),
+            max(prices, default=None),
+            self._weighted,
+            self._changes,
+        )
+
+    def _hold(self, until: int) -> None:
+        """The last step goes on until then; one that ended where the bucket begins is no part of it."""
+        last, us = self._last, until - self._at
+        if last is not None and last.observed and us:
+            self._observed_us += us
+            if last.price is not None:
+                self._in_stock_us += us
+                self._weighted += last.price * us
+                self._prices.append(last.price)
+        self._at = until

@@ -1,0 +1,135 @@
+"""A product's offers as they stood at a time. For the API and the export."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    true,
+)
+
+from productagg.db.models import Base, HistoryProgress, Offer, OfferPrice, OfferPriceDay, UtcDateTime
+from productagg.history.queries import Reader
+from productagg.history.timeline import DAY, bucket_start, microseconds, moment
+
+
+@dataclass(frozen=True)
+class OfferThen:
+    """An offer that was in stock: its price in the upstream's unit, and since when it had stood so."""
+
+    id: UUID
+    price: int
+    items_in_stock: int
+    since: datetime
+
+
+@dataclass(frozen=True)
+class OffersThen:
+    """The in-stock offers at a time, the cheapest first. 'not_observed': those last seen; nothing newer is known.
+
+    `resolution` is 'raw' for an exact answer. It is 'day' where an offer's steps of that day are summed up: then the
+    answer is as of the end of the UTC day, which is `at`.
+    """
+
+    at: datetime
+    state: Literal["observed", "not_observed"]
+    resolution: Literal["raw", "day"]
+    offers: Sequence[OfferThen]
+
+
+class OffersNotKept(Exception):
+    """Some of the offers at the time may have been removed; all that were open at `offers_from` or later are there."""
+
+    def __init__(self, offers_from: datetime) -> None:
+        super().__init__(offers_from)
+        self.offers_from = offers_from
+
+
+def offers_at(
+    connection: Connection, product_id: UUID, at: datetime, *, now: datetime, observed_for: timedelta
+) -> OffersThen:
+    """The offers at a time not in the future. `observed_for`: see Reader. Raises UnknownProduct, OffersNotKept."""
+    reader = Reader(connection, product_id, now, observed_for)
+    last = microseconds(at)
+    day_end = bucket_start(last, DAY) + DAY
+    summed_up, offers = _read(connection, product_id, last, day_end)
+    if summed_up:
+        last = day_end - 1
+        _, offers = _read(connection, product_id, last, day_end)
+    steps = reader.price_steps(last, last)
+    # Read last: compaction writes it before it removes any offers.
+    offers_from = connection.scalar(select(HistoryProgress.offers_from))
+    if offers_from is not None and at < offers_from:
+        raise OffersNotKept(offers_from)
+    state: Literal["observed", "not_observed"] = "observed" if steps and steps[-1].observed else "not_observed"
+    if summed_up:
+        return OffersThen(moment(day_end), state, "day", offers)
+    return OffersThen(moment(last), state, "raw", offers)
+
+
+def _read(connection: Connection, product_id: UUID, at: int, day_end: int) -> tuple[bool, list[OfferThen]]:
+    """Whether steps of the day's rest are summed up, and the offers in stock at a time as the kept steps say."""
+    parameters = {"product_id": product_id, "at": moment(at), "day_end": moment(day_end)}
+    rows = connection.execute(_statement(), parameters).all()
+    return rows[0].summed_up, [OfferThen(*offer) for _, *offer in rows if offer[0] is not None]
+
+
+@cache
+def _statement() -> Select[Any]:
+    offer = Offer.__table__
+    at, day_end = (bindparam(name, type_=UtcDateTime) for name in ("at", "day_end"))
+    mine = offer.c.product_id == bindparam("product_id", type_=Uuid)
+    day = OfferPriceDay.__table__
+    later = (_of(day, offer), day.c.observed_at > at, day.c.observed_at < day_end, day.c.summary.is_not(None))
+    summed_up = select(select(1).select_from(offer.join(day, and_(*later))).where(mine).exists().label("summed_up"))
+
+    step, compacted = (_newest(model, offer, at) for model in (OfferPrice, OfferPriceDay))
+    is_newer = or_(compacted.table.c.observed_at.is_(None), step.table.c.observed_at > compacted.table.c.observed_at)
+    is_step = and_(step.table.c.observed_at.is_not(None), is_newer)
+    price, items, since = (
+        case((is_step, step.table.c[name]), else_=compacted.table.c[name]).label(name)
+        for name in ("price", "items_in_stock", "observed_at")
+    )
+    offers = (
+        select(offer.c.id, price, items, since)
+        .select_from(offer.outerjoin(*step).outerjoin(*compacted))
+        # An offer that was closed by then, and is so now, was not in stock.
+        .where(mine, or_(offer.c.closed_at.is_(None), offer.c.closed_at > at), items > 0)
+        .subquery()
+    )
+    flag = summed_up.subquery()
+    rows = select(flag.c.summed_up, *offers.c).select_from(flag.outerjoin(offers, true()))
+    return rows.order_by(offers.c.price, offers.c.id)
+
+
+class _Joined(NamedTuple):
+    """A table and the condition to join it on."""
+
+    table: FromClause
+    which: ColumnElement[bool]
+
+
+def _newest(model: type[Base], offer: FromClause, at: ColumnElement[datetime]) -> _Joined:
+    """The newest step of each offer up to a time: a probe of the key for each, rather than years of rows."""
+    steps, earlier = model.__table__.alias(), model.__table__.alias()
+    newest = select(func.max(earlier.c.observed_at)).where(_of(earlier, offer), earlier.c.observed_at <= at)
+    which = _of(steps, offer) & (steps.c.observed_at == newest.correlate(offer).scalar_subquery())
+    return _Joined(steps, which)
+
+
+def _of(steps: FromClause, offer: FromClause) -> ColumnElement[bool]:
+    return (steps.c.product_id == offer.c.product_id) & (steps.c.offer_id == offer.c.id)

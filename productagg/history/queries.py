@@ -1,0 +1,224 @@
+"""Reads a product's steps, or those of one of its offers, with one statement: what it returns is of one moment.
+
+For the readers of this package. A step is either in the table of steps or in that of compacted days (see
+models.ProductPriceDay), and both are read at once. Rows travel as JSON, a list for each column (see
+json_rows.aggregate_columns). Statements are built once: building one takes as long as running it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from operator import itemgetter
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Subquery,
+    Uuid,
+    bindparam,
+    cast,
+    extract,
+    func,
+    null,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.orm import InstrumentedAttribute
+
+from productagg.db import prepared_statements
+from productagg.db.json_rows import aggregate_columns, zip_columns
+from productagg.db.models import (
+    Base,
+    OfferPrice,
+    OfferPriceDay,
+    ProductPrice,
+    ProductPriceDay,
+    ProductSync,
+    UtcDateTime,
+)
+from productagg.history import UnknownProduct
+from productagg.history.buckets import PriceStep, price_step
+from productagg.history.timeline import (
+    INSTANT,
+    SECOND,
+    OfferStep,
+    ProductStep,
+    in_window,
+    microseconds,
+    moment,
+    until_gap,
+    with_gaps,
+)
+
+Metric = Literal["lowest", "average"]
+
+# A table of steps with the table of its compacted days.
+PRODUCT_TABLES: tuple[type[Base], ...] = (ProductPrice, ProductPriceDay)
+OFFER_TABLES: tuple[type[Base], ...] = (OfferPrice, OfferPriceDay)
+
+_PRODUCT, _OFFER = (bindparam(name, type_=Uuid) for name in ("product_id", "offer_id"))
+_BEGIN, _END = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
+
+_Row = tuple[Any, ...]
+
+
+class Reader:
+    """Reads one product's steps as of `now`; `observed_for` is how long an observation counts (see Schedule).
+
+    Windows are in microseconds since the epoch. Their steps are the one in force at the begin, if there was one, and
+    those after it up to the end; the beginning of a gap that goes on is a step too. All raise UnknownProduct.
+    """
+
+    def __init__(self, connection: Connection, product_id: UUID, now: datetime, observed_for: timedelta) -> None:
+        self.connection = connection
+        self.product_id = product_id
+        self.now = microseconds(now)
+        self._observed_for = observed_for // INSTANT
+
+    def product_steps(self, begin: int, end: int) -> Sequence[ProductStep]:
+        gap_from, (rows,) = self._read(_product_steps(self._dialect), begin, end, (7,))
+        steps = list(map(ProductStep._make, rows))
+        if gap_from is None:
+            return steps
+        return until_gap(steps, ProductStep(gap_from, None, None, 0, 0, observed=False), begin, end)
+
+    def price_steps(self, begin: int, end: int, metric: Metric = "lowest") -> Sequence[PriceStep]:
+        """The steps of one of the product's prices."""
+        gap_from, (rows,) = self._read(_price_steps(self._dialect, metric), begin, end, (4,))
+        steps = as_price_steps(rows, metric)
+        if gap_from is None:
+            return steps
+        return until_gap(steps, PriceStep(gap_from, None, observed=False), begin, end)
+
+    def offer_steps(self, offer_id: UUID, begin: int, end: int) -> Sequence[OfferStep]:
+        """The steps of one of the product's offers, with the product's gaps."""
+        statement = _offer_steps(self._dialect)
+        gap_from, (rows, turns) = self._read(statement, begin, end, (4, 2), offer_id=offer_id)
+        if gap_from is not None:
+            turns = until_gap(turns, (gap_from, False), begin, end)
+        offers = [OfferStep(at, price, items, summary=summary) for at, price, items, summary in rows]
+        return in_window(with_gaps(offers, [(at, observed) for at, observed in turns]), begin, end)
+
+    def first_observed(self) -> int | None:
+        """When the product was first observed; None: never, or there is no such product."""
+        times = self.connection.execute(_FIRST, {"product_id": self.product_id}).one()
+        return min((microseconds(time) for time in times if time is not None), default=None)
+
+    @property
+    def _dialect(self) -> str:
+        return self.connection.dialect.name
+
+    def _read(
+        self, statement: Select[Any], begin: int, end: int, sizes: Iterable[int], **more: UUID
+    ) -> tuple[int | None, list[Sequence[_Row]]]:
+        """When the gap that goes on began; rows of so many columns each, in order, their time first."""
+        parameters = {"product_id": self.product_id, "begin": moment(begin), "end": moment(end), **more}
+        found = prepared_statements.row(self.connection, statement, parameters)
+        if found is None:
+            raise UnknownProduct(self.product_id)
+        last_synced_at, *texts = found
+        lists = iter(texts)
+        tables = (zip_columns([next(lists) for _ in range(size)]) for size in sizes)
+        rows = [in_window(sorted(table, key=_time), begin, end) for table in tables]
+        return self._gap_from(last_synced_at), rows
+
+    def _gap_from(self, last_synced_at: datetime | None) -> int | None:
+        if last_synced_at is None:
+            return None
+        last = microseconds(last_synced_at)
+        return last + 1 if self.now - last > self._observed_for else None
+
+
+def as_price_steps(rows: Sequence[_Row], metric: Metric) -> list[PriceStep]:
+    """The steps of a price, from rows of its time, price, whether it was observed, and summary."""
+    number = 0 if metric == "lowest" else 1
+    return [
+        PriceStep._make(row) if row[3] is None else price_step(row[0], row[1], row[2], row[3], number) for row in rows
+    ]
+
+
+def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[int]:
+    """A time's microseconds since the epoch, exactly."""
+    if dialect == "sqlite":  # where it is the text that SQLAlchemy writes: YYYY-MM-DD HH:MM:SS.ffffff
+        # Without the fraction: strftime would round it.
+        seconds = cast(func.strftime("%s", func.substr(time, 1, 19)), Integer)
+        return seconds * SECOND + cast(func.substr(time, 21, 6), Integer)
+    return cast(extract("epoch", time) * SECOND, BigInteger)
+
+
+@cache
+def _product_steps(dialect: str) -> Select[Any]:
+    columns = ("lowest", "average", "offers", "items_in_stock", "observed", "summary")
+    return _beside_last_sync(_lists(dialect, _window(PRODUCT_TABLES, columns)))
+
+
+@cache
+def _price_steps(dialect: str, metric: Metric) -> Select[Any]:
+    return _beside_last_sync(_lists(dialect, _window(PRODUCT_TABLES, (metric, "observed", "summary"))))
+
+
+@cache
+def _offer_steps(dialect: str) -> Select[Any]:
+    offer = _window(OFFER_TABLES, ("price", "items_in_stock", "summary"))
+    return _beside_last_sync(_lists(dialect, offer), _lists(dialect, _gap_turns()))
+
+
+def _beside_last_sync(*lists: Subquery) -> Select[Any]:
+    """A row of the product's last whole list and of the lists; no row if there is no such product."""
+    sync = select(ProductSync.last_synced_at).where(ProductSync.product_id == _PRODUCT).subquery()
+    joined = sync.join(lists[0], true())
+    for others in lists[1:]:
+        joined = joined.join(others, true())
+    return select(sync, *lists).select_from(joined)
+
+
+def _lists(dialect: str, rows: Subquery) -> Subquery:
+    """One row, with a JSON list for each column, the time first."""
+    at, *others = rows.c
+    # On SQLite, an aggregate would take the summaries for texts.
+    values = (
+        func.json(column) if dialect == "sqlite" and isinstance(column.type, JSON) else column for column in others
+    )
+    return select(*aggregate_columns(dialect, as_microseconds(dialect, at), *values)).subquery()
+
+
+def _window(tables: Sequence[type[Base]], columns: Sequence[str]) -> Subquery:
+    """The rows of both tables in (begin, end], and of each the newest at or before the begin."""
+    return union_all(*(select(rows) for model in tables for rows in _parts(model, columns))).subquery()
+
+
+def _parts(model: type[Base], columns: Sequence[str]) -> Iterator[Subquery]:
+    # A subquery for each part: SQLite's grammar has ORDER BY and LIMIT only at the end of a UNION.
+    table = model.__table__.c
+    which = [table.product_id == _PRODUCT]
+    if "offer_id" in table:
+        which.append(table.offer_id == _OFFER)
+    selected = [table[name] if name in table else cast(null(), JSON).label(name) for name in columns]
+    rows = select(table.observed_at, *selected).where(*which)
+    yield rows.where(table.observed_at <= _BEGIN).order_by(table.observed_at.desc()).limit(1).subquery()
+    yield rows.where(table.observed_at > _BEGIN, table.observed_at <= _END).subquery()
+
+
+def _gap_turns() -> Subquery:
+    """The times in a window at which being observed begins or ends, and the first step. All of them are kept."""
+    steps = _window(PRODUCT_TABLES, ("observed",))
+    observed_before = func.lag(steps.c.observed).over(order_by=steps.c.observed_at)
+    in_turn = select(steps, observed_before.label("before")).subquery()
+    turns = in_turn.c.observed.is_distinct_from(in_turn.c.before)
+    return select(in_turn.c.observed_at, in_turn.c.observed).where(turns).subquery()
+
+
+_FIRST = select(
+    *(
+        select(func.min(model.observed_at)).where(model.product_id == _PRODUCT).scalar_subquery()
+        for model in (ProductPrice, ProductPriceDay)
+    )
+)
+_time = itemgetter(0)

@@ -1,0 +1,162 @@
+"""Statistics of a price in a window, weighted by how long each price held in stock. Pure: no database.
+
+All sums are whole numbers; a statistic divides once, at its end. What is not observed counts for nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter, mul
+
+from productagg.history.buckets import Bucket, PriceStep, without_summed_up
+from productagg.history.timeline import DAY
+
+
+class Tally:
+    """What a price did in [begin, end), durations in microseconds. No summed-up day may be cut by the window.
+
+    `steps` are in order; the first one may lie before the window and be carried into it. `weighted` is the sum of price
+    times duration in stock. `lowest` and `highest` are (price, since when); the first time counts. `changes` are those
+    from one step to the next, and within summed-up days.
+    """
+
+    def __init__(self, steps: Sequence[PriceStep], begin: int, end: int) -> None:
+        self.in_stock_us = 0
+        self.sold_out_us = 0
+        self.weighted = 0
+        self.changes = 0
+        self.lowest: tuple[int, int] | None = None
+        self.highest: tuple[int, int] | None = None
+        # How long each price of the steps held; of the days in stock the lowest, highest, weighted and in_stock_us.
+        self._held: dict[int, int] = {}
+        self._days: list[tuple[int, int, int, int]] = []
+        self._add(steps, begin, end)
+
+    @property
+    def observed_us(self) -> int:
+        return self.in_stock_us + self.sold_out_us
+
+    def median(self) -> float | None:
+        """The weighted median: as long dearer as cheaper; the mean of two prices where time is halved between them.
+
+        A day's price is its mean.
+        """
+        half, passed = self.in_stock_us, 0
+        held: dict[float, int] = {**self._held}  # type: ignore[dict-item]  # whole numbers are numbers
+        for _, _, weighted, us in self._days:
+            mean = weighted / us
+            held[mean] = held.get(mean, 0) + us
+        prices = sorted(held)
+        for number, price in enumerate(prices):
+            passed += 2 * held[price]
+            if passed == half:
+                return (price + prices[number + 1]) / 2
+            if passed > half:
+                return float(price)
+        return None
+
+    def dearer_us(self, price: int) -> int:
+        """How long it was dearer than this price. A day counts as if it had only its lowest and highest price."""
+        return sum(us for held, us in self._prices() if held > price)
+
+    def cheaper_us(self, price: int) -> int:
+        """How long it was cheaper than this price. A day counts as if it had only its lowest and highest price."""
+        return sum(us for held, us in self._prices() if held < price)
+
+    def _prices(self) -> Iterator[tuple[int, int]]:
+        """Prices and how long each held. A day's two prices held for as long as makes its mean what it is."""
+        yield from self._held.items()
+        for lowest, highest, weighted, in_stock_us in self._days:
+            spread = highest - lowest
+            at_highest_us = (weighted - lowest * in_stock_us) // spread if spread else 0
+            yield lowest, in_stock_us - at_highest_us
+            yield highest, at_highest_us
+
+    def _add(self, steps: Sequence[PriceStep], begin: int, end: int) -> None:
+        run: list[PriceStep] = []
+        at = begin
+        for step in without_summed_up(steps):
+            day = step.day
+            if day is None or day.at < begin:
+                run.append(step)
+                continue
+            if at < day.at:
+                self._add_steps(run, at, day.at)
+            self._add_day(day)
+            at, run = day.at + DAY, [step]
+        if at < end:
+            self._add_steps(run, at, end)
+
+    def _add_steps(self, steps: Sequence[PriceStep], begin: int, end: int) -> None:
+        held, since, sold_out_us, changes = _held(steps, begin, end)
+        self.changes += changes
+        self.sold_out_us += sold_out_us
+        self.in_stock_us += sum(held.values())
+        self.weighted += sum(map(mul, held.keys(), held.values()))
+        for price, us in held.items():
+            self._held[price] = self._held.get(price, 0) + us
+        if since:
+            lowest, highest = min(since), max(since)
+            self._extremes((lowest, since[lowest]), (highest, since[highest]))
+
+    def _add_day(self, day: Bucket) -> None:
+        self.in_stock_us += day.in_stock_us
+        self.sold_out_us += day.observed_us - day.in_stock_us
+        self.weighted += day.weighted
+        self.changes += day.changes
+        if day.lowest is not None and day.highest is not None:
+            self._days.append((day.lowest, day.highest, day.weighted, day.in_stock_us))
+            self._extremes((day.lowest, day.at), (day.highest, day.at))
+
+    def _extremes(self, lowest: tuple[int, int], highest: tuple[int, int]) -> None:
+        if self.lowest is None or lowest[0] < self.lowest[0]:
+            self.lowest = lowest
+        if self.highest is None or highest[0] > self.highest[0]:
+            self.highest = highest
+
+
+def _held(steps: Sequence[PriceStep], begin: int, end: int) -> tuple[dict[int, int], dict[int, int], int, int]:
+    """How long each price in stock held, since when; how long it was sold out; the changes from step to step."""
+    held: dict[int, int] = {}
+    since: dict[int, int] = {}
+    sold_out_us = changes = 0
+    following = iter([*steps[1:], (end, None, False, None)])
+    for at, price, observed, _ in steps:
+        next_at, next_price, next_observed, _ = next(following)
+        if not observed:
+            continue
+        if next_observed and next_price != price:
+            changes += 1
+        at = at if at > begin else begin
+        us = next_at - at
+        if price is None:
+            sold_out_us += us
+        elif price in held:
+            held[price] += us
+        elif us:
+            held[price] = us
+            since[price] = at
+    return held, since, sold_out_us, changes
+
+
+def longest_gap_us(steps: Sequence[PriceStep], begin: int, end: int) -> int:
+    """The longest time without a break, after the first step, that nothing is known of: exact, also in summed-up days.
+
+    The first step may lie before the window.
+    """
+    if all(map(_observed, steps)):
+        return 0
+    return max((until - max(since, begin) for since, until in _gaps(steps, end)), default=0)
+
+
+def _gaps(steps: Iterable[PriceStep], end: int) -> Iterator[tuple[int, int]]:
+    since = None
+    for step in steps:
+        if step.observed and since is not None:
+            yield since, step.at
+            since = None
+        elif not step.observed and since is None:
+            since = step.at
+    if since is not None:
+        yield since, end
+
+
+_observed = itemgetter(2)
