@@ -1,9 +1,17 @@
 """What some units of a product cost now: pure arithmetic on its current offers. For the API."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 from uuid import UUID
+
+
+class CurrentOffer(TypedDict):
+    """A current offer as the API shows it, with these members among others."""
+
+    id: str
+    price: int
+    items_in_stock: int
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,10 @@ class Cost:
     lines: Sequence[Purchase]
 
 
-def cheapest_cost(product_id: UUID, offers: Iterable[Mapping[str, Any]], quantity: int) -> Cost:
+def cheapest_cost(product_id: UUID, offers: Iterable[CurrentOffer], quantity: int) -> Cost:
     """Buy from the cheapest offer everything it has, then from the next one, until there are `quantity` units.
 
-    `offers` are the current offers as the API shows them, cheapest first.
+    `offers` come cheapest first.
     """
     lines = []
     missing = quantity

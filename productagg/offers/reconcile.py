@@ -4,10 +4,10 @@ The sync calls it, in a transaction of its own. Nothing here commits or knows wh
 complete and valid when it arrives here, so an offer that is absent from it is sold out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 import orjson
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Executable,
     FromClause,
     Integer,
+    Table,
     Uuid,
     case,
     exists,
@@ -194,6 +195,8 @@ def _write(session: Session, statements: Iterable[Executable], rows: Sequence[Ma
             session.execute(statement, parameters)
 
 
+_MakeInsert: TypeAlias = Callable[[Table], postgresql.Insert] | Callable[[Table], sqlite.Insert]
+
 # Tables, not classes: SQLAlchemy's insert into a class adds ORM work that these statements do not need.
 _OFFERS, _OFFER_PRICES, _PRODUCT_PRICES, _PRODUCT_DAYS, _PRODUCT_SUMMARIES = (
     Base.metadata.tables[model.__tablename__]
@@ -212,7 +215,7 @@ _SUMMARIES = Rows(
 )
 
 
-def _offers_statements(make_insert: Any, data: FromClause) -> tuple[Executable, ...]:
+def _offers_statements(make_insert: _MakeInsert, data: FromClause) -> tuple[Executable, ...]:
     """Insert offers or overwrite their state, and append it to their histories.
 
     `first_seen_at` stays: an offer that comes back is the same offer.
@@ -239,7 +242,7 @@ def _offers_statements(make_insert: Any, data: FromClause) -> tuple[Executable, 
     return (write.add_cte(append.cte("appended")),)  # one round trip
 
 
-def _summaries_statements(make_insert: Any, data: FromClause) -> tuple[Executable, ...]:
+def _summaries_statements(make_insert: _MakeInsert, data: FromClause) -> tuple[Executable, ...]:
     """Append the rows to the products' histories, and overwrite the products' summaries with the observed rows."""
     names = ("lowest", "average", "offers", "items_in_stock")
     values = {"product_id": data.c.product_id, "observed_at": data.c.at, **{name: data.c[name] for name in names}}
@@ -264,6 +267,6 @@ def _summaries_statements(make_insert: Any, data: FromClause) -> tuple[Executabl
     return (summarise.add_cte(append.cte("appended")),)  # one round trip
 
 
-_INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+_INSERTS: dict[str, _MakeInsert] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 _WRITE_OFFERS = {name: _offers_statements(make, _CHANGED.table(name)) for name, make in _INSERTS.items()}
 _WRITE_SUMMARIES = {name: _summaries_statements(make, _SUMMARIES.table(name)) for name, make in _INSERTS.items()}
