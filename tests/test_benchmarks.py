@@ -1,4 +1,4 @@
-"""The benchmarks work: with a few products, every target gets its line. The figures say nothing here."""
+"""The benchmarks run: with few products, they end with a line for each target. The figures mean nothing here."""
 
 import re
 import subprocess
@@ -46,8 +46,8 @@ def test_a_benchmark_ends_with_a_line_for_each_target(benchmark, postgres_server
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()[-len(TARGETS[benchmark]) :]
-    found = [re.fullmatch(r"target (\S+) [\d.e+-]+ [\d.e+-]+ (?:ok|short)", line) for line in lines]
-    assert {match[1] for match in found if match} == TARGETS[benchmark]
+    matches = [re.fullmatch(r"target (\S+) [\d.e+-]+ [\d.e+-]+ (?:ok|short)", line) for line in lines]
+    assert {match[1] for match in matches if match} == TARGETS[benchmark]
 
 
 @pytest.mark.parametrize(("strict", "exit_code"), [(False, 0), (True, 1)])

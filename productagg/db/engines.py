@@ -112,9 +112,9 @@ def _postgresql_engine(url: URL, prepared: bool, *, pool_size: int, **options: A
     return engine
 
 
-def _connect_args(url: URL, prepared: bool) -> dict[str, Any]:
+def _connect_args(url: URL, prepared: bool) -> dict[str, str | int]:
     """Return libpq's connection parameters. Those of the URL or, failing that, of libpq's environment win over ours."""
-    defaults = {
+    defaults: dict[str, str | int] = {
         "application_name": "productagg",
         "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
         # Notice within a minute that a host vanished: the server's own time-outs cannot help then.

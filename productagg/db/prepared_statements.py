@@ -15,6 +15,7 @@ import psycopg2
 import sqlalchemy
 from sqlalchemy import Connection, Executable
 from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -94,7 +95,7 @@ def _execute(
     return cursor.fetchall() if cursor.description else []
 
 
-def _ensure_prepared(cursor: Any, info: dict[Any, Any], prepared: PreparedStatement) -> None:
+def _ensure_prepared(cursor: DBAPICursor, info: dict[Any, Any], prepared: PreparedStatement) -> None:
     """Prepare the statement unless the connection has it, and drop the least recently used one if it has too many."""
     names: OrderedDict[str, None] | None = info.get(_PREPARED_NAMES)
     if names is None:

@@ -133,7 +133,7 @@ class Settings:
     offers_closed_days: int = option(
         integer(LEAST_RAW_DAYS, 3660),
         default="366",
-        meaning="how long closed offers and their prices are kept; never shorter than `HISTORY_RAW_DAYS`",
+        meaning="how long closed offers and their prices are kept; at least `HISTORY_RAW_DAYS`",
     )
     changes_raw_days: int = option(
         # Cursors of `GET /products` are valid for a day, and need the changes of transactions that began before.

@@ -71,6 +71,7 @@ def test_parameters_of_the_url_override_ours(database, make_engine, prepared):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
+        ("-c work_mem=5MB", ["10s", "1min", "read committed"]),
         ("-c lock_timeout=7s", ["7s", "1min", "read committed"]),
         ("--lock-timeout=7s -cstatement_timeout=8s", ["7s", "8s", "read committed"]),
         (

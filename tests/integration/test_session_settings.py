@@ -1,4 +1,4 @@
-"""No answer, and nothing that is written, depends on the settings of the database, the role or the session."""
+"""No response and no stored value depends on the settings of the database, the role or the session."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tests.factories import rows
 from tests.integration.conftest import only_postgresql
 from tests.pooler import Pooler
 
-# Each of them changes what PostgreSQL takes or gives, for whoever relies on its default.
+# Each of these settings changes how PostgreSQL reads or writes values, if code relies on the default.
 HOSTILE = {
     "timezone": "Asia/Tokyo",
     "datestyle": "SQL, DMY",
@@ -32,7 +32,7 @@ HOSTILE = {
     "transform_null_equals": "on",
     "xmlbinary": "hex",
 }
-# Times around UTC's midnight, which is in another day, or month, elsewhere.
+# Times around midnight in UTC, which are on another day or in another month in other time zones.
 _FIRST = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=12)
 
 
@@ -47,7 +47,7 @@ OFFERS = [UUID(int=number) for number in (1, 2, 3)]
 CATALOGUE = [
     {
         "id": str(ONE),
-        "name": "Żółw \\ 'so' \"said\" 日本 %s $1",
+        "name": "Żółw \\ 'so' \"with_settings\" 日本 %s $1",
         "description": "a\\'b\nC:\\new\\table",
         "created_at": f"{_day(9)}T22:30:00.000001Z",
         "updated_at": f"{_day(9)}T23:59:59.999999Z",
@@ -98,9 +98,9 @@ def server(own_postgres_server):
 
 @pytest.fixture(params=["session", "transaction"])
 def hostile(request, server):
-    """A migrated database with such settings, through a pooler that drops `options`: DATABASE_PREPARED, name, database.
+    """DATABASE_PREPARED, name and database: a database with hostile settings, behind a pooler that drops `options`.
 
-    Everything was done with these settings, the migration as well.
+    It was migrated with these settings, too.
     """
     name, prepared = f"hostile_{request.param}", "true" if request.param == "session" else "false"
     settings = [f"ALTER DATABASE {name} SET {setting} = '{value}'" for setting, value in HOSTILE.items()]
@@ -118,14 +118,14 @@ def hostile(request, server):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DATABASE_PREPARED", prepared)
             database.migrate()
-        # Whoever does not say which tables finds these, which nothing belongs in.
+        # Statements that do not name the schema use these tables, which must stay empty.
         _as_admin(server, name, *(f"CREATE TABLE elsewhere.{table} (LIKE public.{table})" for table in TABLES))
         yield prepared, name, database
         database.close()
 
 
 def _as_admin(server, database, *statements):
-    """What the last statement finds."""
+    """Execute statements as the owner, and return the rows of the last one."""
     admin = create_engine(database_url(server.url(database)), isolation_level="AUTOCOMMIT")
     try:
         with admin.connect() as connection:
@@ -137,16 +137,16 @@ def _as_admin(server, database, *statements):
 
 
 def answers(client, admin, runs):
-    """What the API says, page by page."""
-    said = {}
-    paths = [*PATHS, "/sync-runs?limit=1", *(f"/sync-runs/{each}" for each in runs)]
+    """Return the bodies of the API's responses by path, with the second page of lists."""
+    bodies = {}
+    paths = [*PATHS, "/sync-runs?limit=1", *(f"/sync-runs/{run_id}" for run_id in runs)]
     for path in paths:
         answer = client.get(path, headers=admin if path.startswith("/sync-runs") else None, status=200)
-        said[path] = answer.body
+        bodies[path] = answer.body
         following = re.search(r'<([^>]+)>; rel="next"', answer.headers.get("Link", ""))
         if following and path.startswith("/products?"):
-            said[f"{path} 2"] = client.get(following[1], status=200).body
-    return said
+            bodies[f"{path} 2"] = client.get(following[1], status=200).body
+    return bodies
 
 
 @only_postgresql
@@ -157,20 +157,20 @@ def test_no_setting_changes_what_is_written_or_answered(hostile, server, upstrea
     upstream.offer(ONE, {OFFERS[0]: (30, 3), OFFERS[1]: (40, 4)})
     began = datetime.now(UTC)
 
-    def done(*arguments):
-        ended = run(*arguments, **environ)
-        assert ended.exit_code == 0, ended.output
-        return ended.stdout_bytes
+    def output(*arguments):
+        done = run(*arguments, **environ)
+        assert done.exit_code == 0, done.output
+        return done.stdout_bytes
 
-    def everything_said(client):
+    def everything(client):
         exports = [("export", "--format", "ndjson"), ("history", "export"), ("history", "verify")]
-        return answers(client, client.log_in(), runs), [done(*each) for each in exports]
+        return answers(client, client.log_in(), runs), [output(*command) for command in exports]
 
-    # Written, and read, with such settings
-    done("import", write("products.ndjson", *(json.dumps(each, ensure_ascii=False) for each in CATALOGUE)))
-    done("history", "import", write("history.csv", *HISTORY))
-    done("sync")
-    done("history", "compact")
+    # Write and read with these settings
+    output("import", write("products.ndjson", *(json.dumps(each, ensure_ascii=False) for each in CATALOGUE)))
+    output("history", "import", write("history.csv", *HISTORY))
+    output("sync")
+    output("history", "compact")
     direct = Database("postgresql", server.url(name))
     with direct.sessions.begin() as session:
         users.add(session, "admin", PASSWORD, "admin")
@@ -181,21 +181,21 @@ def test_no_setting_changes_what_is_written_or_answered(hostile, server, upstrea
     posted, again = (client.post_json("/products", new, headers=headers, status=201) for _ in range(2))
     client.background.wait()
     client.patch_json(f"/products/{OTHER}", {"description": "\\"}, headers=client.log_in(), status=200)
-    said = everything_said(client)
+    with_settings = everything(client)
     client.close()
-    astray = _as_admin(server, name, " UNION ALL ".join(f"SELECT 1 FROM elsewhere.{each}" for each in TABLES))
+    misplaced = _as_admin(server, name, " UNION ALL ".join(f"SELECT 1 FROM elsewhere.{table}" for table in TABLES))
     # Read without them
     _as_admin(server, name, f"ALTER DATABASE {name} RESET ALL", "DROP SCHEMA elsewhere CASCADE")
     direct.close()
     environ |= {"DATABASE_PREPARED": "true", "DATABASE_URL": direct.url}
     client = Client(main({}, **ini(direct, upstream, **options)))
-    normal = everything_said(client)
+    without_settings = everything(client)
     client.close()
 
-    assert said == normal
-    assert astray == []
+    assert with_settings == without_settings
+    assert misplaced == []
     assert again.body == posted.body
-    products, prices = ([line.decode() for line in each.splitlines()] for each in normal[1][:2])
+    products, prices = ([line.decode() for line in each.splitlines()] for each in without_settings[1][:2])
     assert [json.loads(line) for line in products[:1]] == CATALOGUE[:1]
     assert json.loads(products[1])["description"] == "\\"
     assert prices[: len(HISTORY)] == HISTORY
