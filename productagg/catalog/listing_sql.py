@@ -7,7 +7,6 @@ import operator
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from sqlalchemy import (
     CTE,
@@ -46,6 +45,8 @@ from productagg.catalog.product_members import member_columns, member_models
 from productagg.catalog.product_query import RELEVANCE, Sort, sort_of
 from productagg.db.json_rows import plain
 from productagg.db.models import Product, ProductChange, UtcDateTime
+
+_Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 
 # Up to this many matches are ranked one by one; more are searched for level by level.
 MAX_RANKED = 1_000
@@ -159,8 +160,7 @@ def _ranges(shape: PageShape) -> Iterator[Select[Any]]:
         return
     sort = sort_of(shape.sort)
     own_id, products = PRODUCT_ID[sort.model], matching(shape.filters, sort.model)
-    sources: list[tuple[Select[Any], ColumnElement[Any] | InstrumentedAttribute[Any], Any]]
-    sources = [(products, sort.key, own_id)]
+    sources: list[tuple[Select[Any], _Column, _Column]] = [(products, sort.key, own_id)]
     if shape.cursor is not None and sort.old_value:
         moved = _moved_products(sort)
         sources = [
@@ -182,14 +182,7 @@ def _key_groups(shape: PageShape, sort: Sort) -> Iterator[bool]:
         yield True
 
 
-def _key_range(
-    shape: PageShape,
-    query: Select[Any],
-    key: ColumnElement[Any] | InstrumentedAttribute[Any],
-    id_: ColumnElement[UUID] | InstrumentedAttribute[UUID],
-    *,
-    keyless: bool,
-) -> Select[Any]:
+def _key_range(shape: PageShape, query: Select[Any], key: _Column, id_: _Column, *, keyless: bool) -> Select[Any]:
     """The first products of one group, from the cursor on."""
     sort, direction = sort_of(shape.sort), desc if shape.descending else asc
     if sort.nullable:
@@ -242,12 +235,8 @@ def _levels(
         yield select(level_range)
 
 
-def _level_range(
-    shape: PageShape,
-    query: Select[Any],
-    id_: ColumnElement[UUID] | InstrumentedAttribute[UUID],
-    level: ColumnElement[int],
-) -> Select[Any]:
+def _level_range(shape: PageShape, query: Select[Any], id_: _Column, level: ColumnElement[int]) -> Select[Any]:
+    """The first products of a level, or of several levels, from the cursor on."""
     direction, compare = (desc if shape.backward else asc), _COMPARISONS[shape.backward, shape.inclusive]
     key = level.label("key")  # ORDER BY a constant would mean the number of a column
     query = query.add_columns(id_.label("id"), key, literal_int(0).label("keyless"))
