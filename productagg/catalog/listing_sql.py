@@ -4,7 +4,7 @@ For listing.py; it runs nothing. See docs/decisions/0010-browsing.md.
 """
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -63,6 +63,11 @@ class CursorShape(NamedTuple):
     has_key: bool
     backward: bool
     inclusive: bool
+
+    @property
+    def leaves_group(self) -> bool:
+        """Whether the way leads from the products with a key to those without, or back."""
+        return self.has_key != self.backward
 
 
 class PageShape(NamedTuple):
@@ -172,14 +177,13 @@ def _ranges(shape: PageShape) -> Iterator[Select[Any]]:
             yield _key_range(shape, query, key, id_, keyless=keyless)
 
 
-def _key_groups(shape: PageShape, sort: Sort) -> Iterator[bool]:
+def _key_groups(shape: PageShape, sort: Sort) -> Sequence[bool]:
     """Which groups the page can have products of: those with a key (False), which come first, those without (True)."""
-    cursor = shape.cursor
-    # Going forward from a product without a key, or backward from one with a key, there is only that group.
-    if cursor is None or cursor.has_key or cursor.backward:
-        yield False
-    if sort.nullable and not shape.filters & PRICE_FILTERS and not (cursor and cursor.has_key and cursor.backward):
-        yield True
+    if not sort.nullable:
+        return (False,)
+    if shape.cursor is not None and not shape.cursor.leaves_group:
+        return (not shape.cursor.has_key,)
+    return (False,) if shape.filters & PRICE_FILTERS else (False, True)
 
 
 def _key_range(shape: PageShape, query: Select[Any], key: _Column, id_: _Column, *, keyless: bool) -> Select[Any]:
