@@ -7,7 +7,7 @@ are there.
 import csv
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
@@ -288,14 +288,21 @@ def _by_name(columns: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
 
 
 def _columns(names: Sequence[str], fields: Sequence[str], optional: Sequence[str]) -> Sequence[str]:
-    problems = [
-        f"unknown column {excerpt(name)}; the columns are {', '.join(fields)}" for name in names if name not in fields
-    ]
-    problems += [f"the column {name} is missing" for name in fields if name not in names and name not in optional]
-    problems += [f"the column {name} occurs twice" for name in fields if names.count(name) > 1]
-    if problems:
-        raise RecordError(problems[0])
+    _check_names("column", names, fields, optional)
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        raise RecordError(f"the column {duplicate} occurs twice")
     return names
+
+
+def _check_names(what: str, names: Collection[str], fields: Sequence[str], optional: Sequence[str]) -> None:
+    """Raises RecordError if one of the names is unknown, or a field is missing that is not optional."""
+    unknown = next((name for name in names if name not in fields), None)
+    if unknown is not None:
+        raise RecordError(f"unknown {what} {excerpt(unknown)}; the {what}s are {', '.join(fields)}")
+    missing = next((name for name in fields if name not in names and name not in optional), None)
+    if missing is not None:
+        raise RecordError(f"the {what} {missing} is missing")
 
 
 def _read_json(
@@ -324,10 +331,5 @@ def _object(raw: bytes, fields: Sequence[str], optional: Sequence[str]) -> dict[
         raise RecordError(f"it is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise RecordError("it is not a JSON object")
-    unknown = [name for name in values if name not in fields]
-    if unknown:
-        raise RecordError(f"unknown field {excerpt(unknown[0])}; the fields are {', '.join(fields)}")
-    missing = [name for name in fields if name not in values and name not in optional]
-    if missing:
-        raise RecordError(f"the field {missing[0]} is missing")
+    _check_names("field", values, fields, optional)
     return values

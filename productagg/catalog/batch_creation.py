@@ -3,7 +3,7 @@
 Called by `products.create`, by the API's batch and by imports. The caller commits.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from sqlalchemy import (
     Executable,
     Insert,
     Integer,
+    Table,
     Text,
     Uuid,
     func,
@@ -115,7 +116,7 @@ _ADDED = Rows(id=Uuid)
 _PRODUCTS = Base.metadata.tables[Product.__tablename__]
 
 
-def _insert_products(make_insert: Any, dialect: str) -> Executable:
+def _insert_products(make_insert: Callable[[Table], postgresql.Insert | sqlite.Insert], dialect: str) -> Executable:
     """Insert the rows whose names and ids are free; returns these. On PostgreSQL, with the rows of `_companions`."""
     new = _NEW.table(dialect).c
     values: dict[str, Any] = {
@@ -129,8 +130,7 @@ def _insert_products(make_insert: Any, dialect: str) -> Executable:
     rows = select(*values.values()).where(new.id.is_not(None))
     statement = make_insert(_PRODUCTS).from_select(list(values), rows).on_conflict_do_nothing()
     if dialect == "sqlite":
-        returned: Executable = statement.returning(as_text(dialect, _PRODUCTS.c.id), _PRODUCTS.c.name)
-        return returned
+        return statement.returning(as_text(dialect, _PRODUCTS.c.id), _PRODUCTS.c.name)
     created = statement.returning(_PRODUCTS.c.id, _PRODUCTS.c.name).cte("created")
     companions = (
         companion.cte(f"companions_{number}") for number, companion in enumerate(_companions(created.c.id, dialect))

@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    CursorResult,
     Executable,
     Sequence,
     Text,
@@ -149,7 +150,7 @@ def compact(session: Session, after: int, before: datetime) -> tuple[int, int | 
         for kind in (this.kind, "deleted")
     ]
     in_chunk = (this.sequence > after, this.sequence <= until, this.at < before)
-    removed: Any = session.execute(delete(_CHANGES).where(*in_chunk, or_(*superseded)))
+    removed = cast("CursorResult[Any]", session.execute(delete(_CHANGES).where(*in_chunk, or_(*superseded))))
     session.execute(update(_CHANGES).where(*in_chunk, this.search_text.is_not(None)).values(search_text=null()))
     return removed.rowcount, until
 

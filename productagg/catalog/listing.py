@@ -62,12 +62,11 @@ def page(
     One statement; a page with a cursor needs another one before it if edits can change the sort key. With `counted`,
     the page has its total.
     """
-    change_kind = sort_of(query.sort).change_kind if cursor is not None else ""
-    if cursor is not None and change_kind == "changed":
-        _check_edits(connection, cursor)
+    if cursor is not None:
+        _check_edits(connection, query, cursor)
     rows = _rows(connection, query, limit, cursor, counted=counted)
-    if cursor is not None and change_kind == "offers":
-        _check_changes(connection, cursor, rows)
+    if cursor is not None:
+        _check_changes(connection, query, cursor, rows)
     page_total = _page_total(connection, query, rows) if counted else None
     return _cut(rows, query, limit, cursor, page_total)
 
@@ -95,12 +94,16 @@ def _rows(
         COUNT_LIMIT if counted else None,
     )
     statement = page_statement(shape)
-    plan_depends_on_values = bool(parameters) or (cursor is not None and bool(sort_of(query.sort).change_kind))
     if cursor is not None:
         parameters |= _cursor_parameters(query, cursor)
-    if plan_depends_on_values:
+    if _plan_depends_on_values(shape):
         return connection.execute(statement, parameters).all()
     return prepared_statements.rows(connection, statement, parameters)
+
+
+def _plan_depends_on_values(shape: PageShape) -> bool:
+    """Whether PostgreSQL should plan the statement anew for the values of the filters, and of a moved product's key."""
+    return bool(shape.filters) or (shape.cursor is not None and bool(sort_of(shape.sort).change_kind))
 
 
 def _cursor_parameters(query: ProductQuery, cursor: Cursor) -> dict[str, Any]:
@@ -113,12 +116,18 @@ def _cursor_parameters(query: ProductQuery, cursor: Cursor) -> dict[str, Any]:
     }
 
 
-def _check_edits(connection: Connection, cursor: Cursor) -> None:
+def _check_edits(connection: Connection, query: ProductQuery, cursor: Cursor) -> None:
+    """Raises OutdatedCursor if the sort key changes with edits, and there were too many since the first page."""
+    if sort_of(query.sort).change_kind != "changed":
+        return
     if connection.execute(COUNT_EDITS, {"as_of": cursor.as_of}).scalar_one() > MAX_EDITS:
         raise OutdatedCursor
 
 
-def _check_changes(connection: Connection, cursor: Cursor, rows: Sequence[Sequence[Any]]) -> None:
+def _check_changes(connection: Connection, query: ProductQuery, cursor: Cursor, rows: Sequence[Sequence[Any]]) -> None:
+    """Raises OutdatedCursor if the sort key changes with offers, and too much has changed since the first page."""
+    if sort_of(query.sort).change_kind != "offers":
+        return
     newest = rows[0][NEWEST_CHANGE] if rows else connection.execute(NEWEST).scalar_one()
     if newest > cursor.as_of + MAX_CHANGES:
         raise OutdatedCursor

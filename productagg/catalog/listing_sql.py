@@ -4,10 +4,9 @@ For listing.py; it runs nothing. See docs/decisions/0010-browsing.md.
 """
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from sqlalchemy import (
     CTE,
@@ -47,6 +46,8 @@ from productagg.catalog.product_query import RELEVANCE, Sort, sort_of
 from productagg.db.json_rows import as_text
 from productagg.db.models import Product, ProductChange, UtcDateTime
 
+_Column = ColumnElement[Any] | InstrumentedAttribute[Any]
+
 # Up to this many matches are ranked one by one; more are searched for level by level.
 MAX_RANKED = 1_000
 # Edits since the first page are counted up to this number: see listing.OutdatedCursor.
@@ -62,6 +63,11 @@ class CursorShape(NamedTuple):
     has_key: bool
     backward: bool
     inclusive: bool
+
+    @property
+    def leaves_group(self) -> bool:
+        """Whether the way leads from the products with a key to those without, or back."""
+        return self.has_key != self.backward
 
 
 class PageShape(NamedTuple):
@@ -159,8 +165,7 @@ def _ranges(shape: PageShape) -> Iterator[Select[Any]]:
         return
     sort = sort_of(shape.sort)
     own_id, products = PRODUCT_ID[sort.model], matching(shape.filters, sort.model)
-    sources: list[tuple[Select[Any], ColumnElement[Any] | InstrumentedAttribute[Any], Any]]
-    sources = [(products, sort.key, own_id)]
+    sources: list[tuple[Select[Any], _Column, _Column]] = [(products, sort.key, own_id)]
     if shape.cursor is not None and sort.old_value:
         moved = _moved_products(sort)
         sources = [
@@ -172,24 +177,16 @@ def _ranges(shape: PageShape) -> Iterator[Select[Any]]:
             yield _key_range(shape, query, key, id_, keyless=keyless)
 
 
-def _key_groups(shape: PageShape, sort: Sort) -> Iterator[bool]:
+def _key_groups(shape: PageShape, sort: Sort) -> Sequence[bool]:
     """Which groups the page can have products of: those with a key (False), which come first, those without (True)."""
-    cursor = shape.cursor
-    # Going forward from a product without a key, or backward from one with a key, there is only that group.
-    if cursor is None or cursor.has_key or cursor.backward:
-        yield False
-    if sort.nullable and not shape.filters & PRICE_FILTERS and not (cursor and cursor.has_key and cursor.backward):
-        yield True
+    if not sort.nullable:
+        return (False,)
+    if shape.cursor is not None and not shape.cursor.leaves_group:
+        return (not shape.cursor.has_key,)
+    return (False,) if shape.filters & PRICE_FILTERS else (False, True)
 
 
-def _key_range(
-    shape: PageShape,
-    query: Select[Any],
-    key: ColumnElement[Any] | InstrumentedAttribute[Any],
-    id_: ColumnElement[UUID] | InstrumentedAttribute[UUID],
-    *,
-    keyless: bool,
-) -> Select[Any]:
+def _key_range(shape: PageShape, query: Select[Any], key: _Column, id_: _Column, *, keyless: bool) -> Select[Any]:
     """The first products of one group, from the cursor on."""
     sort, direction = sort_of(shape.sort), desc if shape.descending else asc
     if sort.nullable:
@@ -242,12 +239,8 @@ def _levels(
         yield select(level_range)
 
 
-def _level_range(
-    shape: PageShape,
-    query: Select[Any],
-    id_: ColumnElement[UUID] | InstrumentedAttribute[UUID],
-    level: ColumnElement[int],
-) -> Select[Any]:
+def _level_range(shape: PageShape, query: Select[Any], id_: _Column, level: ColumnElement[int]) -> Select[Any]:
+    """The first products of a level, or of several levels, from the cursor on."""
     direction, compare = (desc if shape.backward else asc), _COMPARISONS[shape.backward, shape.inclusive]
     key = level.label("key")  # ORDER BY a constant would mean the number of a column
     query = query.add_columns(id_.label("id"), key, literal_int(0).label("keyless"))

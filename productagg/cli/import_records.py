@@ -13,13 +13,20 @@ from productagg.record_reader import Format, RecordError, excerpt
 
 def new_product(record: dict[str, Any], form: Format, now: datetime) -> NewProduct:
     """The valid product of a record. Raises RecordError."""
+    name, description = _texts(record)
+    optional = {name: record.get(name) for name in OPTIONAL}
+    if form == "csv":
+        optional = {name: text or None for name, text in optional.items()}
+    id_ = _id(optional["id"])
+    created_at, updated_at = _times(optional, now)
+    return NewProduct(name, description, id_, created_at, updated_at)
+
+
+def _texts(record: dict[str, Any]) -> tuple[str, str]:
     values, faults = validate(NEW_PRODUCT, {name: value for name, value in record.items() if name not in OPTIONAL})
     if faults:
         raise RecordError("; ".join(f"{name} {fault}" for name, fault in faults.items()))
-    optional = {name: record.get(name) or None if form == "csv" else record.get(name) for name in OPTIONAL}
-    id_ = _id(optional["id"])
-    created_at, updated_at = _times(optional, now)
-    return NewProduct(values["name"], values["description"], id_, created_at, updated_at)
+    return values["name"], values["description"]
 
 
 def _times(record: dict[str, Any], now: datetime) -> tuple[datetime | None, datetime | None]:

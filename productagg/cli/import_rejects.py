@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from io import BufferedWriter
 from pathlib import Path
 
 import click
@@ -23,14 +24,21 @@ class RejectedLines(AbstractContextManager["RejectedLines"]):
         self._name = rejects
         self._file = file
         self._left = MAX_SHOWN
+        self._rejects: BufferedWriter | None = None
+        self._is_regular = False
+        if rejects:
+            with self._readable_errors():
+                self._rejects = self._open(rejects, start)
+
+    def _open(self, rejects: Path, start: Progress) -> BufferedWriter:
         continued = start.line > 0 and start.rejects == self.path
-        with self._readable_errors():
-            self._rejects = rejects.open("ab" if continued else "wb") if rejects else None
-            self._is_regular = rejects is not None and rejects.is_file()
-            if self._rejects and self._is_regular and continued:
-                # The lines after the checkpoint are read again, and reported again.
-                self.length = min(start.rejected, self._rejects.tell())
-                self._rejects.truncate(self.length)
+        opened = rejects.open("ab" if continued else "wb")
+        self._is_regular = rejects.is_file()
+        if self._is_regular and continued:
+            # The lines after the checkpoint are read again, and reported again.
+            self.length = min(start.rejected, opened.tell())
+            opened.truncate(self.length)
+        return opened
 
     def add(self, number: int, reason: object) -> None:
         line = f"{self._file}:{number}: {reason}\n"

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
+from typing import TextIO
 
 
 @contextmanager
@@ -20,22 +21,30 @@ def progress_bar(unit: str, *, shown: bool = True) -> Iterator[Callable[[int, in
     from tqdm.contrib import DummyTqdmFile
 
     terminal = sys.stderr
-    handlers = [
-        handler
-        for handler in logging.getLogger().handlers
-        if isinstance(handler, logging.StreamHandler) and handler.stream is terminal
-    ]
     with tqdm(total=0, unit=unit, file=terminal, dynamic_ncols=True) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
+        above = DummyTqdmFile(terminal)
+        with _logging_to(above), redirect_stderr(above):
+            yield show
+
+
+@contextmanager
+def _logging_to(stream: TextIO) -> Iterator[None]:
+    """Log to this stream instead of standard error."""
+    terminal = sys.stderr
+    handlers = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream is terminal
+    ]
+    for handler in handlers:
+        handler.setStream(stream)
+    try:
+        yield
+    finally:
         for handler in handlers:
-            handler.setStream(DummyTqdmFile(terminal))
-        try:
-            with redirect_stderr(DummyTqdmFile(terminal)):
-                yield show
-        finally:
-            for handler in handlers:
-                handler.setStream(terminal)
+            handler.setStream(terminal)
