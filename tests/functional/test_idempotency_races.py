@@ -96,8 +96,10 @@ def test_of_twenty_equal_posts_to_two_processes_one_creates_the_product(urls, st
 KILLED = """
 import json, os, signal, sys
 from webtest import TestApp
-from productagg import catalog, idempotency, main
-from productagg.background import Background
+from productagg.app import main
+from productagg.catalog import products
+from productagg.db import idempotency_keys
+from productagg.sync.background import Background
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -105,10 +107,10 @@ def die(*_, **__):
 where, options, headers, body = json.loads(sys.argv[1])
 app = main({}, **options)
 if where == "before anything is written":
-    catalog.create = die
+    products.create = die
 elif where == "before the commit":
-    honest = idempotency.answered
-    idempotency.answered = lambda *arguments: die(honest(*arguments))
+    store_response = idempotency_keys.store_response
+    idempotency_keys.store_response = lambda *arguments: die(store_response(*arguments))
 elif where == "after the commit":
     Background.submit = die
 TestApp(app).post_json("/products", body, headers=headers)
