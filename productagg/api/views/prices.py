@@ -68,7 +68,7 @@ trend_query = query(
 
 
 def _no_such_offer(offer_id: object) -> Problem:
-    detail = f"The product has no offer {offer_id}, or it was removed long after it was closed."
+    detail = f"The product has no offer {offer_id}. Offers that were closed long ago are removed."
     return Problem(ErrorCode.NOT_FOUND, detail)
 
 
