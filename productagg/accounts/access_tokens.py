@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from pyramid_jwt.policy import JWTAuthenticationPolicy
@@ -45,7 +45,7 @@ class AccessTokens:
             token: str = self._jwt.create_token(str(account.id), generation=account.token_generation)
         return token
 
-    def verify(self, request: Any, token: str) -> Claims | None:
+    def verify(self, request: object, token: str) -> Claims | None:
         """The claims of a valid token, or None. `request` is for pyramid-jwt's log of invalid tokens."""
         if len(token) > _MAX_LENGTH:
             return None

@@ -25,7 +25,7 @@ def repair_clock(config_uri: str, apply: bool) -> None:
         else:
             session.rollback()
     for repair in repairs:
-        click.echo(f"repair-clock: {repair.rows} {repair.how}")
+        click.echo(f"repair-clock: {repair.rows} {repair.description}")
     if not repairs:
         click.echo("repair-clock: nothing lies in the future")
     elif not apply:

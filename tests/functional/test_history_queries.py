@@ -22,7 +22,7 @@ TIME = (
     "2026-01-31T13:00:00%2B01:00 (a '+' that is not sent as %2B is a space)"
 )
 PERIOD = (
-    "must be a period longer than nothing, of 36525 days at most, made of weeks, days, hours, minutes and seconds as "
+    "must be a period longer than zero, of 36525 days at most, made of weeks, days, hours, minutes and seconds as "
     "in P7D, P2W, PT36H or P1DT12H, or just 24h, 7d or 2w; not of years or months, whose length varies"
 )
 

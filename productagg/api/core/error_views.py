@@ -5,7 +5,6 @@ The transaction of the request is already rolled back, so these views must not u
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -20,6 +19,7 @@ from productagg.accounts.access_tokens import bearer_token
 from productagg.accounts.login_throttle import TooManyLogins
 from productagg.api.core.errors import ErrorCode, Problem
 from productagg.api.core.request import Request
+from productagg.api.core.times import format_time
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
 from productagg.db.errors import driver_message, is_unavailable
@@ -58,12 +58,12 @@ def _outdated_cursor(_error: listing.OutdatedCursor, _request: Request) -> Probl
 
 # The price history.
 def _offers_not_kept(error: OffersNotKept, _request: Request) -> Problem:
-    detail = f"must not be before {_rfc3339(error.offers_from)}: offers that were closed earlier are no longer kept"
+    detail = f"must not be before {format_time(error.offers_from)}: offers that were closed earlier are no longer kept"
     return _invalid_parameter("at", detail)
 
 
 def _resolution_not_kept(error: NotKept, _request: Request) -> Problem:
-    since = _rfc3339(error.raw_from)
+    since = format_time(error.raw_from)
     detail = f"'{error.resolution}' is kept from {since} on: ask from then on, or for 'day', 'week' or 'auto'"
     return _invalid_parameter("resolution", detail)
 
@@ -153,10 +153,6 @@ def _unexpected(error: Exception, _request: Request) -> Problem:
 def _invalid_parameter(name: str, detail: str) -> Problem:
     errors = [{"parameter": name, "detail": detail}]
     return Problem(ErrorCode.INVALID_DATA, f"Not valid: '{name}'.", errors=errors)
-
-
-def _rfc3339(time: datetime) -> str:
-    return time.isoformat().replace("+00:00", "Z")
 
 
 _PROBLEMS: dict[type[Exception], Callable[[Any, Request], Problem]] = {

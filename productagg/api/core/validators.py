@@ -32,7 +32,7 @@ MERGE_PATCH = "application/merge-patch+json"
 MAX_BODY_BYTES = 256 * 1024
 # How many faults of one request are listed, and how many of these the detail names.
 _MAX_ERRORS, _MAX_NAMED = 50, 10
-# Likewise of an item of an array; and how many tokens (see strict_json.items) an item may have on average.
+# How many faults of an item of an array are listed; how many tokens (strict_json.items) items may have on average.
 _MAX_ERRORS_OF_ITEM, _MAX_TOKENS_OF_ITEM = 5, 40
 _MAX_SHOWN_LENGTH = 100
 # How many query strings of each kind are cached with their values, and of which length.
@@ -53,7 +53,7 @@ _BODY_ERRORS = (
 class Validator(Generic[T]):
     """Reads a value of a request. The other fields declare what it takes and which errors it raises.
 
-    `items`, if not None: the body is an array of at most so many such bodies.
+    `items`, if not None: the body is an array of at most this many objects that fit the schema `body`.
     """
 
     read: Callable[[Request], T]

@@ -3,35 +3,32 @@
 import csv
 import io
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal
 from uuid import UUID
 
 from pyramid.response import Response
 
 from productagg.api.core.errors import ErrorCode, Problem
-from productagg.api.core.fields import PRODUCT_ID, choice, mapping, parameter, time_parameter, uuid_parameter
+from productagg.api.core.fields import PRODUCT_ID, choice, mapping, uuid_parameter
 from productagg.api.core.request import Request
 from productagg.api.core.responses import digest, json_response, public_cache_control, respond
 from productagg.api.core.service import PUBLIC, service
-from productagg.api.core.times import EARLIEST, PERIOD, PERIOD_PATTERN, format_time, parse_period
-from productagg.api.core.validators import invalid_query, no_query, path_uuid, product_in_path, query
+from productagg.api.core.times import format_time
+from productagg.api.core.validators import no_query, path_uuid, product_in_path, query
 from productagg.api.openapi import answers
 from productagg.api.openapi.response_schemas import json_name
+from productagg.api.views.price_window import WINDOW_PARAMETERS, WindowQuery, read_window
 from productagg.db import clock
 from productagg.history.series import RESOLUTIONS, Series, offer_series, product_series
 from productagg.history.trends import Trend, trend
 from productagg.history.verdicts import Verdict, verdict
 
-_DEFAULT_WINDOW = timedelta(days=30)
 _PRODUCT_COLUMNS = ("at", "state", "lowest", "average", "offers", "items_in_stock")
 _OFFER_COLUMNS = ("at", "state", "price", "items_in_stock")
 _BUCKET_COLUMNS = ("open", "close", "highest", "mean", "in_stock_seconds", "observed_seconds", "changes")
 _AT = "2026-11-23T09:41:07.250000Z"
 _CSV_EXAMPLE = f"{','.join(_PRODUCT_COLUMNS)}\r\n{_AT},in_stock,4990,5240,3,12\r\n"
 _OFFER_CSV_EXAMPLE = f"{','.join(_OFFER_COLUMNS)}\r\n{_AT},in_stock,4990,12\r\n"
-
-WindowQuery = TypedDict("WindowQuery", {"from": datetime | None, "to": datetime | None, "period": timedelta | None})
 
 
 class PricesQuery(WindowQuery):
@@ -42,22 +39,9 @@ class TrendQuery(WindowQuery):
     metric: Literal["lowest", "average"]
 
 
-_WINDOW = (
-    time_parameter("from", "The begin of the window; 30 days before its end by default."),
-    time_parameter("to", "The end of the window; now by default, and at the latest."),
-    parameter(
-        "period",
-        parse_period,
-        PERIOD,
-        {"type": "string", "pattern": PERIOD_PATTERN},
-        f"Instead of `from` and `to`, the length of a window that ends now: {PERIOD}.",
-        missing=None,
-        example="P7D",
-    ),
-)
 prices_query = query(
     mapping(
-        *_WINDOW,
+        *WINDOW_PARAMETERS,
         choice(
             "resolution",
             (*RESOLUTIONS, "auto"),
@@ -69,7 +53,7 @@ prices_query = query(
 )
 trend_query = query(
     mapping(
-        *_WINDOW,
+        *WINDOW_PARAMETERS,
         choice(
             "metric",
             ("lowest", "average"),
@@ -82,7 +66,7 @@ trend_query = query(
 
 
 def _no_such_offer(offer_id: object) -> Problem:
-    detail = f"The product has no offer {offer_id}, or it was removed long after it was closed."
+    detail = f"The product has no offer {offer_id}. Offers that were closed long ago are removed."
     return Problem(ErrorCode.NOT_FOUND, detail)
 
 
@@ -104,36 +88,6 @@ offer_prices_csv = service(
 )
 product_trend = service("product_trend", "/products/{id}/trend", "Price history", PRODUCT_ID)
 product_verdict = service("product_verdict", "/products/{id}/verdict", "Price history", PRODUCT_ID)
-
-
-class Window(NamedTuple):
-    """From `begin` to `end`, which is at most `now`."""
-
-    begin: datetime
-    end: datetime
-    now: datetime
-
-
-def _window(request: Request, parameters: WindowQuery) -> Window:
-    """The window of a query. `now` is decided here, so that everything in the answer is as of the same moment."""
-    begin, end, period = parameters["from"], parameters["to"], parameters["period"]
-    now = clock.now(request.reader)
-    if period is not None and (begin or end):
-        raise invalid_query({"period": "must not be given together with 'from' or 'to'"})
-    if begin is not None and begin >= now:
-        raise invalid_query({"from": "must lie in the past"})
-    end = min(end or now, now)
-    if begin is None:
-        begin = _default_begin(end, period or _DEFAULT_WINDOW)
-    if begin >= end:
-        raise invalid_query({"from": "must be earlier than 'to'"})
-    return Window(begin, end, now)
-
-
-def _default_begin(end: datetime, length: timedelta) -> datetime:
-    if end <= EARLIEST:
-        raise invalid_query({"to": f"must be later than {format_time(EARLIEST)}"})
-    return max(EARLIEST, end - length)
 
 
 def _as_csv(example: str) -> tuple[answers.Answer, ...]:
@@ -184,7 +138,7 @@ def download_offer_prices(request: Request) -> Response:
 def read_trend(request: Request) -> Response:
     """How the product's price moved in a window: the change between its ends, and the statistics."""
     product_id, parameters = product_in_path.value(request), trend_query.value(request)
-    window = _window(request, parameters)
+    window = read_window(parameters, clock.now(request.reader))
     answer = trend(
         request.reader,
         product_id,
@@ -210,7 +164,7 @@ def read_verdict(request: Request) -> Response:
 
 def _product_series(request: Request) -> Series:
     product_id, parameters = product_in_path.value(request), prices_query.value(request)
-    window = _window(request, parameters)
+    window = read_window(parameters, clock.now(request.reader))
     return product_series(
         request.reader,
         product_id,
@@ -228,7 +182,7 @@ def _offer_series(request: Request) -> Series:
         offer_in_path.value(request),
         prices_query.value(request),
     )
-    window = _window(request, parameters)
+    window = read_window(parameters, clock.now(request.reader))
     prices = offer_series(
         request.reader,
         product_id,

@@ -1,0 +1,55 @@
+"""The window of time that a query about prices is about: its parameters, and how they become begin and end."""
+
+from datetime import datetime, timedelta
+from typing import NamedTuple, TypedDict
+
+from productagg.api.core.fields import parameter, time_parameter
+from productagg.api.core.times import EARLIEST, PERIOD, PERIOD_PATTERN, format_time, parse_period
+from productagg.api.core.validators import invalid_query
+
+_DEFAULT_LENGTH = timedelta(days=30)
+
+WINDOW_PARAMETERS = (
+    time_parameter("from", "The begin of the window; 30 days before its end by default."),
+    time_parameter("to", "The end of the window; now by default, and at the latest."),
+    parameter(
+        "period",
+        parse_period,
+        PERIOD,
+        {"type": "string", "pattern": PERIOD_PATTERN},
+        f"Instead of `from` and `to`, the length of a window that ends now: {PERIOD}.",
+        missing=None,
+        example="P7D",
+    ),
+)
+
+WindowQuery = TypedDict("WindowQuery", {"from": datetime | None, "to": datetime | None, "period": timedelta | None})
+
+
+class Window(NamedTuple):
+    """From `begin` to `end`, which is at most `now`."""
+
+    begin: datetime
+    end: datetime
+    now: datetime
+
+
+def read_window(parameters: WindowQuery, now: datetime) -> Window:
+    """The window of a query. Raises Problem for parameters that do not go together."""
+    begin, end, period = parameters["from"], parameters["to"], parameters["period"]
+    if period is not None and (begin or end):
+        raise invalid_query({"period": "must not be given together with 'from' or 'to'"})
+    if begin is not None and begin >= now:
+        raise invalid_query({"from": "must lie in the past"})
+    end = min(end or now, now)
+    if begin is None:
+        begin = _default_begin(end, period or _DEFAULT_LENGTH)
+    if begin >= end:
+        raise invalid_query({"from": "must be earlier than 'to'"})
+    return Window(begin, end, now)
+
+
+def _default_begin(end: datetime, length: timedelta) -> datetime:
+    if end <= EARLIEST:
+        raise invalid_query({"to": f"must be later than {format_time(EARLIEST)}"})
+    return max(EARLIEST, end - length)
