@@ -12,8 +12,8 @@ from productagg.catalog import listing
 from productagg.catalog.listing import MEMBERS, SORTS
 from tests.databases import only_sqlite
 from tests.factories import make_products, states
-from tests.functional.paging import link, names, walk
 from tests.functional.problems import assert_problem
+from tests.functional.product_pages import link, names, walk
 
 LARGEST = 2**63 - 1
 
