@@ -92,7 +92,7 @@ def _clean_environment():
 def _cheap_passwords():
     """Hash passwords at the lowest cost: what the cost is for, the tests do not need."""
     with pytest.MonkeyPatch.context() as patch:
-        hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        hasher = PasswordHasher(time_cost=1, memory_cost=16, parallelism=1)
         patch.setattr(accounts, "password_hasher", hasher)
         patch.setattr(accounts, "UNKNOWN_USER_HASH", hasher.hash("an unknown user's password"))
         yield

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from productagg import record_reader
 from productagg.record_reader import Bad, Broken, Lines, read
+from tests.scale import examples
 
 FIELDS = ("name", "description", "id")
 
@@ -173,7 +174,7 @@ WORDS = st.text(st.sampled_from('ab ,"\n'), max_size=12)
 ROWS = st.lists(st.tuples(WORDS, WORDS), max_size=6)
 
 
-@hypothesis.settings(max_examples=300)
+@hypothesis.settings(max_examples=examples(300))
 @given(ROWS, st.text(st.sampled_from('ab ,"'), max_size=8), WORDS, ROWS)
 def test_beside_a_name_whose_quotes_are_not_doubled_nothing_is_read_that_nobody_wrote(before, name, text, after):
     """All others are written as they should be, whatever is in them."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from productagg.sources.offers_service.client import InvalidAnswer, OffersClient
 from tests.conftest import REFRESH_TOKEN
+from tests.scale import examples
 from tests.unit.upstream.servers import ScriptedServer, always, answer
 
 FIRST = "6fa459ea-ee8a-4ca4-894e-db77e160355e"
@@ -57,7 +58,7 @@ class TestWholeAndValid:
             OffersClient(server.base_url, REFRESH_TOKEN, 5) as client,
         ):
 
-            @settings(max_examples=50, deadline=None)
+            @settings(max_examples=examples(50), deadline=None)
             @given(st.dictionaries(st.uuids(), st.tuples(integers, stock), max_size=50))
             def check(offers):
                 nonlocal body
