@@ -39,7 +39,7 @@ from tests.leaks import JWT_SECRET, _no_secret_in_logs, _watch_everything  # noq
 from tests.leaks import PASSWORD as PASSWORD
 from tests.leaks import REFRESH_TOKEN as REFRESH_TOKEN
 from tests.postgres import PostgresServer
-from tests.scale import EXAMPLES, IN_CI
+from tests.scale import EXAMPLES, IN_CI, QUICK
 
 # How long an example takes depends on what else the machine does; what is slow here are databases and sockets.
 hypothesis.settings.register_profile("productagg", deadline=None, max_examples=EXAMPLES)
@@ -50,14 +50,23 @@ POSTGRESQL_FIXTURES = {"postgresql", "postgres_server", "own_postgres_server", "
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the markers
-def pytest_collection_modifyitems(items):
-    """Mark the tests that need PostgreSQL, and leave those marked `ci` to `make check`, by name in the summary."""
+def pytest_collection_modifyitems(config, items):
+    """Mark the tests that need PostgreSQL, and leave those marked `ci` to `make check`, by name in the summary.
+
+    With QUICK set, keep of each test one set of parameters, and neither PostgreSQL nor programs.
+    """
     for item in items:
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if "postgresql" in parameters or POSTGRESQL_FIXTURES.intersection(item.fixturenames):
             item.add_marker(pytest.mark.postgresql)
         if not IN_CI and item.get_closest_marker("ci"):
             item.add_marker(pytest.mark.skip(reason="left to CI: `make check` runs it"))
+    if QUICK:
+        slow = {"postgresql", "processes", "ci"}
+        fast = [item for item in items if slow.isdisjoint(marker.name for marker in item.iter_markers())]
+        kept = list({item.nodeid.partition("[")[0]: item for item in fast}.values())
+        config.hook.pytest_deselected(items=list(set(items) - set(kept)))
+        items[:] = kept
 
 
 def pytest_collection_finish():
@@ -84,7 +93,7 @@ def _clean_environment():
 def _cheap_passwords():
     """Hash passwords at the lowest cost: what the cost is for, the tests do not need."""
     with pytest.MonkeyPatch.context() as patch:
-        hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        hasher = PasswordHasher(time_cost=1, memory_cost=16, parallelism=1)
         patch.setattr(accounts, "password_hasher", hasher)
         patch.setattr(accounts, "UNKNOWN_USER_HASH", hasher.hash("an unknown user's password"))
         yield

@@ -1,12 +1,13 @@
-"""How much the suite repeats: enough for the loop while writing, more in CI (`make check`)."""
+"""How much the suite repeats: little for the loop while writing (`make quick`), most in CI (`make check`)."""
 
 import os
 
 IN_CI = bool(os.environ.get("CI"))
+QUICK = bool(os.environ.get("QUICK"))
 KILLED_RUNS = 50 if IN_CI else 10
-EXAMPLES = 100 if IN_CI else 25  # of each Hypothesis test that does not say how many
+EXAMPLES = 100 if IN_CI else 5 if QUICK else 25  # of each Hypothesis test that does not say how many
 
 
 def examples(count: int) -> int:
-    """How many examples a Hypothesis test tries that says how many: all of them in CI, otherwise half."""
-    return count if IN_CI else max(5, count // 2)
+    """How many examples a Hypothesis test tries that says how many: all of them only in CI."""
+    return count if IN_CI else max(2, count // (10 if QUICK else 2))

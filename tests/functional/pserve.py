@@ -30,7 +30,7 @@ def refusal(database, *variables, ini="development.ini"):
         env={**os.environ, "DATABASE_URL": database.url},
         stderr=subprocess.PIPE,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 1
@@ -97,7 +97,7 @@ class Server:
     def __init__(self, process, log):
         self.process = process
         self._log = log
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while (match := re.search(r"productagg serves on http://127\.0\.0\.1:(\d+)", log.read_text())) is None:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)

@@ -319,8 +319,10 @@ FULL = [new(f"{number:04} ".ljust(200, BULB), LONG) for number in range(1000)]
 
 @pytest.mark.parametrize(
     ("items", "seconds"),
-    [([new(f"Lamp {number}", "Bright") for number in range(1000)], 1), (FULL, 5)],
-    ids=["usual", "as large as can be"],
+    [
+        pytest.param([new(f"Lamp {number}", "Bright") for number in range(1000)], 1, id="usual"),
+        pytest.param(FULL, 5, id="as large as can be", marks=pytest.mark.ci),
+    ],
 )
 def test_a_thousand_are_created_in_a_moment(client, admin, stored, monkeypatch, items, seconds):
     monkeypatch.setattr(client.background, "submit", lambda _: None)

@@ -11,7 +11,10 @@ from uuid import UUID
 import pytest
 
 from tests.conftest import PASSWORD
+from tests.databases import only_sqlite
 from tests.functional.pserve import serving
+
+pytestmark = [only_sqlite, pytest.mark.processes, pytest.mark.ci]
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "openapi.json"
 PACKAGE = "generated_productagg_client"
@@ -184,8 +187,6 @@ from {PACKAGE}.api.catalogue import create_products, list_products, read_product
 from {PACKAGE}.api.price_history import download_prices, list_prices, read_trend
 from {PACKAGE}.client import Client, AuthenticatedClient
 from {PACKAGE}.models import BatchCreated, CreateProductsItem, Problem, ProblemCode, Product, ProductSteps
-
-pytestmark = [only_sqlite, pytest.mark.processes, pytest.mark.ci]
 
 def use(anyone: Client, admin: AuthenticatedClient, product_id: UUID) -> None:
     page = list_products.sync(client=anyone, ids=[product_id])

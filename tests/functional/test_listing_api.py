@@ -13,8 +13,8 @@ from productagg.catalog.product_members import MEMBERS
 from productagg.catalog.product_query import SORTS
 from tests.databases import only_sqlite
 from tests.factories import make_products, states
-from tests.functional.paging import link, names, walk
 from tests.functional.problems import assert_problem
+from tests.functional.product_pages import link, names, walk
 
 LARGEST = 2**63 - 1
 

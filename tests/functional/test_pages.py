@@ -6,8 +6,8 @@ import pytest
 
 from productagg.catalog import products as catalog
 from tests.databases import only_sqlite
-from tests.functional.paging import link, names, walk
 from tests.functional.problems import assert_problem
+from tests.functional.product_pages import link, names, walk
 
 
 def test_an_empty_catalogue_is_an_empty_array(client):

@@ -7,7 +7,7 @@ from tests.factories import make_product, make_products
 from tests.functional.problems import assert_problem
 from tests.functional.pserve import serving
 
-pytestmark = only_sqlite
+pytestmark = [only_sqlite, pytest.mark.processes]
 
 LIST = b"GET /products?limit=1 HTTP/1.1\r\nHost: shop.example\r\n"
 

@@ -76,6 +76,7 @@ def at_each(engine, name, act):
         event.remove(engine, name, act)
 
 
+@pytest.mark.postgresql
 def test_a_run_goes_on_after_a_database_that_was_away_while_offers_were_fetched(own, upstream):
     server, database, run, product_ids = own
     gate = upstream.before_offers = Gate()
@@ -100,6 +101,7 @@ def test_a_run_goes_on_after_a_database_that_was_away_while_offers_were_fetched(
     check_that_all_have_the_new_offers_once(database, product_ids)
 
 
+@pytest.mark.postgresql
 def test_a_run_goes_on_wherever_in_it_the_database_is_restarted(own, upstream):
     server, database, run, product_ids = own
     history = [OLD]

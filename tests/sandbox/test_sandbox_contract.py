@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from productagg.sandbox import Offer, SandboxServer, offers_at
+from tests.scale import examples
 
 REFRESH_TOKEN = "the-refresh-token"
 LIFETIME = 300
@@ -143,7 +144,7 @@ class TestRegistration:
 
         assert client.send("POST", "/products/register", client.access_token, data=body).status_code == 422
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(50), deadline=None)
     @given(
         st.fixed_dictionaries(
             {},

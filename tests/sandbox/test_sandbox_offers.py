@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from productagg.sandbox import Offer, offers_at
+from tests.scale import examples
 
 MINUTE = 60
 HOUR = 60 * MINUTE
@@ -45,7 +46,7 @@ def test_at_any_time_the_offers_are_distinct_and_have_a_price_and_a_stock(produc
         assert 0 < offer.items_in_stock < 2**31
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(products, times)
 def test_the_stock_of_an_offer_never_rises(product_id, start):
     for history in histories(product_id, start, 120).values():
@@ -53,7 +54,7 @@ def test_the_stock_of_an_offer_never_rises(product_id, start):
         assert stocks == sorted(stocks, reverse=True)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(products, times)
 def test_an_offer_that_has_disappeared_never_comes_back(product_id, start):
     for history in histories(product_id, start, 10 * 60).values():
@@ -61,7 +62,7 @@ def test_an_offer_that_has_disappeared_never_comes_back(product_id, start):
         assert minutes == list(range(minutes[0], minutes[-1] + 1))
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(products, times)
 def test_a_price_moves_no_more_than_three_percent_a_minute(product_id, start):
     for history in histories(product_id, start, 120).values():

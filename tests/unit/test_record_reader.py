@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from productagg.record_reader import FileError, LineReader, RecordError, read
+from tests.scale import examples
 
 FIELDS = ("name", "description", "id")
 
@@ -175,7 +176,7 @@ WORDS = st.text(st.sampled_from('ab ,"\n'), max_size=12)
 ROWS = st.lists(st.tuples(WORDS, WORDS), max_size=6)
 
 
-@hypothesis.settings(max_examples=300)
+@hypothesis.settings(max_examples=examples(300))
 @given(ROWS, st.text(st.sampled_from('ab ,"'), max_size=8), WORDS, ROWS)
 def test_beside_a_name_whose_quotes_are_not_doubled_no_invented_record_is_read(before, name, text, after):
     """All other records are correct CSV, whatever is in them."""

@@ -13,6 +13,7 @@ from openapi_core.testing import MockRequest
 from productagg.sources.offers_service.client import OffersClient
 from productagg.sources.offers_service.errors import InvalidResponse
 from tests.conftest import REFRESH_TOKEN
+from tests.scale import examples
 from tests.scripted_server import ScriptedServer, always, answer
 
 PRODUCT_ID = UUID("0190a3c4-0000-7000-8000-000000000001")
@@ -83,7 +84,7 @@ class TestTheContract:
     def test_a_product_arrives_exactly_as_it_is_whatever_its_text(self, contract):
         with ScriptedServer(honest) as server, OffersClient(server.base_url, REFRESH_TOKEN, 5) as client:
 
-            @settings(max_examples=50, deadline=None)
+            @settings(max_examples=examples(50), deadline=None)
             @given(st.uuids(), st.text(), st.text())
             def check(product_id, name, description):
                 client.register("an-access-token", product_id, name, description)

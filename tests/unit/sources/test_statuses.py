@@ -26,6 +26,7 @@ from productagg.sources.offers_service.errors import (
 )
 from productagg.sources.offers_service.parsing import AccessToken
 from tests.conftest import REFRESH_TOKEN
+from tests.scale import examples
 from tests.scripted_server import ScriptedServer, always, answer
 
 LONGEST = timedelta(hours=1)
@@ -309,7 +310,7 @@ class TestABusyService:
             printable = st.text(string.printable.strip())
             digits = st.text("0123456789", min_size=1)
 
-            @settings(max_examples=100, deadline=None)
+            @settings(max_examples=examples(100), deadline=None)
             @given(printable | digits | st.datetimes().map(lambda time: format_datetime(time.replace(tzinfo=UTC))))
             @example("9" * 10_000)
             @example("00000000000000000000000000000000000000000000000007")

@@ -1,4 +1,4 @@
-"""Follows the pages of GET /products by their links."""
+"""Reads pages of products as a client does: from link to link."""
 
 import re
 
@@ -10,6 +10,7 @@ def link(answer, rel="next"):
 
 
 def walk(client, path):
+    """The answers from this path on to the last page."""
     while path is not None:
         answer = client.get(path)
         yield answer
@@ -17,4 +18,5 @@ def walk(client, path):
 
 
 def names(answers):
+    """The names of the products on each page."""
     return [[product["name"] for product in answer.json] for answer in answers]
