@@ -14,8 +14,8 @@ from uuid import UUID
 from sqlalchemy import Connection, exists, select
 
 from productagg.db.models import HistoryProgress, Offer
-from productagg.history.buckets import Bucket, PriceStep, downsample, is_exact, price_step
-from productagg.history.queries import Reader, as_price_steps
+from productagg.history.buckets import Bucket, PriceStep, downsample, is_exact
+from productagg.history.queries import Reader
 from productagg.history.timeline import (
     DAY,
     HOUR,
@@ -91,7 +91,7 @@ def product_series(
     UnknownProduct; TooManyPoints, with 'auto' if even weeks are too many; NotKept, never with 'auto'.
     """
     reader = Reader(connection, product_id, now, observed_for)
-    source = _Source(reader, reader.product_steps, _product_prices, _product_point, _product_bucket_point)
+    source = _Source(reader, reader.product_steps, _product_price, _product_point, _product_bucket_point)
     return _series(source, begin, end, resolution)
 
 
@@ -109,7 +109,7 @@ def offer_series(
     """One offer's series, with `price` for `lowest` and no averages; None: the product never had such an offer."""
     reader = Reader(connection, product_id, now, observed_for)
     steps = partial(reader.offer_steps, offer_id)
-    found = _series(_Source(reader, steps, _offer_prices, _offer_point, _offer_bucket_point), begin, end, resolution)
+    found = _series(_Source(reader, steps, _offer_price, _offer_point, _offer_bucket_point), begin, end, resolution)
     if not found.points and not _ever_offered(connection, product_id, offer_id):
         return None
     return found
@@ -119,21 +119,19 @@ def offer_series(
 class _Source(Generic[_Step]):
     """What the points of a series are made of: a product's steps, or an offer's.
 
-    `prices` are the steps of each price; a point is that of a step, or of a bucket of each price and the step in force
-    at its end.
+    A point is that of a step, or of a bucket and the step in force at its end.
     """
 
     reader: Reader
     steps: Callable[[int, int], Sequence[_Step]]
-    prices: Callable[[Sequence[_Step]], Sequence[Sequence[PriceStep]]]
+    price_step: Callable[[_Step], PriceStep]
     point: Callable[[_Step], Point]
-    bucket_point: Callable[[Sequence[Bucket], _Step], Point]
+    bucket_point: Callable[[Bucket, _Step], Point]
 
 
-def _product_prices(steps: Sequence[ProductStep]) -> Sequence[Sequence[PriceStep]]:
-    lowest = [(step.at, step.lowest, step.observed, step.summary) for step in steps]
-    average = [(step.at, step.average, step.observed, step.summary) for step in steps]
-    return as_price_steps(lowest, "lowest"), as_price_steps(average, "average")
+def _product_price(step: ProductStep) -> PriceStep:
+    at, lowest, average, _, _, observed, summary = step
+    return PriceStep(at, lowest, observed, summary, average)
 
 
 def _product_point(step: ProductStep) -> Point:
@@ -147,27 +145,26 @@ def _product_point(step: ProductStep) -> Point:
     }
 
 
-def _product_bucket_point(buckets: Sequence[Bucket], last: ProductStep) -> Point:
-    lowest, average = buckets
-    us = average.in_stock_us
+def _product_bucket_point(bucket: Bucket, last: ProductStep) -> Point:
+    us = bucket.in_stock_us
     return {
-        "at": moment(lowest.at),
-        "state": lowest.state,
-        "lowest": lowest.lowest,
+        "at": moment(bucket.at),
+        "state": bucket.state,
+        "lowest": bucket.lowest,
         # Rounded half up, as every average here.
-        "average": (2 * average.weighted + us) // (2 * us) if us else None,
+        "average": (2 * bucket.weighted_average + us) // (2 * us) if us else None,
         "offers": last.offers,
         "items_in_stock": last.items_in_stock,
-        **_statistics(lowest),
+        **_statistics(bucket),
     }
 
 
-def _offer_prices(steps: Sequence[OfferStep]) -> Sequence[Sequence[PriceStep]]:
-    return ([price_step(step.at, _price(step), step.observed, step.summary) for step in steps],)
+def _offer_price(step: OfferStep) -> PriceStep:
+    return PriceStep(step.at, step.price if step.items_in_stock else None, step.observed, step.summary)
 
 
 def _offer_point(step: OfferStep) -> Point:
-    price = _price(step) if step.observed else None
+    price = _offer_price(step).known_price
     return {
         "state": state_of(price, step.observed),
         "price": price,
@@ -175,19 +172,14 @@ def _offer_point(step: OfferStep) -> Point:
     }
 
 
-def _offer_bucket_point(buckets: Sequence[Bucket], last: OfferStep) -> Point:
-    (price,) = buckets
+def _offer_bucket_point(bucket: Bucket, last: OfferStep) -> Point:
     return {
-        "at": moment(price.at),
-        "state": price.state,
-        "price": price.lowest,
+        "at": moment(bucket.at),
+        "state": bucket.state,
+        "price": bucket.lowest,
         "items_in_stock": last.items_in_stock if last.observed else 0,
-        **_statistics(price),
+        **_statistics(bucket),
     }
-
-
-def _price(step: OfferStep) -> int | None:
-    return step.price if step.items_in_stock else None
 
 
 def _statistics(bucket: Bucket) -> Point:
@@ -265,8 +257,7 @@ def _is_kept(steps: Sequence[_Step], first: int, last: int, resolution: Resoluti
         return True
     if resolution == "hour":
         first, last = bucket_start(first, HOUR), bucket_end(last, HOUR)
-    prices = (price_step(step.at, None, True, step.summary) for step in steps if step.summary is not None)
-    return is_exact(prices, first, last)
+    return is_exact(steps, first, last)
 
 
 def _raw(source: _Source[_Step], steps: Sequence[_Step], first: int, last: int) -> Series:
@@ -283,10 +274,10 @@ def _bucket_points(
     source: _Source[_Step], steps: Sequence[_Step], begin: int, end: int, length: int
 ) -> Iterator[Point]:
     number = 0
-    for buckets in zip(*(downsample(prices, begin, end, length) for prices in source.prices(steps)), strict=True):
-        while number < len(steps) and steps[number].at < min(buckets[0].at + length, end):
+    for bucket in downsample(list(map(source.price_step, steps)), begin, end, length):
+        while number < len(steps) and steps[number].at < bucket.at + length:
             number += 1
-        yield source.bucket_point(buckets, steps[number - 1])
+        yield source.bucket_point(bucket, steps[number - 1])
 
 
 def _raw_from(connection: Connection) -> datetime:

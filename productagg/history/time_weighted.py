@@ -6,8 +6,8 @@ All sums are whole numbers; a statistic divides once, at its end. What is not ob
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter, mul
 
-from productagg.history.buckets import Bucket, PriceStep, without_summed_up
-from productagg.history.timeline import DAY
+from productagg.history.buckets import PriceStep, without_summed_up
+from productagg.history.timeline import DAY, Summary
 
 
 class Tally:
@@ -74,14 +74,15 @@ class Tally:
         run: list[PriceStep] = []
         at = begin
         for step in without_summed_up(steps):
-            day = step.day
-            if day is None or day.at < begin:
+            summary = step[3]
+            if summary is None or step[0] < begin:
                 run.append(step)
                 continue
-            if at < day.at:
-                self._add_steps(run, at, day.at)
-            self._add_day(day)
-            at, run = day.at + DAY, [step]
+            day = step[0] - step[0] % DAY
+            if at < day:
+                self._add_steps(run, at, day)
+            self._add_day(day, summary)
+            at, run = day + DAY, [step]
         if at < end:
             self._add_steps(run, at, end)
 
@@ -97,14 +98,22 @@ class Tally:
             lowest, highest = min(since), max(since)
             self._extremes((lowest, since[lowest]), (highest, since[highest]))
 
-    def _add_day(self, day: Bucket) -> None:
-        self.in_stock_us += day.in_stock_us
-        self.sold_out_us += day.observed_us - day.in_stock_us
-        self.weighted += day.weighted
-        self.changes += day.changes
-        if day.lowest is not None and day.highest is not None:
-            self._days.append((day.lowest, day.highest, day.weighted, day.in_stock_us))
-            self._extremes((day.lowest, day.at), (day.highest, day.at))
+    def _add_day(self, day: int, summary: Summary) -> None:
+        not_observed_us, sold_out_us = summary[0], summary[1]
+        changes, *of_stock = summary[2]
+        self.sold_out_us += sold_out_us
+        self.changes += changes
+        if of_stock:
+            _, _, lowest, highest, mean, remainder = of_stock
+            in_stock_us = DAY - not_observed_us - sold_out_us
+            weighted = mean * in_stock_us + remainder
+            self.in_stock_us += in_stock_us
+            self.weighted += weighted
+            self._days.append((lowest, highest, weighted, in_stock_us))
+            if self.lowest is None or lowest < self.lowest[0]:
+                self.lowest = lowest, day
+            if self.highest is None or highest > self.highest[0]:
+                self.highest = highest, day
 
     def _extremes(self, lowest: tuple[int, int], highest: tuple[int, int]) -> None:
         if self.lowest is None or lowest[0] < self.lowest[0]:
@@ -118,9 +127,9 @@ def _held(steps: Sequence[PriceStep], begin: int, end: int) -> tuple[dict[int, i
     held: dict[int, int] = {}
     since: dict[int, int] = {}
     sold_out_us = changes = 0
-    following = iter([*steps[1:], (end, None, False, None)])
-    for at, price, observed, _ in steps:
-        next_at, next_price, next_observed, _ = next(following)
+    following = iter([*steps[1:], PriceStep(end, None, observed=False)])
+    for at, price, observed, _, _ in steps:
+        next_at, next_price, next_observed, _, _ = next(following)
         if not observed:
             continue
         if next_observed and next_price != price:

@@ -10,6 +10,7 @@ import pytest
 from productagg.db.models import OfferPrice, ProductPrice
 from productagg.history import importing
 from productagg.history.exporting import export, snapshot
+from productagg.history.row_writer import insert_rows
 from tests.factories import environment, make_product, make_products, on_a_terminal, rows
 
 HEADER = "product_id,offer_id,at,price,items_in_stock\n"
@@ -301,10 +302,9 @@ def test_an_import_that_is_interrupted_leaves_nothing(database, run, write, monk
         written.append(arguments)
         if len(written) == 2:
             raise KeyboardInterrupt
-        return insert(*arguments)
+        insert_rows(*arguments)
 
-    insert = importing._insert
-    monkeypatch.setattr(importing, "_insert", interrupt)
+    monkeypatch.setattr(importing, "insert_rows", interrupt)
 
     done = run("history", "import", write("prices.csv", HEADER.strip(), *lines))
 
