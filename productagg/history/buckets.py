@@ -112,7 +112,7 @@ def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) ->
     for at in range(begin, end, length):
         stop = min(at + length, end)
         first = number
-        while number < len(steps) and steps[number].at < stop:
+        while number < len(steps) and steps[number][0] < stop:
             number += 1
         yield bucket(carried, steps[first:number], at, stop)
         if number > first:
@@ -163,18 +163,18 @@ class _Sums:
         if day > self._at:
             self._hold(day)
         observed_us = DAY - summary[0]
-        changes, *of_stock = summary[2]
+        price = summary[2]
         self._observed_us += observed_us
-        self._changes += changes
-        if of_stock:
+        self._changes += price[0]
+        if len(price) > 1:
             in_stock_us = observed_us - summary[1]
-            opening, close, lowest, highest, mean, remainder = of_stock
+            _, opening, close, lowest, highest, mean, remainder = price
             self._in_stock_us += in_stock_us
             self._weighted += mean * in_stock_us + remainder
             self._prices += (opening, lowest, highest, close)
             if len(summary) > 3:
-                *_, mean, remainder = summary[3]
-                self._weighted_average += mean * in_stock_us + remainder
+                average = summary[3]
+                self._weighted_average += average[5] * in_stock_us + average[6]
         self._at = day + DAY
         self._last = step
 

@@ -91,7 +91,7 @@ def product_series(
     UnknownProduct; TooManyPoints, with 'auto' if even weeks are too many; NotKept, never with 'auto'.
     """
     reader = Reader(connection, product_id, now, observed_for)
-    source = _Source(reader, reader.product_steps, _product_price, _product_point, _product_bucket_point)
+    source = _Source(reader, reader.product_steps, _product_prices, _product_point, _product_bucket_point)
     return _series(source, begin, end, resolution)
 
 
@@ -109,7 +109,7 @@ def offer_series(
     """One offer's series, with `price` for `lowest` and no averages; None: the product never had such an offer."""
     reader = Reader(connection, product_id, now, observed_for)
     steps = partial(reader.offer_steps, offer_id)
-    found = _series(_Source(reader, steps, _offer_price, _offer_point, _offer_bucket_point), begin, end, resolution)
+    found = _series(_Source(reader, steps, _offer_prices, _offer_point, _offer_bucket_point), begin, end, resolution)
     if not found.points and not _ever_offered(connection, product_id, offer_id):
         return None
     return found
@@ -124,14 +124,13 @@ class _Source(Generic[_Step]):
 
     reader: Reader
     steps: Callable[[int, int], Sequence[_Step]]
-    price_step: Callable[[_Step], PriceStep]
+    prices: Callable[[Sequence[_Step]], Sequence[PriceStep]]
     point: Callable[[_Step], Point]
     bucket_point: Callable[[Bucket, _Step], Point]
 
 
-def _product_price(step: ProductStep) -> PriceStep:
-    at, lowest, average, _, _, observed, summary = step
-    return PriceStep(at, lowest, observed, summary, average)
+def _product_prices(steps: Sequence[ProductStep]) -> Sequence[PriceStep]:
+    return [PriceStep(at, lowest, observed, summary, average) for at, lowest, average, _, _, observed, summary in steps]
 
 
 def _product_point(step: ProductStep) -> Point:
@@ -159,12 +158,15 @@ def _product_bucket_point(bucket: Bucket, last: ProductStep) -> Point:
     }
 
 
-def _offer_price(step: OfferStep) -> PriceStep:
-    return PriceStep(step.at, step.price if step.items_in_stock else None, step.observed, step.summary)
+def _offer_prices(steps: Sequence[OfferStep]) -> Sequence[PriceStep]:
+    return [
+        PriceStep(at, price if items_in_stock else None, observed, summary)
+        for at, price, items_in_stock, observed, summary in steps
+    ]
 
 
 def _offer_point(step: OfferStep) -> Point:
-    price = _offer_price(step).known_price
+    price = step.price if step.items_in_stock and step.observed else None
     return {
         "state": state_of(price, step.observed),
         "price": price,
@@ -274,8 +276,8 @@ def _bucket_points(
     source: _Source[_Step], steps: Sequence[_Step], begin: int, end: int, length: int
 ) -> Iterator[Point]:
     number = 0
-    for bucket in downsample(list(map(source.price_step, steps)), begin, end, length):
-        while number < len(steps) and steps[number].at < bucket.at + length:
+    for bucket in downsample(source.prices(steps), begin, end, length):
+        while number < len(steps) and steps[number][0] < bucket.at + length:
             number += 1
         yield source.bucket_point(bucket, steps[number - 1])
 

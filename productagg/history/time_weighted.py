@@ -40,15 +40,12 @@ class Tally:
         A day's price is its mean.
         """
         half, passed = self.in_stock_us, 0
-        held: dict[float, int] = {**self._held}  # type: ignore[dict-item]  # whole numbers are numbers
-        for _, _, weighted, us in self._days:
-            mean = weighted / us
-            held[mean] = held.get(mean, 0) + us
-        prices = sorted(held)
-        for number, price in enumerate(prices):
-            passed += 2 * held[price]
+        prices: list[tuple[float, int]] = [(weighted / us, us) for _, _, weighted, us in self._days]
+        prices = sorted([*self._held.items(), *prices])
+        for number, (price, us) in enumerate(prices):
+            passed += 2 * us
             if passed == half:
-                return (price + prices[number + 1]) / 2
+                return (price + prices[number + 1][0]) / 2
             if passed > half:
                 return float(price)
         return None
@@ -72,6 +69,7 @@ class Tally:
 
     def _add(self, steps: Sequence[PriceStep], begin: int, end: int) -> None:
         run: list[PriceStep] = []
+        days: list[tuple[int, Summary]] = []
         at = begin
         for step in without_summed_up(steps):
             summary = step[3]
@@ -81,10 +79,11 @@ class Tally:
             day = step[0] - step[0] % DAY
             if at < day:
                 self._add_steps(run, at, day)
-            self._add_day(day, summary)
+            days.append((day, summary))
             at, run = day + DAY, [step]
         if at < end:
             self._add_steps(run, at, end)
+        self._add_days(days)
 
     def _add_steps(self, steps: Sequence[PriceStep], begin: int, end: int) -> None:
         held, since, sold_out_us, changes = _held(steps, begin, end)
@@ -98,27 +97,25 @@ class Tally:
             lowest, highest = min(since), max(since)
             self._extremes((lowest, since[lowest]), (highest, since[highest]))
 
-    def _add_day(self, day: int, summary: Summary) -> None:
-        not_observed_us, sold_out_us = summary[0], summary[1]
-        changes, *of_stock = summary[2]
-        self.sold_out_us += sold_out_us
-        self.changes += changes
-        if of_stock:
-            _, _, lowest, highest, mean, remainder = of_stock
-            in_stock_us = DAY - not_observed_us - sold_out_us
-            weighted = mean * in_stock_us + remainder
-            self.in_stock_us += in_stock_us
-            self.weighted += weighted
-            self._days.append((lowest, highest, weighted, in_stock_us))
-            if self.lowest is None or lowest < self.lowest[0]:
-                self.lowest = lowest, day
-            if self.highest is None or highest > self.highest[0]:
-                self.highest = highest, day
+    def _add_days(self, days: Sequence[tuple[int, Summary]]) -> None:
+        self.sold_out_us += sum([summary[1] for _, summary in days])
+        self.changes += sum([summary[2][0] for _, summary in days])
+        in_stock = [(day, DAY - summary[0] - summary[1], *summary[2]) for day, summary in days if len(summary[2]) > 1]
+        self._days = [
+            (lowest, highest, mean * us + remainder, us)
+            for _, us, _, _, _, lowest, highest, mean, remainder in in_stock
+        ]
+        self.in_stock_us += sum([us for _, _, _, us in self._days])
+        self.weighted += sum([weighted for _, _, weighted, _ in self._days])
+        if in_stock:
+            lowest, highest = min(in_stock, key=_lowest), max(in_stock, key=_highest)
+            self._extremes((lowest[5], lowest[0]), (highest[6], highest[0]))
 
     def _extremes(self, lowest: tuple[int, int], highest: tuple[int, int]) -> None:
-        if self.lowest is None or lowest[0] < self.lowest[0]:
+        """The first time of a price counts: steps and days are not added in the order of time."""
+        if self.lowest is None or lowest < self.lowest:
             self.lowest = lowest
-        if self.highest is None or highest[0] > self.highest[0]:
+        if self.highest is None or (-highest[0], highest[1]) < (-self.highest[0], self.highest[1]):
             self.highest = highest
 
 
@@ -169,3 +166,4 @@ def _gaps(steps: Iterable[PriceStep], end: int) -> Iterator[tuple[int, int]]:
 
 
 _observed = itemgetter(2)
+_lowest, _highest = itemgetter(5), itemgetter(6)
