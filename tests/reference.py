@@ -1,7 +1,7 @@
 """What is true of a price history, found the slow and obvious way. The tests hold productagg.history against it.
 
 It cuts the window at every row, looks up by a scan of all rows what was in force in each piece, and adds fractions. It
-shares no line with productagg and knows no buckets and no roll-ups: a bucket is a window like any other.
+shares no line with productagg and knows no buckets and no summaries: a bucket is a window like any other.
 """
 
 from collections.abc import Callable, Iterable, Sequence

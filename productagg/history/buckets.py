@@ -3,24 +3,24 @@
 Pure: no database. Every bucket of a window is there (gap filling), and the last step before a bucket is carried into it
 (LOCF: last observation carried forward). What is not observed counts for nothing.
 
-A day's summary is JSON: `[not_observed_us, sold_out_us, price, …]`, with a list for the price of an offer, or for the
-lowest and the average price of a product: `[changes, open, close, lowest, highest, mean, remainder]`, without what
-follows the changes if it was never in stock. Durations are microseconds of the whole day; the exact sum of price times
-duration in stock is mean * in_stock_us + remainder, so that every number fits 64 bits.
+A day's summary is JSON, `[not_observed_us, sold_out_us, price]` of an offer, `[not_observed_us, sold_out_us, lowest,
+average]` of a product. A price is `[changes, open, close, lowest, highest, mean, remainder]`, or only the changes if it
+was never in stock. Durations are microseconds of the whole day; the exact sum of price times duration in stock is mean
+* in_stock_us + remainder, so that every number fits 64 bits.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from productagg.history.timeline import DAY, Summary, bucket_start, state_of
+from productagg.history.timeline import DAY, OfferStep, ProductStep, Summary, bucket_start, state_of
 
 
 class Bucket(NamedTuple):
     """What a price did from `at` on, for as long as the bucket is. `state` is the one at its end.
 
     `open` to `highest` are of the time in stock, None if there was none; weighted / in_stock_us is the exact mean.
-    `changes` counts new prices, sold out among them.
+    `changes` counts new prices, sold out among them. `weighted_average` is of the average price that steps have beside.
     """
 
     at: int
@@ -33,26 +33,26 @@ class Bucket(NamedTuple):
     highest: int | None
     weighted: int
     changes: int
+    weighted_average: int = 0
 
 
 class PriceStep(NamedTuple):
-    """From `at` on: `price` in stock, None for sold out; not `observed`: unknown. with a `day` it ends a summed-up one.
+    """From `at` on: `price` in stock, None for sold out; not `observed`: unknown.
 
-    Other steps of a summed-up day may be there too (see day_summaries): for its price, its summary counts them already.
+    The last step of a summed-up day has its `summary`, whose first price is this one. Other steps of that day may be
+    there too (see day_summaries): the summary counts them already. An `average` price is added up beside the price.
     """
 
     at: int
     price: int | None
     observed: bool = True
-    day: Bucket | None = None
+    summary: Summary | None = None
+    average: int | None = None
 
     @property
     def known_price(self) -> int | None:
         """The price in stock; None if it is sold out or unknown."""
         return self.price if self.observed else None
-
-
-_day = itemgetter(3)
 
 
 def summary_of(buckets: Sequence[Bucket]) -> Summary:
@@ -68,53 +68,33 @@ def _encoded(bucket: Bucket) -> list[int | None]:
     return [bucket.changes, bucket.open, bucket.close, bucket.lowest, bucket.highest, mean, remainder]
 
 
-def price_step(at: int, price: int | None, observed: bool, summary: Summary | None, number: int = 0) -> PriceStep:
-    """A step of the price that has this number in a summary."""
-    if summary is None:
-        return PriceStep(at, price, observed)
-    not_observed_us, sold_out_us, *prices = summary
-    observed_us = DAY - not_observed_us
-    in_stock_us = observed_us - sold_out_us
-    changes, *of_stock = prices[number]
-    opening, close, lowest, highest, mean, remainder = of_stock or (None, None, None, None, 0, 0)
-    weighted = mean * in_stock_us + remainder
-    day = Bucket(
-        bucket_start(at, DAY),
-        state_of(price, observed),
-        in_stock_us,
-        observed_us,
-        opening,
-        close,
-        lowest,
-        highest,
-        weighted,
-        changes,
-    )
-    return PriceStep(at, price, observed, day)
-
-
-def is_exact(steps: Iterable[PriceStep], begin: int, end: int) -> bool:
-    """Whether all steps of a window are there: no summed-up day lies in it, or ends in it after its last step."""
-    return not any(step.day is not None and step.at > begin and step.day.at < end for step in steps)
+def is_exact(steps: Iterable[PriceStep | ProductStep | OfferStep], begin: int, end: int) -> bool:
+    """Whether all steps of a window are there: no summed-up day lies in it, or ends it before the day's last step."""
+    return not any(step.summary is not None and step.at > begin and bucket_start(step.at, DAY) < end for step in steps)
 
 
 def without_summed_up(steps: Sequence[PriceStep]) -> Sequence[PriceStep]:
-    """The steps without those that a day's summary counts already: one with a `day` is the last of its day then.
+    """The steps without those that a day's summary counts already: a step with a summary is the last of its day then.
 
     An offer's steps may be followed by its product's gaps on a summed-up day.
     """
-    if not any(map(_day, steps)):
+    if not any(map(_summary, steps)):
         return steps
     left: list[PriceStep] = []
+    day, summed_up_until = 0, 0
     for step in steps:
-        last_day = left[-1].day if left else None
-        if step.day is not None:
-            while left and left[-1].at >= step.day.at:
+        if step[3] is not None:
+            day = step[0] - step[0] % DAY
+            summed_up_until = day + DAY
+            while left and left[-1][0] >= day:
                 left.pop()
-        elif last_day is not None and step.at < last_day.at + DAY:
+        elif step[0] < summed_up_until:
             step = left.pop()._replace(price=step.price, observed=step.observed)
         left.append(step)
     return left
+
+
+_summary = itemgetter(3)
 
 
 def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) -> Iterator[Bucket]:
@@ -132,7 +112,7 @@ def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) ->
     for at in range(begin, end, length):
         stop = min(at + length, end)
         first = number
-        while number < len(steps) and steps[number].at < stop:
+        while number < len(steps) and steps[number][0] < stop:
             number += 1
         yield bucket(carried, steps[first:number], at, stop)
         if number > first:
@@ -143,23 +123,33 @@ def bucket(carried: PriceStep | None, steps: Iterable[PriceStep], begin: int, en
     """The bucket of [begin, end) in which these steps lie; `carried` is the step before them."""
     sums = _Sums(carried, begin)
     for step in steps:
-        if step.day is None:
+        if step.summary is None:
             sums.add_step(step)
         else:
-            sums.add_day(step, step.day)
+            sums.add_day(step, step.summary)
     return sums.bucket(begin, end)
 
 
 class _Sums:
     """What a price did so far: the last step that was added holds from `at` on."""
 
-    __slots__ = ("_at", "_changes", "_in_stock_us", "_last", "_observed_us", "_prices", "_weighted")
+    __slots__ = (
+        "_at",
+        "_changes",
+        "_in_stock_us",
+        "_last",
+        "_observed_us",
+        "_prices",
+        "_weighted",
+        "_weighted_average",
+    )
 
     def __init__(self, carried: PriceStep | None, begin: int) -> None:
         self._at = begin
         self._last = carried
-        self._in_stock_us = self._observed_us = self._weighted = self._changes = 0
-        self._prices: list[int | None] = []
+        self._in_stock_us = self._observed_us = self._changes = self._weighted = self._weighted_average = 0
+        # In the order of time; of a day its open, lowest, highest and close.
+        self._prices: list[int] = []
 
     def add_step(self, step: PriceStep) -> None:
         last = self._last
@@ -168,21 +158,30 @@ class _Sums:
             self._changes += 1
         self._last = step
 
-    def add_day(self, step: PriceStep, day: Bucket) -> None:
-        self._hold(day.at)
-        self._in_stock_us += day.in_stock_us
-        self._observed_us += day.observed_us
-        self._weighted += day.weighted
-        self._changes += day.changes
-        if day.in_stock_us:
-            self._prices += (day.open, day.lowest, day.highest, day.close)
-        self._at = day.at + DAY
+    def add_day(self, step: PriceStep, summary: Summary) -> None:
+        day = step.at - step.at % DAY
+        if day > self._at:
+            self._hold(day)
+        observed_us = DAY - summary[0]
+        price = summary[2]
+        self._observed_us += observed_us
+        self._changes += price[0]
+        if len(price) > 1:
+            in_stock_us = observed_us - summary[1]
+            _, opening, close, lowest, highest, mean, remainder = price
+            self._in_stock_us += in_stock_us
+            self._weighted += mean * in_stock_us + remainder
+            self._prices += (opening, lowest, highest, close)
+            if len(summary) > 3:
+                average = summary[3]
+                self._weighted_average += average[5] * in_stock_us + average[6]
+        self._at = day + DAY
         self._last = step
 
     def bucket(self, begin: int, end: int) -> Bucket:
         self._hold(end)
         last = self._last
-        prices = [price for price in self._prices if price is not None]
+        prices = self._prices
         return Bucket(
             begin,
             state_of(last.price, last.observed) if last is not None else "not_observed",
@@ -194,6 +193,7 @@ class _Sums:
             max(prices, default=None),
             self._weighted,
             self._changes,
+            self._weighted_average,
         )
 
     def _hold(self, until: int) -> None:
@@ -204,5 +204,6 @@ class _Sums:
             if last.price is not None:
                 self._in_stock_us += us
                 self._weighted += last.price * us
+                self._weighted_average += (last.average or 0) * us
                 self._prices.append(last.price)
         self._at = until

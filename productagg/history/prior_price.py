@@ -79,12 +79,14 @@ def _first_fall(steps: Sequence[PriceStep]) -> int | None:
 
 def _newest_first(steps: Sequence[PriceStep]) -> Iterator[_Piece]:
     for step in reversed(without_summed_up(steps)):
-        day, price = step.day, step.known_price
-        if day is None:
+        price = step.known_price
+        if step.summary is None:
             if price is not None:
                 yield _Piece(step.at, price, price, price, price)
-        elif day.open is not None and day.close is not None and day.lowest is not None and day.highest is not None:
-            yield _Piece(day.at, day.open, day.close, day.lowest, day.highest)
+        else:
+            _, *prices = step.summary[2]
+            if prices:
+                yield _Piece(step.at - step.at % DAY, *prices[:4])
 
 
 def _lowest(steps: Sequence[PriceStep], begin: int, end: int) -> int | None:

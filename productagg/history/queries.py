@@ -8,6 +8,7 @@ json_rows.aggregate_columns). Statements are built once: building one takes as l
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cache
+from itertools import starmap
 from operator import itemgetter
 from typing import Any, Literal
 from uuid import UUID
@@ -44,7 +45,7 @@ from productagg.db.models import (
     UtcDateTime,
 )
 from productagg.history import UnknownProduct
-from productagg.history.buckets import PriceStep, price_step
+from productagg.history.buckets import PriceStep
 from productagg.history.timeline import (
     INSTANT,
     SECOND,
@@ -92,7 +93,7 @@ class Reader:
     def price_steps(self, begin: int, end: int, metric: Metric = "lowest") -> Sequence[PriceStep]:
         """The steps of one of the product's prices."""
         gap_from, (rows,) = self._read(_price_steps(self._dialect, metric), begin, end, (4,))
-        steps = as_price_steps(rows, metric)
+        steps = list(starmap(PriceStep, rows if metric == "lowest" else map(_of_average, rows)))
         if gap_from is None:
             return steps
         return until_gap(steps, PriceStep(gap_from, None, observed=False), begin, end)
@@ -134,14 +135,6 @@ class Reader:
             return None
         last = microseconds(last_synced_at)
         return last + 1 if self.now - last > self._observed_for else None
-
-
-def as_price_steps(rows: Sequence[_Row], metric: Metric) -> list[PriceStep]:
-    """The steps of a price, from rows of its time, price, whether it was observed, and summary."""
-    number = 0 if metric == "lowest" else 1
-    return [
-        PriceStep._make(row) if row[3] is None else price_step(row[0], row[1], row[2], row[3], number) for row in rows
-    ]
 
 
 def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[int]:
@@ -213,6 +206,12 @@ def _gap_turns() -> Subquery:
     in_turn = select(steps, observed_before.label("before")).subquery()
     turns = in_turn.c.observed.is_distinct_from(in_turn.c.before)
     return select(in_turn.c.observed_at, in_turn.c.observed).where(turns).subquery()
+
+
+def _of_average(row: _Row) -> _Row:
+    """A row whose summary begins with the average price."""
+    *step, summary = row
+    return (*step, summary and [summary[0], summary[1], summary[3]])
 
 
 _FIRST = select(

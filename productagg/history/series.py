@@ -14,8 +14,8 @@ from uuid import UUID
 from sqlalchemy import Connection, exists, select
 
 from productagg.db.models import HistoryProgress, Offer
-from productagg.history.buckets import Bucket, PriceStep, downsample, is_exact, price_step
-from productagg.history.queries import Reader, as_price_steps
+from productagg.history.buckets import Bucket, PriceStep, downsample, is_exact
+from productagg.history.queries import Reader
 from productagg.history.timeline import (
     DAY,
     HOUR,
@@ -119,21 +119,18 @@ def offer_series(
 class _Source(Generic[_Step]):
     """What the points of a series are made of: a product's steps, or an offer's.
 
-    `prices` are the steps of each price; a point is that of a step, or of a bucket of each price and the step in force
-    at its end.
+    A point is that of a step, or of a bucket and the step in force at its end.
     """
 
     reader: Reader
     steps: Callable[[int, int], Sequence[_Step]]
-    prices: Callable[[Sequence[_Step]], Sequence[Sequence[PriceStep]]]
+    prices: Callable[[Sequence[_Step]], Sequence[PriceStep]]
     point: Callable[[_Step], Point]
-    bucket_point: Callable[[Sequence[Bucket], _Step], Point]
+    bucket_point: Callable[[Bucket, _Step], Point]
 
 
-def _product_prices(steps: Sequence[ProductStep]) -> Sequence[Sequence[PriceStep]]:
-    lowest = [(step.at, step.lowest, step.observed, step.summary) for step in steps]
-    average = [(step.at, step.average, step.observed, step.summary) for step in steps]
-    return as_price_steps(lowest, "lowest"), as_price_steps(average, "average")
+def _product_prices(steps: Sequence[ProductStep]) -> Sequence[PriceStep]:
+    return [PriceStep(at, lowest, observed, summary, average) for at, lowest, average, _, _, observed, summary in steps]
 
 
 def _product_point(step: ProductStep) -> Point:
@@ -147,27 +144,29 @@ def _product_point(step: ProductStep) -> Point:
     }
 
 
-def _product_bucket_point(buckets: Sequence[Bucket], last: ProductStep) -> Point:
-    lowest, average = buckets
-    us = average.in_stock_us
+def _product_bucket_point(bucket: Bucket, last: ProductStep) -> Point:
+    us = bucket.in_stock_us
     return {
-        "at": moment(lowest.at),
-        "state": lowest.state,
-        "lowest": lowest.lowest,
+        "at": moment(bucket.at),
+        "state": bucket.state,
+        "lowest": bucket.lowest,
         # Rounded half up, as every average here.
-        "average": (2 * average.weighted + us) // (2 * us) if us else None,
+        "average": (2 * bucket.weighted_average + us) // (2 * us) if us else None,
         "offers": last.offers,
         "items_in_stock": last.items_in_stock,
-        **_statistics(lowest),
+        **_statistics(bucket),
     }
 
 
-def _offer_prices(steps: Sequence[OfferStep]) -> Sequence[Sequence[PriceStep]]:
-    return ([price_step(step.at, _price(step), step.observed, step.summary) for step in steps],)
+def _offer_prices(steps: Sequence[OfferStep]) -> Sequence[PriceStep]:
+    return [
+        PriceStep(at, price if items_in_stock else None, observed, summary)
+        for at, price, items_in_stock, observed, summary in steps
+    ]
 
 
 def _offer_point(step: OfferStep) -> Point:
-    price = _price(step) if step.observed else None
+    price = step.price if step.items_in_stock and step.observed else None
     return {
         "state": state_of(price, step.observed),
         "price": price,
@@ -175,19 +174,14 @@ def _offer_point(step: OfferStep) -> Point:
     }
 
 
-def _offer_bucket_point(buckets: Sequence[Bucket], last: OfferStep) -> Point:
-    (price,) = buckets
+def _offer_bucket_point(bucket: Bucket, last: OfferStep) -> Point:
     return {
-        "at": moment(price.at),
-        "state": price.state,
-        "price": price.lowest,
+        "at": moment(bucket.at),
+        "state": bucket.state,
+        "price": bucket.lowest,
         "items_in_stock": last.items_in_stock if last.observed else 0,
-        **_statistics(price),
+        **_statistics(bucket),
     }
-
-
-def _price(step: OfferStep) -> int | None:
-    return step.price if step.items_in_stock else None
 
 
 def _statistics(bucket: Bucket) -> Point:
@@ -265,8 +259,7 @@ def _is_kept(steps: Sequence[_Step], first: int, last: int, resolution: Resoluti
         return True
     if resolution == "hour":
         first, last = bucket_start(first, HOUR), bucket_end(last, HOUR)
-    prices = (price_step(step.at, None, True, step.summary) for step in steps if step.summary is not None)
-    return is_exact(prices, first, last)
+    return is_exact(steps, first, last)
 
 
 def _raw(source: _Source[_Step], steps: Sequence[_Step], first: int, last: int) -> Series:
@@ -283,10 +276,10 @@ def _bucket_points(
     source: _Source[_Step], steps: Sequence[_Step], begin: int, end: int, length: int
 ) -> Iterator[Point]:
     number = 0
-    for buckets in zip(*(downsample(prices, begin, end, length) for prices in source.prices(steps)), strict=True):
-        while number < len(steps) and steps[number].at < min(buckets[0].at + length, end):
+    for bucket in downsample(source.prices(steps), begin, end, length):
+        while number < len(steps) and steps[number][0] < bucket.at + length:
             number += 1
-        yield source.bucket_point(buckets, steps[number - 1])
+        yield source.bucket_point(bucket, steps[number - 1])
 
 
 def _raw_from(connection: Connection) -> datetime:

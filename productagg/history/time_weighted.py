@@ -6,8 +6,8 @@ All sums are whole numbers; a statistic divides once, at its end. What is not ob
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter, mul
 
-from productagg.history.buckets import Bucket, PriceStep, without_summed_up
-from productagg.history.timeline import DAY
+from productagg.history.buckets import PriceStep, without_summed_up
+from productagg.history.timeline import DAY, Summary
 
 
 class Tally:
@@ -40,15 +40,12 @@ class Tally:
         A day's price is its mean.
         """
         half, passed = self.in_stock_us, 0
-        held: dict[float, int] = {**self._held}  # type: ignore[dict-item]  # whole numbers are numbers
-        for _, _, weighted, us in self._days:
-            mean = weighted / us
-            held[mean] = held.get(mean, 0) + us
-        prices = sorted(held)
-        for number, price in enumerate(prices):
-            passed += 2 * held[price]
+        prices: list[tuple[float, int]] = [(weighted / us, us) for _, _, weighted, us in self._days]
+        prices = sorted([*self._held.items(), *prices])
+        for number, (price, us) in enumerate(prices):
+            passed += 2 * us
             if passed == half:
-                return (price + prices[number + 1]) / 2
+                return (price + prices[number + 1][0]) / 2
             if passed > half:
                 return float(price)
         return None
@@ -72,18 +69,21 @@ class Tally:
 
     def _add(self, steps: Sequence[PriceStep], begin: int, end: int) -> None:
         run: list[PriceStep] = []
+        days: list[tuple[int, Summary]] = []
         at = begin
         for step in without_summed_up(steps):
-            day = step.day
-            if day is None or day.at < begin:
+            summary = step[3]
+            if summary is None or step[0] < begin:
                 run.append(step)
                 continue
-            if at < day.at:
-                self._add_steps(run, at, day.at)
-            self._add_day(day)
-            at, run = day.at + DAY, [step]
+            day = step[0] - step[0] % DAY
+            if at < day:
+                self._add_steps(run, at, day)
+            days.append((day, summary))
+            at, run = day + DAY, [step]
         if at < end:
             self._add_steps(run, at, end)
+        self._add_days(days)
 
     def _add_steps(self, steps: Sequence[PriceStep], begin: int, end: int) -> None:
         held, since, sold_out_us, changes = _held(steps, begin, end)
@@ -97,19 +97,25 @@ class Tally:
             lowest, highest = min(since), max(since)
             self._extremes((lowest, since[lowest]), (highest, since[highest]))
 
-    def _add_day(self, day: Bucket) -> None:
-        self.in_stock_us += day.in_stock_us
-        self.sold_out_us += day.observed_us - day.in_stock_us
-        self.weighted += day.weighted
-        self.changes += day.changes
-        if day.lowest is not None and day.highest is not None:
-            self._days.append((day.lowest, day.highest, day.weighted, day.in_stock_us))
-            self._extremes((day.lowest, day.at), (day.highest, day.at))
+    def _add_days(self, days: Sequence[tuple[int, Summary]]) -> None:
+        self.sold_out_us += sum([summary[1] for _, summary in days])
+        self.changes += sum([summary[2][0] for _, summary in days])
+        in_stock = [(day, DAY - summary[0] - summary[1], *summary[2]) for day, summary in days if len(summary[2]) > 1]
+        self._days = [
+            (lowest, highest, mean * us + remainder, us)
+            for _, us, _, _, _, lowest, highest, mean, remainder in in_stock
+        ]
+        self.in_stock_us += sum([us for _, _, _, us in self._days])
+        self.weighted += sum([weighted for _, _, weighted, _ in self._days])
+        if in_stock:
+            lowest, highest = min(in_stock, key=_lowest), max(in_stock, key=_highest)
+            self._extremes((lowest[5], lowest[0]), (highest[6], highest[0]))
 
     def _extremes(self, lowest: tuple[int, int], highest: tuple[int, int]) -> None:
-        if self.lowest is None or lowest[0] < self.lowest[0]:
+        """The first time of a price counts: steps and days are not added in the order of time."""
+        if self.lowest is None or lowest < self.lowest:
             self.lowest = lowest
-        if self.highest is None or highest[0] > self.highest[0]:
+        if self.highest is None or (-highest[0], highest[1]) < (-self.highest[0], self.highest[1]):
             self.highest = highest
 
 
@@ -118,9 +124,9 @@ def _held(steps: Sequence[PriceStep], begin: int, end: int) -> tuple[dict[int, i
     held: dict[int, int] = {}
     since: dict[int, int] = {}
     sold_out_us = changes = 0
-    following = iter([*steps[1:], (end, None, False, None)])
-    for at, price, observed, _ in steps:
-        next_at, next_price, next_observed, _ = next(following)
+    following = iter([*steps[1:], PriceStep(end, None, observed=False)])
+    for at, price, observed, _, _ in steps:
+        next_at, next_price, next_observed, _, _ = next(following)
         if not observed:
             continue
         if next_observed and next_price != price:
@@ -160,3 +166,4 @@ def _gaps(steps: Iterable[PriceStep], end: int) -> Iterator[tuple[int, int]]:
 
 
 _observed = itemgetter(2)
+_lowest, _highest = itemgetter(5), itemgetter(6)

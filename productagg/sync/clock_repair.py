@@ -122,12 +122,22 @@ def _leases(session: Session, now: datetime, settings: Settings) -> Iterator[Rep
 
 
 def _gaps(session: Session, now: datetime, settings: Settings) -> Iterator[Repair]:
-    """Gaps that a compaction recorded too early: an observation counts for longer, and may have come since."""
-    for table in (_PRODUCT_STEPS, _PRODUCT_DAYS):
-        too_early = table.c.observed_at > now - Schedule.of(settings).observed_for
-        is_last = ~or_(*(_has_later(table, other, ("product_id",)) for other in (_PRODUCT_STEPS, _PRODUCT_DAYS)))
-        removed = _count(session, delete(table).where(~table.c.observed, too_early, is_last))
-        yield Repair(removed, f"gaps in {table.name} that are not known yet are removed")
+    """Gaps that a compaction recorded too early: an observation counts for longer. The newest price takes their place.
+
+    They are not removed: the step of that price may have been summed up.
+    """
+    too_late = now - Schedule.of(settings).observed_for
+    tables = (_PRODUCT_STEPS, _PRODUCT_DAYS)
+    for table in tables:
+        is_last = ~or_(*(_has_later(table, other, ("product_id",)) for other in tables))
+        newest = {
+            name: select(_SUMMARIES.c[name]).where(_SUMMARIES.c.product_id == table.c.product_id).scalar_subquery()
+            for name in ("lowest", "average", "offers", "items_in_stock")
+        }
+        replaced = update(table).where(~table.c.observed, table.c.observed_at > too_late, is_last)
+        yield Repair(
+            _count(session, replaced.values(observed=True, **newest)), f"gaps in {table.name} have not begun yet"
+        )
 
 
 def _histories(session: Session, now: datetime) -> Iterator[Repair]:

@@ -25,7 +25,7 @@ from productagg.history.series import offer_series, product_series
 from productagg.history.staging import Staged, stage
 from tests.factories import LONG_AGO, make_product, make_products, rows
 from tests.integration.conftest import before_statement, only_postgresql
-from tests.integration.transfers import (
+from tests.integration.import_export import (
     HISTORY,
     LAST,
     START,

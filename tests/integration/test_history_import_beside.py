@@ -12,7 +12,7 @@ from productagg.history.importing import import_
 from productagg.history.staging import Staged, stage
 from tests.factories import make_product, rows
 from tests.integration.conftest import only_postgresql
-from tests.integration.transfers import A, B, after, line, observe
+from tests.integration.import_export import A, B, after, line, observe
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A series says what the slow reference says, point by point, from raw rows and from roll-ups (Hypothesis)."""
+"""A series says what the slow reference says, point by point, from steps and from summed-up days (Hypothesis)."""
 
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction

@@ -221,7 +221,11 @@ class TestWhatWasCompactedBeforeItsTime:
 
         assert progress(database).raw_from == day(4)
         steps = rows(database, ProductPriceDay) + rows(database, ProductPrice)
-        assert [row.observed_at for row in steps] == [day(3), day(3, 9), day(3, 12)]
+        assert [(row.observed_at, row.lowest, row.observed) for row in steps] == [
+            (day(3), 100, True),
+            (day(3, 9) + SECOND / 10**6, 109, True),
+            (day(3, 12), 200, True),
+        ]
         assert not any(row.summary for row in rows(database, ProductPriceDay) + rows(database, OfferPriceDay))
 
     def test_days_before_stay_summed_up(self, database, shop, repair_at):

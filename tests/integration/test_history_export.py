@@ -10,7 +10,7 @@ from productagg.history.exporting import export, snapshot
 from productagg.history.lines import LARGEST
 from productagg.history.timeline import INSTANT, microseconds
 from tests.factories import LONG_AGO, make_product, make_products
-from tests.integration.transfers import (
+from tests.integration.import_export import (
     LAST,
     START,
     TABLES,

@@ -1,4 +1,4 @@
-"""A trend says what the slow reference says, from raw rows and from roll-ups (Hypothesis)."""
+"""A trend says what the slow reference says, from steps and from summed-up days (Hypothesis)."""
 
 from datetime import UTC, timedelta
 from fractions import Fraction

@@ -75,7 +75,7 @@ def test_since_the_last_compacted_day_the_offers_are_exact_even_those_that_have_
 @given(data=st.data())
 def test_before_that_they_are_exact_or_those_at_the_end_of_a_summed_up_day(writer, read, longest, data):
     past, raw_from = compacted = data.draw(compacted_pasts(longest))
-    at = min(data.draw(times(longest)), raw_from - INSTANT)
+    at = min(data.draw(times(longest)).astimezone(UTC), raw_from - INSTANT)
     writer.write(compacted.rows, past.offers, synced_at=past.synced_at, raw_from=raw_from)
 
     found = read(past.now, at)

@@ -302,9 +302,8 @@ def test_an_import_that_is_interrupted_leaves_nothing(database, run, write, monk
         written.append(arguments)
         if len(written) == 2:
             raise KeyboardInterrupt
-        return insert(*arguments)
+        insert_rows(*arguments)
 
-    insert = insert_rows
     monkeypatch.setattr(importing, "insert_rows", interrupt)
 
     done = run("history", "import", write("prices.csv", HEADER.strip(), *lines))
