@@ -115,7 +115,7 @@ def test_a_trusted_proxy_can(database, tmp_path):
 def test_what_escapes_the_application_altogether_has_them(database, tmp_path, monkeypatch):
     """As an error in a tween would."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import productagg.api.tweens as it\ndef fails(*_): raise RuntimeError\nit.add_security = fails\n"
+        "import productagg.api.core.tweens as it\ndef fails(*_): raise RuntimeError\nit.add_security = fails\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with serving(database, tmp_path) as server:
