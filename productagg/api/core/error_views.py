@@ -158,6 +158,7 @@ def _invalid_parameter(name: str, detail: str) -> Problem:
 _PROBLEMS: dict[type[Exception], Callable[[Any, Request], Problem]] = {
     Problem: lambda problem, _request: problem,
     catalog.NotFound: _product_not_found,
+    UnknownProduct: _product_not_found,
     catalog.DuplicateName: _duplicate_name,
     catalog.StaleVersion: _stale_version,
     catalog.UnwantedVersion: _unwanted_version,
