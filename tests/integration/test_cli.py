@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Engine
 
-from productagg.accounts import users
+from productagg.accounts.users import authenticate
 from productagg.cli import main
 from productagg.db.models import Product, ProductSync, SyncRun, User
 from productagg.sandbox import Fault
@@ -216,7 +216,7 @@ def test_a_user_is_added_with_a_password_that_is_asked_for_twice_and_not_shown(d
     assert f"user 'amber' has been added with the role {role}" in done.stdout
     assert PASSWORD not in done.output
     with database.sessions.begin() as session:
-        account = users.authenticate(session, "amber", PASSWORD)
+        account = authenticate(session, "amber", PASSWORD)
     assert account is not None
     assert account.role == role
 
@@ -309,8 +309,8 @@ def test_a_changed_password_is_the_one_that_counts(database, users, run):
 
     assert done.exit_code == 0
     with database.sessions.begin() as session:
-        assert users.authenticate(session, "reader", PASSWORD) is None
-        assert users.authenticate(session, "reader", "another password") is not None
+        assert authenticate(session, "reader", PASSWORD) is None
+        assert authenticate(session, "reader", "another password") is not None
 
 
 def test_users_are_listed_with_their_role_and_state(users, run):
