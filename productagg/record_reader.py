@@ -197,7 +197,7 @@ def _header(
                 return number, _columns(row, fields, optional)
         except RecordError as error:
             return number, FileError(str(error))
-    return 1, FileError("the file has no header")
+    return 1, FileError("there are no lines in the file")
 
 
 class _WrongContent(RecordError):

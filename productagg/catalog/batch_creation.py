@@ -1,4 +1,4 @@
-"""Creating products: one or many, with as few statements.
+"""Creating products: many take as many statements as one.
 
 Called by `products.create`, by the API's batch and by imports. The caller commits.
 """

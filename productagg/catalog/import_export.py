@@ -42,11 +42,11 @@ def serialize(rows: Iterable[Row[Any]], form: Format) -> bytes:
 def import_batch(
     session: Session, batch: Sequence[NewProduct], now: datetime, *, update: bool = False
 ) -> list[Imported | RecordError]:
-    """Create the products that do not exist yet; returns the outcome and the id of every one, or why it is refused.
+    """Create the products that do not exist yet. Returns the outcome and the id of every product, or why it is refused.
 
-    No name may be in the batch twice. A product whose name exists, with its id if it has one, is left alone: it is
-    'existing' or, if it has another description, 'different'; with `update`, the description is 'changed' then. A
-    product is refused if its name and its id do not belong to the same existing product.
+    No name may be in the batch twice. A product exists if its name does, and its id if it has one. It is then
+    'existing' or, with another description, 'different', and is left alone; with `update`, a different description is
+    'changed'. A product is refused if its name and its id belong to two products, or only one of them exists.
     """
     ids = create_many(session, batch, now)
     results: list[Imported | RecordError] = [("created", id_) if id_ else RecordError(_REMOVED) for id_ in ids]

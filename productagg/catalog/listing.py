@@ -102,7 +102,7 @@ def _rows(
 
 
 def _plan_depends_on_values(shape: PageShape) -> bool:
-    """Whether PostgreSQL should plan the statement anew for the values of the filters, and of a moved product's key."""
+    """Whether PostgreSQL should plan for the values: filters, and changes since page one, match few rows or many."""
     return bool(shape.filters) or (shape.cursor is not None and bool(sort_of(shape.sort).change_kind))
 
 

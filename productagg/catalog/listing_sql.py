@@ -136,7 +136,7 @@ def page_statement(shape: PageShape) -> Select[Any]:
 
 
 def _with_members(shape: PageShape, picked: Subquery) -> Select[Any]:
-    """The members of the products that were picked, and what the page is made of."""
+    """The members of the products that were picked, and the values that the page is made of."""
     counted = (
         null() if shape.count_limit is None else count_statement(shape.filters, shape.count_limit).scalar_subquery()
     )
@@ -157,8 +157,8 @@ def _with_members(shape: PageShape, picked: Subquery) -> Select[Any]:
 def _ranges(shape: PageShape) -> Iterator[Select[Any]]:
     """Selects whose union has the page: each reads one range of an index, and no more rows than the page has.
 
-    The products that have moved since the first page are apart: they are sorted by their keys of that time, all others
-    by their keys of now. So are the products that have no key.
+    Products that have moved since the first page have ranges of their own: they are sorted by their keys of that time,
+    all others by their current keys. Products without a key have ranges of their own as well.
     """
     if shape.sort == RELEVANCE:
         yield from _relevance_ranges(shape)
@@ -202,7 +202,7 @@ def _key_range(shape: PageShape, query: Select[Any], key: _Column, id_: _Column,
 
 
 def _relevance_ranges(shape: PageShape) -> Iterator[Select[Any]]:
-    """The same for the sort by relevance, whose key is a level.
+    """The ranges of the sort by relevance, whose key is a level.
 
     If few products match, all of them are ranked; if many do, each level has a range. One of the two finds nothing.
     """

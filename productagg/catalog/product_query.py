@@ -22,8 +22,8 @@ RELEVANCE = "relevance"
 class Sort(NamedTuple):
     """A sort key: a column of `model`, which has an index over the key and the product's id.
 
-    In the change feed, the column `old_value` of changes of `change_kind` holds the key from before the change. Both
-    are empty for a key that never changes.
+    When the key changes, the change feed has a change of `change_kind`, whose column `old_value` holds the key from
+    before. Both are empty for a key that never changes.
     """
 
     model: type[Base]

@@ -63,7 +63,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         self._database.close()
 
     def duplicates(self, names: Mapping[int, str]) -> dict[int, int]:
-        """The lines among `names`, which are by line, whose names earlier lines have: these by those."""
+        """The lines whose names an earlier line has, with that earlier line. `names` are by line; new ones are kept."""
         hashes = {line: _hash(name) for line, name in names.items()}
         query = f"SELECT hash, line FROM name WHERE hash IN ({', '.join('?' * len(hashes))})"  # noqa: S608
         with self._readable_errors():
@@ -77,7 +77,8 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
     def announce(self, progress: Progress, products: Iterable[tuple[UUID, int, str]]) -> None:
         """Save the products (id, line, outcome) that a transaction is about to write, after `progress`.
 
-        Their existence will tell an import that continues whether the transaction was committed: see `outcome`.
+        If the import is interrupted, the next run finds out by them whether the transaction was committed: see
+        `outcome`.
         """
         with self._transaction():
             if self.progress is None:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Engine
 
-from productagg.accounts import users
+from productagg.accounts.users import authenticate
 from productagg.cli import main
 from productagg.db.models import Product, ProductSync, SyncRun, User
 from productagg.sandbox import Fault
@@ -212,10 +212,10 @@ def test_a_user_is_added_with_a_password_that_is_asked_for_twice_and_not_shown(d
     done = run("user", "add", "amber", *options, typed=f"{PASSWORD}\n{PASSWORD}\n")
 
     assert done.exit_code == 0, done.output
-    assert f"user 'amber' added with the role {role}" in done.stdout
+    assert f"user 'amber' has been added with the role {role}" in done.stdout
     assert PASSWORD not in done.output
     with database.sessions.begin() as session:
-        account = users.authenticate(session, "amber", PASSWORD)
+        account = authenticate(session, "amber", PASSWORD)
     assert account is not None
     assert account.role == role
 
@@ -257,7 +257,7 @@ def test_a_name_that_is_taken_is_refused(database, users, run):
     done = run("user", "add", "admin", typed=f"{PASSWORD}\n{PASSWORD}\n")
 
     assert done.exit_code == 1
-    assert "there is a user 'admin' already" in done.stderr
+    assert "the user 'admin' already exists" in done.stderr
     assert rows(database, User) == before
 
 
@@ -284,7 +284,7 @@ def test_a_user_name_has_one_spelling(database, run):
     assert run("user", "add", " rene\u0301", typed=typed).exit_code == 0
     done = run("user", "add", "ren\u00e9", typed=typed)
 
-    assert (done.exit_code, done.stderr) == (1, "Error: there is a user 'ren\u00e9' already\n")
+    assert (done.exit_code, done.stderr) == (1, "Error: the user 'ren\u00e9' already exists\n")
     assert run("user", "disable", "rene\u0301").exit_code == 0
 
 
@@ -308,8 +308,8 @@ def test_a_changed_password_is_the_one_that_counts(database, users, run):
 
     assert done.exit_code == 0
     with database.sessions.begin() as session:
-        assert users.authenticate(session, "reader", PASSWORD) is None
-        assert users.authenticate(session, "reader", "another password") is not None
+        assert authenticate(session, "reader", PASSWORD) is None
+        assert authenticate(session, "reader", "another password") is not None
 
 
 def test_users_are_listed_with_their_role_and_state(users, run):
