@@ -11,10 +11,9 @@ from uuid import UUID
 import pytest
 
 from tests.conftest import PASSWORD
-from tests.databases import only_sqlite
 from tests.functional.pserve import serving
 
-pytestmark = [only_sqlite, pytest.mark.processes, pytest.mark.ci]
+pytestmark = [pytest.mark.processes, pytest.mark.ci]
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "openapi.json"
 PACKAGE = "generated_productagg_client"
