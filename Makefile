@@ -41,13 +41,13 @@ $(PEER_STAMP): benchmarks/requirements-peer.txt
 serve: $(STAMP) ## run everything: web, sandbox Offers service, one sync pass a minute
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python serve.py
 
-quick: $(STAMP) ## each test once, with one set of parameters, in half a minute; no PostgreSQL, no programs
+quick: $(STAMP) ## run every test once, with one set of parameters, without PostgreSQL and programs: half a minute
 	QUICK=1 $(PYTEST) $(ARGS)
 
-test: $(STAMP) ## test on SQLite and on PostgreSQL; ARGS="-k name" passes arguments to pytest
+test: $(STAMP) ## run the tests on SQLite and PostgreSQL; ARGS="-k name" passes arguments to pytest
 	$(PYTEST) $(ARGS)
 
-coverage: $(STAMP) ## test everything, with what is otherwise left to CI, and measure which branches are covered
+coverage: $(STAMP) ## run all tests, also those left to CI, and measure the coverage of branches
 	CI=1 $(PYTEST) --cov --cov-report term-missing:skip-covered $(ARGS)
 
 check: format-check lint types imports drift coverage ## what CI runs

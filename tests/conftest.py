@@ -41,7 +41,7 @@ from tests.leaks import REFRESH_TOKEN as REFRESH_TOKEN
 from tests.postgres import PostgresServer
 from tests.scale import EXAMPLES, IN_CI, QUICK
 
-# How long an example takes depends on what else the machine does; what is slow here are databases and sockets.
+# No deadline: the time of an example depends on databases, on sockets, and on what else the machine does.
 # In CI, Hypothesis would try the same examples every time.
 hypothesis.settings.register_profile("productagg", deadline=None, max_examples=EXAMPLES, derandomize=False)
 hypothesis.settings.load_profile("productagg")
@@ -54,7 +54,7 @@ POSTGRESQL_FIXTURES = {"postgresql", "postgres_server", "own_postgres_server", "
 def pytest_collection_modifyitems(config, items):
     """Mark the tests that need PostgreSQL, and leave those marked `ci` to `make check`, by name in the summary.
 
-    With QUICK set, keep of each test one set of parameters, and neither PostgreSQL nor programs.
+    With QUICK set, keep one set of parameters of each test, and no test that needs PostgreSQL or starts programs.
     """
     for item in items:
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
@@ -78,11 +78,11 @@ def pytest_collection_finish():
 
 @pytest.fixture(autouse=True, scope="session")
 def _clean_environment():
-    """The tests decide about every option and every proxy; the machine's environment does not."""
+    """Only the tests set options and proxies, not the environment of the machine."""
     with pytest.MonkeyPatch.context() as patch:
         for option in OPTIONS:
             patch.delenv(option.variable, raising=False)
-        # Where it is set, each program that the tests start would compile the project anew.
+        # With it, every program that the tests start compiles the project anew.
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"):
             patch.delenv(name, raising=False)
@@ -92,7 +92,7 @@ def _clean_environment():
 
 @pytest.fixture(autouse=True, scope="session")
 def _cheap_passwords():
-    """Hash passwords at the lowest cost: what the cost is for, the tests do not need."""
+    """Hash passwords at the lowest cost: no one guesses at the passwords of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         hasher = PasswordHasher(time_cost=1, memory_cost=16, parallelism=1)
         patch.setattr(accounts, "password_hasher", hasher)
@@ -102,7 +102,7 @@ def _cheap_passwords():
 
 @pytest.fixture(autouse=True, scope="session")
 def _interruptible():
-    """Programs that the tests start heed SIGINT, even where the tests run in a shell's background, which ignores it."""
+    """Programs that the tests start obey SIGINT, even where the tests' parent ignores it, as nohup does."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -110,7 +110,7 @@ def _interruptible():
 
 @pytest.fixture(autouse=True, scope="session")
 def _tireless_background():
-    """The background leaves the processor to nobody: in the tests nobody else wants it."""
+    """The background does not pause between products: no requests compete with it for the processor in the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(background, "REST_FACTOR", 0)
         yield
@@ -118,7 +118,7 @@ def _tireless_background():
 
 @pytest.fixture(autouse=True, scope="session")
 def _database_travels_along():
-    """Where a test moves the host's clock, PostgreSQL's moves with it; `database_clock` sets the two apart."""
+    """PostgreSQL's clock follows the host's where a test moves that; the fixture `database_clock` separates the two."""
     with pytest.MonkeyPatch.context() as patch:
         real = clock.now_parameter
         travelling = time_machine.escape_hatch.is_travelling
@@ -322,7 +322,7 @@ def ini(database, upstream=None, **others):
     return {
         "productagg.mode": "development",
         "sqlalchemy.url": database.url,
-        # Port 9 (discard): nobody listens there.
+        # Port 9 (discard): no program listens there.
         "offers.base_url": upstream.base_url if upstream else "http://127.0.0.1:9/api/v1",
         "offers.refresh_token": REFRESH_TOKEN,
         "offers.timeout_seconds": "2",

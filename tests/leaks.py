@@ -1,7 +1,7 @@
 """Watches what the whole suite logs for secrets, in every worker: a test during which one appears fails.
 
-Every record that any logger makes is looked at, formatted and with its traceback, whatever handlers there are; so is
-all that the programs print which the tests run. `watch.look(text, where)` takes what is not seen that way: a log file.
+Searches every record of every logger, formatted and with its traceback, whatever handlers there are, and all that
+programs print that the tests run. Other text, such as a log file, goes to `watch.look(text, where)`.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ SHAPES = {
     "an argon2 hash": r"\$argon2",
     "a database URL's password": r"\b(?:postgres|postgresql|mysql)(?:\+\w+)?://[^\s:/@]*:(?!\*\*\*@|password@)[^\s@]+@",
 }
-_SECRET = re.compile("|".join([*(f"(?:{re.escape(each)})" for each in KNOWN), *SHAPES.values()]))
+_SECRET = re.compile("|".join([*(f"(?:{re.escape(secret)})" for secret in KNOWN), *SHAPES.values()]))
 
 
 class Watch:
-    """What was found since `take` was last called, a line for each."""
+    """Collects a line for every secret that was logged since the last call of `take`."""
 
     def __init__(self):
         self._found = []
@@ -55,7 +55,7 @@ watch = Watch()
 def _record_factory(make):
     def looked_at(*args, **kwargs):
         record = make(*args, **kwargs)
-        # Whoever logs what cannot be formatted is told so by logging itself.
+        # logging itself reports a record that cannot be formatted.
         with contextlib.suppress(Exception):
             parts = [record.getMessage(), repr(record.args), record.stack_info or ""]
             if record.exc_info and record.exc_info[1] is not None:

@@ -51,12 +51,12 @@ class Pooler:
 
     def __exit__(self, *_):
         self._listener.shutdown()
-        for each in self._clients:
+        for client in self._clients:
             with suppress(OSError):
-                each.socket.shutdown(socket.SHUT_RDWR)
+                client.socket.shutdown(socket.SHUT_RDWR)
         self._listener.server_close()  # when all threads have ended
-        for each in self._free:
-            each.close()
+        for server in self._free:
+            server.close()
 
     @property
     def url(self):
@@ -64,12 +64,12 @@ class Pooler:
         return f"postgresql://postgres@{host}:{port}/{self.database}?sslmode=disable"
 
     def _serve(self, client):
-        wanted = client.start_up()
-        if wanted is None:
+        requested = client.start_up()
+        if requested is None:
             return
         server = self._take()
         self._put_back(server)  # it has told its settings
-        client.settings = {**server.settings, **wanted}
+        client.settings = {**server.settings, **requested}
         client.send(b"R", struct.pack("!i", 0))
         for name, value in client.settings.items():
             client.send(b"S", f"{name}\0{value}\0".encode())
@@ -155,11 +155,11 @@ class _Connection:
     def adopt(self, settings):
         """Have a client's settings."""
         for name in _TRACKED:
-            wanted = settings.get(name)
-            if wanted is not None and wanted != self.settings.get(name):
-                self.send(b"Q", f"SET {name} TO '{wanted}'\0".encode())
+            value = settings.get(name)
+            if value is not None and value != self.settings.get(name):
+                self.send(b"Q", f"SET {name} TO '{value}'\0".encode())
                 self.settle()
-                self.settings[name] = wanted
+                self.settings[name] = value
 
     def settle(self):
         while (message := self.receive())[0] != b"Z":
@@ -176,7 +176,7 @@ class _Connection:
         return kind, self._read(length - 4)
 
     def _read(self, size):
-        found = self._input.read(size)
-        if len(found) < size:
+        received = self._input.read(size)
+        if len(received) < size:
             raise ConnectionError
-        return found
+        return received

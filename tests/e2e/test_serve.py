@@ -37,7 +37,7 @@ def eventually(check, seconds=30):
 
 
 class Served:
-    """serve.py in a process of its own, with a pass each second."""
+    """serve.py in a process of its own, with a sync run every second."""
 
     def __init__(self, database):
         self.ports = free_port(), free_port()
@@ -70,7 +70,7 @@ class Served:
         self.process.send_signal(signal.SIGINT)
         output, _ = self.process.communicate(timeout=20)
         # A zombie has ended; reaping it is the init process's business.
-        running = [each for each in children if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+        running = [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
         return self.process.returncode, output, running
 
     def kill(self):
@@ -108,7 +108,7 @@ def test_a_product_gets_offers_and_their_changes_without_anybody_asking(served):
 
     assert created.status_code == 201
     assert eventually(lambda: served.get(f"/products/{created.json()['id']}").json()["offers"], seconds=5)
-    # Each product's offers change at a second of its own, so with 72 of them somebody's change all the time.
+    # Every product's offers change at another second, so some of the 72 products' change all the time.
     ids = [product["id"] for product in served.get("/products?limit=200").json()]
     assert len(ids) == 73
 

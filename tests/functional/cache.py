@@ -23,7 +23,7 @@ class SharedCache:
         headers = dict(headers or {})
         stored = self._stored.setdefault(urljoin("http://localhost", path), {})
         # 4.1: the one whose named request headers are the same.
-        found = next((each for each in stored.values() if each.fits(headers)), None)
+        found = next((response for response in stored.values() if response.fits(headers)), None)
         if found is not None and found.is_fresh() and "no-cache" not in headers.get("Cache-Control", ""):
             self.served += 1
             return found.response
@@ -48,8 +48,12 @@ class SharedCache:
         return answer
 
     def stored(self):
-        """The paths of what is stored, with the request headers it is for."""
-        return [(urlsplit(url).path, each.selecting) for url, found in self._stored.items() for each in found.values()]
+        """The paths of the stored responses, with the request headers that select them."""
+        return [
+            (urlsplit(url).path, response.selecting)
+            for url, responses in self._stored.items()
+            for response in responses.values()
+        ]
 
 
 class _Stored:

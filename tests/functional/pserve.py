@@ -24,7 +24,7 @@ PSERVE = Path(sys.executable).with_name("pserve")
 
 
 def refusal(database, *variables, ini="development.ini"):
-    """What `pserve` says, in its last line, when it does not start: it ends with 1, and without a traceback."""
+    """The last line that `pserve` prints when it refuses to start, with exit code 1 and without a traceback."""
     done = subprocess.run(
         [PSERVE, ini, "http_host=127.0.0.1", *variables],
         env={**os.environ, "DATABASE_URL": database.url},
@@ -78,7 +78,7 @@ class Requests:
 
     def __init__(self, server, *requests):
         self.answers = []
-        self._threads = [threading.Thread(target=self._send, args=(server, each)) for each in requests]
+        self._threads = [threading.Thread(target=self._send, args=(server, request)) for request in requests]
         for thread in self._threads:
             thread.start()
 
@@ -92,7 +92,7 @@ class Requests:
 
 
 class Server:
-    """A running `pserve`. Its log goes to a file; `port` is the one that it got."""
+    """A running `pserve`. Its log goes to a file; `port` is where it listens."""
 
     def __init__(self, process, log):
         self.process = process
@@ -108,7 +108,7 @@ class Server:
         wait_until(lambda: self._log.read_text().count("productagg serves on") >= count)
 
     def log(self):
-        """What has been logged until now. A line may take a moment, but none is written before an earlier one."""
+        """The log until now. Lines are written in their order, so a request with a mark of its own shows the end."""
         if self.process.poll() is None:
             mark = f"look-{uuid4()}"
             self.send(f"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: {mark}\r\n\r\n".encode())
@@ -116,7 +116,7 @@ class Server:
         return re.sub(r".*\[look-.*\n", "", self._log.read_text())
 
     def logged(self, text):
-        """Wait until there is such a line; from whichever process."""
+        """Wait until any of its processes has logged this text."""
         wait_until(lambda: text in self._log.read_text())
 
     def send(self, *parts):
@@ -147,7 +147,7 @@ def serving(database, directory, *variables, **environ):
             [PSERVE, "development.ini", "http_host=127.0.0.1", "http_port=0", *variables],
             stdout=stream,
             stderr=stream,
-            # Not the ini file's Offers service: somebody may run `make serve` beside the tests.
+            # Not the ini file's Offers service: `make serve` may run beside the tests.
             env={
                 **os.environ,
                 "DATABASE_URL": database.url,

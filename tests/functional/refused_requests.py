@@ -1,4 +1,4 @@
-"""Requests that the server refuses before the application sees them, and the code of its answer to each."""
+"""Requests that the server refuses before the application sees them, with the error code of its answer."""
 
 POST = b"POST /products HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BATCH = POST.replace(b"/products", b"/products/batch")

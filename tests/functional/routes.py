@@ -1,4 +1,4 @@
-"""Every route of the application with paths that lead somewhere, for the tests of what holds on each of them."""
+"""Every route and method, with who may use it, and paths that exist, for tests of what holds on every route."""
 
 from uuid import uuid4
 
@@ -8,7 +8,7 @@ from tests.factories import make_product, make_run
 
 NEW = {"name": "New", "description": ""}
 
-# What nobody (without a token), a reader and an admin get, for every route and method. `{id}` is a product.
+# The statuses for a client without a token, a reader and an admin, by method and route. `{id}` is a product's.
 MATRIX = {
     ("GET", "/products"): (200, 200, 200),
     ("POST", "/products"): (401, 403, 201),
@@ -57,7 +57,7 @@ KEPT = [path for path in READ if path not in MOMENTARY]
 
 @pytest.fixture
 def there(sync, upstream, database):
-    """The path and query of something that is there: `there("/products/{id}")`. The product has one offer."""
+    """The path and query of a resource that exists: `there("/products/{id}")`. The product has one offer."""
     product_id, offer_id = make_product(database, "Lamp", "Bright"), uuid4()
     upstream.offer(product_id, {offer_id: (1000, 1)})
     sync(product_id)
