@@ -9,6 +9,7 @@ close, lowest, highest, mean, remainder. Open to highest are null if it was neve
 duration in stock is mean * in_stock_us + remainder, so that every number fits 64 bits.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
@@ -96,7 +97,7 @@ def without_summed_up(steps: Sequence[PriceStep]) -> Sequence[PriceStep]:
     return left
 
 
-_summary = itemgetter(3)
+_at, _summary = itemgetter(0), itemgetter(3)
 
 
 def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) -> Iterator[Bucket]:
@@ -113,9 +114,7 @@ def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) ->
         begin = bucket_start(steps[0].at, length) if steps else end
     for at in range(begin, end, length):
         stop = min(at + length, end)
-        first = number
-        while number < len(steps) and steps[number][0] < stop:
-            number += 1
+        first, number = number, bisect_left(steps, stop, number, key=_at)
         yield bucket(carried, steps[first:number], at, stop)
         if number > first:
             carried = steps[number - 1]

@@ -4,10 +4,12 @@ For the API. A series has at most MAX_POINTS points. Buckets are whole, in UTC, 
 time before the first observation has no points.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from operator import itemgetter
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
@@ -38,6 +40,7 @@ _LENGTHS: dict[Resolution, int] = {"hour": HOUR, "day": DAY, "week": WEEK}
 RESOLUTIONS: tuple[Resolution, ...] = ("raw", *_LENGTHS)
 
 Point = dict[str, Any]
+_at = itemgetter(0)
 _Step = TypeVar("_Step", ProductStep, OfferStep)
 
 
@@ -275,11 +278,9 @@ def _raw(source: _Source[_Step], steps: Sequence[_Step], first: int, last: int) 
 def _bucket_points(
     source: _Source[_Step], steps: Sequence[_Step], begin: int, end: int, length: int
 ) -> Iterator[Point]:
-    number = 0
     for bucket in downsample(source.prices(steps), begin, end, length):
-        while number < len(steps) and steps[number][0] < bucket.at + length:
-            number += 1
-        yield source.bucket_point(bucket, steps[number - 1])
+        after = bisect_left(steps, bucket.at + length, key=_at)
+        yield source.bucket_point(bucket, steps[after - 1])
 
 
 def _raw_from(connection: Connection) -> datetime:

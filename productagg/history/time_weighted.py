@@ -99,15 +99,13 @@ class Tally:
     def _add_days(self, days: Sequence[tuple[int, Summary]]) -> None:
         self.sold_out_us += sum([summary[1] for _, summary in days])
         self.changes += sum([summary[2] for _, summary in days])
-        in_stock = [(day, DAY - summary[0] - summary[1], summary) for day, summary in days]
-        in_stock = [(day, us, summary) for day, us, summary in in_stock if us]
-        self._days = [(summary[5], summary[6], summary[7] * us + summary[8], us) for _, us, summary in in_stock]
-        self.in_stock_us += sum([us for _, us, _ in in_stock])
+        in_stock = [(day, summary) for day, summary in days if summary[0] + summary[1] < DAY]
+        times = ((summary, DAY - summary[0] - summary[1]) for _, summary in in_stock)
+        self._days = [(summary[5], summary[6], summary[7] * us + summary[8], us) for summary, us in times]
+        self.in_stock_us += sum([us for _, _, _, us in self._days])
         self.weighted += sum([weighted for _, _, weighted, _ in self._days])
         if in_stock:
-            lowest = min([(summary[5], day) for day, _, summary in in_stock])
-            highest, minus_day = max([(summary[6], -day) for day, _, summary in in_stock])
-            self._extremes(lowest, (highest, -minus_day))
+            self._extremes(*_extremes_of(in_stock))
 
     def _extremes(self, lowest: tuple[int, int], highest: tuple[int, int]) -> None:
         """The first time of a price counts: steps and days are not added in the order of time."""
@@ -115,6 +113,12 @@ class Tally:
             self.lowest = lowest
         if self.highest is None or (-highest[0], highest[1]) < (-self.highest[0], self.highest[1]):
             self.highest = highest
+
+
+def _extremes_of(days: Sequence[tuple[int, Summary]]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The lowest and the highest price of days in stock, each with its first day."""
+    highest, minus_day = max([(summary[6], -day) for day, summary in days])
+    return min([(summary[5], day) for day, summary in days]), (highest, -minus_day)
 
 
 def _held(steps: Sequence[PriceStep], begin: int, end: int) -> tuple[dict[int, int], dict[int, int], int, int]:
