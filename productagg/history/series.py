@@ -215,8 +215,11 @@ def _series(source: _Source[_Step], begin: datetime, end: datetime, resolution: 
         return _raw(source, steps, first, last)
     length = _LENGTHS[asked]
     first, last = bucket_start(first, length), min(bucket_end(last, length), now)
-    steps = in_window(steps, first - 1, last - 1)
-    return Series(moment(first), moment(last), asked, list(_bucket_points(source, steps, first, last, length)))
+    window = list(in_window(steps, first - 1, last - 1))
+    if window and window[0].at < first:
+        # A summary before the window is not part of it.
+        window[0] = window[0]._replace(summary=None)
+    return Series(moment(first), moment(last), asked, list(_bucket_points(source, window, first, last, length)))
 
 
 def _length_to_read(asked: Resolution | None, first: int, last: int) -> int:
@@ -261,7 +264,8 @@ def _is_kept(steps: Sequence[_Step], first: int, last: int, resolution: Resoluti
     if resolution in ("day", "week"):
         return True
     if resolution == "hour":
-        first, last = bucket_start(first, HOUR), bucket_end(last, HOUR)
+        # The step before the window is needed, too: a change at its very beginning counts.
+        first, last = bucket_start(first, HOUR) - 1, bucket_end(last, HOUR)
     return is_exact(steps, first, last)
 
 
