@@ -3,12 +3,13 @@
 Pure: no database. Every bucket of a window is there (gap filling), and the last step before a bucket is carried into it
 (LOCF: last observation carried forward). What is not observed counts for nothing.
 
-A day's summary is JSON, `[not_observed_us, sold_out_us, price]` of an offer, `[not_observed_us, sold_out_us, lowest,
-average]` of a product. A price is `[changes, open, close, lowest, highest, mean, remainder]`, or only the changes if it
-was never in stock. Durations are microseconds of the whole day; the exact sum of price times duration in stock is mean
-* in_stock_us + remainder, so that every number fits 64 bits.
+A day's summary is a JSON list of numbers. It begins with not_observed_us and sold_out_us, in microseconds of the whole
+day. Then come, for the price of an offer, or for the lowest and then for the average price of a product: changes, open,
+close, lowest, highest, mean, remainder. Open to highest are null if it was never in stock. The exact sum of price times
+duration in stock is mean * in_stock_us + remainder, so that every number fits 64 bits.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
@@ -58,14 +59,16 @@ class PriceStep(NamedTuple):
 def summary_of(buckets: Sequence[Bucket]) -> Summary:
     """The summary of a day, which is a bucket for each price."""
     day = buckets[0]
-    return [DAY - day.observed_us, day.observed_us - day.in_stock_us, *map(_encoded, buckets)]
+    summary: Summary = [DAY - day.observed_us, day.observed_us - day.in_stock_us]
+    for price in buckets:
+        mean = divmod(price.weighted, price.in_stock_us) if price.in_stock_us else (0, 0)
+        summary += [price.changes, price.open, price.close, price.lowest, price.highest, *mean]
+    return summary
 
 
-def _encoded(bucket: Bucket) -> list[int | None]:
-    if not bucket.in_stock_us:
-        return [bucket.changes]
-    mean, remainder = divmod(bucket.weighted, bucket.in_stock_us)
-    return [bucket.changes, bucket.open, bucket.close, bucket.lowest, bucket.highest, mean, remainder]
+def summary_of_average(summary: Summary) -> Summary:
+    """The summary of a product's average price alone."""
+    return [*summary[:2], *summary[9:]]
 
 
 def is_exact(steps: Iterable[PriceStep | ProductStep | OfferStep], begin: int, end: int) -> bool:
@@ -94,7 +97,7 @@ def without_summed_up(steps: Sequence[PriceStep]) -> Sequence[PriceStep]:
     return left
 
 
-_summary = itemgetter(3)
+_at, _summary = itemgetter(0), itemgetter(3)
 
 
 def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) -> Iterator[Bucket]:
@@ -111,9 +114,7 @@ def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) ->
         begin = bucket_start(steps[0].at, length) if steps else end
     for at in range(begin, end, length):
         stop = min(at + length, end)
-        first = number
-        while number < len(steps) and steps[number][0] < stop:
-            number += 1
+        first, number = number, bisect_left(steps, stop, number, key=_at)
         yield bucket(carried, steps[first:number], at, stop)
         if number > first:
             carried = steps[number - 1]
@@ -162,19 +163,16 @@ class _Sums:
         day = step.at - step.at % DAY
         if day > self._at:
             self._hold(day)
-        observed_us = DAY - summary[0]
-        price = summary[2]
-        self._observed_us += observed_us
-        self._changes += price[0]
-        if len(price) > 1:
-            in_stock_us = observed_us - summary[1]
-            _, opening, close, lowest, highest, mean, remainder = price
+        not_observed_us, sold_out_us, changes, opening, close, lowest, highest, mean, remainder = summary[:9]
+        in_stock_us = DAY - not_observed_us - sold_out_us
+        self._observed_us += DAY - not_observed_us
+        self._changes += changes
+        if in_stock_us:
             self._in_stock_us += in_stock_us
             self._weighted += mean * in_stock_us + remainder
             self._prices += (opening, lowest, highest, close)
-            if len(summary) > 3:
-                average = summary[3]
-                self._weighted_average += average[5] * in_stock_us + average[6]
+            if len(summary) > 9:
+                self._weighted_average += summary[14] * in_stock_us + summary[15]
         self._at = day + DAY
         self._last = step
 

@@ -1,7 +1,7 @@
-"""Removes offers that were closed long ago, with their compacted steps. For compaction.
+"""Removes offers that were closed long ago, with their steps. For compaction.
 
 Products' own histories stay as they are: nothing of theirs is computed from offers. An offer is removed only if it was
-closed before the oldest raw steps: so it has none.
+closed before the time since which all steps are kept.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.db.models import Base, HistoryProgress, Offer, OfferPriceDay, Product, ProductSync
+from productagg.db.models import Base, HistoryProgress, Offer, OfferPrice, OfferPriceDay, Product, ProductSync
 
 # In one transaction.
 _PRODUCTS_AT_ONCE = 20
 _OFFERS_AT_ONCE = 500
 
 _OFFERS = Base.metadata.tables[Offer.__tablename__]
-_STEPS = Base.metadata.tables[OfferPriceDay.__tablename__]
+_STEPS = [Base.metadata.tables[model.__tablename__] for model in (OfferPrice, OfferPriceDay)]
 
 
 def remove_closed(reader: Connection, sessions: sessionmaker[Session], before: datetime) -> int:
@@ -66,6 +66,7 @@ def _remove_some(session: Session, product_ids: Sequence[UUID], before: datetime
     closed = select(*key).where(_OFFERS.c.product_id.in_(there), _OFFERS.c.closed_at < before).limit(_OFFERS_AT_ONCE)
     removal: Any = delete(_OFFERS).where(key.in_(closed)).returning(*key)
     gone = [tuple(row) for row in session.execute(removal)]
-    if gone:
-        session.execute(delete(_STEPS).where(tuple_(_STEPS.c.product_id, _STEPS.c.offer_id).in_(gone)))
+    # Steps that are not compacted are those of a product of which something was being imported meanwhile.
+    for steps in _STEPS if gone else ():
+        session.execute(delete(steps).where(tuple_(steps.c.product_id, steps.c.offer_id).in_(gone)))
     return len(gone)

@@ -1,7 +1,7 @@
 """Keeps years of history small: moves the steps of old months to days, and removes offers that were closed long ago.
 
-For `productagg history compact`. All of it is short transactions: it may be killed in, or between, any two of them, and
-the next run goes on. At every moment each step is in exactly one place. See docs/decisions/0006-price-history.md.
+For `productagg history compact`. It works in short transactions, can be killed at any time, and continues with the next
+run. At every moment each step is in exactly one place. See docs/decisions/0006-price-history.md.
 """
 
 import time
@@ -35,10 +35,9 @@ from productagg.history.timeline import DAY, INSTANT, bucket_start, microseconds
 
 _LOCK = 0x50A99_C0DE
 _GAPS_AT_ONCE = 200
-# In one transaction: about how many steps, how many products at most, and how many of them in the first one.
+# In one transaction: about how many steps, and how many products at most.
 _STEPS_AT_ONCE = 20_000
 _MOST_PRODUCTS = 1000
-_FIRST_PRODUCTS = 20
 
 
 class Busy(Exception):
@@ -47,7 +46,7 @@ class Busy(Exception):
 
 @dataclass
 class Report:
-    """What a compaction did: steps moved, the rows left of them, months dropped; closed offers removed."""
+    """What a compaction did: steps moved and the rows left of them, months dropped, closed offers removed."""
 
     steps: int = 0
     rows: int = 0
@@ -82,7 +81,7 @@ class Compaction:
         self._reader = reader
         self._sessions = sessions
         self._now = now
-        # An earlier gap has begun for certain, even if the schedule of another host is slower.
+        # A gap that begins before it is certain by now, also for hosts with a slower schedule.
         self._cutoff = month_of(now - max(timedelta(days=raw_days), observed_for + timedelta(days=1)))
         self._closed_cutoff = moment(bucket_start(microseconds(now - timedelta(days=closed_days)), DAY))
         self._postgresql = reader.dialect.name == "postgresql"
@@ -90,7 +89,7 @@ class Compaction:
         self.report = Report()
 
     def run(self) -> Report:
-        """Compact all there is to. Raises Busy; partitions.Locked, and then a later run goes on."""
+        """Compact all old months. Raises Busy, or partitions.Locked, in which case the next run finishes the work."""
         with self._alone():
             self._record_open_gaps()
             self._compact()
@@ -135,7 +134,8 @@ class Compaction:
         total = done = 0
         if self._tell is not None:
             total = self._reader.scalar(select(func.count()).select_from(Product).where(self._has_old_steps())) or 0
-        after, limit = UUID(int=0), _FIRST_PRODUCTS
+        # The first product alone, to learn how many steps a product has.
+        after, limit = UUID(int=0), 1
         while product_ids := self._next_products(after, limit):
             self._announce()
             steps = self._compact_months(product_ids)
@@ -187,7 +187,7 @@ class Compaction:
         return found
 
     def _tidy_up(self) -> None:
-        """Remove closed offers and empty partitions, and make partitions ahead: if one is locked, do the others."""
+        """Remove closed offers and empty partitions, and create partitions ahead: if one is locked, do the others."""
         locked = None
         for act in (self._remove_closed, self._drop_months, self._prepare_months):
             try:

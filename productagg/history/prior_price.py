@@ -83,10 +83,8 @@ def _newest_first(steps: Sequence[PriceStep]) -> Iterator[_Piece]:
         if step.summary is None:
             if price is not None:
                 yield _Piece(step.at, price, price, price, price)
-        else:
-            _, *prices = step.summary[2]
-            if prices:
-                yield _Piece(step.at - step.at % DAY, *prices[:4])
+        elif step.summary[3] is not None:
+            yield _Piece(step.at - step.at % DAY, *step.summary[3:7])
 
 
 def _lowest(steps: Sequence[PriceStep], begin: int, end: int) -> int | None:

@@ -45,7 +45,7 @@ from productagg.db.models import (
     UtcDateTime,
 )
 from productagg.history import UnknownProduct
-from productagg.history.buckets import PriceStep
+from productagg.history.buckets import PriceStep, summary_of_average
 from productagg.history.timeline import (
     INSTANT,
     SECOND,
@@ -211,7 +211,7 @@ def _gap_turns() -> Subquery:
 def _of_average(row: _Row) -> _Row:
     """A row whose summary begins with the average price."""
     *step, summary = row
-    return (*step, summary and [summary[0], summary[1], summary[3]])
+    return (*step, summary and summary_of_average(summary))
 
 
 _FIRST = select(

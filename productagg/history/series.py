@@ -4,10 +4,12 @@ For the API. A series has at most MAX_POINTS points. Buckets are whole, in UTC, 
 time before the first observation has no points.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from operator import itemgetter
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
@@ -38,6 +40,7 @@ _LENGTHS: dict[Resolution, int] = {"hour": HOUR, "day": DAY, "week": WEEK}
 RESOLUTIONS: tuple[Resolution, ...] = ("raw", *_LENGTHS)
 
 Point = dict[str, Any]
+_at = itemgetter(0)
 _Step = TypeVar("_Step", ProductStep, OfferStep)
 
 
@@ -212,8 +215,11 @@ def _series(source: _Source[_Step], begin: datetime, end: datetime, resolution: 
         return _raw(source, steps, first, last)
     length = _LENGTHS[asked]
     first, last = bucket_start(first, length), min(bucket_end(last, length), now)
-    steps = in_window(steps, first - 1, last - 1)
-    return Series(moment(first), moment(last), asked, list(_bucket_points(source, steps, first, last, length)))
+    window = list(in_window(steps, first - 1, last - 1))
+    if window and window[0].at < first:
+        # A summary before the window is not part of it.
+        window[0] = window[0]._replace(summary=None)
+    return Series(moment(first), moment(last), asked, list(_bucket_points(source, window, first, last, length)))
 
 
 def _length_to_read(asked: Resolution | None, first: int, last: int) -> int:
@@ -258,7 +264,8 @@ def _is_kept(steps: Sequence[_Step], first: int, last: int, resolution: Resoluti
     if resolution in ("day", "week"):
         return True
     if resolution == "hour":
-        first, last = bucket_start(first, HOUR), bucket_end(last, HOUR)
+        # The step before the window is needed, too: a change at its very beginning counts.
+        first, last = bucket_start(first, HOUR) - 1, bucket_end(last, HOUR)
     return is_exact(steps, first, last)
 
 
@@ -275,11 +282,9 @@ def _raw(source: _Source[_Step], steps: Sequence[_Step], first: int, last: int) 
 def _bucket_points(
     source: _Source[_Step], steps: Sequence[_Step], begin: int, end: int, length: int
 ) -> Iterator[Point]:
-    number = 0
     for bucket in downsample(source.prices(steps), begin, end, length):
-        while number < len(steps) and steps[number][0] < bucket.at + length:
-            number += 1
-        yield source.bucket_point(bucket, steps[number - 1])
+        after = bisect_left(steps, bucket.at + length, key=_at)
+        yield source.bucket_point(bucket, steps[after - 1])
 
 
 def _raw_from(connection: Connection) -> datetime:

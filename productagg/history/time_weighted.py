@@ -72,11 +72,10 @@ class Tally:
         days: list[tuple[int, Summary]] = []
         at = begin
         for step in without_summed_up(steps):
-            summary = step[3]
-            if summary is None or step[0] < begin:
+            summary, day = step[3], step[0] - step[0] % DAY
+            if summary is None or day < begin:
                 run.append(step)
                 continue
-            day = step[0] - step[0] % DAY
             if at < day:
                 self._add_steps(run, at, day)
             days.append((day, summary))
@@ -99,17 +98,14 @@ class Tally:
 
     def _add_days(self, days: Sequence[tuple[int, Summary]]) -> None:
         self.sold_out_us += sum([summary[1] for _, summary in days])
-        self.changes += sum([summary[2][0] for _, summary in days])
-        in_stock = [(day, DAY - summary[0] - summary[1], *summary[2]) for day, summary in days if len(summary[2]) > 1]
-        self._days = [
-            (lowest, highest, mean * us + remainder, us)
-            for _, us, _, _, _, lowest, highest, mean, remainder in in_stock
-        ]
+        self.changes += sum([summary[2] for _, summary in days])
+        in_stock = [(day, summary) for day, summary in days if summary[0] + summary[1] < DAY]
+        times = ((summary, DAY - summary[0] - summary[1]) for _, summary in in_stock)
+        self._days = [(summary[5], summary[6], summary[7] * us + summary[8], us) for summary, us in times]
         self.in_stock_us += sum([us for _, _, _, us in self._days])
         self.weighted += sum([weighted for _, _, weighted, _ in self._days])
         if in_stock:
-            lowest, highest = min(in_stock, key=_lowest), max(in_stock, key=_highest)
-            self._extremes((lowest[5], lowest[0]), (highest[6], highest[0]))
+            self._extremes(*_extremes_of(in_stock))
 
     def _extremes(self, lowest: tuple[int, int], highest: tuple[int, int]) -> None:
         """The first time of a price counts: steps and days are not added in the order of time."""
@@ -117,6 +113,12 @@ class Tally:
             self.lowest = lowest
         if self.highest is None or (-highest[0], highest[1]) < (-self.highest[0], self.highest[1]):
             self.highest = highest
+
+
+def _extremes_of(days: Sequence[tuple[int, Summary]]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The lowest and the highest price of days in stock, each with its first day."""
+    highest, minus_day = max([(summary[6], -day) for day, summary in days])
+    return min([(summary[5], day) for day, summary in days]), (highest, -minus_day)
 
 
 def _held(steps: Sequence[PriceStep], begin: int, end: int) -> tuple[dict[int, int], dict[int, int], int, int]:
@@ -166,4 +168,3 @@ def _gaps(steps: Iterable[PriceStep], end: int) -> Iterator[tuple[int, int]]:
 
 
 _observed = itemgetter(2)
-_lowest, _highest = itemgetter(5), itemgetter(6)

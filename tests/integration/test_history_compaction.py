@@ -68,7 +68,7 @@ class TestWhatIsLeft:
         assert (last.observed_at, last.lowest, last.average, last.offers) == (day(0, 23), 102, 201, 2)
         # Hours at each price: 8 at 100, 101 and 102; of the average, rounded half up, 8 at 200 and 16 at 201.
         lowest, average = [23, 100, 102, 100, 102, 101, 0], [15, 200, 201, 200, 201, 200, 16 * 3600 * 10**6]
-        assert last.summary == [0, 0, lowest, average]
+        assert last.summary == [0, 0, *lowest, *average]
         assert others == [row for row in rows(database, ProductPriceDay) if row.observed_at >= day(1)]
 
     def test_its_offers_have_summaries_of_their_own(self, database, shop):
@@ -80,7 +80,7 @@ class TestWhatIsLeft:
         )
         assert (first.observed_at, first.price, first.summary) == (day(0), 100, None)
         assert (last.observed_at, last.price, last.items_in_stock) == (day(0, 23), 102, 5)
-        assert last.summary == [0, 0, [23, 100, 102, 100, 102, 101, 0]]
+        assert last.summary == [0, 0, 23, 100, 102, 100, 102, 101, 0]
         assert (other.observed_at, other.price, other.summary) == (day(0), 300, None)
 
     def test_days_with_few_steps_keep_them(self, database, shop):
