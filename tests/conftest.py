@@ -57,17 +57,25 @@ def pytest_collection_modifyitems(config, items):
     With QUICK set, keep one set of parameters of each test, and no test that needs PostgreSQL or starts programs.
     """
     for item in items:
-        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        if "postgresql" in parameters or POSTGRESQL_FIXTURES.intersection(item.fixturenames):
+        if _needs_postgresql(item):
             item.add_marker(pytest.mark.postgresql)
         if not IN_CI and item.get_closest_marker("ci"):
             item.add_marker(pytest.mark.skip(reason="left to CI: `make check` runs it"))
     if QUICK:
-        slow = {"postgresql", "processes", "ci"}
-        fast = [item for item in items if slow.isdisjoint(marker.name for marker in item.iter_markers())]
-        kept = list({item.nodeid.partition("[")[0]: item for item in fast}.values())
+        kept = _one_of_each(items)
         config.hook.pytest_deselected(items=list(set(items) - set(kept)))
         items[:] = kept
+
+
+def _needs_postgresql(item):
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return "postgresql" in parameters or not POSTGRESQL_FIXTURES.isdisjoint(item.fixturenames)
+
+
+def _one_of_each(items):
+    slow = {"postgresql", "processes", "ci"}
+    fast = [item for item in items if slow.isdisjoint(marker.name for marker in item.iter_markers())]
+    return list({item.nodeid.partition("[")[0]: item for item in fast}.values())
 
 
 def pytest_collection_finish():
