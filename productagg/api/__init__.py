@@ -64,6 +64,6 @@ def includeme(config: Configurator) -> None:
     config.add_directive("add_cornice_service", register_service_views)
     config.include("productagg.api.core.tweens")
     config.include("productagg.api.core.idempotency")
-    config.include("productagg.api.core.error_views")
+    config.include("productagg.api.core.exception_views")
     for service in SERVICES:
         config.add_cornice_service(service)

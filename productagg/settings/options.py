@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from sqlalchemy.engine import URL
 
-from productagg.settings.declaration import declared_options, option, optional, read, required
+from productagg.settings.option_type import declared_options, option, optional, read, required
 from productagg.settings.parsers import (
     ADMIN_PASSWORD,
     BOOLEAN,

@@ -1,6 +1,6 @@
 """Errors as clients see them: RFC 9457 problem details, each with a stable code.
 
-Views and validators raise Problem. `error_views` turns other exceptions into Problems.
+Views and validators raise Problem. `exception_views` turns other exceptions into Problems.
 """
 
 from collections.abc import Mapping, Sequence

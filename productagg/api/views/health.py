@@ -3,8 +3,8 @@
 from pyramid.response import Response
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from productagg.api.core.error_views import RETRY_AFTER_SECONDS
 from productagg.api.core.errors import ErrorCode, Problem
+from productagg.api.core.exception_views import RETRY_AFTER_SECONDS
 from productagg.api.core.request import Request
 from productagg.api.core.responses import dumps, respond
 from productagg.api.core.service import PUBLIC, service
