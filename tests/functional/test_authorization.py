@@ -213,7 +213,7 @@ def test_the_leeway_for_clocks_does_not_lengthen_a_tokens_life(send, claims, lef
 SPOILT: dict[str, dict[str, Any]] = {
     "expired": {"exp": 1},
     "no exp": {"exp": None},
-    "exp is not a time": {"exp": "soon"},
+    "exp is no time": {"exp": "soon"},
     "no sub": {"sub": None},
     "integer sub": {"sub": 1},
     "sub is no id": {"sub": "admin"},

@@ -1,4 +1,4 @@
-"""An exchange ends when its time is up, whatever the service does: `timeout_seconds` is not a time-out per read."""
+"""An exchange ends when its time is up, whatever the service does: `timeout_seconds` is no time-out per read."""
 
 import socket
 import time
