@@ -163,14 +163,13 @@ class _Sums:
         day = step.at - step.at % DAY
         if day > self._at:
             self._hold(day)
-        not_observed_us, sold_out_us, changes, opening, close, lowest, highest, mean, remainder = summary[:9]
-        in_stock_us = DAY - not_observed_us - sold_out_us
-        self._observed_us += DAY - not_observed_us
-        self._changes += changes
+        in_stock_us = DAY - summary[0] - summary[1]
+        self._observed_us += DAY - summary[0]
+        self._changes += summary[2]
         if in_stock_us:
             self._in_stock_us += in_stock_us
-            self._weighted += mean * in_stock_us + remainder
-            self._prices += (opening, lowest, highest, close)
+            self._prices += (summary[3], summary[5], summary[6], summary[4])
+            self._weighted += summary[7] * in_stock_us + summary[8]
             if len(summary) > 9:
                 self._weighted_average += summary[14] * in_stock_us + summary[15]
         self._at = day + DAY

@@ -51,6 +51,7 @@ from productagg.history.timeline import (
     SECOND,
     OfferStep,
     ProductStep,
+    as_steps,
     in_window,
     microseconds,
     moment,
@@ -85,7 +86,7 @@ class Reader:
 
     def product_steps(self, begin: int, end: int) -> Sequence[ProductStep]:
         gap_from, (rows,) = self._read(_product_steps(self._dialect), begin, end, (7,))
-        steps = list(map(ProductStep._make, rows))
+        steps = as_steps(ProductStep, rows)
         if gap_from is None:
             return steps
         return until_gap(steps, ProductStep(gap_from, None, None, 0, 0, observed=False), begin, end)

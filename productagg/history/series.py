@@ -25,6 +25,7 @@ from productagg.history.timeline import (
     WEEK,
     OfferStep,
     ProductStep,
+    as_steps,
     bucket_end,
     bucket_start,
     in_window,
@@ -133,7 +134,8 @@ class _Source(Generic[_Step]):
 
 
 def _product_prices(steps: Sequence[ProductStep]) -> Sequence[PriceStep]:
-    return [PriceStep(at, lowest, observed, summary, average) for at, lowest, average, _, _, observed, summary in steps]
+    rows = ((at, lowest, observed, summary, average) for at, lowest, average, _, _, observed, summary in steps)
+    return as_steps(PriceStep, rows)
 
 
 def _product_point(step: ProductStep) -> Point:
