@@ -38,7 +38,7 @@ class AccessTokens:
         )
 
     def issue(self, account: Account) -> str:
-        """A token for the account. It is revoked when the account's generation changes: see `users.account_of_token`."""
+        """A token for the account. A change of the account's generation revokes it: see `users.account_of_token`."""
         with warnings.catch_warnings():
             # pyramid-jwt 1.6.1 calls datetime.utcnow(), deprecated since Python 3.12; its result is right.
             warnings.filterwarnings("ignore", "datetime.datetime.utcnow", DeprecationWarning)
