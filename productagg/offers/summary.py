@@ -25,6 +25,6 @@ def summarise(offers: Iterable[tuple[int, int]]) -> Summary:
     in_stock = [(price, items) for price, items in offers if items > 0]
     if not in_stock:
         return NOTHING_IN_STOCK
-    prices = [price for price, _ in in_stock]
+    prices, items_in_stock = zip(*in_stock, strict=True)
     count = len(prices)
-    return Summary(min(prices), (2 * sum(prices) + count) // (2 * count), count, sum(items for _, items in in_stock))
+    return Summary(min(prices), (2 * sum(prices) + count) // (2 * count), count, sum(items_in_stock))
