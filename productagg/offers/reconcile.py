@@ -40,7 +40,7 @@ from productagg.offers.summary import NOTHING_IN_STOCK, Summary, summarise
 
 
 class OfferState(NamedTuple):
-    """What a source says about an offer: price in the source's unit, items in stock."""
+    """An offer as its source lists it: the price, in the source's unit, and the items in stock."""
 
     price: int
     items_in_stock: int
@@ -79,7 +79,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class OffersUpdate:
-    """What an observation changes: the offers that differ, and the product's summary if it must be written.
+    """The changes after an observation: the offers that differ, and the product's summary if it must be written.
 
     `before` is the summary so far.
     """

@@ -1,4 +1,4 @@
-"""How a set of offers sums up to one row of the product's history. The sync writes it; productagg.history reads it."""
+"""Sums up a product's offers as one row of its history. The sync writes the row; productagg.history reads it."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

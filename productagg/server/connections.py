@@ -64,7 +64,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress is untyped
         self._deadline = time.monotonic() + adj.request_timeout
 
     def received(self, data: bytes) -> int:
-        # waitress closes idle connections only, and one that receives a byte now and then is never idle.
+        # waitress closes only idle connections, and a connection that receives a byte now and then is never idle.
         if self.completed or time.monotonic() < self._deadline:
             consumed: int = super().received(data)
             return consumed
@@ -128,7 +128,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
 
     def execute(self) -> None:
         error = self.request.error
-        # Leave out what waitress quotes: a header line, for example, can hold a secret.
+        # Leave out the quotation with which waitress ends some messages: a header line can hold a secret.
         reason = error.body.partition(' "')[0]
         token = request_id.set(sane_request_id(self.request.headers.get("X_REQUEST_ID", "")))
         response = self._response(error, reason)

@@ -98,7 +98,7 @@ class _Supervisor:
 
 
 def pin_to_processor(number: int | None) -> None:
-    """Keep this process on one processor: number `number` of those that it may use, or any of them.
+    """Keep this process on one of the processors that it may use: the one with this number, or a random one if None.
 
     Python uses one processor at a time: moving to another, or waking threads there, costs more than it gains.
     """

@@ -74,7 +74,7 @@ def _checked_scheme(scheme: str) -> str:
 
 
 def normalized(address: str) -> str | None:
-    """Return the canonical spelling of an IP address, None if it is not one.
+    """Return the canonical spelling of an IP address, or None if the text is not an IP address.
 
     A zone is removed, and an IPv4 address that was mapped into IPv6 becomes IPv4 again.
     """

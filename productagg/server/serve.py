@@ -21,16 +21,16 @@ from productagg.server.shutdown import Loop
 
 
 def serve(app: Any, variables: Mapping[str, str], **ini: str) -> int:
-    """Serve until SIGTERM or SIGINT, and answer what has been accepted by then. Returns the exit code.
+    """Serve until SIGTERM or SIGINT, and answer the requests that were accepted by then. Returns the exit code.
 
     `ini` holds the options of `[server:main]`. These `variables` of the command line win over them: http_host,
     http_port, request_timeout (seconds within which a whole request must arrive), processes (how many serve at the
-    port), own_processor (whether each process keeps to one processor) and trusted_proxy (the address or network of the
+    port), own_processor (whether a process keeps to one processor) and trusted_proxy (the address or network of the
     proxies in front, `*` for any, whose X-Forwarded-For and X-Forwarded-Proto are trusted). An unusable value ends the
     process with one line and exit code 1.
     """
     options, sockets = _listen(variables, ini)
-    # All objects made so far live as long as the process: searching them for garbage would slow answers by up to a tenth.
+    # All objects made so far live as long as the process: searching them for garbage would cost up to a tenth.
     gc.collect()
     gc.freeze()
 

@@ -16,8 +16,8 @@ def drop_new_connections(listener: socket.socket) -> None:
     """Let the kernel begin no further connection for a listening socket. Connections that have begun still complete.
 
     Without the filter, connections that complete between the last `accept` and `close` would be reset together with
-    their requests. A client that connects meanwhile gets no reply; its kernel tries again a second later and is refused.
-    The filter holds for the socket in all processes. On systems other than Linux this does nothing.
+    their requests. A client that connects meanwhile gets no reply; its kernel tries again a second later and is
+    refused. The filter holds for the socket in all processes. On systems other than Linux this does nothing.
     """
     with suppress(OSError):
         program = struct.pack("HP", len(_INSTRUCTIONS), ctypes.addressof(_DROP_SYN))

@@ -164,7 +164,7 @@ class Settings:
         values, faults = read(OPTIONS, ini, os.environ if environ is None else environ)
         if values.get("mode") == "production":
             faults += published_secrets(values)
-        faults += (rule.fault for rule in _RULES if rule.is_broken(values))
+        faults += _contradictions(values)
         if faults:
             raise SettingsError("\n".join(faults))
         return cls(**values)
@@ -183,6 +183,10 @@ class _Rule(NamedTuple):
     def is_broken(self, values: Mapping[str, Any]) -> bool:
         pair = [values.get(name) for name in self.options]
         return None not in pair and not self.holds(*pair)
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    return [rule.fault for rule in _RULES if rule.is_broken(values)]
 
 
 _RULES = (

@@ -1,4 +1,4 @@
-"""Parsers: each turns the text of an option into its value, or raises ValueError saying what is wrong with the text.
+"""Parsers turn the text of an option into its value, or raise ValueError with the reason why they cannot.
 
 No message shows the text, which may be a secret.
 """
@@ -22,7 +22,7 @@ _Number = TypeVar("_Number", int, float)
 _PUBLIC_URL_MAX_LENGTH = 500
 _JWT_SECRET_MIN_BYTES = 32
 _ORIGIN = re.compile(r"(?P<scheme>https?)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?")
-# The characters of a URL (RFC 3986) except those that only a query has.
+# The characters of a URL (RFC 3986) without a query.
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/\[\]@!$&'()*+,;=%-]+")
 # PostgreSQL takes `-c name=value` and `--name=value`, and hyphens for underscores in names.
 _SETTING_IN_OPTIONS = re.compile(r"(?:-c\s*|--)([\w.-]+)\s*=")
@@ -69,7 +69,7 @@ def _in_range(value: _Number, low: float, high: float) -> _Number:
 
 
 def one_of(*choices: _Choice) -> Parser[_Choice]:
-    """One of the choices, in exactly this spelling."""
+    """A choice, in exactly this spelling."""
 
     def parse(text: str) -> _Choice:
         for choice in choices:

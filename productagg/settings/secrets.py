@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 
 from sqlalchemy.engine import URL
 
-# What development.ini ships.
+# The values in development.ini.
 DEVELOPMENT_JWT_SECRET = "development-jwt-secret-that-everybody-knows"  # noqa: S105
 DEVELOPMENT_REFRESH_TOKEN = "development-refresh-token"  # noqa: S105
 DEVELOPMENT_ADMIN_PASSWORD = "admin"  # noqa: S105
-# What docker-compose.yml gives its database by default.
+# The default password of the database in docker-compose.yml.
 DEVELOPMENT_DATABASE_PASSWORD = "productagg"  # noqa: S105
 
 _PUBLISHED = {

@@ -1,4 +1,4 @@
-"""Builds the document at /openapi.json, an OpenAPI 3.1 description of the API, from what the services declare.
+"""Builds the document at /openapi.json, an OpenAPI 3.1 description of the API, from the services' declarations.
 
 Services declare their paths, validators their parameters and bodies, views their responses (`answers.py`) and error
 codes. `conventions.py` adds the parts that belong to no single view.
@@ -100,7 +100,7 @@ class _DocumentBuilder:
         )
 
     def _head(self, get: _Document, name: str, text: str) -> _Document:
-        """Describe HEAD as GET without bodies, those of problems included: clients must not try to read one."""
+        """Describe HEAD as GET without bodies, even for problems: clients must not try to read a body."""
         return {
             "operationId": name,
             "tags": get["tags"],

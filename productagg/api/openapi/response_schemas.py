@@ -32,7 +32,7 @@ _JSON_NAMES = {"begin": "from", "end": "to"}
 class ObjectSchema:
     """A JSON object: the type of each member, and the members that may be missing.
 
-    A type is a Python type, a schema of this module, or a list with one of them for an array.
+    A type is a Python type or a schema of this module. For an array, it is a list that holds the type of the items.
     """
 
     name: str
@@ -50,7 +50,7 @@ class ObjectSchema:
 
 @dataclass(frozen=True, eq=False)
 class StringEnum:
-    """One of these strings, under a name."""
+    """A string with one of these values. The document refers to the schema by its name."""
 
     name: str
     values: Sequence[str]
@@ -58,7 +58,7 @@ class StringEnum:
 
 @dataclass(frozen=True, eq=False)
 class OneOf:
-    """One of these types. A program can tell them apart by the value of a member or by the JSON type."""
+    """A value of one of these types. Programs tell them apart by the value of a member or by the JSON type."""
 
     types: Sequence[Any]
 
