@@ -66,7 +66,7 @@ class TestTheHostsClock:
 
     @only_postgresql
     def test_postgresql_is_asked_for_its_time(self, database, upstream, synchronizer, monkeypatch):
-        monkeypatch.setattr(database_time, "given", lambda _dialect: None)
+        monkeypatch.setattr(database_time, "now_parameter", lambda _dialect: None)
         began = datetime.now(UTC)
         with time_machine.travel(began + 2 * HOUR):
             with database.sessions.begin() as session:
