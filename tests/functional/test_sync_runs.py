@@ -296,7 +296,7 @@ def test_a_product_that_somebody_is_asking_for_says_until_when_at_the_latest(cre
 
     found = sync_of(product["id"])
 
-    assert found["next_sync_reason"] == f"being asked right now, until {found['leased_until']} at the latest"
+    assert found["next_sync_reason"] == f"being asked for right now, until {found['leased_until']} at the latest"
     assert datetime.fromisoformat(found["leased_until"]) == until
 
 
@@ -307,7 +307,7 @@ def test_while_the_service_wants_to_be_left_alone_a_product_says_until_when(crea
     sync(product["id"])
 
     reason = sync_of(product["id"])["next_sync_reason"]
-    assert reason.startswith("failed once: the Offers service answered 429; nothing is asked before 20")
+    assert reason.startswith("failed once: the Offers service answered 429; no requests are sent before 20")
     assert reason.endswith("Z: the Offers service answered 429")
 
 
