@@ -1,1 +1,1 @@
-"""What is offered for a product now, and what that costs."""
+"""The current offers of a product: reconciling them with a list, their summary, and the cost of several units."""

@@ -1,4 +1,4 @@
-"""What some units of a product cost now: pure arithmetic on its current offers. For the API."""
+"""The cost of several units of a product: pure arithmetic on its current offers. For the API."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Purchase:
 
 @dataclass(frozen=True)
 class Cost:
-    """What `quantity` units cost: `cost` is the exact sum of `lines`, which hold `available_quantity` units.
+    """The cost of `quantity` units: `cost` is the exact sum of `lines`, which hold `available_quantity` units.
 
     If `complete`, that is the whole quantity; otherwise it is everything in stock. With nothing in stock, cost is None.
     """
@@ -39,7 +39,7 @@ class Cost:
 
 
 def cheapest_cost(product_id: UUID, offers: Iterable[CurrentOffer], quantity: int) -> Cost:
-    """Buy from the cheapest offer everything it has, then from the next one, until there are `quantity` units.
+    """Take units from the cheapest offer first, then from the next, until there are `quantity` units.
 
     `offers` come cheapest first.
     """

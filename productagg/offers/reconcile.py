@@ -40,7 +40,7 @@ from productagg.offers.summary import NOTHING_IN_STOCK, Summary, summarise
 
 
 class OfferState(NamedTuple):
-    """What a source says about an offer: price in the source's unit, items in stock."""
+    """An offer as its source lists it: the price, in the source's unit, and the items in stock."""
 
     price: int
     items_in_stock: int
@@ -48,7 +48,7 @@ class OfferState(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """What must be written so that stored equals fetched. `changed` holds new, changed and reopened offers."""
+    """The changes that make the stored offers equal to the fetched ones. `changed` includes new and reopened offers."""
 
     changed: Mapping[UUID, OfferState]
     closed: Mapping[UUID, OfferState]
@@ -61,8 +61,8 @@ class Difference:
 class Observation:
     """A complete, valid list for one product, as of `at`, which is later than the product's previous observation.
 
-    `first`: the product's first list, so even an empty one is news. `unobserved_from`: the previous list is too old to
-    say what was offered since; from that time on, what was offered is unknown.
+    `first`: this is the product's first list, which is written even if it is empty. `unobserved_from`: the previous
+    list is too old, so the offers from that time on until `at` are unknown.
     """
 
     product_id: UUID
@@ -71,10 +71,15 @@ class Observation:
     first: bool
     unobserved_from: datetime | None = None
 
+    @property
+    def starts_history(self) -> bool:
+        """Whether the summary is written even if no offer differs: the history begins, or goes on after a gap."""
+        return self.first or self.unobserved_from is not None
+
 
 @dataclass(frozen=True)
 class OffersUpdate:
-    """What an observation changes: the offers that differ, and the product's summary if it must be written.
+    """The changes after an observation: the offers that differ, and the product's summary if it must be written.
 
     `before` is the summary so far.
     """
@@ -123,7 +128,10 @@ def read_stored(session: Session, product_ids: Sequence[UUID]) -> StoredOffers:
 
 
 def plan_updates(stored: StoredOffers, observations: Iterable[Observation]) -> dict[UUID, OffersUpdate]:
-    """What must be written so that stored equals observed, by product. Unchanged products are absent."""
+    """Return, by product, the updates that make the stored offers equal to the observed ones.
+
+    Unchanged products are absent.
+    """
     updates = {}
     for observation in observations:
         update = _plan_update(stored.by_product.get(observation.product_id, {}), observation)
@@ -134,15 +142,15 @@ def plan_updates(stored: StoredOffers, observations: Iterable[Observation]) -> d
 
 def _plan_update(stored: Mapping[UUID, OfferState], observation: Observation) -> OffersUpdate | None:
     difference = diff(stored, observation.offers)
-    starts_history = observation.first or observation.unobserved_from is not None
-    if not difference and not starts_history:
+    if not difference and not observation.starts_history:
         return None
     before, after = summarise(stored.values()), summarise(observation.offers.values())
-    return OffersUpdate(observation, difference, before, after if starts_history or after != before else None)
+    is_written = observation.starts_history or after != before
+    return OffersUpdate(observation, difference, before, after if is_written else None)
 
 
 def apply_updates(session: Session, updates: Iterable[OffersUpdate]) -> None:
-    """Write the changed offers and append to both histories, in a number of statements that does not depend on theirs.
+    """Write the changed offers and append to both histories. The number of statements is constant.
 
     The beginning of a gap is written once, even if several observations name it.
     """

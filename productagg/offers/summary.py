@@ -1,4 +1,4 @@
-"""How a set of offers sums up to one row of the product's history. The sync writes it; productagg.history reads it."""
+"""Sums up a product's offers as one row of its history. The sync writes the row; productagg.history reads it."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -25,6 +25,6 @@ def summarise(offers: Iterable[tuple[int, int]]) -> Summary:
     in_stock = [(price, items) for price, items in offers if items > 0]
     if not in_stock:
         return NOTHING_IN_STOCK
-    prices = [price for price, _ in in_stock]
+    prices, items_in_stock = zip(*in_stock, strict=True)
     count = len(prices)
-    return Summary(min(prices), (2 * sum(prices) + count) // (2 * count), count, sum(items for _, items in in_stock))
+    return Summary(min(prices), (2 * sum(prices) + count) // (2 * count), count, sum(items_in_stock))

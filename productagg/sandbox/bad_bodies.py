@@ -1,4 +1,4 @@
-"""Bodies that are wrong on purpose: faults put them in place of the correct body.
+"""Bodies that are wrong on purpose: a fault sends one instead of the correct body.
 
 `faults.py` checks the names of faults against the tables here, and `responses.py` looks them up. This module knows
 neither sockets nor the state of the service. It makes large bodies piece by piece and never holds one in memory.
@@ -56,13 +56,16 @@ def wrong_types(body: Any, form: str) -> Any:
     body = copy.deepcopy(body) if body else [dict(_SAMPLE_OFFER)]
     if form in _WRONG_SHAPES:
         return _WRONG_SHAPES[form](body if isinstance(body, list) else [body])
-    target = body[0] if isinstance(body, list) else body
-    for name, value in _WRONG_MEMBERS[form].items():
+    _replace_members(body[0] if isinstance(body, list) else body, _WRONG_MEMBERS[form])
+    return body
+
+
+def _replace_members(target: dict[str, Any], members: dict[str, Any]) -> None:
+    for name, value in members.items():
         if value is _MISSING:
             target.pop(name, None)
         else:
             target[name] = value
-    return body
 
 
 def oversized(size: int) -> Iterator[bytes]:

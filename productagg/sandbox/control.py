@@ -23,7 +23,7 @@ CONTROL_PATH = "/control"
 
 
 class Control:
-    """Handles control requests. A successful one is answered with the new state.
+    """Handles control requests. The response to a successful request is the new state.
 
     `refuse` closes the port for a number of seconds; `connections` counts the open connections.
     """
@@ -83,15 +83,7 @@ class Control:
         data = parse_json(body)
         if not isinstance(data, list):
             raise Invalid(problem(["body"], "a list of faults is expected", "type_error.list"))
-        faults, problems = [], []
-        for position, item in enumerate(data):
-            try:
-                faults.append(Fault.from_json(item))
-            except FaultError as error:
-                problems.append(problem(["body", position], str(error), "value_error.fault"))
-        if problems:
-            raise Invalid(*problems)
-        self._faults.replace(faults)
+        self._faults.replace(_read_faults(data))
 
     def _set_token_claim(self, body: bytes) -> None:
         claim = _member(body, "claim")
@@ -106,6 +98,18 @@ class Control:
             message = "a number of seconds from 0 to 86400 is expected"
             raise Invalid(problem(["body", "seconds"], message, "value_error.seconds"))
         self._refuse(seconds)
+
+
+def _read_faults(data: list[Any]) -> list[Fault]:
+    faults, problems = [], []
+    for position, item in enumerate(data):
+        try:
+            faults.append(Fault.from_json(item))
+        except FaultError as error:
+            problems.append(problem(["body", position], str(error), "value_error.fault"))
+    if problems:
+        raise Invalid(*problems)
+    return faults
 
 
 def _member(body: bytes, name: str) -> Any:

@@ -34,6 +34,14 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_share(value: object) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
 def _seconds(default: float) -> _Parameter:
     return _Parameter(default, is_seconds, "a number of seconds from 0 to 86400")
 
@@ -92,8 +100,8 @@ KINDS: dict[str, dict[str, _Parameter]] = {
 class Fault:
     """One way to misbehave: a kind with its parameters (see `KINDS`; a missing parameter takes its default).
 
-    It affects requests to `endpoints` only, each with probability `share` (0 to 1), and at most `times` of them (None:
-    no limit). Raises `FaultError` if any of this is invalid.
+    It affects only requests to `endpoints`: a request with probability `share` (0 to 1), at most `times` requests
+    (None: no limit). Raises `FaultError` if a value is invalid.
     """
 
     kind: str
@@ -106,9 +114,8 @@ class Fault:
         _require(isinstance(self.kind, str) and self.kind in KINDS, f"kind must be one of {', '.join(KINDS)}")
         _check_params(self.kind, self.params)
         _check_endpoints(self.endpoints)
-        _require(_is_number(self.share) and 0 <= self.share <= 1, "share must be a number from 0 to 1")
-        is_count = type(self.times) is int and self.times >= 1
-        _require(self.times is None or is_count, "times must be 1 or more, or null")
+        _require(_is_share(self.share), "share must be a number from 0 to 1")
+        _require(self.times is None or _is_count(self.times), "times must be 1 or more, or null")
         defaults = {name: parameter.default for name, parameter in KINDS[self.kind].items()}
         object.__setattr__(self, "params", {**defaults, **self.params})
 
@@ -154,6 +161,15 @@ class Effect(NamedTuple):
     delay: float = 0.0
     fault: Fault | None = None
 
+    def admits(self, fault: Fault) -> bool:
+        """Whether the fault can be added: all latencies add up, but only the first of the other faults counts."""
+        return self.fault is None or fault.kind == "latency"
+
+    def plus(self, fault: Fault) -> "Effect":
+        if fault.kind == "latency":
+            return self._replace(delay=self.delay + fault.params["seconds"])
+        return self._replace(fault=fault)
+
 
 class Faults:
     """The faults in force. Thread-safe. `random_number` returns a number from 0 up to 1, which decides about shares."""
@@ -182,21 +198,14 @@ class Faults:
 
     def next_effect(self, endpoint: Endpoint) -> Effect:
         """Decide about the next request: all latencies add up, and the first of the other faults wins."""
-        if not self._in_force:
-            return Effect()
-        delay, chosen = 0.0, None
+        effect = Effect()
         with self._lock:
             for position, (fault, left) in enumerate(self._in_force):
-                is_latency = fault.kind == "latency"
-                if (chosen and not is_latency) or not self._affects(fault, endpoint):
-                    continue
-                self._in_force[position] = (fault, left - 1)
-                if is_latency:
-                    delay += fault.params["seconds"]
-                else:
-                    chosen = fault
+                if effect.admits(fault) and self._affects(fault, endpoint):
+                    self._in_force[position] = (fault, left - 1)
+                    effect = effect.plus(fault)
             self._in_force = [(fault, left) for fault, left in self._in_force if left > 0]
-        return Effect(delay, chosen)
+        return effect
 
     def _affects(self, fault: Fault, endpoint: Endpoint) -> bool:
         return endpoint in fault.endpoints and self._random_number() < fault.share

@@ -1,4 +1,4 @@
-"""Responses as bytes: correct ones in one piece, spoiled ones piece by piece.
+"""Turns responses into bytes: correct responses in one piece, spoiled responses piece by piece.
 
 The server sends these bytes and handles sockets and time; this module does neither.
 """

@@ -35,7 +35,7 @@ from productagg.sandbox.service import (
 )
 
 NO_RESPONSE = 0
-"""The status under which requests are counted that were cut off without a response."""
+"""The status under which requests without a response are counted."""
 
 _MAX_REQUEST_BODY = 1_000_000
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -236,18 +236,27 @@ class _Exchange(BaseHTTPRequestHandler):
             self.close_connection = True
             self._send(body)
             return
-        sandbox, path = self.server.sandbox, self.path.partition("?")[0]
-        request = Request(self.command, path, self.headers.get("Bearer"), self.headers.get("Content-Type", ""), body)
-        endpoint = endpoint_of(path)
+        path, headers = self.path.partition("?")[0], self.headers
+        self._dispatch(Request(self.command, path, headers.get("Bearer"), headers.get("Content-Type", ""), body))
+
+    def _dispatch(self, request: Request) -> None:
+        endpoint = endpoint_of(request.path)
         if endpoint is not None:
             self._answer_or_misbehave(endpoint, request)
-        elif path == CONTROL_PATH or path.startswith(f"{CONTROL_PATH}/"):
-            self._send(sandbox.control.answer(request))
+        elif f"{request.path}/".startswith(f"{CONTROL_PATH}/"):
+            self._send(self.server.sandbox.control.answer(request))
         else:
-            self._send(sandbox.service.answer(request))
+            self._send(self.server.sandbox.service.answer(request))
 
     def _read_body(self) -> bytes | Response:
         """Return the request's body, or the response to send if the end of the body is unknown."""
+        length = self._body_length()
+        if isinstance(length, Response):
+            return length
+        body = self.rfile.read(length)
+        return body if len(body) == length else Response(400, {"detail": "The body ends early"})
+
+    def _body_length(self) -> int | Response:
         if "Transfer-Encoding" in self.headers:
             return Response(411, {"detail": "Length Required"})
         length = self.headers.get("Content-Length", "0")
@@ -255,8 +264,7 @@ class _Exchange(BaseHTTPRequestHandler):
             return Response(400, {"detail": "Content-Length is not a number"})
         if int(length) > _MAX_REQUEST_BODY:
             return Response(413, {"detail": "Content Too Large"})
-        body = self.rfile.read(int(length))
-        return body if len(body) == int(length) else Response(400, {"detail": "The body ends early"})
+        return int(length)
 
     def _answer_or_misbehave(self, endpoint: Endpoint, request: Request) -> None:
         sandbox = self.server.sandbox
@@ -265,7 +273,12 @@ class _Exchange(BaseHTTPRequestHandler):
             self._pause(delay)
         if fault is None:
             self._send(sandbox.service.answer(request), endpoint)
-        elif fault.kind == "refuse":
+        else:
+            self._misbehave(fault, endpoint, request)
+
+    def _misbehave(self, fault: Fault, endpoint: Endpoint, request: Request) -> None:
+        sandbox = self.server.sandbox
+        if fault.kind == "refuse":
             sandbox.refuse(fault.params["seconds"])
             self._reset(endpoint)
         elif fault.kind == "reset":

@@ -85,7 +85,7 @@ def endpoint_of(path: str) -> Endpoint | None:
 class OffersService:
     """The three endpoints of the contract and the state behind them. Thread-safe.
 
-    `requests` counts the responses by (endpoint, status), with status 0 for a request that was cut off without one.
+    `requests` counts the responses by (endpoint, status), with status 0 for a request that got no response.
     `clock` returns Unix seconds and is the only source of time. Access tokens are signed with a key derived from the
     refresh token, so they outlive a restart. `token_claim` is the claim that names the end of new tokens.
     """
@@ -124,11 +124,11 @@ class OffersService:
             return dict(self._registered)
 
     def set_offers(self, product_id: UUID, offers: Sequence[Offer]) -> None:
-        """From now on offer exactly these for the product, at any time."""
+        """Offer exactly these for the product from now on, at any time."""
         self._fixed_offers[product_id] = list(offers)
 
     def forget_products(self) -> None:
-        """Forget every registration, as a service does that was reset."""
+        """Forget every registration, like a service that was reset."""
         with self._lock:
             self._registered.clear()
 
@@ -171,7 +171,7 @@ class OffersService:
             self._token = jwt.encode(claims, self._key, algorithm="HS256")
             return Response(201, {"access_token": self._token})
 
-    # The handlers below check for 422 before 401, as the framework does that published the contract.
+    # The handlers below check for 422 before 401, as the real service's framework does.
 
     def _register(self, request: Request) -> Response:
         registration = _parse_registration(request)
@@ -191,12 +191,13 @@ class OffersService:
             return Response(401, {"detail": "Bad authentication"})
         if product_id not in self._registered:
             return Response(404, {"detail": "Product ID has not been registered"})
+        return Response(200, self._current_offers(product_id))
+
+    def _current_offers(self, product_id: UUID) -> list[dict[str, Any]]:
         offers = self._fixed_offers.get(product_id)
         if offers is None:
             offers = self._offers(product_id, self.clock())
-        return Response(
-            200, [{"id": str(id_), "price": price, "items_in_stock": stock} for id_, price, stock in offers]
-        )
+        return [{"id": str(id_), "price": price, "items_in_stock": stock} for id_, price, stock in offers]
 
     def _is_valid(self, token: str | None) -> bool:
         with self._lock:
@@ -204,6 +205,9 @@ class OffersService:
                 return self.clock() < self._token_expires_at
             if token is None or not self._accepts_earlier_tokens:
                 return False
+        return self._is_signed_and_current(token)
+
+    def _is_signed_and_current(self, token: str) -> bool:
         try:
             # PyJWT would compare the expiry with the computer's clock, but the service has its own.
             claims = jwt.decode(token, self._key, algorithms=["HS256"], options={"verify_exp": False})
@@ -224,6 +228,14 @@ def _parse_uuid(value: object) -> UUID | None:
 
 
 def _parse_registration(request: Request) -> Registration:
+    data = _parse_object(request)
+    problems = [fault for name in ("id", "name", "description") if (fault := _field_problem(data, name))]
+    if problems:
+        raise Invalid(*problems)
+    return Registration(UUID(data["id"]), data["name"], data["description"])
+
+
+def _parse_object(request: Request) -> dict[str, Any]:
     if not request.body:
         raise Invalid(problem(["body"], "field required", "value_error.missing"))
     if request.content_type.partition(";")[0].strip().lower() != "application/json":
@@ -231,10 +243,7 @@ def _parse_registration(request: Request) -> Registration:
     data = parse_json(request.body)
     if not isinstance(data, dict):
         raise Invalid(problem(["body"], "value is not a valid dict", "type_error.dict"))
-    problems = [fault for name in ("id", "name", "description") if (fault := _field_problem(data, name))]
-    if problems:
-        raise Invalid(*problems)
-    return Registration(UUID(data["id"]), data["name"], data["description"])
+    return data
 
 
 def _field_problem(data: dict[str, Any], name: str) -> dict[str, Any] | None:

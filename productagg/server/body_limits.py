@@ -1,4 +1,4 @@
-"""How large a request's body may be when the server receives it. The parser of requests asks here before it reads one.
+"""How large a request's body may be. The parser of requests asks here before it reads a body.
 
 An endpoint declares its limit once, with its validator (`max_bytes`), and refuses a larger body itself. The server
 receives somewhat more than most endpoints accept, so that a client that is slightly over gets the endpoint's answer and
@@ -14,7 +14,7 @@ ORDINARY_BYTES = 1024 * 1024
 
 
 class BodyLimits:
-    """The limit of each path. No body may reach `ceiling` bytes, whatever an endpoint declares."""
+    """The limits by path. No body may reach `ceiling` bytes, even if an endpoint declares more."""
 
     def __init__(self, services: Iterable[ContractService], ceiling: int) -> None:
         self._ceiling = ceiling

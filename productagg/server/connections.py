@@ -12,6 +12,7 @@ from copy import copy
 from functools import partial
 from typing import Any, NoReturn
 
+from pyramid.response import Response
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, get_header_lines
 from waitress.task import ErrorTask, WSGITask
@@ -63,7 +64,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress is untyped
         self._deadline = time.monotonic() + adj.request_timeout
 
     def received(self, data: bytes) -> int:
-        # waitress closes idle connections only, and one that receives a byte now and then is never idle.
+        # waitress closes only idle connections, and a connection that receives a byte now and then is never idle.
         if self.completed or time.monotonic() < self._deadline:
             consumed: int = super().received(data)
             return consumed
@@ -91,12 +92,14 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress is untyped
         if re.search(rb"\r\n[ \t]", head):
             self._refuse("a header spans several lines")
         codings = _transfer_codings(head)
-        is_chunked_only = codings == [b"chunked"] and self.chunked and "CONTENT_LENGTH" not in self.headers
         # A proxy may go by Content-Length instead, and take the rest for another request (RFC 9112, 6.1).
-        if codings and not is_chunked_only:
+        if codings and not self._is_only_chunked(codings):
             self._refuse(
                 "Transfer-Encoding may only be 'chunked', sent once, without Content-Length and not in HTTP/1.0"
             )
+
+    def _is_only_chunked(self, codings: list[bytes]) -> bool:
+        return codings == [b"chunked"] and self.chunked and "CONTENT_LENGTH" not in self.headers
 
     def _check_host(self) -> None:
         if self.version >= "1.1" and "HOST" not in self.headers:
@@ -125,31 +128,35 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
 
     def execute(self) -> None:
         error = self.request.error
-        # Leave out what waitress quotes: a header line, for example, can hold a secret.
+        # Leave out the quotation with which waitress ends some messages: a header line can hold a secret.
         reason = error.body.partition(' "')[0]
-        is_busy = error.code == _Busy.code
-        response = Problem(
-            _PROBLEM_CODES.get(error.code, ErrorCode.INTERNAL_ERROR),
-            f"{error.reason}: {reason}.",
-            headers={"Retry-After": _RETRY_AFTER} if is_busy else {},
-        ).response()
         token = request_id.set(sane_request_id(self.request.headers.get("X_REQUEST_ID", "")))
-        response.headers["X-Request-ID"] = request_id.get()
-        origins = self.channel.server.cors_origins
-        add_security(response, origins)
-        add_cors(response, origins, {"REQUEST_METHOD": "", "HTTP_ORIGIN": self.request.headers.get("ORIGIN")})
+        response = self._response(error, reason)
         log.info("refused by the server: %d %s", error.code, reason)
         request_id.reset(token)
         self.status = response.status
         self.response_headers.extend(response.headerlist)
-        if not is_busy or self.channel.is_ending:  # a refused request may not have been read to its end
+        # A refused request may not have been read to its end, unless it waited for a thread.
+        if error.code != _Busy.code or self.channel.is_ending:
             self.set_close_on_finish()
         self.content_length = len(response.body)
         self.write(response.body)
 
+    def _response(self, error: Error, reason: str) -> Response:
+        response = Problem(
+            _PROBLEM_CODES.get(error.code, ErrorCode.INTERNAL_ERROR),
+            f"{error.reason}: {reason}.",
+            headers={"Retry-After": _RETRY_AFTER} if error.code == _Busy.code else {},
+        ).response()
+        response.headers["X-Request-ID"] = request_id.get()
+        origins = self.channel.server.cors_origins
+        add_security(response, origins)
+        add_cors(response, origins, {"REQUEST_METHOD": "", "HTTP_ORIGIN": self.request.headers.get("ORIGIN")})
+        return response
+
 
 class Task(WSGITask):  # type: ignore[misc]  # waitress is untyped
-    """Has the application answer a request, and tells it who the client is."""
+    """Calls the application to answer a request, and tells it who the client is."""
 
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
@@ -165,7 +172,7 @@ class Task(WSGITask):  # type: ignore[misc]  # waitress is untyped
         return header
 
     def set_close_on_finish(self) -> None:
-        """Close only if the client asked for it or the end of the body has to be marked.
+        """Close the connection only if the client asked for it, or if closing marks the end of the body.
 
         waitress would close after every response without a length, and so after each 304 and 204.
         """

@@ -36,7 +36,7 @@ class QueuedTask(Protocol):
 
 
 class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress is untyped
-    """Threads that answer requests in the order of their arrival. Writes leave half of the threads free."""
+    """Threads that answer requests in the order of arrival. Writes occupy at most half of the threads."""
 
     queue: deque[QueuedTask]
     lock: threading.Lock
@@ -67,34 +67,37 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress is u
 
         With `all_writes`, refuse every write that still waits.
         """
-        now = time.monotonic()
         with self.lock:
-            overdue = [
-                task
-                for task in self.queue
-                if now - task.waiting_since > self._max_wait_seconds[task.kind] or (all_writes and task.kind != "read")
-            ]
+            overdue = [task for task in self.queue if self._is_overdue(task, all_writes)]
             for task in overdue:
                 task.refuse()
-            if overdue:
-                self.queue_cv.notify_all()
+            self.queue_cv.notify(len(overdue))
+
+    def _is_overdue(self, task: QueuedTask, all_writes: bool) -> bool:
+        waited = time.monotonic() - task.waiting_since
+        return waited > self._max_wait_seconds[task.kind] or (all_writes and task.kind != "read")
 
     def handler_thread(self, thread_no: int) -> None:
-        """Answer requests for as long as the process lives. Each thread runs this."""
+        """Answer requests for as long as the process lives. Every thread of the dispatcher runs this."""
         while True:
+            self._answer(*self._wait_for_task())
+
+    def _wait_for_task(self) -> tuple[QueuedTask, Kind]:
+        with self.lock:
+            while (taken := self._take()) is None:
+                self.queue_cv.wait()
+            return taken
+
+    def _answer(self, task: QueuedTask, kind: Kind) -> None:
+        try:
+            task.service()
+        except BaseException:
+            self.logger.exception("Exception when servicing %r", task)
+        finally:
+            if kind == "large":
+                memory.return_free_memory()
             with self.lock:
-                while (taken := self._take()) is None:
-                    self.queue_cv.wait()
-            task, kind = taken
-            try:
-                task.service()
-            except BaseException:
-                self.logger.exception("Exception when servicing %r", task)
-            finally:
-                if kind == "large":
-                    memory.return_free_memory()
-                with self.lock:
-                    self._running[kind] -= 1
+                self._running[kind] -= 1
 
     def _take(self) -> tuple[QueuedTask, Kind] | None:
         """Take the first task that may run now. The queue holds a few hundred tasks at most, and most may run."""

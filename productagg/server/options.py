@@ -1,7 +1,7 @@
 """The options of `[server:main]`, read from the ini file and from the command line of `pserve`, and checked.
 
-`pserve development.ini http_port=8000` moves the port. PasteDeploy lets a variable of the command line add an option to
-an ini file but not override one, so these variables have names of their own or win over the option here.
+`pserve development.ini http_port=8000` moves the port. In PasteDeploy, a variable of the command line can add an option
+to an ini file but not override it. So these variables have names of their own, or this module lets them win.
 """
 
 import re
@@ -35,7 +35,7 @@ class ServerOptions:
 
 
 def read_options(variables: Mapping[str, str], ini: Mapping[str, str]) -> ServerOptions:
-    """Read the options, those of the command line first. Raises ValueError, with a message for the operator."""
+    """Read the options; the command line wins over the ini file. Raises ValueError, with a message for the operator."""
     options = dict(ini)
     host, port = options.pop("host"), options.pop("port")
     values = {

@@ -1,4 +1,4 @@
-"""Runs several processes that serve at the same sockets, each on a processor of its own if wanted.
+"""Runs several processes that serve at the same sockets, and can keep a process on one processor.
 
 The first process loads the application once and then only supervises the others, which share its memory.
 """
@@ -13,23 +13,22 @@ from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
-# Pause before a process is replaced, so that one which fails at its start does not use up all processors.
+# Pause before a process is replaced: a process that fails at its start must not use up a processor.
 _RESTART_SECONDS = 1
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve_in_processes(count: int, sockets: Sequence[socket.socket], serve: Callable[[int, int], int]) -> int:
-    """Run `serve(number, parent_pipe)` in `count` processes, and replace those that end, until SIGTERM or SIGINT.
+    """Run `serve(number, parent_pipe)` in `count` processes, and replace processes that end, until SIGTERM or SIGINT.
 
     The processes serve at `sockets`. Told to stop, this process closes the sockets and then its end of a pipe. The
-    other end is `parent_pipe`: when it closes, the others know that the whole service stops and that only they still
+    other end is `parent_pipe`: when it closes, the children know that the whole service stops and that only they still
     listen. They notice in the same way if this process is killed. Call it before other threads run or connections
     open. Returns the exit code, in the child processes as well.
     """
     parent_pipe, own_end = os.pipe()
     supervisor = _Supervisor(sockets, own_end)
-    for stop_signal in _STOP_SIGNALS:
-        signal.signal(stop_signal, supervisor.stop)
+    handle_stop_signals(supervisor.stop)
     to_start = list(range(count))
     while True:
         while to_start:
@@ -41,8 +40,17 @@ def serve_in_processes(count: int, sockets: Sequence[socket.socket], serve: Call
         to_start += supervisor.wait()
 
 
+def handle_stop_signals(handler: Callable[..., None] | signal.Handlers) -> None:
+    """Have SIGTERM and SIGINT handled.
+
+    By default Python ends at once on SIGTERM, and ignores it as process number 1 of a container.
+    """
+    for stop_signal in _STOP_SIGNALS:
+        signal.signal(stop_signal, handler)
+
+
 class _Supervisor:
-    """The first process' view of the others. `children` holds their numbers by process id."""
+    """Starts and replaces the child processes. `children` holds their numbers by process id."""
 
     def __init__(self, sockets: Sequence[socket.socket], own_end: int) -> None:
         self.children: dict[int, int] = {}
@@ -68,8 +76,7 @@ class _Supervisor:
                 return False
             pid = os.fork()
             if pid == 0:
-                for stop_signal in _STOP_SIGNALS:
-                    signal.signal(stop_signal, signal.SIG_DFL)
+                handle_stop_signals(signal.SIG_DFL)
                 os.close(self._own_end)
             else:
                 self.children[pid] = number
@@ -80,7 +87,7 @@ class _Supervisor:
     def wait(self) -> list[int]:
         """Wait until a process ends. Returns the number of the child to replace, if there is one."""
         pid, status = os.wait()
-        if pid not in self.children:  # process number 1 of a container also inherits orphans of others
+        if pid not in self.children:  # process number 1 of a container also inherits other processes' orphans
             return []
         number = self.children.pop(pid)
         if self._is_stopping:
@@ -91,7 +98,7 @@ class _Supervisor:
 
 
 def pin_to_processor(number: int | None) -> None:
-    """Keep this process on one processor: number `number` of those that it may use, or any of them.
+    """Keep this process on one of the processors that it may use: the one with this number, or a random one if None.
 
     Python uses one processor at a time: moving to another, or waking threads there, costs more than it gains.
     """

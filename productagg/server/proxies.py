@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 ANY_PROXY = "*"
 
-# As waitress writes the names. X-Forwarded-Host and Forwarded are never trusted: links begin with PUBLIC_URL or with
-# what Host says.
+# The names in waitress' spelling. X-Forwarded-Host and Forwarded are never trusted: links begin with PUBLIC_URL or
+# with the value of Host.
 _PROXY_HEADERS = (
     "X_FORWARDED_FOR",
     "X_FORWARDED_PROTO",
@@ -21,7 +21,7 @@ _PROXY_HEADERS = (
     "FORWARDED",
 )
 # RFC 7239, 6: an IPv6 address in brackets or an IPv4 address, with or without a port. Many proxies omit the brackets.
-_NODE = re.compile(r"\[(?P<ipv6>[^\]]*)\](:[\w.-]+)?|(?P<ipv4>[^:]*)(:[\w.-]+)?|(?P<bare>.*)", re.ASCII)
+_NODE = re.compile(r"\[(?P<ipv6>[^\]]*)\](?::[\w.-]+)?|(?P<ipv4>[^:]*)(?::[\w.-]+)?|(?P<bare>.*)", re.ASCII)
 
 
 class Client(NamedTuple):
@@ -42,17 +42,15 @@ class TrustedProxy:
     def client(self, headers: MutableMapping[str, str], peer: str, scheme: str) -> Client:
         """Return the client of a request that came from `peer` by `scheme`. Removes the headers that proxies set.
 
-        A proxy appends what it sees itself to a list. Only the last entry counts: the client may have invented the
-        rest. If it is not an address (`unknown`, `_hidden`), the proxy's own address counts. Raises ValueError for a
-        scheme other than http and https.
+        A proxy appends the address that it sees to a list. Only the last entry counts: the client may have invented
+        the others. If that entry is not an address (`unknown`, `_hidden`), the proxy's own address counts. Raises
+        ValueError for a scheme other than http and https.
         """
         forwarded = {name: headers.pop(name, "").rpartition(",")[2].strip(' \t"') for name in _PROXY_HEADERS}
         peer = normalized(peer) or peer
         if not self._trusts(peer):
             return Client(peer, scheme)
-        forwarded_scheme = forwarded["X_FORWARDED_PROTO"].lower()
-        if forwarded_scheme not in ("", "http", "https"):
-            raise ValueError("X-Forwarded-Proto is neither http nor https")
+        forwarded_scheme = _checked_scheme(forwarded["X_FORWARDED_PROTO"].lower())
         return Client(_node_address(forwarded["X_FORWARDED_FOR"]) or peer, forwarded_scheme or scheme)
 
     def _trusts(self, peer: str) -> bool:
@@ -66,11 +64,17 @@ class TrustedProxy:
 
 def _node_address(node: str) -> str | None:
     match = _NODE.fullmatch(node)
-    return match and normalized(match["ipv6"] or match["ipv4"] or match["bare"] or "")
+    return match and normalized("".join(match.groups("")))
+
+
+def _checked_scheme(scheme: str) -> str:
+    if scheme not in ("", "http", "https"):
+        raise ValueError("X-Forwarded-Proto is neither http nor https")
+    return scheme
 
 
 def normalized(address: str) -> str | None:
-    """Return the canonical spelling of an IP address, None if it is not one.
+    """Return the canonical spelling of an IP address, or None if the text is not an IP address.
 
     A zone is removed, and an IPv4 address that was mapped into IPv6 becomes IPv4 again.
     """

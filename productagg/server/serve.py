@@ -2,7 +2,6 @@
 
 import gc
 import os
-import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,28 +16,21 @@ from productagg.server.body_limits import BodyLimits
 from productagg.server.connections import Channel
 from productagg.server.dispatcher import Dispatcher
 from productagg.server.options import ServerOptions, read_options
-from productagg.server.processes import pin_to_processor, serve_in_processes
+from productagg.server.processes import handle_stop_signals, pin_to_processor, serve_in_processes
 from productagg.server.shutdown import Loop
 
 
 def serve(app: Any, variables: Mapping[str, str], **ini: str) -> int:
-    """Serve until SIGTERM or SIGINT, and answer what has been accepted by then. Returns the exit code.
+    """Serve until SIGTERM or SIGINT, and answer the requests that were accepted by then. Returns the exit code.
 
     `ini` holds the options of `[server:main]`. These `variables` of the command line win over them: http_host,
     http_port, request_timeout (seconds within which a whole request must arrive), processes (how many serve at the
-    port), own_processor (whether each process keeps to one processor) and trusted_proxy (the address or network of the
+    port), own_processor (whether a process keeps to one processor) and trusted_proxy (the address or network of the
     proxies in front, `*` for any, whose X-Forwarded-For and X-Forwarded-Proto are trusted). An unusable value ends the
     process with one line and exit code 1.
     """
-    try:
-        options = read_options(variables, ini)
-    except ValueError as error:
-        _exit_with(str(error))
-    try:
-        sockets = _listen(options)
-    except (OSError, ValueError) as error:
-        _exit_with(f"cannot listen on {options.host}:{options.port}: {error}")
-    # Everything made so far lives as long as the process: collecting garbage in it would cost up to a tenth per answer.
+    options, sockets = _listen(variables, ini)
+    # All objects made so far live as long as the process: searching them for garbage would cost up to a tenth.
     gc.collect()
     gc.freeze()
 
@@ -54,7 +46,19 @@ def serve(app: Any, variables: Mapping[str, str], **ini: str) -> int:
     return serve_in_processes(options.processes, sockets, run)
 
 
-def _listen(options: ServerOptions) -> list[socket.socket]:
+def _listen(variables: Mapping[str, str], ini: Mapping[str, str]) -> tuple[ServerOptions, list[socket.socket]]:
+    """Read the options and open the sockets, or end the process with one line."""
+    try:
+        options = read_options(variables, ini)
+    except ValueError as error:
+        _exit_with(str(error))
+    try:
+        return options, _open_sockets(options)
+    except (OSError, ValueError) as error:
+        _exit_with(f"cannot listen on {options.host}:{options.port}: {error}")
+
+
+def _open_sockets(options: ServerOptions) -> list[socket.socket]:
     adjustments = Adjustments(host=options.host, port=options.port, **options.waitress)
     return [
         socket.create_server(address, family=family, backlog=adjustments.backlog)
@@ -71,7 +75,7 @@ def _exit_with(message: str) -> NoReturn:
 def _run(app: Any, sockets: Sequence[socket.socket], options: ServerOptions, parent_pipe: int | None) -> int:
     watched: dict[int, Any] = {}
     dispatcher = Dispatcher(options.adjustments().threads)
-    # ident=None: no Server header, which would help nobody but an attacker.
+    # ident=None: no Server header, which would only help an attacker.
     server = create_server(app, map=watched, _dispatcher=dispatcher, sockets=sockets, ident=None, **options.waitress)
     server.adj.request_timeout = options.request_timeout
     server.adj.proxy = options.proxy
@@ -81,9 +85,7 @@ def _run(app: Any, sockets: Sequence[socket.socket], options: ServerOptions, par
             listener.channel_class = Channel
             listener.cors_origins = app.registry.services.settings.cors_origins
     loop = Loop(watched, dispatcher, app.registry, parent_pipe)
-    # By default Python ends at once on SIGTERM, and ignores it as process number 1 of a container.
-    for stop_signal in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop_signal, loop.begin_shutdown)
+    handle_stop_signals(loop.begin_shutdown)
     write_in_batches()
     server.print_listen("productagg serves on http://{}:{}")
     loop.run()

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _SILENT_SECONDS = 1
 # How long a connection that has begun takes to complete: its last packet is on the way.
 _HANDSHAKE_SECONDS = 0.1
-# How long one of several processes goes on accepting, unless it learns that the whole service stops.
+# How long one of several processes goes on accepting connections, unless it learns that the whole service stops.
 _HANDOVER_SECONDS = 1
 # How long before the end waiting writes are refused, so that they get an answer.
 _REFUSAL_SECONDS = 1
@@ -35,7 +35,7 @@ _CHECK_SECONDS = 0.05
 
 
 class Loop:
-    """Serves until it is told to stop, and then until all requests are answered or the time for that is up.
+    """Serves until it is told to stop, and then until all requests are answered or SHUTDOWN_SECONDS have passed.
 
     `watched` holds what waitress watches, by file number; `registry` is the application's. `parent_pipe` is the end of
     a pipe that closes when the supervising process stops; None if this is the only process.
@@ -89,16 +89,25 @@ class Loop:
     def _has_ended(self) -> bool:
         """Take the next step of a shutdown that has begun. Returns whether it is complete, or its time is up."""
         elapsed = self._elapsed()
-        is_over = elapsed >= self._shutdown_seconds
-        if elapsed < self._delay_seconds and not is_over:
+        if elapsed >= self._shutdown_seconds:
+            self._end_now()
+            return True
+        if elapsed < self._delay_seconds:
             return False
-        if is_over or self._may_stop_listening(elapsed):
+        if self._may_stop_listening(elapsed):
             self._stop_listening()
         self._close_unused_channels()
-        is_done = not self._channels() and not self._listeners() and self._dispatcher.is_idle
-        if is_over and not is_done:
+        return self._is_done()
+
+    def _end_now(self) -> None:
+        """Let the requests go that could not be answered in time."""
+        self._stop_listening()
+        self._close_unused_channels()
+        if not self._is_done():
             log.warning("ended after %g seconds with unanswered requests", self._shutdown_seconds)
-        return is_done or is_over
+
+    def _is_done(self) -> bool:
+        return not self._channels() and not self._listeners() and self._dispatcher.is_idle
 
     def _may_stop_listening(self, elapsed: float) -> bool:
         """Whether all connections that had begun have completed, or the other processes accept them."""
@@ -140,7 +149,7 @@ class Loop:
 
 
 class _ParentPipe(wasyncore.file_dispatcher):  # type: ignore[misc]  # waitress is untyped
-    """Notices that the supervising process stops: nothing is ever written to the pipe, it only closes."""
+    """Notices that the supervising process stops: it never writes to the pipe, only closes it."""
 
     def __init__(self, pipe: int, watched: MutableMapping[int, Any], loop: Loop) -> None:
         super().__init__(pipe, map=watched)

@@ -1,4 +1,4 @@
-"""Stops new connections in the kernel, so that a server can stop listening without losing one it has accepted."""
+"""Stops new connections in the kernel, so that a server can stop listening without losing an accepted connection."""
 
 import ctypes
 import socket
@@ -15,9 +15,9 @@ _DROP_SYN = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instructio
 def drop_new_connections(listener: socket.socket) -> None:
     """Let the kernel begin no further connection for a listening socket. Connections that have begun still complete.
 
-    Otherwise more would complete between the last `accept` and `close`, and be reset together with their requests. A
-    client that connects meanwhile gets no reply; its kernel tries again a second later and is refused. The filter
-    holds for the socket in all processes. On other systems than Linux this does nothing.
+    Without the filter, connections that complete between the last `accept` and `close` would be reset together with
+    their requests. A client that connects meanwhile gets no reply; its kernel tries again a second later and is
+    refused. The filter holds for the socket in all processes. On systems other than Linux this does nothing.
     """
     with suppress(OSError):
         program = struct.pack("HP", len(_INSTRUCTIONS), ctypes.addressof(_DROP_SYN))

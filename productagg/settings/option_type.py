@@ -36,18 +36,24 @@ class Option:
 
         Raises ValueError with one line: the variable, what is wrong, what is allowed.
         """
-        # An empty variable counts as not set: `${VARIABLE:-}` in a compose file makes it empty.
-        text = environ.get(self.variable) or ini.get(self.key) or self.default
+        text = self._text(ini, environ)
         if text is None:
-            if self.required:
-                raise ValueError(self._fault("is not set"))
             return None
         try:
             return self.parser.parse(_check_utf8(text))
         except ValueError as error:
-            # A text with an @ may be a URL with a password.
-            shown = "" if self.secret or "@" in text else f"{text!r} "
-            raise ValueError(self._fault(f"{shown}{error}")) from None
+            raise ValueError(self._fault(f"{self._shown(text)}{error}")) from None
+
+    def _text(self, ini: Mapping[str, str], environ: Mapping[str, str]) -> str | None:
+        # An empty variable counts as not set: `${VARIABLE:-}` in a compose file makes it empty.
+        text = environ.get(self.variable) or ini.get(self.key) or self.default
+        if text is None and self.required:
+            raise ValueError(self._fault("is not set"))
+        return text
+
+    def _shown(self, text: str) -> str:
+        # A text with an @ may be a URL with a password.
+        return "" if self.secret or "@" in text else f"{text!r} "
 
     def _fault(self, problem: str) -> str:
         return f"{self.variable} (ini: {self.key}) {problem}; allowed: {self.allowed}"
@@ -86,7 +92,7 @@ def _declared(name: str, *, variable: str = "", key: str = "", **declaration: An
 def read(
     options: Iterable[Option], ini: Mapping[str, str], environ: Mapping[str, str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the values of the sound options by name, and a fault for each of the others."""
+    """Return the values of the valid options by name, and a message for every invalid option."""
     values, faults = {}, []
     for declared in options:
         try:

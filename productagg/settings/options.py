@@ -1,8 +1,8 @@
-"""Every option of productagg, declared once. The README's table is made of these declarations (a test compares)."""
+"""Every option of productagg, declared once. The README's table repeats these declarations (a test compares them)."""
 # ruff: noqa: RUF009 - these calls make dataclass fields
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
@@ -174,11 +174,19 @@ OPTIONS = declared_options(Settings)
 
 
 class _Rule(NamedTuple):
-    """A condition on two options. It applies if both are set and sound."""
+    """A condition on two options. It applies if both are set and valid."""
 
     options: tuple[str, str]
     holds: Callable[[Any, Any], bool]
     fault: str
+
+    def is_broken(self, values: Mapping[str, Any]) -> bool:
+        pair = [values.get(name) for name in self.options]
+        return None not in pair and not self.holds(*pair)
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    return [rule.fault for rule in _RULES if rule.is_broken(values)]
 
 
 _RULES = (
@@ -200,10 +208,3 @@ _RULES = (
         "SHUTDOWN_DELAY_SECONDS is not below SHUTDOWN_SECONDS; allowed: less, or 0",
     ),
 )
-
-
-def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
-    for rule in _RULES:
-        first, second = (values.get(name) for name in rule.options)
-        if first is not None and second is not None and not rule.holds(first, second):
-            yield rule.fault

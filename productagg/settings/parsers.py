@@ -1,4 +1,4 @@
-"""Parsers: each turns the text of an option into its value, or raises ValueError saying what is wrong with the text.
+"""Parsers turn the text of an option into its value, or raise ValueError with the reason why they cannot.
 
 No message shows the text, which may be a secret.
 """
@@ -22,7 +22,7 @@ _Number = TypeVar("_Number", int, float)
 _PUBLIC_URL_MAX_LENGTH = 500
 _JWT_SECRET_MIN_BYTES = 32
 _ORIGIN = re.compile(r"(?P<scheme>https?)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?")
-# The characters of a URL (RFC 3986) except those that only a query has.
+# The characters of a URL (RFC 3986) without a query.
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/\[\]@!$&'()*+,;=%-]+")
 # PostgreSQL takes `-c name=value` and `--name=value`, and hyphens for underscores in names.
 _SETTING_IN_OPTIONS = re.compile(r"(?:-c\s*|--)([\w.-]+)\s*=")
@@ -69,7 +69,7 @@ def _in_range(value: _Number, low: float, high: float) -> _Number:
 
 
 def one_of(*choices: _Choice) -> Parser[_Choice]:
-    """One of the choices, in exactly this spelling."""
+    """A choice, in exactly this spelling."""
 
     def parse(text: str) -> _Choice:
         for choice in choices:
@@ -100,7 +100,7 @@ def _jwt_secret(text: str) -> Secret:
 
 
 def _without_line_end(text: str) -> str:
-    """Files that hold a secret usually end with a line end that is not part of it."""
+    """Remove the line end with which a file usually ends: it is not part of the secret."""
     return text.removesuffix("\n").removesuffix("\r")
 
 
@@ -115,18 +115,22 @@ def _header_secret(text: str) -> Secret:
 
 def _http_url(text: str) -> str:
     text = text.strip().rstrip("/")
-    if not text.isprintable() or any(character in text for character in " ?#"):
+    if not _is_base_url(text):
         raise ValueError("is not a base URL")
-    try:
-        parts = urlsplit(text)
-        is_base = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        is_base = False
-    if not is_base:
-        raise ValueError("is not a base URL")
-    if "@" in parts.netloc:
+    if "@" in urlsplit(text).netloc:
         raise ValueError("holds a user name, which would not be used")
     return text
+
+
+def _is_base_url(text: str) -> bool:
+    """Whether the text is an http or https URL to which a path can be appended."""
+    if not text.isprintable() or not set(" ?#").isdisjoint(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # for example a port that is not a number
+        return False
 
 
 def _public_url(text: str) -> str:
@@ -173,13 +177,17 @@ def database_url(text: str) -> URL:
         return url.set(drivername="postgresql+psycopg2")
     if url.drivername != "sqlite":
         raise ValueError("names a database that productagg does not support")
-    if not url.database or ":memory:" in url.database or url.query.get("mode") == "memory":
-        raise ValueError("names an SQLite database in memory, which several processes cannot share")
+    _check_sqlite_file(url)
     return url
 
 
+def _check_sqlite_file(url: URL) -> None:
+    if not url.database or ":memory:" in url.database or url.query.get("mode") == "memory":
+        raise ValueError("names an SQLite database in memory, which several processes cannot share")
+
+
 def _check_postgresql_settings(url: URL) -> None:
-    """Refuse the settings in a URL that productagg fixes."""
+    """Refuse a URL that sets what productagg sets itself."""
     query = url.normalized_query
     names = names_in_options(" ".join(query.get("options", ())))
     if "search_path" in names:

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 
 from sqlalchemy.engine import URL
 
-# What development.ini ships.
+# The values in development.ini.
 DEVELOPMENT_JWT_SECRET = "development-jwt-secret-that-everybody-knows"  # noqa: S105
 DEVELOPMENT_REFRESH_TOKEN = "development-refresh-token"  # noqa: S105
 DEVELOPMENT_ADMIN_PASSWORD = "admin"  # noqa: S105
-# What docker-compose.yml gives its database by default.
+# The default password of the database in docker-compose.yml.
 DEVELOPMENT_DATABASE_PASSWORD = "productagg"  # noqa: S105
 
 _PUBLISHED = {
@@ -42,6 +42,9 @@ def published_secrets(values: Mapping[str, object]) -> Iterator[str]:
     for variable, published in _PUBLISHED.items():
         if values.get(variable.lower()) == Secret(published):
             yield f"{variable} has its published development value; allowed in production: a secret of your own"
-    url = values.get("database_url")
-    if isinstance(url, URL) and DEVELOPMENT_DATABASE_PASSWORD in (url.password, url.query.get("password")):
+    if _has_development_password(values.get("database_url")):
         yield "DATABASE_URL has the published development password; allowed in production: a password of your own"
+
+
+def _has_development_password(url: object) -> bool:
+    return isinstance(url, URL) and DEVELOPMENT_DATABASE_PASSWORD in (url.password, url.query.get("password"))

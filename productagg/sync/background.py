@@ -1,7 +1,7 @@
 """The web service's threads that sync new products at once, in the same way as a sync run.
 
-`POST /products` submits after its commit. Nothing depends on these threads: a product that they do not get to (a full
-backlog, a process that dies) is due in the next run, or in the first run after an abandoned lease.
+`POST /products` submits a product after its commit. Nothing depends on these threads: a product that they do not reach
+(a full backlog, a process that dies) is due in the next run, or in the first run after its abandoned lease.
 """
 
 import logging
@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from productagg.db.errors import driver_message, is_unavailable
 from productagg.logs import request_id
-from productagg.sync.run import Synchronizer
+from productagg.sync.run import SyncedProducts, Synchronizer
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ Submission: TypeAlias = tuple[UUID, str]
 
 _THREADS = 2
 BACKLOG = 100
-# At most this many waiting products are synced together. Leasing and storing a single product takes ten times as long
-# as asking for it.
+# The most waiting products that are synced together. For a single product, leasing and storing take ten times as long
+# as fetching.
 _BATCH = 20
 # After a batch, a thread rests this many times as long as it worked, to leave the processor to the requests.
 REST_FACTOR = 9
@@ -49,20 +49,22 @@ class Background:
             self._waiting.put_nowait((product_id, request_id.get()))
         with self._lock:
             if not self._threads:
-                # Daemons: a process that ends does not wait for the Offers service.
-                self._threads = [
-                    threading.Thread(target=self._work, name=f"background-{number}", daemon=True)
-                    for number in range(_THREADS)
-                ]
-                for thread in self._threads:
-                    thread.start()
+                self._start_threads()
+
+    def _start_threads(self) -> None:
+        # Daemons: a process that ends does not wait for the Offers service.
+        self._threads = [
+            threading.Thread(target=self._work, name=f"background-{number}", daemon=True) for number in range(_THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def wait(self) -> None:
-        """Return when all submitted products have been dealt with."""
+        """Wait until all submitted products have been synced, or have failed."""
         self._waiting.join()
 
     def close(self) -> None:
-        """Deal with all submitted products and end the threads; for a process that outlives them, like a test's."""
+        """Sync all submitted products and end the threads. For a process that outlives them, such as a test's."""
         for _ in self._threads:
             self._waiting.put(None)
         for thread in self._threads:
@@ -72,11 +74,14 @@ class Background:
         while True:
             submissions, is_last = self._take()
             cpu_seconds = self._sync(dict(submissions)) if submissions else 0.0
-            for _ in range(len(submissions) + is_last):
-                self._waiting.task_done()
+            self._mark_done(len(submissions) + is_last)
             if is_last:
                 return
             time.sleep(REST_FACTOR * cpu_seconds)
+
+    def _mark_done(self, count: int) -> None:
+        for _ in range(count):
+            self._waiting.task_done()
 
     def _take(self) -> tuple[list[Submission], bool]:
         """Wait for submissions and take at most a batch of them; also return whether the thread must end then."""
@@ -91,25 +96,28 @@ class Background:
         return submissions, submission is None
 
     def _sync(self, request_ids: Mapping[UUID, str]) -> float:
-        """Sync the products, log those that must wait, and return the processor time that it took, in seconds."""
-        product_ids = list(request_ids)
+        """Sync the products, log which ones must wait, and return the processor time that was used, in seconds."""
 
         def use_request_id(product_id: UUID) -> None:
             request_id.set(request_ids[product_id])
 
         # Log lines about several products carry the request id of the first one.
-        use_request_id(product_ids[0])
+        use_request_id(next(iter(request_ids)))
         try:
-            synced = self._synchronizer.sync_products(product_ids, use_request_id)
+            synced = self._synchronizer.sync_products(list(request_ids), use_request_id)
         except Exception as error:
             _log_failure(request_ids, error)
             return 0.0
         if synced.result.ended_by != "done":
-            for product_id in product_ids:
-                if product_id not in synced.fetched:
-                    use_request_id(product_id)
-                    log.warning("product %s waits for the next sync run: %s", product_id, synced.result.ended_by)
+            _log_waiting(request_ids, synced)
         return synced.cpu_seconds
+
+
+def _log_waiting(request_ids: Mapping[UUID, str], synced: SyncedProducts) -> None:
+    for product_id, came_from in request_ids.items():
+        if product_id not in synced.fetched:
+            request_id.set(came_from)
+            log.warning("product %s waits for the next sync run: %s", product_id, synced.result.ended_by)
 
 
 def _log_failure(request_ids: Mapping[UUID, str], error: Exception) -> None:

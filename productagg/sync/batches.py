@@ -56,15 +56,18 @@ class BatchLoop:
             if not self._pool.outstanding:
                 return
             self._wait()
-            outcomes = self._pool.abandon() if self._budget.must_abandon() else self._pool.collect()
+            outcomes = self._collect()
             if outcomes:
                 self._apply(outcomes)
                 yield outcomes
             self._adapt(outcomes, time.monotonic() - started_at)
 
+    def _collect(self) -> Sequence[Outcome]:
+        return self._pool.abandon() if self._budget.must_abandon() else self._pool.collect()
+
     def _adapt(self, outcomes: Sequence[Outcome], seconds: float) -> None:
-        """Prepare for the next batch, after one that took this long."""
-        # A product that was not asked for (too short a lease by then, or no database) is as due as before.
+        """Adapt the capacity after a batch with these outcomes, which took this many seconds."""
+        # A product for which no request was made (its lease was too short, or the database was away) is still due.
         self._more = self._more or not all(outcome.was_asked for outcome in outcomes)
         rate = len(outcomes) / seconds
         self._capacity = min(max(int(rate * _LEASE_AHEAD_SECONDS), self._fewest), _MOST_LEASES)
@@ -75,17 +78,22 @@ class BatchLoop:
 
     def _fill(self) -> None:
         """Lease products until the pool has as many as its capacity."""
-        missing = self._capacity - len(self._pool.outstanding)
-        if self._acquire is None or not self._more or self._fetcher.stopped_by is not None or missing <= 0:
+        missing = self._missing()
+        if self._acquire is None or missing <= 0:
             return
         leases = self._acquire(missing)
         self._more = len(leases) == missing
         self._stop_in_time()  # acquiring may have taken long
         self._pool.add(leases)
 
+    def _missing(self) -> int:
+        if not self._more or self._fetcher.stopped_by is not None:
+            return 0
+        return self._capacity - len(self._pool.outstanding)
+
     def _wait(self) -> None:
-        """Return when enough outcomes have come in, when it is time to apply fewer, or when it is time to abandon."""
-        # While there is more, half of them are enough, so that the threads go on with the other half meanwhile.
+        """Wait for enough outcomes, but not beyond the time to apply fewer or the time to abandon."""
+        # While there are more products, half of the outcomes are enough: the threads go on with the other half.
         enough = math.ceil(len(self._pool.outstanding) / (2 if self._more else 1))
         abandon_at = self._budget.abandon_at
         apply_at = time.monotonic() + _APPLY_SECONDS

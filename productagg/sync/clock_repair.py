@@ -72,7 +72,7 @@ _PRODUCTS, _SYNC, _OFFERS, _SUMMARIES, _CHANGES, _RUNS, _TOKENS, _KEYS, _COUNTER
 _OFFER_STEPS, _OFFER_DAYS, _PRODUCT_STEPS, _PRODUCT_DAYS = (
     Base.metadata.tables[model.__tablename__] for model in (OfferPrice, OfferPriceDay, ProductPrice, ProductPriceDay)
 )
-# A table of steps with the table of its compacted days, and what a history is of.
+# A table of steps with the table of its compacted days, and the columns that identify a history.
 _HISTORIES = (
     ((_OFFER_STEPS, _OFFER_DAYS), ("product_id", "offer_id")),
     ((_PRODUCT_STEPS, _PRODUCT_DAYS), ("product_id",)),
@@ -80,16 +80,16 @@ _HISTORIES = (
 
 
 class Repair(NamedTuple):
-    """How many rows were repaired, and how."""
+    """The number of repaired rows, and what was done to them."""
 
     rows: int
     description: str
 
 
 def repair(session: Session, settings: Settings) -> list[Repair]:
-    """Set times in the future back to now, and return what was done: nothing if the clock has not been ahead.
+    """Set times in the future back to now, and return the repairs: none if the clock has not been ahead.
 
-    Products with steps in the future keep the newest one, from now on; the steps between cannot be dated any more.
+    Products with steps in the future keep the newest step, which begins now. The true times of the others are lost.
     """
     if dialect_name(session) == "postgresql":  # in a large catalogue, a statement may take longer than in a request
         session.execute(select(func.set_config("statement_timeout", "0", literal(value=True))))
@@ -99,6 +99,7 @@ def repair(session: Session, settings: Settings) -> list[Repair]:
         *_leases(session, now, settings),
         *_gaps(session, now, settings),
         *_histories(session, now),
+        *_summaries(session, now),
         *_sync(session, now, settings),
         *_others(session, now, settings),
         *_compaction(session, now),
@@ -113,7 +114,7 @@ def _catalogue(session: Session, now: datetime) -> Iterator[Repair]:
 
 
 def _leases(session: Session, now: datetime, settings: Settings) -> Iterator[Repair]:
-    """End leases in the future, and those of products observed in the future: their holders would write there again."""
+    """End leases that lie in the future or belong to products observed there: their holders would write there again."""
     sync, observed = _SYNC.c, _SYNC.c.last_synced_at > now
     leased = and_(sync.leased_until.is_not(None), or_(sync.leased_until > now + longest_lease(settings), observed))
     yield Repair(_count(session, update(_SYNC).where(leased).values(leased_until=None)), "leases are ended")
@@ -122,9 +123,9 @@ def _leases(session: Session, now: datetime, settings: Settings) -> Iterator[Rep
 
 
 def _gaps(session: Session, now: datetime, settings: Settings) -> Iterator[Repair]:
-    """Gaps that a compaction recorded too early: an observation counts for longer. The newest price takes their place.
+    """Replace gaps that a compaction recorded too early, while the last observation still counted, by the newest price.
 
-    They are not removed: the step of that price may have been summed up.
+    The rows are not removed: the step of that price may have been summed up.
     """
     too_late = now - Schedule.of(settings).observed_for
     tables = (_PRODUCT_STEPS, _PRODUCT_DAYS)
@@ -156,6 +157,9 @@ def _histories(session: Session, now: datetime) -> Iterator[Repair]:
             ahead = and_(table.c.observed_at > now, table.c.product_id.in_(observed))
             moved = _count(session, update(table).where(ahead).values(observed_at=now))
             yield Repair(moved, f"newest rows of {table.name} are set to now")
+
+
+def _summaries(session: Session, now: datetime) -> Iterator[Repair]:
     summary = _SUMMARIES.c
     ahead = or_(summary.observed_at > now, summary.compared_at > now, summary.compare_at > now + REFRESHED_EVERY)
     times_of_summary = {name: _not_after(summary[name], now) for name in ("observed_at", "compared_at")}
@@ -201,7 +205,7 @@ def _others(session: Session, now: datetime, settings: Settings) -> Iterator[Rep
 
 
 def _compaction(session: Session, now: datetime) -> Iterator[Repair]:
-    """Days that were summed up before they were over; those after them have no rows any more."""
+    """Undo the summaries of days that were summed up before they were over. Later days have no rows any more."""
     today = moment(bucket_start(microseconds(now), DAY))
     for table in (_PRODUCT_DAYS, _OFFER_DAYS):
         too_early = update(table).where(table.c.observed_at >= today, table.c.summary.is_not(None))
@@ -227,7 +231,7 @@ def _not_after(time: ColumnElement[datetime], now: datetime) -> ColumnElement[da
 
 
 def _count(session: Session, statement: Update | Delete) -> int:
-    """Execute the statement, and count the rows that it touched."""
+    """Execute the statement, and return the number of rows that it touched."""
     result: Any = session.execute(statement)
     rows: int = result.rowcount
     return rows

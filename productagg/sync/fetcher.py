@@ -33,7 +33,7 @@ EXCHANGES_PER_PRODUCT = 6
 
 
 class _Stopped(Exception):
-    """No further exchange may begin; the fetcher knows why."""
+    """No further exchange may begin. The fetcher's `stopped_by` says why."""
 
 
 @dataclass
@@ -41,11 +41,15 @@ class _Registration:
     done: bool
 
 
-class Fetcher:
-    """Fetches one product at a time, for all threads of a run.
+def _prevents_asking(error: Exception) -> bool:
+    return isinstance(error, _Stopped) or (isinstance(error, SQLAlchemyError) and is_unavailable(error))
 
-    A product whose lease lasts less than `longest_fetch`, the worst case for one product, is not begun.
-    `requests_per_second` spaces requests evenly, except those for an access token and those that `transport` repeats.
+
+class Fetcher:
+    """Fetches the offers of a product. All threads of a run share it.
+
+    It does not begin a product whose lease lasts less than `longest_fetch`, the worst case for one product.
+    `requests_per_second` spaces requests evenly, except requests for an access token and repetitions by `transport`.
     """
 
     def __init__(
@@ -96,7 +100,7 @@ class Fetcher:
             return self._offers(lease)
 
     def _failure_of(self, lease: Lease, error: Exception) -> UpstreamError | None:
-        """The product's failure that an error means; None: the product was not asked for."""
+        """Return the product's failure, or None if no request was made for the product."""
         if isinstance(error, Busy):
             # It is this product's failure as well: a product that always gets this response must not come first in
             # every run.
@@ -104,13 +108,12 @@ class Fetcher:
             return error
         if isinstance(error, UpstreamError):
             return error
-        if isinstance(error, _Stopped):
-            return None
+        return None if _prevents_asking(error) else self._own_fault(lease, error)
+
+    def _own_fault(self, lease: Lease, error: Exception) -> UpstreamError:
+        """Record a fault of ours as the product's failure, so that it does not stop the run for the other products."""
         if isinstance(error, SQLAlchemyError):
-            if is_unavailable(error):
-                return None
             raise error
-        # A fault of ours that this one product brings to light must not stop the others.
         log.error("product %s", lease.product_id, exc_info=error)
         return UpstreamError(f"a fault in productagg: {type(error).__name__}", "fault")
 
@@ -128,7 +131,7 @@ class Fetcher:
         return self._with_token(lambda token: self._client.offers(token, lease.product_id))
 
     def _with_token(self, exchange: Callable[[str], Result]) -> Result:
-        """Make an exchange with the shared token; if that is rejected, with the stored one, and then with a new one."""
+        """Make an exchange with the shared token; if it is rejected, with the stored one, and then with a new one."""
         for _ in range(2):
             token = self._token()
             try:
@@ -138,7 +141,7 @@ class Fetcher:
         return exchange(self._token())
 
     def _token(self) -> str:
-        """The shared token, when it is this exchange's turn. Raises _Stopped if no further exchange may begin."""
+        """Wait for this exchange's turn and return the shared token. Raises _Stopped if no exchange may begin."""
         if self._interval:
             self._wait_for_turn()
         # One thread at a time, so that an error here also stops the threads that waited for this one.
@@ -166,7 +169,7 @@ class Fetcher:
         self._stopping.wait(turn - time.monotonic())
 
     def _stop_all(self, error: Busy) -> None:
-        """Stop this run, and keep the other processes from asking, if the database can be told."""
+        """Stop this run, and block the requests of all processes if the database can be reached."""
         self.stop(str(error))
         try:
             self._shared_token.block(error.retry_after, str(error))

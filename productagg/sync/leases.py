@@ -1,4 +1,4 @@
-"""Leases: which products a sync run may work on, and until when. For the sync only.
+"""Leases say which products a sync run may work on, and until when. For the sync only.
 
 A lease is a row of product_sync whose `leased_until` lies in the future. Every function belongs into one short
 transaction, and its number of statements does not depend on the number of products.

@@ -1,4 +1,4 @@
-"""What came of asking for leased products, and how it is written to the database. For the sync only.
+"""The outcomes of leases, and how they are written to the database. For the sync only.
 
 `apply_outcomes` belongs into one short transaction; its number of statements does not depend on the number of products.
 """
@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a lease: `offers`, a complete, valid list, or `error`, why there is none.
+    """The outcome of a lease: either `offers`, a complete, valid list, or `error`, the reason why there is no list.
 
-    With neither, the product was not asked for: its lease is given back, and it stays as due as it was.
+    Without both, no request was made for the product: its lease is given back, and it stays due as before.
     """
 
     lease: Lease
@@ -54,9 +54,9 @@ def apply_outcomes(
 ) -> list[OffersUpdate]:
     """Write the outcomes of a batch and give its leases back; return the updates that changed offers.
 
-    A product that was deleted meanwhile, or whose lease another run has taken over, is left alone.
+    Products that were deleted meanwhile, or whose lease another run has taken over, stay as they are.
     """
-    offers = {outcome.lease: outcome.offers for outcome in outcomes if outcome.offers is not None}
+    offers = _offers_by_lease(outcomes)
     stored = read_stored(session, [lease.product_id for lease in offers])
     observations = _observe(offers, schedule, stored.now)
     updates = plan_updates(stored, observations.values())
@@ -64,10 +64,20 @@ def apply_outcomes(
     held = _lock_held(session, outcomes)
     _log_first_failures(held)
     rescheduling = _Rescheduling(schedule, run_started_at, stored.now)
-    _write_rows(session, [rescheduling.next_row(row, outcome, observations, updates) for row, outcome in held])
-    held_updates = [updates[row["product_id"]] for row, _ in held if row["product_id"] in updates]
+    _write_rows(session, rescheduling.next_rows(held, observations, updates))
+    held_updates = _held_updates(held, updates)
     apply_updates(session, held_updates)
     return [update for update in held_updates if update.difference]
+
+
+def _offers_by_lease(outcomes: Iterable[Outcome]) -> dict[Lease, Mapping[UUID, OfferState]]:
+    return {outcome.lease: outcome.offers for outcome in outcomes if outcome.offers is not None}
+
+
+def _held_updates(
+    held: Iterable[tuple[RowMapping, Outcome]], updates: Mapping[UUID, OffersUpdate]
+) -> list[OffersUpdate]:
+    return [updates[row["product_id"]] for row, _ in held if row["product_id"] in updates]
 
 
 def _observe(
@@ -100,9 +110,12 @@ def _lock_products(session: Session, product_ids: Collection[UUID]) -> None:
 def _lock_held(session: Session, outcomes: Iterable[Outcome]) -> list[tuple[RowMapping, Outcome]]:
     """Lock the rows of product_sync whose leases are still ours."""
     by_id = {outcome.lease.product_id: outcome for outcome in outcomes}
-    rows = select(*_SYNC.c).where(_SYNC.c.product_id.in_(by_id)).order_by(_SYNC.c.product_id).with_for_update()
-    found = [(row, by_id[row["product_id"]]) for row in session.execute(rows).mappings()]
-    return [(row, outcome) for row, outcome in found if row["leased_until"] == outcome.lease.leased_until]
+    query = select(*_SYNC.c).where(_SYNC.c.product_id.in_(by_id)).order_by(_SYNC.c.product_id).with_for_update()
+    return [
+        (row, outcome)
+        for row in session.execute(query).mappings()
+        if (outcome := by_id[row["product_id"]]).lease.leased_until == row["leased_until"]
+    ]
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,15 @@ class _Rescheduling:
     run_started_at: datetime
     now: datetime
 
-    def next_row(
+    def next_rows(
+        self,
+        held: Iterable[tuple[RowMapping, Outcome]],
+        observations: Mapping[UUID, Observation],
+        updates: Mapping[UUID, OffersUpdate],
+    ) -> list[dict[str, Any]]:
+        return [self._next_row(row, outcome, observations, updates) for row, outcome in held]
+
+    def _next_row(
         self,
         row: RowMapping,
         outcome: Outcome,
@@ -162,7 +183,7 @@ def _log_first_failures(held: Iterable[tuple[RowMapping, Outcome]]) -> None:
 
 
 def _first_failures(held: Iterable[tuple[RowMapping, Outcome]]) -> dict[str, list[Outcome]]:
-    """The failures of products that had not failed before, by reason."""
+    """Return, by reason, the failures of products that had not failed before."""
     failed: dict[str, list[Outcome]] = {}
     for row, outcome in held:
         if outcome.error is not None and row["failures"] == 0:

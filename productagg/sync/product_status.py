@@ -1,4 +1,4 @@
-"""How a product stands with the sync: when it was asked for, and when and why it will be asked for next.
+"""A product's sync status: when its offers were last fetched, and when and why they will be fetched next.
 
 Called by the API. It takes a connection and plain values, returns plain values, and writes nothing.
 """
@@ -42,7 +42,7 @@ class ProductStatus(TypedDict):
 
 
 def read(connection: Connection, product_id: UUID, interval_seconds: float, account: str) -> ProductStatus | None:
-    """A product's status, or None if there is no such product.
+    """Return a product's status, or None if there is no product with this id.
 
     `interval_seconds` is the sync interval; `account` is the key of the Offers service's account in `upstream_tokens`.
     """
@@ -56,7 +56,7 @@ def read(connection: Connection, product_id: UUID, interval_seconds: float, acco
     ).first()
     if block is not None:
         reason += f"; no requests are sent before {_timestamp(block.blocked_until)}: {block.blocked_reason}"
-    # Without the registration, which is public: the product itself has it.
+    # The registration is not repeated here: it is public, and the product itself shows it.
     return ProductStatus(
         registered_at=row.registered_at,
         last_asked_at=row.last_asked_at,
@@ -71,7 +71,7 @@ def read(connection: Connection, product_id: UUID, interval_seconds: float, acco
 
 
 def _next_sync_reason(row: Row[*tuple[Any, ...]], interval: timedelta, now: datetime) -> str:
-    """Why a product is due at `next_sync_at`. `interval` is that of products whose offers keep changing."""
+    """Say why a product is due at `next_sync_at`. `interval` applies to products whose offers keep changing."""
     if row.leased_until is not None and row.leased_until > now:
         return f"being asked for right now, until {_timestamp(row.leased_until)} at the latest"
     if row.failures:
@@ -80,6 +80,10 @@ def _next_sync_reason(row: Row[*tuple[Any, ...]], interval: timedelta, now: date
         return "never asked yet"
     if row.registration == "pending":
         return "changed since the Offers service refused it"
+    return _interval_reason(row, interval)
+
+
+def _interval_reason(row: Row[*tuple[Any, ...]], interval: timedelta) -> str:
     unchanged_since = row.last_changed_at or row.registered_at
     if unchanged_since is not None and row.next_sync_at - row.last_asked_at > interval:
         return f"unchanged since {_timestamp(unchanged_since)}, so asked less often"

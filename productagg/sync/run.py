@@ -33,7 +33,7 @@ from productagg.sync.transactions import LONGEST_WAIT_SECONDS, run_in_transactio
 from productagg.sync.workers import WorkerPool
 
 Result = TypeVar("Result")
-# Which products a run is for, at a time by the database's clock.
+# A function from a time, by the database's clock, to the condition that selects a run's products.
 Selection = Callable[[datetime], ColumnElement[bool]]
 
 SUMMARIES_PER_BATCH = 500
@@ -44,7 +44,7 @@ _LEASE_MARGIN = timedelta(seconds=30)
 
 
 class SyncedProducts(NamedTuple):
-    """What `sync_products` did: its result, the products whose offers it fetched, and the processor time it took."""
+    """The result of `sync_products`, the products whose offers it fetched, and the processor time that it took."""
 
     result: RunResult
     fetched: set[UUID]
@@ -52,7 +52,7 @@ class SyncedProducts(NamedTuple):
 
 
 class Synchronizer:
-    """Makes sync runs, and syncs single products, between one database and one Offers service. Thread-safe."""
+    """Syncs one database with one Offers service, in sync runs or for single products. Thread-safe."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
@@ -93,8 +93,8 @@ class Synchronizer:
     ) -> RunResult:
         """Sync the products that are due now; or `products`, or everything, due or not.
 
-        A failing product is recorded in its row and stops no other. `progress` is called with the number of products
-        that are done and the number that there were to do.
+        A failure is recorded in the product's row and does not stop the run. `progress` is called with the number of
+        products that are done and their total number.
         """
         budget = self._new_budget(self._budget_seconds)
         traffic_before = self._client.traffic
@@ -117,7 +117,7 @@ class Synchronizer:
     def sync_products(
         self, product_ids: Sequence[UUID], on_fetch: Callable[[UUID], object] = lambda _product_id: None
     ) -> SyncedProducts:
-        """Register products and fetch their offers: those that are due and not leased, if requests may be sent.
+        """Register the products that are due and not leased, and fetch their offers, unless requests are blocked.
 
         `on_fetch` is called for every product, in the thread that fetches it.
         """
@@ -141,7 +141,7 @@ class Synchronizer:
         with WorkerPool(fetch, workers) as pool:
             pool.add(acquired)
             for outcomes in self._batches(pool, fetcher, budget, result):
-                fetched.update(outcome.lease.product_id for outcome in outcomes if outcome.offers is not None)
+                fetched |= _fetched_products(outcomes)
         result.ended_by = fetcher.stopped_by or "done"
         result.finished_at = now + budget.elapsed()
         return SyncedProducts(result, fetched, pool.cpu_seconds + time.thread_time() - cpu_started_at)
@@ -198,7 +198,7 @@ class Synchronizer:
     def _acquire(
         self, selected: Selection, limit: int, fetcher: Fetcher, budget: TimeBudget | None = None
     ) -> tuple[datetime, list[Lease]]:
-        """Lease products, and return the time. No leases, and the fetcher stops, while no requests may be sent."""
+        """Lease products, and return the time. While requests are blocked, lease none and stop the fetcher."""
 
         def work(session: Session) -> tuple[datetime, list[Lease]]:
             now, blocked = self._token.blocked(session)
@@ -228,12 +228,16 @@ class Synchronizer:
         except Busy:
             raise
         except UpstreamError as error:
-            # It is no failure of one product: without a token no product can be asked for.
+            # This is not one product's failure: without a token no product's offers can be fetched.
             raise NoAccessToken(f"no access token: {error}") from error
 
 
+def _fetched_products(outcomes: Sequence[Outcome]) -> set[UUID]:
+    return {outcome.lease.product_id for outcome in outcomes if outcome.offers is not None}
+
+
 def longest_lease(settings: Settings) -> timedelta:
-    """How long a lease of a product, or of the refresh of the token, lasts at most."""
+    """Return the longest duration of a lease, of a product or of the token's refresh."""
     return timedelta(seconds=EXCHANGES_PER_PRODUCT * settings.offers_timeout_seconds) + _LEASE_MARGIN
 
 

@@ -27,7 +27,7 @@ _RUN = select(SyncRun.__table__)
 
 @dataclass
 class RunResult:
-    """What a sync run did.
+    """The result of a sync run.
 
     `claimed` counts leased products, `fetched` complete, valid lists, `changed` products with changed offers, `closed`
     offers that vanished, `failed` products without a list, by reason in `failures`. `ended_by` is 'done', 'budget' (its
@@ -120,7 +120,7 @@ def record_start(session: Session) -> tuple[UUID, datetime]:
 
 
 def record_end(session: Session, run_id: UUID, result: RunResult) -> None:
-    """Record what a run did, and remove the runs of long ago."""
+    """Record the result of a run, and remove runs older than the retention time."""
     values = {column.name: getattr(result, column.name) for column in fields(result)}
     session.execute(update(SyncRun).where(SyncRun.id == run_id).values(values))
     # A UUIDv7 begins with its time in milliseconds.
@@ -129,7 +129,7 @@ def record_end(session: Session, run_id: UUID, result: RunResult) -> None:
 
 
 def page(connection: Connection, limit: int, budget_seconds: float, before: UUID | None = None) -> RunPage:
-    """The `limit` newest runs, or those that started before the run `before`. `budget_seconds`: see `get`."""
+    """Return the `limit` newest runs, or the newest runs before the run `before`. `budget_seconds`: see `get`."""
     query = _RUN.order_by(SyncRun.id.desc()).limit(limit + 1)
     if before is not None:
         query = query.where(SyncRun.id < before)
@@ -140,7 +140,7 @@ def page(connection: Connection, limit: int, budget_seconds: float, before: UUID
 
 
 def get(connection: Connection, run_id: UUID, budget_seconds: float) -> RecordedRun | None:
-    """One run, or None. A run may take `budget_seconds`; if it recorded no end by then, its state is 'lost'."""
+    """Return a run, or None. A run may take `budget_seconds`; if it recorded no end by then, its state is 'lost'."""
     row = connection.execute(_RUN.where(SyncRun.id == run_id)).mappings().one_or_none()
     return None if row is None else _with_state(row, budget_seconds, clock.now(connection))
 

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from productagg.settings import Settings
 
-# A product is due a little early rather than a cron tick late: by this, but at most by a tenth of the interval.
+# A product is due this much early, but at most a tenth of the interval: otherwise it could miss a cron tick.
 _TICK_TOLERANCE = timedelta(seconds=5)
 _INTERVALS_OBSERVED = 5
 LONGEST_BACKOFF = timedelta(hours=1)
@@ -43,7 +43,7 @@ class Schedule:
     def after_success(
         self, product_id: UUID, run_started_at: datetime, now: datetime, unchanged_since: datetime | None
     ) -> datetime:
-        """When a product is due again after a complete, valid list in the run that began at `run_started_at`.
+        """Return when a product is due again after a complete, valid list in the run that began at `run_started_at`.
 
         That is less than an interval after the run's start, so that cron's tick an interval later finds it due.
         """
@@ -54,7 +54,7 @@ class Schedule:
         return max(now, run_started_at + interval - earlier)
 
     def after_failure(self, product_id: UUID, run_started_at: datetime, now: datetime, failures: int) -> datetime:
-        """When a product is due again after its nth failure in a row.
+        """Return when a product is due again after its nth failure in a row.
 
         After the first one it is due in the next run; then about 1, 3, 7 … intervals later, at most an hour. It is due
         up to a quarter earlier, differently for every product: products that failed together do not come back together.
@@ -68,18 +68,18 @@ class Schedule:
         return min(_TICK_TOLERANCE, self.interval / _TENTH)
 
     def _towards_slot(self, product_id: UUID, run_started_at: datetime, interval: timedelta) -> timedelta:
-        """How much earlier a product is due, so that products do not stay bunched.
+        """Return how much earlier a product is due, so that products do not stay bunched.
 
         Every product has its own slot in the interval. A product that comes after its slot comes up to a tenth of the
         interval earlier each time until it is there, and then stays: products that were due all at once are spread
         after ten rounds.
         """
         after_slot = (run_started_at - _EPOCH - interval * _fraction(product_id.bytes)) % interval
-        if after_slot > interval - 2 * self._tolerance:  # it is there: as early as the tolerance makes it
+        if after_slot > interval - 2 * self._tolerance:  # in its slot, but early by the tolerance
             return timedelta(0)
         return min(after_slot, interval / _TENTH)
 
 
 def _fraction(data: bytes) -> float:
-    """A number in [0, 1), evenly distributed."""
+    """Return a number in [0, 1), evenly distributed."""
     return crc32(data) / 2**32

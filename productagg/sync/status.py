@@ -1,4 +1,4 @@
-"""How the whole installation is doing, at a glance: for `productagg status`.
+"""The state of the whole installation at a glance: for `productagg status`.
 
 `read` asks the database, with a constant number of statements, and writes nothing; `as_text` formats its result for
 people. The access token itself is never read.
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypedDict, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from productagg.db.models import Product, ProductSync, UpstreamToken
 from productagg.sync import run_log
@@ -22,7 +22,7 @@ _COLUMNS = 100
 
 
 class Backlog(TypedDict):
-    """How many products there are; how many are due, being asked for, and failing."""
+    """The number of products, and how many are due, being fetched (leased) and failing."""
 
     products: int
     due: int
@@ -66,7 +66,7 @@ class Status(TypedDict):
 
 
 def read(connection: Connection, account: str, budget_seconds: float, now: datetime) -> Status:
-    """The status at this time; `account` is the key of the shared token."""
+    """Read the status as of `now`. `account` is the key of the shared token."""
     return {
         "at": now,
         "runs": run_log.page(connection, _RUNS, budget_seconds).runs,
@@ -78,7 +78,7 @@ def read(connection: Connection, account: str, budget_seconds: float, now: datet
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
-    """A product that is being asked for counts as leased and not as due."""
+    """Whether a product is due. A product that is being fetched counts as leased and not as due."""
     leased_until = ProductSync.leased_until
     return and_(ProductSync.next_sync_at <= now, or_(leased_until.is_(None), leased_until <= now))
 
@@ -119,33 +119,35 @@ def _failing(connection: Connection) -> list[FailingProduct]:
 
 
 def _token(connection: Connection, account: str, now: datetime) -> TokenStatus:
+    is_blocked = UpstreamToken.blocked_until > now
     query = select(
-        UpstreamToken.access_token.is_not(None).label("stored"),
-        UpstreamToken.expires_at,
+        case((UpstreamToken.access_token.is_not(None), UpstreamToken.expires_at)).label("expires_at"),
         UpstreamToken.refreshing_until,
-        UpstreamToken.blocked_until,
-        UpstreamToken.blocked_reason,
+        case((is_blocked, UpstreamToken.blocked_until)).label("blocked_until"),
+        case((is_blocked, UpstreamToken.blocked_reason)).label("blocked_reason"),
     ).where(UpstreamToken.account == account)
     row = connection.execute(query).one_or_none()
     if row is None:
         return {"state": "none", "valid_until": None, "blocked_until": None, "blocked_reason": None}
-    blocked = row.blocked_until is not None and row.blocked_until > now
-    expires_at = row.expires_at if row.stored else None
     return {
-        "state": _token_state(expires_at, row.refreshing_until, now),
-        "valid_until": expires_at,
-        "blocked_until": row.blocked_until if blocked else None,
-        "blocked_reason": row.blocked_reason if blocked else None,
+        "state": _token_state(row.expires_at, row.refreshing_until, now),
+        "valid_until": row.expires_at,
+        "blocked_until": row.blocked_until,
+        "blocked_reason": row.blocked_reason,
     }
 
 
 def _token_state(expires_at: datetime | None, refreshing_until: datetime | None, now: datetime) -> str:
-    """`expires_at` is None if no token is stored."""
-    if expires_at is not None and expires_at > now:
+    """Return the token's state. `expires_at` is None if no token is stored."""
+    if _is_later(expires_at, now):
         return "valid"
-    if refreshing_until is not None and refreshing_until > now:
+    if _is_later(refreshing_until, now):
         return "being refreshed"
     return "none" if expires_at is None else "expired"
+
+
+def _is_later(time: datetime | None, now: datetime) -> bool:
+    return time is not None and time > now
 
 
 def as_text(status: Status) -> str:
@@ -173,12 +175,16 @@ def _run_lines(runs: Sequence[RecordedRun]) -> Iterator[str]:
     row = "  {:19}  {:16}  {:>8}  {:>7}  {:>7}  {:>7}  {:>6}  {:>6}"
     yield row.format("started", "host", "took", "claimed", "fetched", "changed", "closed", "failed")
     for run in runs:
-        took = run["state"]
-        if run["finished_at"] is not None:
-            took = f"{(run['finished_at'] - run['started_at']).total_seconds():.2f} s"
         counts = (run["claimed"], run["fetched"], run["changed"], run["closed"], run["failed"])
-        yield row.format(_timestamp(run["started_at"]), _cut(run["host"], 16), took, *counts)
+        yield row.format(_timestamp(run["started_at"]), _cut(run["host"], 16), _took(run), *counts)
         yield from _run_details(run)
+
+
+def _took(run: RecordedRun) -> str:
+    """Return how long the run took, or its state if it has no end."""
+    if run["finished_at"] is None:
+        return run["state"]
+    return f"{(run['finished_at'] - run['started_at']).total_seconds():.2f} s"
 
 
 def _run_details(run: RecordedRun) -> Iterator[str]:
@@ -212,16 +218,18 @@ def _failing_lines(failing: Sequence[FailingProduct], total: int) -> Iterator[st
 
 
 def _token_lines(token: TokenStatus, now: datetime) -> Iterator[str]:
-    valid_until = token["valid_until"]
-    if valid_until is None or token["state"] == "being refreshed":
-        yield f"  {token['state']}"
-    elif token["state"] == "valid":
-        yield f"  valid until {_timestamp(valid_until)} ({_duration(valid_until - now)} left)"
-    else:
-        yield f"  expired at {_timestamp(valid_until)}; the next sync run gets a new one"
+    yield f"  {_token_text(token['state'], token['valid_until'], now)}"
     if token["blocked_until"] is not None:
         yield f"  no requests are sent to the Offers service before {_timestamp(token['blocked_until'])}:"
         yield from _wrapped(str(token["blocked_reason"]))
+
+
+def _token_text(state: str, valid_until: datetime | None, now: datetime) -> str:
+    if valid_until is None or state == "being refreshed":
+        return state
+    if state == "valid":
+        return f"valid until {_timestamp(valid_until)} ({_duration(valid_until - now)} left)"
+    return f"expired at {_timestamp(valid_until)}; the next sync run gets a new one"
 
 
 def _wrapped(text: str) -> list[str]:
@@ -242,7 +250,7 @@ def _timestamp(time: datetime) -> str:
 
 
 def _duration(span: timedelta) -> str:
-    """The two largest units: '3 min 20 s', '2 d 4 h'."""
+    """Format a duration with its two largest units: '3 min 20 s', '2 d 4 h'."""
     seconds = int(span.total_seconds())
     parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
     first = next((index for index, (number, _) in enumerate(parts) if number), len(parts) - 1)

@@ -1,10 +1,10 @@
-"""How long a sync run may take: when it begins no further exchange, and when it abandons those under way."""
+"""The time budget of a sync run: when the run begins no further exchange, and when it abandons those under way."""
 
 import time
 from collections.abc import Callable
 from datetime import timedelta
 
-# Before its time is up, a run needs this long for exchanges under way and for applying outcomes, half of it for each.
+# The end of a run's time: its first half is for exchanges under way, its second half for applying outcomes.
 _RESERVE_SECONDS = 2.0
 _GRACE_AFTER_INTERRUPT_SECONDS = 3.0
 
@@ -22,7 +22,7 @@ class TimeBudget:
         self._is_shortened = False
 
     def stop_reason(self) -> str | None:
-        """Why no further exchange may begin: 'interrupted', 'budget' (the time is up), or None."""
+        """Return why no further exchange may begin: 'interrupted', 'budget' (the time is up), or None."""
         if self._interrupted():
             self._shorten()
             return "interrupted"

@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 # The documented lifetime, for a token that states no expiry.
 _TOKEN_LIFETIME = timedelta(minutes=5)
-# How long no process requests a token after a 400 ('an earlier one is still valid').
+# How long no process requests a token after a 400, which says that an earlier token is still valid.
 _RETRY_AFTER_STILL_VALID = timedelta(seconds=15)
-# How much longer to use a token that has expired for us and not for the Offers service, whose clock is then behind the
-# database's.
+# How much longer to use a token that has expired by the database's clock but not by the Offers service's, which is
+# behind.
 _CLOCK_SKEW_GRACE = timedelta(seconds=10)
 _POLL_SECONDS = 0.05
 _LOST = (
@@ -39,7 +39,7 @@ _LOST = (
 
 
 class NoAccessToken(Exception):
-    """No access token can be had, and none should be requested before `until`, if given; the message says why."""
+    """There is no access token, and none should be requested before `until`, if given. The message says why."""
 
     def __init__(self, reason: str, until: datetime | None = None) -> None:
         super().__init__(reason if until is None else f"{reason}; no requests are sent before {until:%H:%M:%S} UTC")
@@ -56,12 +56,12 @@ class _CachedToken(NamedTuple):
 
 
 def account_key(base_url: str, refresh_token: str) -> str:
-    """The key that an account's token is stored under: a fingerprint, so that the refresh token is not stored."""
+    """Return the key of an account's stored token: a fingerprint, so that the refresh token itself is not stored."""
     return hashlib.sha256(f"{base_url}\n{refresh_token}".encode()).hexdigest()[:32]
 
 
 class SharedToken:
-    """Hands out the shared access token, and sees to it that one caller only refreshes it at a time.
+    """Hands out the shared access token. Only one caller refreshes it at a time.
 
     `request_token` asks the Offers service for a new token and returns None if an earlier one is still valid. It may
     raise any exception, which ends that attempt. `patience_seconds` is how long to wait for another caller's refresh.
@@ -82,14 +82,16 @@ class SharedToken:
         self._cached: _CachedToken | None = None
 
     def get(self) -> str:
-        """A token that is valid as far as we know. Raises NoAccessToken, and the exceptions of `request_token`."""
+        """Return a token that we believe to be valid. Raises NoAccessToken and the exceptions of `request_token`."""
+        valid = self._valid_cached()
+        if valid is None:
+            with self._lock:  # one thread of this process at a time; the others use its result
+                valid = self._cached = self._valid_cached() or self._stored_or_new()
+        return valid.value
+
+    def _valid_cached(self) -> _CachedToken | None:
         cached = self._cached
-        if cached is not None and cached.is_valid():
-            return cached.value
-        with self._lock:  # one thread of this process at a time; the others use its result
-            if self._cached is None or not self._cached.is_valid():
-                self._cached = self._stored_or_new()
-            return self._cached.value
+        return cached if cached is not None and cached.is_valid() else None
 
     def reject(self, value: str) -> None:
         """The Offers service did not accept this token: no process may use it again."""
@@ -99,7 +101,7 @@ class SharedToken:
                 .where(UpstreamToken.account == self._account, UpstreamToken.access_token == value)
                 .values(access_token=None, expires_at=None)
             )
-        # Not earlier: a thread that finds nothing cached reads the database, and must not find the token there.
+        # After the commit: a thread that finds no cached token reads the database, and must not find the token there.
         with self._lock:
             if self._cached is not None and self._cached.value == value:
                 self._cached = None
@@ -119,7 +121,7 @@ class SharedToken:
             )
 
     def blocked(self, session: Session) -> tuple[datetime, NoAccessToken | None]:
-        """The time, and why and until when no requests may be sent; None if they may."""
+        """Return the time, and why and until when no requests may be sent, or None if they may."""
         dialect = dialect_name(session)
         now = select(clock.now_expression(dialect).label("now")).subquery()
         own_account = UpstreamToken.account == self._account
@@ -130,7 +132,7 @@ class SharedToken:
         return row.now, _block(row.blocked_until, row.blocked_reason, row.now)
 
     def _stored_or_new(self) -> _CachedToken:
-        """The stored token; or a new one, requested by us or by the caller that holds the refresh lease."""
+        """Return the stored token, or a new one, requested by us or by the holder of the refresh lease."""
         give_up_at = time.monotonic() + self._patience.total_seconds()
         while True:
             stored, leased_at = self._read_or_lease()
@@ -143,7 +145,10 @@ class SharedToken:
             time.sleep(_POLL_SECONDS)
 
     def _read_or_lease(self) -> tuple[_CachedToken | None, datetime | None]:
-        """The stored token if it is valid; otherwise the time, if we hold the refresh lease. Raises NoAccessToken."""
+        """Return the stored token if it is valid; otherwise the time, if we now hold the refresh lease.
+
+        Raises NoAccessToken.
+        """
         with self._sessions.begin() as session:
             now = clock.now(session)
             _ensure_row(session, self._account)
@@ -185,19 +190,13 @@ class SharedToken:
         try:
             issued = self._request_token()
         except BaseException:
-            with self._sessions.begin() as session:
-                self._locked_row(session).refreshing_until = None
+            self._end_lease()
             raise
         with self._sessions.begin() as session:
             now = clock.now(session)
             row = self._locked_row(session)
             row.refreshing_until = None
-            if issued is not None:
-                row.access_token = issued.value
-                row.expires_at = issued.expires_at or leased_at + _TOKEN_LIFETIME
-            elif row.access_token is not None:
-                # The service says that a token is valid, and has not rejected ours: the two clocks differ.
-                row.expires_at = now + _CLOCK_SKEW_GRACE
+            _store(row, issued, leased_at, now)
             refreshed = _cached(row.access_token, row.expires_at, now)
             if refreshed is not None:
                 return refreshed
@@ -206,8 +205,22 @@ class SharedToken:
         log.warning("%s", lost)
         raise lost
 
+    def _end_lease(self) -> None:
+        with self._sessions.begin() as session:
+            self._locked_row(session).refreshing_until = None
+
     def _locked_row(self, session: Session) -> UpstreamToken:
         return session.get_one(UpstreamToken, self._account, with_for_update=True)
+
+
+def _store(row: UpstreamToken, issued: AccessToken | None, leased_at: datetime, now: datetime) -> None:
+    """Store a new token, requested at `leased_at`; without a new token, keep the stored one a little longer."""
+    if issued is not None:
+        row.access_token = issued.value
+        row.expires_at = issued.expires_at or leased_at + _TOKEN_LIFETIME
+    elif row.access_token is not None:
+        # The service says that a token is valid, and has not rejected ours: the two clocks differ.
+        row.expires_at = now + _CLOCK_SKEW_GRACE
 
 
 def _cached(value: str | None, expires_at: datetime | None, now: datetime) -> _CachedToken | None:

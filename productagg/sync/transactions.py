@@ -1,4 +1,4 @@
-"""The sync's short transactions, which are repeated while the database is out of reach. For `run`."""
+"""The sync's short transactions, which are repeated while the database cannot be reached. For `run`."""
 
 import logging
 import time
@@ -22,9 +22,9 @@ POLL_SECONDS = 0.25
 def run_in_transaction(
     sessions: sessionmaker[Session], work: Callable[[Session], Result], budget: TimeBudget | None
 ) -> Result:
-    """Do `work` in a transaction; if the database is out of reach, try again while the budget lasts, without one never.
+    """Do `work` in a transaction. If the database cannot be reached, try again while the budget lasts.
 
-    `work` may run several times, each time in a new transaction.
+    Without a budget there is one try. `work` may run several times, always in a new transaction.
     """
     give_up_at = time.monotonic() + LONGEST_WAIT_SECONDS
     warned = False
@@ -33,7 +33,7 @@ def run_in_transaction(
             with sessions.begin() as session:
                 return work(session)
         except DBAPIError as error:
-            if budget is None or not is_unavailable(error) or _is_over(budget, give_up_at):
+            if not (is_unavailable(error) and _has_time(budget, give_up_at)):
                 raise
             if not warned:
                 warned = True
@@ -41,5 +41,5 @@ def run_in_transaction(
         time.sleep(POLL_SECONDS)
 
 
-def _is_over(budget: TimeBudget, give_up_at: float) -> bool:
-    return budget.seconds_left() <= 0 or time.monotonic() >= give_up_at
+def _has_time(budget: TimeBudget | None, give_up_at: float) -> bool:
+    return budget is not None and budget.seconds_left() > 0 and time.monotonic() < give_up_at

@@ -26,7 +26,7 @@ class WorkerPool:
         self._enough = threading.Event()
         self._abandoned = False
         self.outstanding: set[Lease] = set()
-        """The leases whose outcomes were not collected yet."""
+        """The leases whose outcomes have not been collected yet."""
         self.cpu_seconds = 0.0
         """The processor time that the threads took for fetching."""
         self._threads = [
@@ -46,7 +46,7 @@ class WorkerPool:
                 thread.join()
 
     def add(self, leases: Iterable[Lease]) -> None:
-        """Hand out work."""
+        """Give leases to the threads."""
         for lease in leases:
             self.outstanding.add(lease)
             if self._threads:
@@ -66,14 +66,14 @@ class WorkerPool:
         return is_enough
 
     def collect(self) -> list[Outcome]:
-        """The outcomes that have come in since the last call."""
+        """Return the outcomes that have come in since the last call."""
         with self._lock:
             outcomes, self._outcomes = self._outcomes, []
         self.outstanding.difference_update(outcome.lease for outcome in outcomes)
         return outcomes
 
     def abandon(self) -> list[Outcome]:
-        """The outcomes that have come in, and the other leases as not asked; nothing is outstanding then.
+        """Return the outcomes that have come in, and empty outcomes for all other leases: none is outstanding then.
 
         Threads that are still fetching end when they can; their outcomes are dropped.
         """
@@ -90,14 +90,17 @@ class WorkerPool:
                 outcome = self._fetch(lease)
             except BaseException as error:
                 failure = error
-            with self._lock:
-                if outcome is not None:
-                    self._outcomes.append(outcome)
-                self.cpu_seconds += time.thread_time() - started_at
-                self._failure = self._failure or failure
-                self._signal()
+            self._add_outcome(outcome, failure, time.thread_time() - started_at)
+
+    def _add_outcome(self, outcome: Outcome | None, failure: BaseException | None, cpu_seconds: float) -> None:
+        with self._lock:
+            if outcome is not None:
+                self._outcomes.append(outcome)
+            self.cpu_seconds += cpu_seconds
+            self._failure = self._failure or failure
+            self._signal()
 
     def _signal(self) -> None:
-        """Wake `wait` if it has what it waits for. The caller holds the lock."""
+        """Wake `wait` if enough outcomes have come in or a thread has failed. The caller holds the lock."""
         if self._failure is not None or len(self._outcomes) >= self._awaited:
             self._enough.set()

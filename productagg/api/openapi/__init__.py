@@ -1,1 +1,1 @@
-"""The document at /openapi.json, made from what the services, validators and views declare."""
+"""The document at /openapi.json, made from the declarations of services, validators and views."""

@@ -138,7 +138,7 @@ CREATED = ObjectSchema("BatchCreated", {"status": Literal[201], "id": UUID, "loc
 NOT_CREATED = ObjectSchema("BatchNotCreated", {"status": Literal[409, 422], "problem": PROBLEM})
 
 
-# The headers of a page of a list: a cursor if there is such a page, and a Link unless it would be too long.
+# The headers of a page of a list: cursors if there is a next or previous page, and a Link unless it would be too long.
 PAGE_HEADERS = ("Next-Cursor?", "Prev-Cursor?", "Link?")
 
 
@@ -146,8 +146,8 @@ PAGE_HEADERS = ("Next-Cursor?", "Prev-Cursor?", "Link?")
 class Answer:
     """A successful response. `body` is the type of its JSON, or None; `csv` is an example of its CSV, or empty.
 
-    A header name that ends in a question mark is not in every response. `links` leads to other operations: it maps a
-    path parameter that they take to the place in this response that holds its value.
+    A header name that ends in a question mark is not in every response. `links` leads to other operations: it maps
+    their path parameter to the place in this response that holds its value.
     """
 
     description: str

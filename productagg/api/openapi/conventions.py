@@ -116,7 +116,7 @@ PARAMETERS = {
         "description": "A new value for each new request, such as a UUID, with or without quotes. If the same request "
         "comes again with the same key within 24 hours, it is not executed again: the response is the stored one, with "
         "`Idempotency-Replayed: true`.",
-        # No example: Swagger UI would send it with one request after another.
+        # No example: Swagger UI would send this same key with every request.
         "schema": {
             **_TEXT,
             "minLength": 1,

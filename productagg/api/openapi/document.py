@@ -1,4 +1,4 @@
-"""Builds the document at /openapi.json, an OpenAPI 3.1 description of the API, from what the services declare.
+"""Builds the document at /openapi.json, an OpenAPI 3.1 description of the API, from the services' declarations.
 
 Services declare their paths, validators their parameters and bodies, views their responses (`answers.py`) and error
 codes. `conventions.py` adds the parts that belong to no single view.
@@ -20,7 +20,8 @@ from productagg.api.openapi import conventions
 from productagg.api.openapi.answers import PROBLEM, Answer
 from productagg.api.openapi.response_schemas import NamedSchemas, component_schema, example, json_schema
 
-# The codes of every operation: the server refused the request before the application saw it, or the service failed.
+# Any operation can fail with these: the server refuses the request before the application sees it, or the service
+# fails.
 _COMMON_CODES = (
     ErrorCode.MALFORMED_REQUEST,
     ErrorCode.REQUEST_TIMEOUT,
@@ -60,15 +61,18 @@ class _DocumentBuilder:
         return self._spec.to_dict()
 
     def _add_conventions(self) -> None:
-        tags = dict.fromkeys(service.tag for service in self._services if service.tag is not None)
-        for tag in tags:
-            self._spec.tag({"name": tag, "description": conventions.TAGS[tag]})
+        self._add_tags()
         components = self._spec.components
         components.security_scheme("bearer", conventions.BEARER)
         for name, header in conventions.HEADERS.items():
             components.header(name, header, lazy=True)
         for name, parameter in conventions.PARAMETERS.items():
             components.parameter(name, "header", parameter, lazy=True)
+
+    def _add_tags(self) -> None:
+        tags = dict.fromkeys(service.tag for service in self._services if service.tag is not None)
+        for tag in tags:
+            self._spec.tag({"name": tag, "description": conventions.TAGS[tag]})
 
     def _add_service(self, service: ContractService) -> None:
         parameters: list[Any] = ["X-Request-ID", *(_parameter(node, "path") for node in service.path_parameters)]
@@ -82,40 +86,42 @@ class _DocumentBuilder:
     def _operation(self, service: ContractService, operation: Operation) -> _Document:
         name = operation.view.__name__
         text = " ".join((operation.view.__doc__ or "").split())
-        described: _Document = {
-            "operationId": name,
-            "tags": [service.tag],
-            "summary": _summary(text),
-            "description": text + _permission_text(operation),
-            "parameters": _parameters(operation),
-            "responses": self._responses(operation),
-        }
-        for validator in operation.validators:
-            if validator.body is not None:
-                described["requestBody"] = self._request_body(name, validator, validator.body)
-        if operation.permission != PUBLIC:
-            described["security"] = [{"bearer": []}]
-        return {key: value for key, value in described.items() if value != []}
+        return _without_empty(
+            {
+                "operationId": name,
+                "tags": [service.tag],
+                "summary": _summary(text),
+                "description": text + _permission_text(operation),
+                "parameters": _parameters(operation),
+                "responses": self._responses(operation),
+                "requestBody": self._request_body(name, operation),
+                "security": [] if operation.permission == PUBLIC else [{"bearer": []}],
+            }
+        )
 
     def _head(self, get: _Document, name: str, text: str) -> _Document:
-        """Describe HEAD as GET without bodies, those of problems included: clients must not try to read one."""
-        problems = self._spec.components.responses
-        responses = {
-            status: problems[response] if isinstance(response, str) else response
-            for status, response in get["responses"].items()
-        }
+        """Describe HEAD as GET without bodies, even for problems: clients must not try to read a body."""
         return {
             "operationId": name,
             "tags": get["tags"],
             "summary": _summary(text),
             "description": text,
-            "responses": {
-                status: {key: response[key] for key in ("description", "headers") if key in response}
-                for status, response in responses.items()
-            },
+            "responses": {status: self._without_body(response) for status, response in get["responses"].items()},
         }
 
-    def _request_body(self, operation_id: str, validator: Validator[Any], body: colander.SchemaNode) -> _Document:
+    def _without_body(self, response: _Document | str) -> _Document:
+        """Return the description and the headers of a response, which may be the name of a problem response."""
+        described = self._spec.components.responses[response] if isinstance(response, str) else response
+        return {key: described[key] for key in ("description", "headers") if key in described}
+
+    def _request_body(self, operation_id: str, operation: Operation) -> _Document:
+        """Describe the body of the operation's requests; return an empty description if they have none."""
+        for validator in operation.validators:
+            if validator.body is not None:
+                return self._validated_body(operation_id, validator, validator.body)
+        return {}
+
+    def _validated_body(self, operation_id: str, validator: Validator[Any], body: colander.SchemaNode) -> _Document:
         name = "".join(word.capitalize() for word in operation_id.split("_"))
         content: _Document = {"schema": name, "example": _body_example(body)}
         if validator.items is not None:
@@ -136,56 +142,69 @@ class _DocumentBuilder:
 
     def _success(self, operation: Operation, answer: Answer) -> _Document:
         replayed = (f"{REPLAYED}?",) if operation.idempotent else ()
-        described: _Document = {
-            "description": answer.description,
-            "headers": _headers(*conventions.COMMON_HEADERS, "Vary?", *answer.headers, *replayed),
-        }
+        return _without_empty(
+            {
+                "description": answer.description,
+                "headers": _headers(*conventions.COMMON_HEADERS, "Vary?", *answer.headers, *replayed),
+                "content": self._content(answer),
+                "links": dict(self._links(answer)),
+            }
+        )
+
+    def _content(self, answer: Answer) -> _Document:
         if answer.body is not None:
             json = {"schema": json_schema(answer.body, self._named_schemas), "example": example(answer.body)}
-            described["content"] = {"application/json": json}
-        elif answer.csv:
-            described["content"] = {"text/csv": {"schema": {"type": "string"}, "example": answer.csv}}
-        links = dict(self._links(answer))
-        return {**described, "links": links} if links else described
+            return {"application/json": json}
+        if answer.csv:
+            return {"text/csv": {"schema": {"type": "string"}, "example": answer.csv}}
+        return {}
 
     def _links(self, answer: Answer) -> Iterator[tuple[str, _Document]]:
-        """Yield a link to every operation whose path has no parameter but one that the response holds."""
+        """Yield a link to every operation whose only path parameter is in the response."""
         for node, expression in answer.links.items():
-            for service in self._services:
-                if service.path_parameters == (node,):
-                    for operation in service.operations.values():
-                        name = operation.view.__name__
-                        yield name, {"operationId": name, "parameters": {node.name: expression}}
+            for operation in self._operations_with(node):
+                name = operation.view.__name__
+                yield name, {"operationId": name, "parameters": {node.name: expression}}
+
+    def _operations_with(self, node: colander.SchemaNode) -> Iterator[Operation]:
+        """Yield the operations whose path has this parameter and no other."""
+        for service in self._services:
+            if service.path_parameters == (node,):
+                yield from service.operations.values()
 
     def _problem(self, status: int, codes: Sequence[ErrorCode]) -> str:
-        """Return the name of the response that is one of these problems. Adds it at its first use."""
+        """Return the name of the response for problems with these codes. Adds the response at its first use."""
         name = ".".join(codes)
         if name not in self._spec.components.responses:
-            self._spec.components.response(
-                name,
-                {
-                    "description": " ".join(f"`{code}`: {code.advice}" for code in codes),
-                    "headers": _headers(
-                        *conventions.COMMON_HEADERS,
-                        *conventions.PROBLEM_HEADERS.get(status, ()),
-                        *(header for code in codes for header in conventions.CODE_HEADERS.get(code, ())),
-                    ),
-                    "content": {
-                        "application/problem+json": {
-                            "schema": json_schema(PROBLEM, self._named_schemas),
-                            "examples": {str(code): _problem_example(code) for code in codes},
-                        }
-                    },
-                },
-            )
+            self._spec.components.response(name, self._problem_response(status, codes))
         return name
 
+    def _problem_response(self, status: int, codes: Sequence[ErrorCode]) -> _Document:
+        return {
+            "description": " ".join(f"`{code}`: {code.advice}" for code in codes),
+            "headers": _headers(
+                *conventions.COMMON_HEADERS,
+                *conventions.PROBLEM_HEADERS.get(status, ()),
+                *(header for code in codes for header in conventions.CODE_HEADERS.get(code, ())),
+            ),
+            "content": {
+                "application/problem+json": {
+                    "schema": json_schema(PROBLEM, self._named_schemas),
+                    "examples": {str(code): _problem_example(code) for code in codes},
+                }
+            },
+        }
+
     def _add_named_schemas(self) -> None:
-        """Add the named schemas until describing them brings up no further ones."""
+        """Add the named schemas, and the schemas that they refer to in turn."""
         while missing := self._named_schemas.keys() - self._spec.components.schemas.keys():
             for name in sorted(missing):
                 schema = component_schema(self._named_schemas[name], self._named_schemas)
                 self._spec.components.schema(name, schema)
+
+
+def _without_empty(described: _Document) -> _Document:
+    return {key: value for key, value in described.items() if value}
 
 
 def _codes(operation: Operation) -> list[ErrorCode]:
@@ -217,17 +236,18 @@ def _parameters(operation: Operation) -> list[Any]:
     return [*query, *_header_parameters(operation)]
 
 
-def _header_parameters(operation: Operation) -> Iterator[str]:
-    """Yield the request headers that validators declare, and those that follow from the headers of the responses."""
-    for validator in operation.validators:
-        yield from validator.headers
+def _header_parameters(operation: Operation) -> list[str]:
+    declared = [header for validator in operation.validators for header in validator.headers]
+    return [*declared, *_condition_headers(operation), *([HEADER] if operation.idempotent else [])]
+
+
+def _condition_headers(operation: Operation) -> Iterator[str]:
+    """Yield the request headers that compare with the ETag or the Last-Modified of the operation's responses."""
     headers = {header for answer in operation.answers for header in answer.headers}
     if operation.method == "get" and "ETag" in headers:
         yield from ("If-Match", "If-None-Match")
     if "Last-Modified?" in headers:
         yield from ("If-Modified-Since", "If-Unmodified-Since")
-    if operation.idempotent:
-        yield HEADER
 
 
 def _parameter(node: colander.SchemaNode, where: str) -> _Document:
@@ -264,7 +284,7 @@ def _body_example(body: colander.SchemaNode) -> Mapping[str, Any]:
 
 
 def _headers(*names: str) -> _Document:
-    """Refer to headers by name. A question mark after the name: the header may be missing."""
+    """Refer to headers by name. A question mark after a name says that the header may be missing."""
     return {name.rstrip("?"): _header(name) for name in names}
 
 

@@ -1,7 +1,7 @@
-"""What each member of a JSON response means, with an example: the descriptions in the document at /openapi.json.
+"""Describes the members of JSON responses, with examples, for the document at /openapi.json.
 
-`response_schemas.py` looks a member up as `Schema.member` first, then by its name alone. A name thus means the same in
-every response unless an entry of its own says otherwise.
+`response_schemas.py` looks a member up as `Schema.member` first, then by its name alone. So a name means the same in
+every response, unless there is an entry for the schema.
 """
 
 from collections.abc import Mapping

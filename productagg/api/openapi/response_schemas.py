@@ -24,7 +24,7 @@ _SCALARS: dict[Any, JsonSchema] = {
     UUID: {"type": "string", "format": "uuid"},
     Any: {},
 }
-# A window's members are called as the query parameters that ask for it. Python reserves `from`.
+# A window's members have the names of the query parameters `from` and `to`. Python reserves `from`.
 _JSON_NAMES = {"begin": "from", "end": "to"}
 
 
@@ -32,12 +32,16 @@ _JSON_NAMES = {"begin": "from", "end": "to"}
 class ObjectSchema:
     """A JSON object: the type of each member, and the members that may be missing.
 
-    A type is a Python type, a schema of this module, or a list with one of them for an array.
+    A type is a Python type or a schema of this module. For an array, it is a list that holds the type of the items.
     """
 
     name: str
     members: Mapping[str, Any]
     optional: frozenset[str] = frozenset()
+
+    @property
+    def required(self) -> list[str]:
+        return [name for name in self.members if name not in self.optional]
 
     def extended(self, name: str, **more: Any) -> "ObjectSchema":
         """Return a schema with more members."""
@@ -46,7 +50,7 @@ class ObjectSchema:
 
 @dataclass(frozen=True, eq=False)
 class StringEnum:
-    """One of these strings, under a name."""
+    """A string with one of these values. The document refers to the schema by its name."""
 
     name: str
     values: Sequence[str]
@@ -54,7 +58,7 @@ class StringEnum:
 
 @dataclass(frozen=True, eq=False)
 class OneOf:
-    """One of these types. A program can tell them apart by the value of a member or by the JSON type."""
+    """A value of one of these types. Programs tell them apart by the value of a member or by the JSON type."""
 
     types: Sequence[Any]
 
@@ -74,16 +78,20 @@ def dataclass_schema(class_: type, **first: Any) -> ObjectSchema:
 
 
 def json_schema(type_: Any, named: NamedSchemas) -> JsonSchema:
-    """Return the JSON Schema of a type. Schemas with a name are referred to, and added to `named`."""
+    """Return the JSON Schema of a type. For a schema with a name, that is a reference; the schema goes into `named`."""
+    schema = type_ if isinstance(type_, StringEnum) else _object_schema(type_)
+    if schema is None:
+        return _unnamed_schema(type_, named)
+    named[schema.name] = schema
+    return {"$ref": f"#/components/schemas/{schema.name}"}
+
+
+def _unnamed_schema(type_: Any, named: NamedSchemas) -> JsonSchema:
     item_type = _item_type(type_)
     if item_type is not None:
         return {"type": "array", "items": json_schema(item_type, named)}
     if type_ in _SCALARS:
         return dict(_SCALARS[type_])
-    schema = type_ if isinstance(type_, StringEnum) else _object_schema(type_)
-    if schema is not None:
-        named[schema.name] = schema
-        return {"$ref": f"#/components/schemas/{schema.name}"}
     if isinstance(type_, OneOf):
         return {"oneOf": [json_schema(alternative, named) for alternative in type_.types]}
     return _generic_schema(get_origin(type_), get_args(type_), named)
@@ -95,23 +103,27 @@ def component_schema(schema: ObjectSchema | StringEnum, named: NamedSchemas) -> 
         return {"type": "string", "enum": list(schema.values)}
     return {
         "type": "object",
-        "required": [name for name in schema.members if name not in schema.optional],
+        "required": schema.required,
         "properties": {name: _member_schema(schema, name, named) for name in schema.members},
-        "examples": [example(schema)],
+        "examples": [_object_example(schema)],
     }
 
 
 def example(type_: Any) -> Any:
-    """Return an example of a type's JSON, made of the examples of the members."""
+    """Return an example of a type's JSON, made from the examples of its members."""
     schema = _object_schema(type_)
     if schema is not None:
-        return {name: _member_example(schema, name) for name in schema.members if name not in schema.optional}
+        return _object_example(schema)
     if isinstance(type_, OneOf):
         return example(type_.types[0])
     item_type = _item_type(type_)
     if item_type is not None:
         return [example(item_type)]
     return example(_without_none(get_args(type_)))
+
+
+def _object_example(schema: ObjectSchema) -> dict[str, Any]:
+    return {name: _member_example(schema, name) for name in schema.required}
 
 
 def _item_type(type_: Any) -> Any:
