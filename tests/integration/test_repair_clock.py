@@ -206,7 +206,7 @@ class TestWhatWasCompactedBeforeItsTime:
         settings = Settings.load(ini(database, upstream), environ={})
 
         def act(now):
-            monkeypatch.setattr(database_time, "given", lambda _dialect: now)
+            monkeypatch.setattr(database_time, "now_parameter", lambda _dialect: now)
             with database.sessions.begin() as session:
                 repair(session, settings)
 
