@@ -53,7 +53,7 @@ def member_models(fields: Sequence[str]) -> set[type[Base]]:
 def member_columns(dialect: str, fields: tuple[str, ...]) -> list[ColumnElement[Any]]:
     """The columns that a statement over `member_models` selects for `members_json`."""
     stored = [_stored_members(dialect, segment) for derive, segment in _segments(fields) if derive is None]
-    if not _has_derived(fields):
+    if _DERIVED.keys().isdisjoint(fields):
         return stored
     return [ProductSummary.lowest_24h.label("before"), ProductSummary.lowest.label("now"), *stored]
 
@@ -64,22 +64,18 @@ def _stored_members(dialect: str, fields: Sequence[str]) -> ColumnElement[Any]:
 
 def members_json(row: Sequence[Any], fields: tuple[str, ...]) -> str:
     """The members of a product as the inside of a JSON object, from a row that begins with the `member_columns`."""
-    if not _has_derived(fields):
+    segments = _segments(fields)
+    if len(segments) == 1 and segments[0][0] is None:
         only: str = row[0]
         return only
-    before, now, *columns = row
-    stored = iter(columns)
-    # A list: a page has hundreds of products, and a generator takes longer.
-    parts = [
-        next(stored) if derive is None else f'"{segment[0]}":{orjson.dumps(derive(before, now)).decode()}'
-        for derive, segment in _segments(fields)
-    ]
+    before, now, *stored = row
+    parts = []
+    for derive, segment in segments:
+        if derive is None:
+            parts.append(stored.pop(0))
+        else:
+            parts.append(f'"{segment[0]}":{orjson.dumps(derive(before, now)).decode()}')
     return ",".join(parts)
-
-
-@lru_cache(maxsize=256)
-def _has_derived(fields: tuple[str, ...]) -> bool:
-    return not _DERIVED.keys().isdisjoint(fields)
 
 
 def current_offers(dialect: str, product_id: ColumnElement[UUID]) -> ScalarSelect[str]:
