@@ -7,7 +7,7 @@ in a directory with a `%` in its name.
 
 import configparser
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from productagg.settings import OPTIONS, SettingsError
 
 # The kinds of sections that PasteDeploy reads for an application.
 _APPLICATION_SECTIONS = ("app", "application", "composite", "composit", "pipeline", "filter-app", "filter")
+_PREFIXES = {option.key.partition(".")[0] for option in OPTIONS}
+_KEY_BY_NAME = {name: option.key for option in OPTIONS for name in (option.key, option.variable.lower())}
 
 
 def app_settings(uri: str) -> dict[str, str]:
@@ -47,11 +49,14 @@ def check_applications(path: str, variables: Mapping[str, str]) -> None:
     loader = _loader(path)
     all_variables = {name: _escaped(value) for name, value in variables.items()} | _file_variables(loader)
     try:
-        for section in loader.get_sections():
-            if section.partition(":")[0] in _APPLICATION_SECTIONS:
-                loader.get_settings(section, all_variables)
+        for section in filter(_is_application, loader.get_sections()):
+            loader.get_settings(section, all_variables)
     except Exception as error:
         raise SettingsError(f"{path}: {_problem(error)}") from None
+
+
+def _is_application(section: str) -> bool:
+    return section.partition(":")[0] in _APPLICATION_SECTIONS
 
 
 def unknown_keys(section: Mapping[str, str]) -> list[str]:
@@ -60,16 +65,23 @@ def unknown_keys(section: Mapping[str, str]) -> list[str]:
     The section may hold options of other packages: a key with another prefix is reported only if it resembles one of
     our options.
     """
-    keys = {option.key for option in OPTIONS}
-    prefixes = {key.partition(".")[0] for key in keys}
-    key_by_name = {name: option.key for option in OPTIONS for name in (option.key, option.variable.lower())}
-    warnings = []
-    for key in section.keys() - keys:
-        matches = get_close_matches(key.lower(), key_by_name, n=1, cutoff=0.8 if "." in key else 0.7)
-        if matches or re.split(r"[._]", key)[0] in prefixes:
-            hint = f"; did you mean {key_by_name[matches[0]]}?" if matches else ""
-            warnings.append(f"{key} in the ini file is not an option and has no effect{hint}")
-    return sorted(warnings)
+    unknown = section.keys() - {option.key for option in OPTIONS}
+    return sorted(filter(None, map(_warning, unknown)))
+
+
+def _warning(key: str) -> str | None:
+    nearest = _nearest_option(key)
+    if nearest is not None:
+        return f"{key} in the ini file is not an option and has no effect; did you mean {nearest}?"
+    if re.split(r"[._]", key)[0] in _PREFIXES:
+        return f"{key} in the ini file is not an option and has no effect"
+    return None
+
+
+def _nearest_option(key: str) -> str | None:
+    """Return the key of the option whose key or environment variable resembles this key."""
+    matches = get_close_matches(key.lower(), _KEY_BY_NAME, n=1, cutoff=0.8 if "." in key else 0.7)
+    return _KEY_BY_NAME[matches[0]] if matches else None
 
 
 def _loader(uri: str) -> Any:
@@ -95,20 +107,20 @@ def _escaped(value: str) -> str:
 
 def _problem(error: Exception) -> str:
     """Describe an error by section, option and line only."""
-    match error:
-        case configparser.InterpolationError():
-            return f"[{error.section}] {error.option}: write a literal '%' as '%%'"
-        case configparser.MissingSectionHeaderError():
-            return f"line {error.lineno} is before the first section"
-        case configparser.ParsingError():
-            return f"line {error.errors[0][0]} is neither a section nor an option with a value"
-        case configparser.Error():  # a duplicate section or option
-            return " ".join(str(error).split())
-        case OSError():
-            return error.strerror or type(error).__name__
-        case UnicodeError():
-            return "it is not UTF-8 text"
-        case KeyError():
-            return f"there is no {error}"
-        case _:
-            return type(error).__name__
+    description = next(describe for kind, describe in _DESCRIPTIONS.items() if isinstance(error, kind))
+    return description(error)
+
+
+# The first kind that fits describes the error: subclasses come before their base classes.
+_DESCRIPTIONS: dict[type[Exception], Callable[[Any], str]] = {
+    configparser.InterpolationError: lambda error: f"[{error.section}] {error.option}: write a literal '%' as '%%'",
+    configparser.MissingSectionHeaderError: lambda error: f"line {error.lineno} is before the first section",
+    configparser.ParsingError: lambda error: (
+        f"line {error.errors[0][0]} is neither a section nor an option with a value"
+    ),
+    configparser.Error: lambda error: " ".join(str(error).split()),  # a duplicate section or option
+    OSError: lambda error: error.strerror or type(error).__name__,
+    UnicodeError: lambda _: "it is not UTF-8 text",
+    KeyError: lambda error: f"there is no {error}",
+    Exception: lambda error: type(error).__name__,
+}

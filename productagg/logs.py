@@ -25,7 +25,7 @@ _JSON_FORMAT = "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s"
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-# The formatter would make an encoder for each line.
+# Without this, the formatter would make an encoder for every line.
 _encoder = JsonEncoder()
 
 
@@ -33,10 +33,9 @@ def _dumps(record: object, **_options: object) -> str:
     return _encoder.encode(record)
 
 
-class _RequestIdFilter(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request_id.get()
-        return True
+def _add_request_id(record: logging.LogRecord) -> bool:
+    record.request_id = request_id.get()
+    return True
 
 
 class _UtcFormatter(logging.Formatter):
@@ -76,21 +75,22 @@ def configure(log_format: Literal["text", "json"]) -> None:
     if not root.handlers:
         root.addHandler(logging.StreamHandler())
         root.setLevel(logging.INFO)
-    # Our format has none of these, and they take time to find out.
+    # Our format uses none of these, and the standard library spends time to find them out.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    formatter: logging.Formatter
-    if log_format == "json":
-        names = {"asctime": "time", "levelname": "level", "name": "logger"}
-        formatter = _JsonLines(_JSON_FORMAT, rename_fields=names, json_serializer=_dumps)
-    else:
-        formatter = _TextLines(_TEXT_FORMAT)
+    formatter = _formatter(log_format)
     for handler in root.handlers:
         handler.setFormatter(formatter)
-        if not any(isinstance(existing, _RequestIdFilter) for existing in handler.filters):
-            handler.addFilter(_RequestIdFilter())
+        handler.addFilter(_add_request_id)  # a second time, this has no effect
 
 
-# A line waits at most this long to be written together with others.
+def _formatter(log_format: Literal["text", "json"]) -> logging.Formatter:
+    if log_format == "text":
+        return _TextLines(_TEXT_FORMAT)
+    names = {"asctime": "time", "levelname": "level", "name": "logger"}
+    return _JsonLines(_JSON_FORMAT, rename_fields=names, json_serializer=_dumps)
+
+
+# A line waits at most this long, so that it can be written together with later lines.
 _FLUSH_INTERVAL_SECONDS = 0.1
 _MAX_WAITING_RECORDS = 10_000
 # A write of at most PIPE_BUF bytes to a pipe is atomic: the lines of other processes cannot come between.
@@ -122,7 +122,7 @@ class BatchHandler(logging.StreamHandler[TextIO]):
         threading.Thread(target=self._flush_regularly, name="log", daemon=True).start()
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Do as the standard library's method, but without its lock: appending to the deque needs none."""
+        """Like the standard library's method, but without its lock: appending to the deque needs none."""
         filtered = self.filter(record)
         if filtered:
             self.emit(filtered if isinstance(filtered, logging.LogRecord) else record)
@@ -140,11 +140,14 @@ class BatchHandler(logging.StreamHandler[TextIO]):
             records = [self._waiting.popleft() for _ in range(len(self._waiting))]
             lines = self._format_all(records)
             try:
-                for batch in _batches(lines):
-                    self.stream.write(batch)
-                    self.stream.flush()
+                self._write(lines)
             except Exception:
                 self.handleError(records[-1])
+
+    def _write(self, lines: Iterable[str]) -> None:
+        for batch in _batches(lines):
+            self.stream.write(batch)
+            self.stream.flush()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
         """Report on stderr, as the standard library does. Writing to stderr may fail, too."""
@@ -156,7 +159,7 @@ class BatchHandler(logging.StreamHandler[TextIO]):
         for record in records:
             try:
                 lines.append(self.format(record) + self.terminator)
-            except Exception:  # a bad record must not lose the others
+            except Exception:  # the other records must not be lost with a bad record
                 self.handleError(record)
         return lines
 

@@ -6,7 +6,7 @@ are there.
 
 import csv
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -61,30 +61,41 @@ class LineReader:
         """The lines with their ends; None for a line of more than `max_length` bytes, which is never held in memory."""
         while raw := self._read():
             self.number += 1
-            too_long = False
-            while len(raw) == self.max_length and not raw.endswith(b"\n"):
-                too_long = True
-                raw = self._read()
-            if too_long:
+            if self._is_cut(raw):
+                self._skip_rest_of_line()
                 yield None
             else:
                 yield raw.removeprefix(b"\xef\xbb\xbf") if self.number == 1 else raw
 
-    def look_ahead(self, decide: Callable[[bytes], bool | None]) -> bool | None:
-        """The decision of the first of the next lines for which `decide`, always the same function, does not say None.
+    def _is_cut(self, raw: bytes) -> bool:
+        return len(raw) == self.max_length and not raw.endswith(b"\n")
 
-        The lines are still to be read afterwards. None if no line decides within about the bytes of one record.
+    def _skip_rest_of_line(self) -> None:
+        while self._is_cut(self._read()):
+            pass
+
+    def look_ahead(self, decide: Callable[[bytes], bool | None]) -> bool | None:
+        """Call `decide`, always the same function, on the next lines until it decides; return its decision.
+
+        The lines are still to be read afterwards. None if `decide` returns None within about the bytes of one record.
         """
-        while True:
-            if self._undecided == len(self._ahead):
-                if self._ahead_bytes > self.max_length:
-                    return None
-                self._ahead.append(self._file.readline(self.max_length))
-                self._ahead_bytes += len(self._ahead[-1])
-            line = self._ahead[self._undecided]
-            if not line or (decision := decide(line)) is not None:
-                return decision if line else None
+        while line := self._first_undecided():
+            decision = decide(line)
+            if decision is not None:
+                return decision
             self._undecided += 1
+        return None
+
+    def _first_undecided(self) -> bytes:
+        """The first line ahead that is not known to be undecided; empty at the end, or if too much has been read."""
+        if self._undecided < len(self._ahead):
+            return self._ahead[self._undecided]
+        if self._ahead_bytes > self.max_length:
+            return b""
+        line = self._file.readline(self.max_length)
+        self._ahead.append(line)
+        self._ahead_bytes += len(line)
+        return line
 
     def position(self) -> FilePosition:
         """The end of the lines that are read."""
@@ -123,11 +134,11 @@ def read(
     multiline: bool = False,
     after: tuple[int, int] = (0, 0),
 ) -> Iterator[Numbered]:
-    """The records with the numbers of their first lines, or what is wrong with them. A FileError is the last one.
+    """The records with the numbers of their first lines, or the errors instead of records. A FileError comes last.
 
-    A record has all `fields` but for optional ones, and no others; in CSV, all values are texts. Empty lines are
-    skipped. With `multiline`, quoted fields of CSV may contain line breaks. `after` skips all records up to one, after
-    which `lines.number` and `lines.offset` had these values.
+    A record has all `fields` that are not optional, and no unknown fields; in CSV, all values are texts. Empty lines
+    are skipped. With `multiline`, quoted fields of CSV may contain line breaks. `after` is a pair of `lines.number` and
+    `lines.offset` from an earlier reading: all records before it are skipped.
     """
     if form == "csv":
         return _read_csv(lines, fields, optional, multiline, after)
@@ -147,10 +158,12 @@ _OTHER_ENCODINGS = {
 }
 
 
-def _check_encoding(first: bytes | None) -> None:
-    """Raises FileError if the first line of a file is not UTF-8 but another encoding of Unicode."""
+def _check_encoding(lines: LineReader, raw: bytes | None) -> None:
+    """Raises FileError if this is the first line of a file in another encoding of Unicode than UTF-8."""
+    if lines.number > 1 or raw is None:
+        return
     for name, beginning in _OTHER_ENCODINGS.items():
-        if beginning.match(first or b""):
+        if beginning.match(raw):
             raise FileError(f"the file is {name}; save it as UTF-8")
 
 
@@ -186,12 +199,11 @@ def _header(
     fields: Sequence[str],
     optional: Sequence[str],
 ) -> tuple[int, Sequence[str] | FileError]:
-    """The number of the header's line, and the columns, or why nothing can be read."""
+    """The number of the header's line, and the columns or the reason why nothing can be read."""
     for raw in raw_lines:
         number = lines.number
         try:
-            if number == 1:
-                _check_encoding(raw)
+            _check_encoding(lines, raw)
             row = _row(raw, following, lines.max_length)
             if row:
                 return number, _columns(row, fields, optional)
@@ -201,7 +213,7 @@ def _header(
 
 
 class _WrongContent(RecordError):
-    """The record is CSV, but not UTF-8 or with another number of fields."""
+    """The record is CSV, but is not UTF-8 or has the wrong number of fields."""
 
 
 def _row(first: bytes | None, following: Iterable[bytes | None], max_length: int) -> list[str]:
@@ -210,19 +222,20 @@ def _row(first: bytes | None, following: Iterable[bytes | None], max_length: int
         row = next(csv.reader(_texts(chain((first,), following), max_length), strict=True))
     except csv.Error as error:
         raise RecordError(f"it is not CSV: {error}") from None
-    for text in row:
-        if not text.isascii():
-            _check_utf8(text)
-    return row if len(row) > 1 or any(text.strip() for text in row) else []
+    text = "".join(row)
+    _check_utf8(text)
+    return row if len(row) > 1 or text.strip() else []
 
 
 def _texts(lines: Iterable[bytes | None], max_length: int) -> Iterator[str]:
-    """The lines of one record. Bytes that are not UTF-8 are reported when the end of the record has been found."""
+    """The lines of one record. Invalid UTF-8 is reported later, when the end of the record has been found."""
     length = 0
     for raw in lines:
-        length += max_length + 1 if raw is None else len(raw)
-        if raw is None or length > max_length:
-            raise RecordError(f"it is longer than {max_length} bytes")
+        if raw is None:
+            raise RecordError(_too_long(max_length))
+        length += len(raw)
+        if length > max_length:
+            raise RecordError(_too_long(max_length))
         yield raw.decode("utf-8", "surrogateescape")
 
 
@@ -236,9 +249,9 @@ def _check_utf8(text: str) -> None:
 def _ends_on_first_line(first: bytes | None, lines: LineReader, number: int, fields: int) -> bool:
     """Whether a record with wrong quotes ends with its first line: lines of its description must not become products.
 
-    It can end there if its quotes pair up, or if it is a whole record by a writer that does not double quotes. It does
-    unless the next lines may be inside a quoted field: if a quote that may close a field comes before one that can only
-    open one.
+    It can end there if its quotes pair up, or if it is a whole record by a writer that does not double quotes. It then
+    does end there, unless the next lines may be inside a quoted field: that is so if a quote that may close a field
+    comes before a quote that can only open a field.
     """
     if first is None or lines.number > number:
         return False
@@ -257,7 +270,7 @@ def _has_undoubled_quotes(line: bytes, fields: int) -> bool:
 
 
 def _is_outside_quotes(line: bytes, fields: int) -> bool | None:
-    """Whether this line is outside of a quoted field that an earlier line may have opened; None if it does not tell."""
+    """Whether this line is outside of a quoted field that an earlier line may have opened; None if it may be either."""
     text = line.rstrip(b"\r\n")
     for quotes in _QUOTES.finditer(text):
         begin, end = quotes.span()
@@ -266,12 +279,19 @@ def _is_outside_quotes(line: bytes, fields: int) -> bool | None:
         if text[end : end + 1] in (b"", b","):  # it may close the field
             return False
         if text[begin - 1 : begin] in (b"", b","):  # it would open a field
-            return _begins_record(line, fields) or (None if _has_undoubled_quotes(line, fields) else False)
+            return _opens_field_outside_quotes(line, fields)
     return None
 
 
+def _opens_field_outside_quotes(line: bytes, fields: int) -> bool | None:
+    """The answer of `_is_outside_quotes` for a line whose first single quote would open a field."""
+    if _begins_record(line, fields):
+        return True
+    return None if _has_undoubled_quotes(line, fields) else False
+
+
 def _begins_record(line: bytes, fields: int) -> bool:
-    """Whether the line is a record, or the beginning of one whose last field goes on on the next line."""
+    """Whether the line is a record, or the beginning of a record whose last field continues on the next line."""
     for closing in (b"", b'"'):
         try:
             [row] = csv.reader([(line + closing).decode("utf-8", "surrogateescape")], strict=True)
@@ -289,20 +309,18 @@ def _by_name(columns: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
 
 def _columns(names: Sequence[str], fields: Sequence[str], optional: Sequence[str]) -> Sequence[str]:
     _check_names("column", names, fields, optional)
-    duplicate = next((name for name in names if names.count(name) > 1), None)
-    if duplicate is not None:
-        raise RecordError(f"the column {duplicate} occurs twice")
+    if len(set(names)) < len(names):
+        [(duplicate, _)] = Counter(names).most_common(1)
+        raise RecordError(f"the column {duplicate} occurs more than once")
     return names
 
 
 def _check_names(what: str, names: Collection[str], fields: Sequence[str], optional: Sequence[str]) -> None:
-    """Raises RecordError if one of the names is unknown, or a field is missing that is not optional."""
-    unknown = next((name for name in names if name not in fields), None)
-    if unknown is not None:
-        raise RecordError(f"unknown {what} {excerpt(unknown)}; the {what}s are {', '.join(fields)}")
-    missing = next((name for name in fields if name not in names and name not in optional), None)
-    if missing is not None:
-        raise RecordError(f"the {what} {missing} is missing")
+    """Raises RecordError if a name is unknown, or a field that is not optional is missing."""
+    if unknown := set(names).difference(fields):
+        raise RecordError(f"unknown {what} {excerpt(min(unknown))}; the {what}s are {', '.join(fields)}")
+    if missing := set(fields).difference(names, optional):
+        raise RecordError(f"the {what} {min(missing, key=fields.index)} is missing")
 
 
 def _read_json(
@@ -311,25 +329,35 @@ def _read_json(
     lines.skip_to(*after)
     for raw in lines:
         try:
-            if lines.number == 1:
-                _check_encoding(raw)
-            if raw is None:
-                yield lines.number, RecordError(f"it is longer than {lines.max_length} bytes")
-            elif raw.strip():
-                yield lines.number, _object(raw, fields, optional)
-        except FileError as error:
-            yield lines.number, error
-            return
+            _check_encoding(lines, raw)
+            values = _object(raw, lines.max_length)
+            if values is not None:
+                _check_names("field", values, fields, optional)
+                yield lines.number, values
         except RecordError as error:
             yield lines.number, error
+            if isinstance(error, FileError):
+                return
 
 
-def _object(raw: bytes, fields: Sequence[str], optional: Sequence[str]) -> dict[str, Any]:
-    try:
-        values = strict_json.loads(raw)
-    except ValueError as error:
-        raise RecordError(f"it is not JSON: {error}") from None
+def _object(raw: bytes | None, max_length: int) -> dict[str, Any] | None:
+    """The object on a line; None for an empty line."""
+    if raw is None:
+        raise RecordError(_too_long(max_length))
+    if not raw.strip():
+        return None
+    values = _json(raw)
     if not isinstance(values, dict):
         raise RecordError("it is not a JSON object")
-    _check_names("field", values, fields, optional)
     return values
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return strict_json.loads(raw)
+    except ValueError as error:
+        raise RecordError(f"it is not JSON: {error}") from None
+
+
+def _too_long(max_length: int) -> str:
+    return f"it is longer than {max_length} bytes"

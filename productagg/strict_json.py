@@ -1,7 +1,7 @@
-"""JSON from outside, in which a member that occurs twice in one object is an error; usually the last one wins.
+"""Strict parsing of JSON from outside: a member that occurs twice in one object is an error.
 
-orjson reads JSON fast and to the letter of RFC 8259, which leaves duplicates to the reader; it does not tell them. A
-check before us (a proxy's, say) might have looked at the other one. So values that can contain objects are read once
+orjson reads JSON fast and to the letter of RFC 8259, which leaves duplicates to the reader, and reports none. An
+earlier check (a proxy's, say) might have looked at the other member. So values that can contain objects are read once
 more, by the standard library.
 """
 
@@ -32,33 +32,45 @@ def loads(text: bytes) -> Any:
     """The value. Raises ValueError with the reason if the text is not strict JSON."""
     value = orjson.loads(text)
     if isinstance(value, dict | list):
-        try:
-            _DUPLICATES.decode(text.decode())
-        except RecursionError:
-            raise ValueError("it is nested too deeply") from None
+        _check_duplicates(text)
     return value
+
+
+def _check_duplicates(text: bytes) -> None:
+    try:
+        _DUPLICATES.decode(text.decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def items(array: bytes, max_tokens: int) -> Iterator[bytes]:
     """The items of an array as they are written, one at a time, for `loads`.
 
-    This keeps the memory for a large array small: parsed texts need up to four times as much as the JSON, numbers need
-    far more. While it is read, it raises NotAnArray, TooManyTokens, or ValueError if it is not JSON. A token is a
-    string, a bracket, a brace or a comma.
+    This keeps the memory for a large array small: parsed texts need up to four times as much memory as the JSON, and
+    numbers far more. The iteration raises NotAnArray, TooManyTokens, or ValueError if the text is not JSON. A token is
+    a string, a bracket, a brace or a comma.
     """
+    first = start = _first_item(array)
+    for token in _separators(array, start, max_tokens):
+        end = token.start()
+        if token[0] == b",":
+            yield array[start:end]
+            start = token.end()
+    _check_end(array, end)
+    if start != first or not _SPACE.fullmatch(array, start, end):
+        yield array[start:end]
+
+
+def _first_item(array: bytes) -> int:
     opening = _OPENING.match(array)
     if not opening:
         raise NotAnArray
-    start = opening.end()
-    for token in _separators(array, start, max_tokens):
-        end = token.start()
-        if array[end : token.end()] == b",":
-            yield array[start:end]
-            start = token.end()
+    return opening.end()
+
+
+def _check_end(array: bytes, end: int) -> None:
     if array[end : end + 1] != b"]" or not _SPACE.fullmatch(array, end + 1):
-        raise ValueError("something else stands where it should end")
-    if start != opening.end() or not _SPACE.fullmatch(array, start, end):
-        yield array[start:end]
+        raise ValueError("the array does not end with its closing bracket")
 
 
 def _separators(array: bytes, start: int, max_tokens: int) -> Iterator[re.Match[bytes]]:
@@ -69,17 +81,18 @@ def _separators(array: bytes, start: int, max_tokens: int) -> Iterator[re.Match[
             raise TooManyTokens
         kind = array[token.start() : token.start() + 1]
         depth += _DEPTH.get(kind, 0)
-        if depth == 0 or (depth == 1 and kind == b","):
-            yield token
         if depth == 0:
+            yield token
             return
+        if depth == 1 and kind == b",":
+            yield token
     raise ValueError("it has no end")
 
 
 def _refuse_duplicates(members: Sequence[tuple[str, object]]) -> None:
     names = [name for name, _ in members]
     if len(set(names)) < len(names):
-        duplicate = next(name for name, count in Counter(names).items() if count > 1)
+        [(duplicate, _)] = Counter(names).most_common(1)
         raise ValueError(f"the member {duplicate[:100]!r} occurs more than once")
 
 

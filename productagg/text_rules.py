@@ -69,7 +69,7 @@ def has_control(text: str) -> bool:
 
 
 def has_invisible(text: str) -> bool:
-    """Whether the text has an invisible character outside the sequences in which it changes a glyph."""
+    """Whether the text has an invisible character outside the sequences in which it may change a glyph."""
     if text.isascii():
         return False
     invisible = _compiled(_INVISIBLE)
@@ -82,8 +82,7 @@ def valid_username(text: str) -> str:
     _check_visible(text)
     if has_invisible(text):
         raise ValueError("has invisible characters")
-    if len(text) > USERNAME_MAX_LENGTH:
-        raise ValueError(f"has more than {USERNAME_MAX_LENGTH} characters")
+    _check_at_most(USERNAME_MAX_LENGTH, text)
     return text
 
 
@@ -93,9 +92,13 @@ def valid_password(text: str) -> str:
     _check_visible(text)
     if len(text) < PASSWORD_MIN_LENGTH:
         raise ValueError(f"has fewer than {PASSWORD_MIN_LENGTH} characters")
-    if len(text) > PASSWORD_MAX_LENGTH:
-        raise ValueError(f"has more than {PASSWORD_MAX_LENGTH} characters")
+    _check_at_most(PASSWORD_MAX_LENGTH, text)
     return text
+
+
+def _check_at_most(length: int, text: str) -> None:
+    if len(text) > length:
+        raise ValueError(f"has more than {length} characters")
 
 
 def _check_visible(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Creating products: many take as many statements as one.
+"""Creates products, one or many, with the same small number of statements.
 
 Called by `products.create`, by the API's batch and by imports. The caller commits.
 """
@@ -34,12 +34,12 @@ from productagg.db.engines import dialect_name
 from productagg.db.json_rows import Rows, as_text
 from productagg.db.models import Base, Product, ProductSummary, ProductSync, UtcDateTime
 
-# The most characters of names and descriptions that one statement takes: the database copies its parameter repeatedly.
+# The most characters of names and descriptions in one statement: the database copies its parameter repeatedly.
 MAX_CHARACTERS = 256 * 1024
 
 
 class NewProduct(NamedTuple):
-    """A product to create. One that was created elsewhere brings its id and its times."""
+    """A product to create. A product from another catalogue brings its id and its times."""
 
     name: str
     description: str
@@ -51,43 +51,52 @@ class NewProduct(NamedTuple):
 def create_many(session: Session, products: Sequence[NewProduct], now: datetime | None = None) -> list[UUID | None]:
     """Add products, due for registration at once; `now` None is the time of the database's clock.
 
-    Returns their ids in the same order; None for a product whose name or id exists, be it only earlier in the list.
+    Returns their ids in the same order; None for a product whose name or id exists already, or occurs earlier in the
+    list.
     Many products need as many statements as one, unless their texts are longer than MAX_CHARACTERS.
     """
-    dialect = dialect_name(session)
-    now = now or clock.now_parameter(dialect)
-    identified = [(new.id or uuid7(), new) for new in products]
-    created = _insert(session, [new._replace(id=id_) for id_, new in identified], now)
-    ids = _in_order(identified, created)
-    added = [id_ for id_ in ids if id_ is not None]
-    if dialect == "sqlite":
-        _insert_companions(session, added, now)
-    record(session, [Event(id_, "created", now) for id_ in added])
+    now = now or clock.now_parameter(dialect_name(session))
+    identified = list(map(_with_id, products))
+    ids = _in_order(identified, _insert(session, identified, now))
+    _record_created(session, [id_ for id_ in ids if id_ is not None], now)
     return ids
 
 
+def _with_id(new: NewProduct) -> NewProduct:
+    return new if new.id is not None else new._replace(id=uuid7())
+
+
 def _insert(session: Session, products: Iterable[NewProduct], now: datetime | None) -> set[tuple[UUID, str]]:
-    """Insert the products whose ids and names are free; returns these."""
+    """Insert the products whose ids and names are free; return their ids and names."""
     dialect = dialect_name(session)
     created: set[tuple[UUID, str]] = set()
     # Sorted by name, or two transactions that add the same names might deadlock.
     for chunk in _chunks(sorted(products, key=attrgetter("name"))):
-        rows = [{**new._asdict(), **search_columns(new.name, new.description)} for new in chunk]
-        parameters = {**Rows.parameter(dialect, rows), "now": now}
+        parameters = {**Rows.parameter(dialect, list(map(_row, chunk))), "now": now}
         inserted = prepared_statements.rows(session, _INSERT_PRODUCTS[dialect], parameters)
         created.update((UUID(id_), name) for id_, name in inserted)
     return created
 
 
+def _row(new: NewProduct) -> dict[str, Any]:
+    return {**new._asdict(), **search_columns(new.name, new.description)}
+
+
+def _record_created(session: Session, product_ids: Sequence[UUID], now: datetime | None) -> None:
+    if dialect_name(session) == "sqlite":
+        _insert_companions(session, product_ids, now)
+    record(session, [Event(id_, "created", now) for id_ in product_ids])
+
+
 def _insert_companions(session: Session, product_ids: Iterable[UUID], now: datetime | None) -> None:
-    """On SQLite, whose INSERT cannot be part of another statement as on PostgreSQL."""
+    """Used on SQLite, whose INSERT cannot be part of another statement as on PostgreSQL."""
     parameters = {**Rows.parameter("sqlite", [{"id": id_} for id_ in product_ids]), "now": now}
     for statement in _INSERT_COMPANIONS:
         session.execute(statement, parameters)
 
 
 def _chunks(products: Iterable[NewProduct]) -> Iterator[list[NewProduct]]:
-    """The products in their order, at most MAX_CHARACTERS of text at once but always one product."""
+    """The products in their order, with at most MAX_CHARACTERS of text in a chunk unless one product has more."""
     chunk: list[NewProduct] = []
     characters = 0
     for new in products:
@@ -101,11 +110,11 @@ def _chunks(products: Iterable[NewProduct]) -> Iterator[list[NewProduct]]:
         yield chunk
 
 
-def _in_order(identified: Iterable[tuple[UUID, NewProduct]], created: set[tuple[UUID, str]]) -> list[UUID | None]:
+def _in_order(products: Iterable[NewProduct], created: set[tuple[UUID, str]]) -> list[UUID | None]:
     ids: list[UUID | None] = []
-    for id_, new in identified:
-        ids.append(id_ if (id_, new.name) in created else None)
-        created.discard((id_, new.name))  # a product that is in the list twice is created once
+    for new in products:
+        ids.append(new.id if (new.id, new.name) in created else None)
+        created.discard((new.id, new.name))  # a product that is in the list twice is created once
     return ids
 
 
@@ -117,7 +126,10 @@ _PRODUCTS = Base.metadata.tables[Product.__tablename__]
 
 
 def _insert_products(make_insert: Callable[[Table], postgresql.Insert | sqlite.Insert], dialect: str) -> Executable:
-    """Insert the rows whose names and ids are free; returns these. On PostgreSQL, with the rows of `_companions`."""
+    """The statement that inserts the rows whose names and ids are free, and returns them.
+
+    On PostgreSQL, it also inserts the rows of `_companions`.
+    """
     new = _NEW.table(dialect).c
     values: dict[str, Any] = {
         "id": new.id,
@@ -139,7 +151,7 @@ def _insert_products(make_insert: Callable[[Table], postgresql.Insert | sqlite.I
 
 
 def _companions(product_id: ColumnElement[UUID] | InstrumentedAttribute[UUID], dialect: str) -> tuple[Insert, ...]:
-    """Insert the rows that every product has from the beginning in the tables that are written more often."""
+    """Statements for the rows that every product has from the beginning in tables that change more often."""
     zero = literal(0, BigInteger)
     due_at = clock.now_expression(dialect)
     sync = {"product_id": product_id, "registration": literal("pending"), "next_sync_at": due_at, "failures": zero}

@@ -1,7 +1,7 @@
-"""The change feed: what happened to products, in commit order. All writers of products record it; the API reads it.
+"""The change feed: what happened to products, in commit order. Writers of products record events; the API reads them.
 
-The numbers are in commit order: a client that has seen a change has seen all with smaller numbers, and none of them
-comes later. It never commits and never sees a request.
+The numbers are in commit order: once a client has seen a change, no change with a smaller number can appear. This
+module never commits and never sees a request.
 """
 
 from collections.abc import Collection
@@ -89,16 +89,16 @@ class ChangePage(NamedTuple):
 
 
 def record(session: Session, events: Collection[Event]) -> None:
-    """Write the events down when the transaction commits, after everything else that it writes or locks.
+    """Write the events when the transaction commits, after everything else that it writes or locks.
 
-    From then until the commit, no other transaction can record events. If this transaction could still take a lock
-    then, it might wait for a transaction that waits here: a deadlock.
+    While they are written, until the commit, no other transaction can record events. If this transaction took another
+    lock after that, it might wait for a transaction that waits for it: a deadlock.
     """
     session.info.setdefault(_PENDING, []).extend(events)
 
 
 def write_pending(session: Session) -> None:
-    """Write the recorded events down at once. Every commit does so."""
+    """Write the recorded events at once. Every commit calls this."""
     if events := session.info.pop(_PENDING, None):
         dialect = dialect_name(session)
         parameters = Rows.parameter(dialect, [event._asdict() for event in events])
@@ -133,7 +133,7 @@ def since(connection: Connection, sequence: int, limit: int) -> ChangePage:
 
 
 def compact(session: Session, after: int, before: datetime) -> tuple[int, int | None]:
-    """Remove superseded changes from before a time, among the first thousands after a number.
+    """Remove superseded changes from before a time, among the first COMPACTED_AT_ONCE after a number.
 
     A change is superseded by a newer one of its product that has the same kind or says that the product was deleted. A
     client that comes back after a long time still gets the newest change of every kind. The changes that stay lose
@@ -170,10 +170,10 @@ _EVENTS = Rows(
 
 
 def _record_statement(dialect: str) -> Executable:
-    """The statement that writes events down.
+    """The statement that writes events.
 
-    SQLite has one writer at a time anyway. On PostgreSQL a number is drawn only under an advisory lock, which is
-    released when other transactions can see what this one did.
+    SQLite has one writer at a time anyway. On PostgreSQL, a number is drawn only under an advisory lock, which is
+    released when other transactions can see this transaction's changes.
     """
     data = _EVENTS.table(dialect)
     values: dict[str, ColumnElement[Any]] = {column.key: column for column in data.c}

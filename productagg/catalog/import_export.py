@@ -1,10 +1,10 @@
-"""Products as the records of a file, which `productagg export` writes, and what an import does with a batch of them.
+"""Exported products as the records of a file, and the import of a batch of products.
 
-It takes a session and products whose values are valid; the caller's transaction holds one batch.
+The import takes a session and products whose values are valid; the caller's transaction holds one batch.
 """
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Any, Literal
@@ -49,40 +49,56 @@ def import_batch(
     'changed'. A product is refused if its name and its id belong to two products, or only one of them exists.
     """
     ids = create_many(session, batch, now)
-    results: list[Imported | RecordError] = [("created", id_) if id_ else RecordError(_REMOVED) for id_ in ids]
-    rest = [number for number, id_ in enumerate(ids) if id_ is None]
-    if rest:
-        matches = existing_matches(session, [batch[number] for number in rest])
-        for number, match in zip(rest, matches, strict=True):
-            results[number] = _compare(batch[number], match)
-        if update:
-            _update(session, batch, results, now)
+    rest = [new for new, id_ in zip(batch, ids, strict=True) if id_ is None]
+    compared = iter(_compare_all(session, rest, now, update=update))
+    return [("created", id_) if id_ is not None else next(compared) for id_ in ids]
+
+
+def _compare_all(
+    session: Session, batch: Sequence[NewProduct], now: datetime, *, update: bool
+) -> list[Imported | RecordError]:
+    """The outcomes of products that were not created."""
+    if not batch:
+        return []
+    results = list(map(_compare, batch, existing_matches(session, batch)))
+    if update:
+        _update(session, batch, results, now)
     return results
 
 
 def _compare(new: NewProduct, match: ExistingMatch) -> Imported | RecordError:
     if match.id is None:
-        return RecordError(f"the product {excerpt(match.name)} has this id" if match.name is not None else _REMOVED)
+        return RecordError(_reason_without_match(match))
     if new.id not in (None, match.id):
         return RecordError(f"the product with this name has the id {match.id}")
     return "existing" if match.same_description else "different", match.id
+
+
+def _reason_without_match(match: ExistingMatch) -> str:
+    """Why a product was not created although no product has its name."""
+    return _REMOVED if match.name is None else f"the product {excerpt(match.name)} has this id"
 
 
 def _update(
     session: Session, batch: Sequence[NewProduct], results: list[Imported | RecordError], now: datetime
 ) -> None:
     """Change the descriptions that are different."""
-    different = [
-        (result[1], number)
-        for number, result in enumerate(results)
-        if not isinstance(result, RecordError) and result[0] == "different"
-    ]
-    for id_, number in sorted(different):  # by id, or two imports might deadlock
-        try:
-            products.change(session, id_, now, description=batch[number].description)
-            results[number] = ("changed", id_)
-        except products.NotFound:
-            results[number] = RecordError(_REMOVED)
+    for id_, number in sorted(_different(results)):  # by id, or two imports might deadlock
+        results[number] = _change_description(session, id_, batch[number].description, now)
+
+
+def _different(results: Iterable[Imported | RecordError]) -> Iterator[tuple[UUID, int]]:
+    for number, result in enumerate(results):
+        if not isinstance(result, RecordError) and result[0] == "different":
+            yield result[1], number
+
+
+def _change_description(session: Session, id_: UUID, description: str, now: datetime) -> Imported | RecordError:
+    try:
+        products.change(session, id_, now, description=description)
+    except products.NotFound:
+        return RecordError(_REMOVED)
+    return "changed", id_
 
 
 _REMOVED = "the product was removed during the import"

@@ -32,8 +32,8 @@ from productagg.db import prepared_statements
 COUNT_LIMIT = 1_000
 # Pages keep the order of the first page for this many changes: every page looks through the changes since then.
 MAX_CHANGES = 500_000
-# A statement has one of these limits: with one for every limit that clients choose, few would be compiled and planned
-# already.
+# Limits are rounded up to one of these: otherwise every limit that a client chooses would be a new statement to compile
+# and plan.
 _STATEMENT_LIMITS = (11, 51, 101, 201)
 
 
@@ -59,13 +59,14 @@ def page(
 ) -> ProductPage:
     """Up to `limit` products from the cursor on, or from the beginning. Raises OutdatedCursor.
 
-    One statement; a page with a cursor needs another one before it if edits can change the sort key. With `counted`,
-    the page has its total.
+    It runs one statement, and another before it if the page has a cursor and edits can change the sort key. With
+    `counted`, the page has its total.
     """
-    if cursor is not None:
+    if cursor is None:
+        rows = _rows(connection, query, limit, None, counted=counted)
+    else:
         _check_edits(connection, query, cursor)
-    rows = _rows(connection, query, limit, cursor, counted=counted)
-    if cursor is not None:
+        rows = _rows(connection, query, limit, cursor, counted=counted)
         _check_changes(connection, query, cursor, rows)
     page_total = _page_total(connection, query, rows) if counted else None
     return _cut(rows, query, limit, cursor, page_total)
@@ -82,31 +83,41 @@ def total(connection: Connection, query: ProductQuery, *, exact: bool = False) -
 def _rows(
     connection: Connection, query: ProductQuery, limit: int, cursor: Cursor | None, *, counted: bool
 ) -> Sequence[Sequence[Any]]:
-    """The rows of the page, and at least one more if the catalogue goes on."""
+    """The rows of the page, and at least one more if more products follow."""
     parameters = filter_parameters(query)
     shape = PageShape(
         connection.dialect.name,
         query.sort,
         frozenset(parameters),
         query.fields,
-        cursor and CursorShape(cursor.key is not None, cursor.backward, cursor.inclusive),
-        next((size for size in _STATEMENT_LIMITS if size > limit), limit + 1),
+        _cursor_shape(cursor),
+        _statement_limit(limit),
         COUNT_LIMIT if counted else None,
     )
     statement = page_statement(shape)
-    if cursor is not None:
-        parameters |= _cursor_parameters(query, cursor)
+    parameters |= _cursor_parameters(query, cursor)
     if _plan_depends_on_values(shape):
         return connection.execute(statement, parameters).all()
     return prepared_statements.rows(connection, statement, parameters)
 
 
 def _plan_depends_on_values(shape: PageShape) -> bool:
-    """Whether PostgreSQL should plan for the values: filters, and changes since page one, match few rows or many."""
+    """Whether PostgreSQL should plan for the values: they decide how many rows a filter or the changes match."""
     return bool(shape.filters) or (shape.cursor is not None and bool(sort_of(shape.sort).change_kind))
 
 
-def _cursor_parameters(query: ProductQuery, cursor: Cursor) -> dict[str, Any]:
+def _statement_limit(limit: int) -> int:
+    """How many rows to read for a page: at least one more than its limit."""
+    return next((size for size in _STATEMENT_LIMITS if size > limit), limit + 1)
+
+
+def _cursor_shape(cursor: Cursor | None) -> CursorShape | None:
+    return cursor and CursorShape(cursor.key is not None, cursor.backward, cursor.inclusive)
+
+
+def _cursor_parameters(query: ProductQuery, cursor: Cursor | None) -> dict[str, Any]:
+    if cursor is None:
+        return {}
     key = datetime.fromisoformat(str(cursor.key)) if sort_of(query.sort).is_time else cursor.key
     return {
         "cursor_key": key,
@@ -117,7 +128,7 @@ def _cursor_parameters(query: ProductQuery, cursor: Cursor) -> dict[str, Any]:
 
 
 def _check_edits(connection: Connection, query: ProductQuery, cursor: Cursor) -> None:
-    """Raises OutdatedCursor if the sort key changes with edits, and there were too many since the first page."""
+    """Raises OutdatedCursor if edits change the sort key, and there were too many edits since the first page."""
     if sort_of(query.sort).change_kind != "changed":
         return
     if connection.execute(COUNT_EDITS, {"as_of": cursor.as_of}).scalar_one() > MAX_EDITS:
@@ -125,7 +136,7 @@ def _check_edits(connection: Connection, query: ProductQuery, cursor: Cursor) ->
 
 
 def _check_changes(connection: Connection, query: ProductQuery, cursor: Cursor, rows: Sequence[Sequence[Any]]) -> None:
-    """Raises OutdatedCursor if the sort key changes with offers, and too much has changed since the first page."""
+    """Raises OutdatedCursor if offers change the sort key, and there were too many changes since the first page."""
     if sort_of(query.sort).change_kind != "offers":
         return
     newest = rows[0][NEWEST_CHANGE] if rows else connection.execute(NEWEST).scalar_one()
@@ -144,24 +155,33 @@ def _cut(
     rows: Sequence[Sequence[Any]], query: ProductQuery, limit: int, cursor: Cursor | None, page_total: int | None
 ) -> ProductPage:
     """The page from its rows: put into the order of the sort, without the row that only says that there are more."""
-    backward = cursor is not None and cursor.backward
     has_more, rows = len(rows) > limit, rows[:limit]
-    if backward:
+    if cursor is not None and cursor.backward:
         rows = rows[::-1]
-    has_previous = cursor is not None and (has_more or not backward)
-    return ProductPage(
-        [f"{{{members_json(row, query.fields)}}}" for row in rows],
-        _cursor_from(rows[:1], cursor, backward=True) if has_previous else None,
-        _cursor_from(rows[-1:], cursor, backward=False) if has_more or backward else None,
-        page_total,
-    )
+    previous, following = _cursors(rows, cursor, has_more=has_more)
+    return ProductPage([f"{{{members_json(row, query.fields)}}}" for row in rows], previous, following, page_total)
 
 
-def _cursor_from(rows: Sequence[Sequence[Any]], cursor: Cursor | None, *, backward: bool) -> Cursor:
-    """The cursor after a row. Without a row, all products ahead are gone: the cursor leads back to its own product."""
-    if rows:
-        (row,) = rows
-        as_of = row[NEWEST_CHANGE] if cursor is None else cursor.as_of
-        return Cursor(row[KEY], UUID(row[ID]), as_of, backward, inclusive=False)
-    assert cursor is not None
-    return cursor._replace(backward=backward, inclusive=True)
+def _cursors(
+    rows: Sequence[Sequence[Any]], cursor: Cursor | None, *, has_more: bool
+) -> tuple[Cursor | None, Cursor | None]:
+    """The cursors of the pages before and after."""
+    if cursor is None:
+        return None, _cursor_at(rows[-1], rows[-1][NEWEST_CHANGE], backward=False) if has_more else None
+    if not rows:
+        return _cursors_of_empty_page(cursor)
+    previous = _cursor_at(rows[0], cursor.as_of, backward=True)
+    following = _cursor_at(rows[-1], cursor.as_of, backward=False)
+    if has_more:
+        return previous, following
+    return (None, following) if cursor.backward else (previous, None)
+
+
+def _cursors_of_empty_page(cursor: Cursor) -> tuple[Cursor | None, Cursor | None]:
+    """All products ahead of the cursor are gone: only a cursor back to its own product remains."""
+    back = cursor._replace(backward=not cursor.backward, inclusive=True)
+    return (None, back) if cursor.backward else (back, None)
+
+
+def _cursor_at(row: Sequence[Any], as_of: int, *, backward: bool) -> Cursor:
+    return Cursor(row[KEY], UUID(row[ID]), as_of, backward, inclusive=False)

@@ -35,33 +35,43 @@ _WORD_PREFIX = "word_"
 
 def filter_parameters(query: ProductQuery) -> dict[str, Any]:
     """The parameters of the query's filters, by the filters' names."""
-    names = ("min_price", "max_price", "registration", "updated_since", "ids")
-    parameters = {name: value for name in names if (value := getattr(query, name)) is not None}
-    if query.in_stock is not None:
-        parameters["in_stock" if query.in_stock else "sold_out"] = True
-    words = {f"{_WORD_PREFIX}{number}": relevance.escape_like(word) for number, word in enumerate(query.words)}
-    return parameters | words
+    values = {
+        "min_price": query.min_price,
+        "max_price": query.max_price,
+        "in_stock": query.in_stock or None,
+        "sold_out": True if query.in_stock is False else None,
+        "registration": query.registration,
+        "updated_since": query.updated_since,
+        "ids": query.ids,
+    }
+    return {name: value for name, value in values.items() if value is not None} | _word_parameters(query.words)
+
+
+def _word_parameters(words: Iterable[str]) -> dict[str, str]:
+    return {f"{_WORD_PREFIX}{number}": relevance.escape_like(word) for number, word in enumerate(words)}
 
 
 def word_filters(filters: Iterable[str]) -> list[str]:
-    """Those of the filters that are search words."""
+    """The filters that are search words."""
     return sorted(name for name in filters if name.startswith(_WORD_PREFIX))
 
 
 def matching(filters: Iterable[str], model: type[Base]) -> Select[Any]:
     """A select, without columns yet, of the products that pass the filters, from `model` and what the filters need."""
     query = select().select_from(model)
-    joined = {model}
-    for name in sorted(filters):
-        if name == "ids":
-            query = query.where(PRODUCT_ID[model].in_(bindparam("ids", expanding=True, type_=Uuid)))
-            continue
-        other, condition = _CONDITIONS.get(name) or (Product, relevance.matches(Product.search_text, [name]))
-        if other not in joined:
-            query = query.join(other, PRODUCT_ID[other] == PRODUCT_ID[model])
-            joined.add(other)
-        query = query.where(condition)
-    return query
+    conditions = [_condition(name, model) for name in sorted(filters)]
+    others = dict.fromkeys(needed for needed, _ in conditions)
+    others.pop(model, None)
+    for other in others:
+        query = query.join(other, PRODUCT_ID[other] == PRODUCT_ID[model])
+    return query.where(*(condition for _, condition in conditions))
+
+
+def _condition(name: str, model: type[Base]) -> tuple[type[Base], ColumnElement[bool]]:
+    """The condition of a filter, and the model whose columns it needs."""
+    if name == "ids":
+        return model, PRODUCT_ID[model].in_(bindparam("ids", expanding=True, type_=Uuid))
+    return _CONDITIONS.get(name) or (Product, relevance.matches(Product.search_text, [name]))
 
 
 @lru_cache(maxsize=256)
@@ -75,5 +85,5 @@ def count_statement(filters: frozenset[str], limit: int | None) -> Select[Any]:
 
 
 def literal_int(value: int) -> ColumnElement[int]:
-    """A number in the text of a statement, where the planner sees it when it plans, and not a parameter."""
+    """A number in the text of a statement. The planner sees it, which a parameter would hide."""
     return literal_column(str(value), Integer)

@@ -6,15 +6,19 @@ For listing.py; it runs nothing. See docs/decisions/0010-browsing.md.
 import operator
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
     CTE,
     BigInteger,
     ColumnElement,
+    CompoundSelect,
     Integer,
+    OrderByList,
     Select,
     Subquery,
+    UnaryExpression,
     Uuid,
     and_,
     asc,
@@ -44,7 +48,7 @@ from productagg.catalog.listing_filters import (
 from productagg.catalog.product_members import member_columns, member_models
 from productagg.catalog.product_query import RELEVANCE, Sort, sort_of
 from productagg.db.json_rows import as_text
-from productagg.db.models import Product, ProductChange, UtcDateTime
+from productagg.db.models import Base, Product, ProductChange, UtcDateTime
 
 _Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 
@@ -53,12 +57,12 @@ MAX_RANKED = 1_000
 # Edits since the first page are counted up to this number: see listing.OutdatedCursor.
 MAX_EDITS = 50_000
 
-# Where a row has the values that the page is made of, after the members.
+# The indexes of the page's own columns in a row, after the members.
 KEY, ID, NEWEST_CHANGE, TOTAL = -4, -3, -2, -1
 
 
 class CursorShape(NamedTuple):
-    """The properties of a cursor that change the statement's text. `has_key`: the cursor's product has a sort key."""
+    """The properties of a cursor that change the statement's text. `has_key`: its product has a sort key."""
 
     has_key: bool
     backward: bool
@@ -66,12 +70,12 @@ class CursorShape(NamedTuple):
 
     @property
     def leaves_group(self) -> bool:
-        """Whether the way leads from the products with a key to those without, or back."""
+        """Whether the page may cross from products with a key to products without one, or back."""
         return self.has_key != self.backward
 
 
 class PageShape(NamedTuple):
-    """Everything that changes the text of a page's statement; the rest are parameters.
+    """Everything that changes the text of a page's statement; other values are parameters.
 
     `limit` is in the text because PostgreSQL plans for few rows only if it sees the number. With a `count_limit`, the
     statement also counts the matches, up to one more than that.
@@ -98,6 +102,15 @@ class PageShape(NamedTuple):
         """Whether the rows are read in descending order of their keys."""
         return self.sort.startswith("-") != self.backward
 
+    def in_order(self, key: _Column) -> OrderByList | UnaryExpression[Any]:
+        """The key as an ORDER BY has it."""
+        return desc(key) if self.descending else asc(key)
+
+    def is_beyond(self, values: _Column, cursor: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Whether the values of a row come after those of the cursor, or equal them if it is inclusive."""
+        condition: ColumnElement[bool] = _COMPARISONS[self.descending, self.inclusive](values, cursor)
+        return condition
+
 
 NEWEST = select(func.coalesce(func.max(ProductChange.sequence), 0))
 _EDITED = (
@@ -123,58 +136,78 @@ _COMPARISONS = {
 @lru_cache(maxsize=256)
 def page_statement(shape: PageShape) -> Select[Any]:
     """The members of the products of a page, in order, and KEY, ID, NEWEST_CHANGE and TOTAL in each row."""
-    direction = desc if shape.descending else asc
-    ranges = [selected.subquery() for selected in _ranges(shape)]
-    union = (union_all(*map(select, ranges)) if len(ranges) > 1 else select(ranges[0])).subquery("parts")
-
-    def in_order(rows: Subquery) -> list[ColumnElement[Any]]:
-        keyless = rows.c.keyless.desc() if shape.backward else rows.c.keyless.asc()
-        return [keyless, direction(rows.c.key), direction(rows.c.id)]
-
-    picked = select(union).order_by(*in_order(union)).limit(literal_int(shape.limit)).subquery("picked")
-    return _with_members(shape, picked).order_by(*in_order(picked))
+    union = _union([selected.subquery() for selected in _ranges(shape)]).subquery("parts")
+    picked = select(union).order_by(*_page_order(shape, union)).limit(literal_int(shape.limit)).subquery("picked")
+    return _with_members(shape, picked).order_by(*_page_order(shape, picked))
 
 
-def _with_members(shape: PageShape, picked: Subquery) -> Select[Any]:
-    """The members of the products that were picked, and the values that the page is made of."""
-    counted = (
-        null() if shape.count_limit is None else count_statement(shape.filters, shape.count_limit).scalar_subquery()
-    )
+def _union(ranges: Sequence[Subquery]) -> Select[Any] | CompoundSelect[Any]:
+    return union_all(*map(select, ranges)) if len(ranges) > 1 else select(ranges[0])
+
+
+def _page_order(shape: PageShape, rows: Subquery) -> list[OrderByList | UnaryExpression[Any]]:
+    keyless = rows.c.keyless.desc() if shape.backward else rows.c.keyless.asc()
+    return [keyless, shape.in_order(rows.c.key), shape.in_order(rows.c.id)]
+
+
+def _page_columns(shape: PageShape, picked: Subquery) -> list[ColumnElement[Any]]:
+    """The values that the page is made of: KEY, ID, NEWEST_CHANGE and TOTAL.
+
+    They are in the same statement as the members, so that they belong to the same moment.
+    """
     key = as_text(shape.dialect, picked.c.key) if isinstance(picked.c.key.type, UtcDateTime) else picked.c.key
-    # All in one statement, so that the newest change and the total belong to the same moment as the page.
-    page = (key, as_text(shape.dialect, picked.c.id), NEWEST.scalar_subquery(), counted)
-    first, *others = sorted(member_models(shape.fields), key=lambda model: model.__tablename__)
+    columns = [key, as_text(shape.dialect, picked.c.id), NEWEST.scalar_subquery()]
+    if shape.count_limit is None:
+        return [*columns, null()]
+    return [*columns, count_statement(shape.filters, shape.count_limit).scalar_subquery()]
+
+
+def _members(shape: PageShape) -> tuple[Select[Any], type[Base]]:
+    """A select of the members, and the first of the models that it joins."""
+    first, *others = sorted(member_models(shape.fields), key=attrgetter("__tablename__"))
     members = select(*member_columns(shape.dialect, shape.fields)).select_from(first)
     for model in others:
         members = members.join(model, PRODUCT_ID[model] == PRODUCT_ID[first])
+    return members, first
+
+
+def _with_members(shape: PageShape, picked: Subquery) -> Select[Any]:
+    """The members of the products that were picked, and the columns of the page."""
+    page = _page_columns(shape, picked)
+    members, first = _members(shape)
     if shape.dialect == "sqlite":
         return members.add_columns(*page).join(picked, PRODUCT_ID[first] == picked.c.id)
-    # LATERAL: in a catalogue of some thousand products, PostgreSQL would otherwise read all of them for one page.
+    # Without LATERAL, PostgreSQL reads all products for one page if the catalogue has a few thousand.
     row = members.where(PRODUCT_ID[first] == picked.c.id).limit(literal_int(1)).lateral("said")
     return select(row, *page).select_from(picked).join(row, true())
 
 
 def _ranges(shape: PageShape) -> Iterator[Select[Any]]:
-    """Selects whose union has the page: each reads one range of an index, and no more rows than the page has.
+    """Selects whose union has the page: every select reads one range of an index, and at most as many rows as the page.
 
-    Products that have moved since the first page have ranges of their own: they are sorted by their keys of that time,
-    all others by their current keys. Products without a key have ranges of their own as well.
+    Products without a key have ranges of their own.
     """
     if shape.sort == RELEVANCE:
-        yield from _relevance_ranges(shape)
-        return
+        return _relevance_ranges(shape)
     sort = sort_of(shape.sort)
+    sources = _key_sources(shape, sort)
+    return (_key_range(shape, *source, keyless=keyless) for keyless in _key_groups(shape, sort) for source in sources)
+
+
+def _key_sources(shape: PageShape, sort: Sort) -> list[tuple[Select[Any], _Column, _Column]]:
+    """Selects of products, with the columns of their keys and ids.
+
+    Products that have moved since the first page have a select of their own: they are sorted by their keys of that
+    time, all others by their current keys.
+    """
     own_id, products = PRODUCT_ID[sort.model], matching(shape.filters, sort.model)
-    sources: list[tuple[Select[Any], _Column, _Column]] = [(products, sort.key, own_id)]
-    if shape.cursor is not None and sort.old_value:
-        moved = _moved_products(sort)
-        sources = [
-            (products.where(own_id.not_in(select(moved.c.product_id))), sort.key, own_id),
-            (products.join(moved, moved.c.product_id == own_id), moved.c.key, moved.c.product_id),
-        ]
-    for keyless in _key_groups(shape, sort):
-        for query, key, id_ in sources:
-            yield _key_range(shape, query, key, id_, keyless=keyless)
+    if shape.cursor is None or not sort.old_value:
+        return [(products, sort.key, own_id)]
+    moved = _moved_products(sort)
+    return [
+        (products.where(own_id.not_in(select(moved.c.product_id))), sort.key, own_id),
+        (products.join(moved, moved.c.product_id == own_id), moved.c.key, moved.c.product_id),
+    ]
 
 
 def _key_groups(shape: PageShape, sort: Sort) -> Sequence[bool]:
@@ -188,23 +221,32 @@ def _key_groups(shape: PageShape, sort: Sort) -> Sequence[bool]:
 
 def _key_range(shape: PageShape, query: Select[Any], key: _Column, id_: _Column, *, keyless: bool) -> Select[Any]:
     """The first products of one group, from the cursor on."""
-    sort, direction = sort_of(shape.sort), desc if shape.descending else asc
+    sort = sort_of(shape.sort)
     if sort.nullable:
-        query = query.where(key.is_(None) if keyless else key.is_not(None))
+        query = query.where(_is_in_group(key, keyless=keyless))
     if shape.cursor is not None and keyless != shape.cursor.has_key:  # the cursor is in this group
-        compare = _COMPARISONS[shape.descending, shape.inclusive]
-        cursor_key, cursor_id = bindparam("cursor_key", type_=sort.key.type), bindparam("cursor_id", type_=Uuid)
-        query = query.where(
-            compare(id_, cursor_id) if keyless else compare(tuple_(key, id_), tuple_(cursor_key, cursor_id))
-        )
+        query = query.where(_is_beyond_cursor(shape, sort, key, id_))
     query = query.add_columns(id_.label("id"), key.label("key"), literal_int(int(keyless)).label("keyless"))
-    return query.order_by(direction(key), direction(id_)).limit(literal_int(shape.limit))
+    return query.order_by(shape.in_order(key), shape.in_order(id_)).limit(literal_int(shape.limit))
+
+
+def _is_in_group(key: _Column, *, keyless: bool) -> ColumnElement[bool]:
+    return key.is_(None) if keyless else key.is_not(None)
+
+
+def _is_beyond_cursor(shape: PageShape, sort: Sort, key: _Column, id_: _Column) -> ColumnElement[bool]:
+    """Whether a product in the cursor's group comes after the cursor."""
+    cursor_id = bindparam("cursor_id", type_=Uuid)
+    if shape.cursor is None or not shape.cursor.has_key:
+        return shape.is_beyond(id_, cursor_id)
+    return shape.is_beyond(tuple_(key, id_), tuple_(bindparam("cursor_key", type_=sort.key.type), cursor_id))
 
 
 def _relevance_ranges(shape: PageShape) -> Iterator[Select[Any]]:
     """The ranges of the sort by relevance, whose key is a level.
 
-    If few products match, all of them are ranked; if many do, each level has a range. One of the two finds nothing.
+    If few products match, one range ranks them all; if many match, every level has a range. The statement holds both
+    kinds, and one of them finds nothing.
     """
     words = word_filters(shape.filters)
     moved = _moved_products(sort_of(RELEVANCE)) if shape.cursor is not None else None
@@ -223,9 +265,9 @@ def _relevance_ranges(shape: PageShape) -> Iterator[Select[Any]]:
 def _levels(
     shape: PageShape, words: list[str], unmoved: ColumnElement[bool], are_many: ColumnElement[bool]
 ) -> Iterator[Select[Any]]:
-    """A range for each level.
+    """The ranges of the levels, in order.
 
-    A level is searched only while those before it do not fill the page: a search takes long where the words are common
+    A level is searched only while the levels before it do not fill the page: a search is slow if the words are common
     at one level and rare at another.
     """
     filled: ColumnElement[int] = literal_int(0)
@@ -241,15 +283,14 @@ def _levels(
 
 def _level_range(shape: PageShape, query: Select[Any], id_: _Column, level: ColumnElement[int]) -> Select[Any]:
     """The first products of a level, or of several levels, from the cursor on."""
-    direction, compare = (desc if shape.backward else asc), _COMPARISONS[shape.backward, shape.inclusive]
     key = level.label("key")  # ORDER BY a constant would mean the number of a column
     query = query.add_columns(id_.label("id"), key, literal_int(0).label("keyless"))
     if shape.cursor is not None:
         cursor_key, cursor_id = bindparam("cursor_key", type_=Integer), bindparam("cursor_id", type_=Uuid)
         # Not a comparison of tuples: within a level, the planner has to see that this is a range of ids, or nothing.
         beyond = key < cursor_key if shape.backward else key > cursor_key
-        query = query.where(or_(beyond, and_(key == cursor_key, compare(id_, cursor_id))))
-    return query.order_by(direction(key), direction(id_)).limit(literal_int(shape.limit))
+        query = query.where(or_(beyond, and_(key == cursor_key, shape.is_beyond(id_, cursor_id))))
+    return query.order_by(shape.in_order(key), shape.in_order(id_)).limit(literal_int(shape.limit))
 
 
 def _moved_products(sort: Sort) -> CTE:

@@ -17,7 +17,7 @@ class ExistingMatch(NamedTuple):
     """How an incoming product matches existing ones.
 
     `id` is the id of the product that has its name, `name` the name of the product that has its id; None if there is no
-    such product. `same_description` compares it with the product of its name; None without one.
+    product with that name or id. `same_description` compares it with the product of its name; None without a match.
     """
 
     id: UUID | None
@@ -26,7 +26,7 @@ class ExistingMatch(NamedTuple):
 
 
 def existing_matches(session: Session, products: Sequence[NewProduct]) -> list[ExistingMatch]:
-    """The match of each of the products, in the same order."""
+    """The matches of the products, in the same order."""
     dialect = dialect_name(session)
     rows = [
         {"number": number, "id": new.id, "name": new.name, "description": new.description}
@@ -41,7 +41,7 @@ _INCOMING = Rows(number=Integer, id=Uuid, name=Text, description=Text)
 def _matches(dialect: str) -> Executable:
     products = Base.metadata.tables[Product.__tablename__]
     incoming = _INCOMING.table(dialect).c
-    # Two outer joins, so that each row is looked up by a unique key.
+    # Two outer joins, so that every row is looked up by a unique key.
     by_name, by_id = products.alias(), products.alias()
     query = select(by_name.c.id, by_id.c.name, by_name.c.description == incoming.description)
     source = incoming.number.table.outerjoin(by_name, by_name.c.name == incoming.name)

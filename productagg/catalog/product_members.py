@@ -1,7 +1,7 @@
-"""The members of a product in JSON: the column that holds each of them, and how a row becomes JSON.
+"""The members of a product in JSON: the columns that hold them, and how a row becomes JSON.
 
-For the listing, `products.get` and the offers, so that a product and an offer read the same everywhere. The database
-writes the stored members as JSON; only the derived ones are computed here.
+For the listing, `products.get` and the offers, so that products and offers have the same members everywhere. The
+database writes the stored members as JSON; only the derived members are computed here.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,10 +33,13 @@ _COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
     "change_24h": ProductSummary.lowest_24h,
     "change_24h_percent": ProductSummary.lowest_24h,
 }
-_Derive = Callable[[int, int], int | float | None]
+_Derive = Callable[[int | None, int | None], int | float | None]
 _DERIVED: dict[str, _Derive] = {
-    "change_24h": lambda before, now: now - before,
-    "change_24h_percent": lambda before, now: round(100 * (now - before) / before, 2) if before else None,
+    "change_24h": lambda before, now: None if before is None or now is None else now - before,
+    # None for a price that was 0, too: a percentage of it is undefined.
+    "change_24h_percent": lambda before, now: (
+        None if not before or now is None else round(100 * (now - before) / before, 2)
+    ),
 }
 MEMBERS = tuple(_COLUMNS)
 OFFER_COLUMNS = (Offer.id, Offer.price, Offer.items_in_stock, Offer.first_seen_at, Offer.changed_at, Offer.closed_at)
@@ -49,16 +52,14 @@ def member_models(fields: Sequence[str]) -> set[type[Base]]:
 
 def member_columns(dialect: str, fields: tuple[str, ...]) -> list[ColumnElement[Any]]:
     """The columns that a statement over `member_models` selects for `members_json`."""
-    segments = _segments(fields)
-    stored = [
-        object_members(dialect, {field: _COLUMNS[field] for field in segment})
-        for derive, segment in segments
-        if derive is None
-    ]
-    prices: list[ColumnElement[Any]] = []
-    if len(stored) < len(segments):
-        prices = [ProductSummary.lowest_24h.label("before"), ProductSummary.lowest.label("now")]
-    return [*prices, *stored]
+    stored = [_stored_members(dialect, segment) for derive, segment in _segments(fields) if derive is None]
+    if _DERIVED.keys().isdisjoint(fields):
+        return stored
+    return [ProductSummary.lowest_24h.label("before"), ProductSummary.lowest.label("now"), *stored]
+
+
+def _stored_members(dialect: str, fields: Sequence[str]) -> ColumnElement[Any]:
+    return object_members(dialect, {field: _COLUMNS[field] for field in fields})
 
 
 def members_json(row: Sequence[Any], fields: tuple[str, ...]) -> str:
@@ -73,8 +74,7 @@ def members_json(row: Sequence[Any], fields: tuple[str, ...]) -> str:
         if derive is None:
             parts.append(stored.pop(0))
         else:
-            value = None if before is None or now is None else derive(before, now)
-            parts.append(f'"{segment[0]}":{orjson.dumps(value).decode()}')
+            parts.append(f'"{segment[0]}":{orjson.dumps(derive(before, now)).decode()}')
     return ",".join(parts)
 
 
@@ -86,5 +86,5 @@ def current_offers(dialect: str, product_id: ColumnElement[UUID]) -> ScalarSelec
 
 @lru_cache(maxsize=256)
 def _segments(fields: tuple[str, ...]) -> list[tuple[_Derive | None, tuple[str, ...]]]:
-    """The fields in their order: stored neighbours together, which are one column, and each derived one by itself."""
+    """The fields in their order, in segments: stored neighbours, which are one column, or a single derived field."""
     return [(derive, tuple(segment)) for derive, segment in groupby(fields, _DERIVED.get)]

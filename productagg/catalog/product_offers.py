@@ -1,4 +1,4 @@
-"""A product's offers, page by page: the current ones, then the closed ones. For the API; it only reads."""
+"""A product's offers, page by page: current offers, then closed offers. For the API; it only reads."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from productagg.db.models import Offer, ProductSync, UtcDateTime
 
 
 class ClosedOffersCursor(NamedTuple):
-    """Where a page of closed offers begins: after the offer with this id, which was closed then (RFC 3339)."""
+    """Where a page of closed offers begins: after the offer with this id and this closing time (RFC 3339)."""
 
     closed_at: str
     id: UUID
@@ -38,23 +38,27 @@ def offers_page(
 ) -> OffersPage:
     """Up to `limit` closed offers from the cursor on, the last closed first. Raises NotFound.
 
-    The first page, which has no cursor, begins with all current offers, cheapest first; all are as of one moment. An
-    offer that stays closed is on exactly one page, whatever is closed, opened or removed meanwhile.
+    The first page, which has no cursor, begins with all current offers, cheapest first. A page shows one moment. An
+    offer that stays closed is on exactly one page, even if other offers are closed, opened or removed meanwhile.
     """
     dialect = connection.dialect.name
-    values: dict[str, Any] = {"product_id": product_id, "limit": limit + 1, "now": clock.now_parameter(dialect)}
-    if cursor is not None:
-        values |= {"closed_at": datetime.fromisoformat(cursor.closed_at), "id": cursor.id}
+    values = {"product_id": product_id, "limit": limit + 1, "now": clock.now_parameter(dialect)}
+    values |= _cursor_parameters(cursor)
     row = connection.execute(_PAGE[dialect, cursor is not None], values).one_or_none()
     if row is None:
         raise NotFound(product_id)
     closed = orjson.loads(row.closed)
-    following = None
-    if len(closed) > limit:
-        last = closed[limit - 1]
-        following = ClosedOffersCursor(last["closed_at"], UUID(last["id"]))
+    following = _cursor_after(closed[limit - 1]) if len(closed) > limit else None
     offers = [row.current[1:-1], *(orjson.dumps(offer).decode() for offer in closed[:limit])]
     return OffersPage(f"[{','.join(filter(None, offers))}]", following, row.next_sync_at, row.now)
+
+
+def _cursor_parameters(cursor: ClosedOffersCursor | None) -> dict[str, Any]:
+    return {} if cursor is None else {"closed_at": datetime.fromisoformat(cursor.closed_at), "id": cursor.id}
+
+
+def _cursor_after(offer: dict[str, Any]) -> ClosedOffersCursor:
+    return ClosedOffersCursor(offer["closed_at"], UUID(offer["id"]))
 
 
 def _page(dialect: str, *, with_cursor: bool) -> Select[*tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""What a page of the catalogue is asked for: the search and the filters, the sort, and the cursor where it begins.
+"""The query for a page of the catalogue: the search and the filters, the sort, and the cursor where the page begins.
 
 Plain values, for the listing and its callers.
 """
@@ -54,9 +54,9 @@ SORTS = (RELEVANCE, *chain.from_iterable((name, f"-{name}") for name in _SORTS i
 class ProductQuery:
     """Which products, in which order, and which of MEMBERS. A filter that is None lets all products pass.
 
-    Every one of the `words`, which come from `search_text.search_words`, must occur in a product's name or description;
-    without words, all products are equally relevant. The prices are those of the lowest in-stock price. `sort` is one
-    of SORTS; products without a price come last by price, ascending and descending.
+    All `words`, which come from `search_text.search_words`, must occur in a product's name or description; without
+    words, all products are equally relevant. The price filters apply to the lowest in-stock price. `sort` is one of
+    SORTS; in a sort by price, ascending or descending, products without a price come last.
     """
 
     sort: str = "created_at"

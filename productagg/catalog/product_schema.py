@@ -5,7 +5,7 @@ they look. They know no web framework, so that the command line loads none.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -119,19 +119,13 @@ PRODUCT_CHANGE = mapping(
 
 def validate(schema: colander.SchemaNode, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """The values and the faults, both by key. All faults are listed, unknown keys too; without any, `data` is valid."""
-    expected = {node.name for node in schema}
-    faults = {key: "is not known" for key in data if key not in expected}
-    values: dict[str, Any] = {}
+    values = dict(data)
+    known = {node.name: values.pop(node.name) for node in schema if node.name in values}
+    faults = dict.fromkeys(values, "is not known")
     try:
-        values = schema.deserialize({key: value for key, value in data.items() if key in expected})
+        return schema.deserialize(known), faults
     except colander.Invalid as invalid:
-        faults.update(_faults(invalid))
-    return values, faults
-
-
-def _faults(invalid: colander.Invalid) -> Iterator[tuple[str, str]]:
-    for child in invalid.children:
-        yield child.node.name, "; ".join(message for message in child.messages() if message)
+        return {}, faults | {child.node.name: "; ".join(filter(None, child.messages())) for child in invalid.children}
 
 
 def uuid(text: str) -> UUID:

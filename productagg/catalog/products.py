@@ -4,7 +4,8 @@ Called by the API and the command line. It never commits, never sees a request a
 takes the time as `now`, None is the time by the database's clock.
 """
 
-from collections.abc import Container, Iterator, Sequence
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -72,7 +73,7 @@ def change(
     other_than: Container[int] = (),
     unmodified_since: datetime | None = None,
 ) -> None:
-    """Set the values that are given. Values that the product has already change nothing.
+    """Set the given values. If the product has them already, nothing changes.
 
     The product must be at one of `versions`, at none of `other_than`, and unchanged since `unmodified_since`. Raises
     NotFound, DuplicateName, StaleVersion, UnwantedVersion. If the Offers service refused to register the product, the
@@ -80,21 +81,30 @@ def change(
     """
     product, time = _locked(session, product_id, versions, other_than, unmodified_since)
     now = now or time
-    texts = (product.name if name is None else name, product.description if description is None else description)
-    if texts == (product.name, product.description):
+    old = {"name": product.name, "description": product.description}
+    given = {"name": name, "description": description}
+    new = old | {member: text for member, text in given.items() if text is not None}
+    if new == old:
         return
     event = Event(product_id, "changed", now, product.sort_name, product.updated_at, search_text=product.search_text)
-    with _unique_name(session, texts[0]):
-        product.name, product.description = texts
-        for column, value in search_columns(*texts).items():
-            setattr(product, column, value)
-        product.version += 1
-        # A transaction that waited for the lock may have begun before the one that held it.
-        product.updated_at = max(now, product.updated_at + timedelta(microseconds=1))
+    with _unique_name(session, new["name"]):
+        _set_columns(product, {**new, **search_columns(**new)}, now)
+    _retry_registration(session, product_id, now)
+    record(session, [event])
+
+
+def _set_columns(product: Product, values: Mapping[str, str], now: datetime) -> None:
+    for column, value in values.items():
+        setattr(product, column, value)
+    product.version += 1
+    # A transaction that waited for the lock may have begun before the one that held it.
+    product.updated_at = max(now, product.updated_at + timedelta(microseconds=1))
+
+
+def _retry_registration(session: Session, product_id: UUID, now: datetime) -> None:
     sync = session.get_one(ProductSync, product_id)
     if sync.registration == "failed":
         sync.registration, sync.failures, sync.next_sync_at = "pending", 0, now
-    record(session, [event])
 
 
 def remove(
@@ -136,7 +146,7 @@ def count(connection: Connection) -> int:
 
 
 def missing_ids(connection: Connection | Session, product_ids: Sequence[UUID]) -> list[UUID]:
-    """Those of the ids that no product has, in the order given."""
+    """The ids that no product has, in the order given."""
     existing = set(connection.scalars(select(Product.id).where(Product.id.in_(product_ids))))
     return [product_id for product_id in product_ids if product_id not in existing]
 
@@ -161,25 +171,33 @@ def _locked(
     if row is None:
         raise NotFound(product_id)
     product, now = row
-    if versions is not None and product.version not in versions:
-        raise StaleVersion(product_id)
-    if unmodified_since is not None and product.updated_at > unmodified_since:
+    if _is_stale(product, versions, unmodified_since):
         raise StaleVersion(product_id)
     if product.version in other_than:
         raise UnwantedVersion(product_id)
     return product, now
 
 
+def _is_stale(product: Product, versions: Container[int] | None, unmodified_since: datetime | None) -> bool:
+    if versions is not None and product.version not in versions:
+        return True
+    return unmodified_since is not None and product.updated_at > unmodified_since
+
+
 @contextmanager
 def _unique_name(session: Session, name: str) -> Iterator[None]:
-    """Write the changes of the block in a savepoint. The constraint tells that a name exists, no earlier check."""
+    """Write the changes of the block in a savepoint. The constraint finds a duplicate: an earlier check would race."""
     try:
         with session.begin_nested():
             yield
     except IntegrityError as error:
-        if "uq_products_name" in str(error.orig) or "products.name" in str(error.orig):
+        if _NAME_CONSTRAINT.search(str(error.orig)):
             raise DuplicateName(name) from None
         raise
+
+
+# How PostgreSQL and SQLite name the constraint.
+_NAME_CONSTRAINT = re.compile(r"uq_products_name|products\.name")
 
 
 # A failed registration changes only the time of the request.

@@ -1,7 +1,8 @@
 """How well products match the words of a search, as SQL. For the listing; it runs nothing.
 
-The best match of a word is a whole word, then the beginning of a word, then any part of one; each in the name before
-the description. A product is as relevant as its worst word. See docs/decisions/0010-browsing.md.
+The best match of a word is a whole word, then the beginning of a word, then any part of a word; a match in the
+name is better than the same match in the description. A product is as relevant as its worst word. See
+docs/decisions/0010-browsing.md.
 """
 
 from collections.abc import Iterable, Sequence

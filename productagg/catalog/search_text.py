@@ -1,4 +1,4 @@
-"""How people compare names and descriptions: without case, accents and strokes. The same on every database.
+"""How people compare names and descriptions: without case, accents and strokes. It works alike on every database.
 
 The catalogue stores the folded texts; the listing searches and sorts by them. A change of what these functions return
 needs a migration that folds all products again.
@@ -8,12 +8,13 @@ import re
 import unicodedata
 from functools import lru_cache
 
-# Products are sorted by so many characters. An index entry may take a third of a page, and folding can lengthen a name.
+# Products are sorted by this many characters. An index entry may take a third of a page, and folding can make
+# a name longer.
 _SORT_LENGTH = 200
 # Latin letters without a Unicode decomposition, such as ł, ø, đ and æ. Their Unicode names, which never change, contain
 # the plain letters.
 _LATIN_NAME = re.compile(r"LATIN SMALL (?:LETTER|LIGATURE) (?:(?:DOTLESS|OPEN) )?([A-Z]{1,2})(?: WITH .+)?")
-# Latin letters whose names do not, as in the transform Latin-ASCII of Unicode's CLDR.
+# Latin letters whose Unicode names do not contain the plain letters, as in the transform Latin-ASCII of Unicode's CLDR.
 _LATIN_EXCEPTIONS = {"ð": "d", "þ": "th", "ŋ": "n", "ĸ": "q"}
 
 
@@ -22,16 +23,20 @@ def fold(text: str) -> str:
 
     Letters of other scripts only lose their case: 'Лампа' is 'лампа'.
     """
+    folded = _without_accents(text).casefold()
+    if folded.isascii():
+        return folded
+    for char in set(folded):
+        folded = folded.replace(char, _plain(char))
+    return folded
+
+
+def _without_accents(text: str) -> str:
     decomposed = unicodedata.normalize("NFKD", text)
     # A loop over the distinct characters: long texts have few of them.
-    for char in set(decomposed):
-        if unicodedata.combining(char):
-            decomposed = decomposed.replace(char, "")
-    folded = decomposed.casefold()
-    for char in set(folded):
-        if not char.isascii():
-            folded = folded.replace(char, _plain(char))
-    return folded
+    for char in filter(unicodedata.combining, set(decomposed)):
+        decomposed = decomposed.replace(char, "")
+    return decomposed
 
 
 def search_text(name: str, description: str) -> str:

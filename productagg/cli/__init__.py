@@ -1,6 +1,6 @@
-"""The `productagg` command, with a module for each subcommand.
+"""The `productagg` command; every subcommand has its own module.
 
-Only the module of the subcommand is imported: cron starts one every minute, and imports take most of its time. No
+Only the module of the subcommand is imported: cron starts a command every minute, and imports take most of its time. No
 subcommand imports a web framework.
 """
 

@@ -1,6 +1,6 @@
-"""What commands start with: the settings and the database that CONFIG_URI and the environment name.
+"""The start of every command: it loads the settings from CONFIG_URI and the environment, and opens the database.
 
-If something is wrong with them, the command ends with one line and exit code 2, and never with a traceback.
+If the settings or the database cannot be used, the command ends with one line and exit code 2, without a traceback.
 """
 
 import logging

@@ -1,13 +1,13 @@
 """The checkpoint of an import: how far it came, and the names that it has read, on disk.
 
 For `productagg import`, which continues there if it was interrupted. The checkpoint is the SQLite database FILE.resume
-beside the file until the whole file is imported. For standard input, and where nothing can be written, it is a
-temporary file without a name.
+beside the file, and is removed when the whole file is imported. For standard input, and in a directory that is not
+writable, it is a temporary file without a name.
 """
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
@@ -18,6 +18,15 @@ import orjson
 
 from productagg.cli.bootstrap import CannotRun
 
+# A killed process leaves the database whole. A power failure may not; then the import starts from the beginning.
+_PREPARATION = (
+    "PRAGMA locking_mode = EXCLUSIVE",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = OFF",
+    "CREATE TABLE IF NOT EXISTS name (hash INTEGER PRIMARY KEY, line INTEGER)",
+    "CREATE TABLE IF NOT EXISTS progress (value TEXT)",
+    "CREATE TABLE IF NOT EXISTS written (id BLOB, line INTEGER, outcome TEXT)",
+)
 _WRITTEN = "SELECT id, outcome FROM written"
 
 
@@ -40,45 +49,49 @@ class Progress:
 
 
 class Checkpoint(AbstractContextManager["Checkpoint"]):
-    """`progress` is what was saved last, by this import or by an interrupted one; None if nothing was."""
+    """`progress` is the progress saved last, by this import or by an interrupted one; None if none was saved."""
 
     def __init__(self, file: Path) -> None:
-        is_named = file.is_file() and os.access(file.absolute().parent, os.W_OK)
-        self.path = file.with_name(f"{file.name}.resume") if is_named else None
+        self.path = _path_beside(file)
         # The names since the last `save`: their hashes, and the lines that had them first.
         self._recent: dict[int, int] = {}
         with self._readable_errors():
             self._database = sqlite3.connect(self.path or "", timeout=0, isolation_level=None)
-            # A killed process leaves it whole. A power failure may not; then the import starts from the beginning.
-            for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = OFF"):
-                self._database.execute(f"PRAGMA {pragma}")
-            self._database.execute("CREATE TABLE IF NOT EXISTS name (hash INTEGER PRIMARY KEY, line INTEGER)")
-            self._database.execute("CREATE TABLE IF NOT EXISTS progress (value TEXT)")
-            self._database.execute("CREATE TABLE IF NOT EXISTS written (id BLOB, line INTEGER, outcome TEXT)")
-            row = self._database.execute("SELECT value FROM progress").fetchone()
-            self.progress = Progress(**orjson.loads(row[0])) if row else None
+            for statement in _PREPARATION:
+                self._database.execute(statement)
+            self.progress = self._saved_progress()
             self._written = {UUID(bytes=id_): outcome for id_, outcome in self._database.execute(_WRITTEN)}
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
+    def _saved_progress(self) -> Progress | None:
+        row = self._database.execute("SELECT value FROM progress").fetchone()
+        return Progress(**orjson.loads(row[0])) if row else None
+
     def duplicates(self, names: Mapping[int, str]) -> dict[int, int]:
-        """The lines whose names an earlier line has, with that earlier line. `names` are by line; new ones are kept."""
+        """The lines whose names an earlier line has, with that earlier line.
+
+        `names` are by line. New names are remembered for the next calls.
+        """
         hashes = {line: _hash(name) for line, name in names.items()}
+        saved = self._saved_lines(list(hashes.values()))
+        first_lines = ((line, self._first_line(hash_, saved, line)) for line, hash_ in hashes.items())
+        return {line: first for line, first in first_lines if first != line}
+
+    def _first_line(self, hash_: int, saved: Mapping[int, int], line: int) -> int:
+        """The first line with this hash; `line`, and remembered, if no earlier line had it."""
+        return saved.get(hash_) or self._recent.setdefault(hash_, line)
+
+    def _saved_lines(self, hashes: Sequence[int]) -> dict[int, int]:
         query = f"SELECT hash, line FROM name WHERE hash IN ({', '.join('?' * len(hashes))})"  # noqa: S608
         with self._readable_errors():
-            saved = dict(self._database.execute(query, list(hashes.values())))
-        return {
-            line: first
-            for line, hash_ in hashes.items()
-            if (first := saved.get(hash_) or self._recent.setdefault(hash_, line)) != line
-        }
+            return dict(self._database.execute(query, hashes))
 
     def announce(self, progress: Progress, products: Iterable[tuple[UUID, int, str]]) -> None:
         """Save the products (id, line, outcome) that a transaction is about to write, after `progress`.
 
-        If the import is interrupted, the next run finds out by them whether the transaction was committed: see
-        `outcome`.
+        If the import is interrupted, they tell the next run whether the transaction was committed: see `outcome`.
         """
         with self._transaction():
             if self.progress is None:
@@ -134,6 +147,11 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
                 raise CannotRun(f"another import is using {self.path}") from None
             raise CannotRun(f"{self.path or 'the temporary file'} cannot be used: {error}") from None
+
+
+def _path_beside(file: Path) -> Path | None:
+    is_possible = file.is_file() and os.access(file.absolute().parent, os.W_OK)
+    return file.with_name(f"{file.name}.resume") if is_possible else None
 
 
 def _hash(name: str) -> int:

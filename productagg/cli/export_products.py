@@ -1,11 +1,13 @@
-"""`productagg export`: the catalogue as CSV or NDJSON, to take along."""
+"""`productagg export`: writes the catalogue to a file, as CSV or NDJSON."""
 
 import signal
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
+from sqlalchemy import Row
 
 from productagg.catalog import import_export, products
 from productagg.cli.bootstrap import config_uri, reading
@@ -33,7 +35,7 @@ def export(config_uri: str, file: Path, form: Format | None) -> None:
     FILE is CSV with a header, or NDJSON, with the fields id, name, description, created_at, updated_at. Without FILE,
     or with '-', the records go to standard output. FILE appears, or replaces an older one, when it is complete.
 
-    Exit codes: 0 everything is written, 2 the export could not run, or not to its end.
+    Exit codes: 0 all products are written, 2 the export could not start or could not finish.
     """
     signal.signal(signal.SIGTERM, _terminated)  # the default handler would leave the incomplete file behind
     form = form or format_of(file)
@@ -42,9 +44,15 @@ def export(config_uri: str, file: Path, form: Format | None) -> None:
         output.write(import_export.header(form))
         with progress_bar(" products", shown=file != STANDARD) as show_progress:
             total = products.count(connection) if show_progress is not None else 0
-            done = 0
-            while batch := list(islice(rows, _PRODUCTS_PER_BATCH)):
+            for done, batch in _batches(rows):
                 output.write(import_export.serialize(batch, form))
-                done += len(batch)
                 if show_progress is not None:
                     show_progress(done, total)
+
+
+def _batches(rows: Iterator[Row[Any]]) -> Iterator[tuple[int, list[Row[Any]]]]:
+    """Batches of rows, with the number of all rows so far."""
+    done = 0
+    while batch := list(islice(rows, _PRODUCTS_PER_BATCH)):
+        done += len(batch)
+        yield done, batch

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, get_args
 
@@ -44,23 +44,31 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 @contextmanager
 def written(path: Path) -> Iterator[IO[bytes]]:
     """The file, or standard output, to write. A file replaces an older one when it is complete."""
-    if path == STANDARD:
-        if sys.stdout is None:
-            raise CannotRun("standard output is closed")
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    is_special = path.exists() and not path.is_file()  # a device or a pipe, which must not be replaced
     try:
-        with path.open("wb") if is_special else _replacing(path) as file:
+        with _output(path) as file:
             yield file
     except OSError as error:
         raise CannotRun(f"{path}: {error.strerror}") from None
 
 
+def _output(path: Path) -> AbstractContextManager[IO[bytes]]:
+    if path == STANDARD:
+        return _standard_output()
+    is_special = path.exists() and not path.is_file()  # a device or a pipe, which must not be replaced
+    return path.open("wb") if is_special else _replacing(path)
+
+
+@contextmanager
+def _standard_output() -> Iterator[IO[bytes]]:
+    if sys.stdout is None:
+        raise CannotRun("standard output is closed")
+    yield sys.stdout.buffer
+    sys.stdout.buffer.flush()
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file beside the path, which takes its place at the end."""
+    """A temporary file beside the path, which replaces the file there at the end."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:

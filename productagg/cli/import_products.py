@@ -1,4 +1,4 @@
-"""`productagg import`: products from CSV or NDJSON, in batches, so that syncs and the web service go on meanwhile."""
+"""`productagg import`: adds products from CSV or NDJSON, in batches, so that it never blocks other writers for long."""
 
 import logging
 from collections.abc import Mapping
@@ -44,9 +44,9 @@ def import_(config_uri: str, file: Path, update: bool, rejects: Path | None, for
     reported with their numbers, and all other lines are imported.
 
     You can interrupt the import at any time and run it again: FILE.resume, beside the file, says where it continues.
-    Syncs and the web service go on meanwhile. On a terminal, a bar shows the progress.
+    Syncs and the web service keep running meanwhile. On a terminal, a bar shows the progress.
 
-    Exit codes: 0 all lines are valid, 1 some lines are invalid, 2 the import could not run, or not to its end.
+    Exit codes: 0 all lines are valid, 1 some lines are invalid, 2 the import could not start or could not finish.
     """
     signals = InterruptOnSignal()
     form = form or format_of(file)
@@ -64,7 +64,7 @@ def _import(
     config_uri: str, file: Path, rejects: Path | None, form: Format, signals: InterruptOnSignal, *, update: bool
 ) -> Mapping[str, int]:
     """Import the file; returns the counts of the outcomes."""
-    if rejects and rejects.exists() and file.exists() and rejects.samefile(file):
+    if rejects and _is_same_file(rejects, file):
         raise click.UsageError("--rejects must not be the imported file")
     with writing(config_uri) as (settings, sessions), opened(file) as content, Checkpoint(file) as checkpoint:
         target = f"{_name(settings.database_url)} {form}{' --update' if update else ''}"
@@ -72,12 +72,20 @@ def _import(
         with RejectedLines(file, rejects, start) as rejected:
             run = ImportRun(content, form, start, checkpoint, sessions, rejected, signals, update=update)
             _run(run)
-        if run.unreadable_from:
-            run.save()
-            line = run.unreadable_from
-            raise CannotRun(f"nothing was imported from line {line} on: correct the file, then {run.advice}")
+        _check_complete(run)
         checkpoint.remove()
     return run.counts
+
+
+def _check_complete(run: ImportRun) -> None:
+    if run.unreadable_from:
+        run.save()
+        line = run.unreadable_from
+        raise CannotRun(f"nothing was imported from line {line} on: correct the file, then {run.advice}")
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _run(run: ImportRun) -> None:
@@ -91,7 +99,7 @@ def _run(run: ImportRun) -> None:
         raise CannotRun(f"interrupted; {run.advice}") from None
     except Exception as error:
         ignore_signals()
-        with suppress(CannotRun):  # the first error matters
+        with suppress(CannotRun):  # report the first error, not this one
             run.save()
         click.echo(f"import: {run.advice}", err=True)
         if isinstance(error, click.ClickException) or is_unavailable(error):
@@ -103,7 +111,7 @@ def _run(run: ImportRun) -> None:
 def starting_point(
     content: IO[bytes], checkpoint: Checkpoint, sessions: sessionmaker[Session], target: str
 ) -> Progress:
-    """Where an import of this very file into this database was interrupted, or the beginning."""
+    """Where an earlier import of the same file into the same database was interrupted, or the beginning."""
     progress = checkpoint.progress
     if progress is None:
         return Progress(target)
@@ -122,16 +130,25 @@ def _why_outdated(progress: Progress, content: IO[bytes], sessions: sessionmaker
     """Why the import cannot continue there; None if it can."""
     if progress.target != target:
         return "the interrupted import was into another database, or with other options"
+    if _digest_until(progress, content) != progress.digest:
+        return "the file has changed before this line"
+    if progress.last_name is not None and not _exists(progress.last_name, sessions):
+        return f"the product {excerpt(progress.last_name)} no longer exists"
+    return None
+
+
+def _digest_until(progress: Progress, content: IO[bytes]) -> str:
+    """The digest of the lines that are done."""
     done = LineReader(content, MAX_RECORD_LENGTH)
     done.skip_to(progress.line, progress.offset)
     content.seek(0)
-    if done.digest() != progress.digest:
-        return "the file has changed before this line"
-    if progress.last_name is not None:
-        with sessions.begin() as session:
-            if existing_matches(session, [NewProduct(progress.last_name, "")])[0].id is None:
-                return f"the product {excerpt(progress.last_name)} no longer exists"
-    return None
+    return done.digest()
+
+
+def _exists(name: str, sessions: sessionmaker[Session]) -> bool:
+    with sessions.begin() as session:
+        [match] = existing_matches(session, [NewProduct(name, "")])
+    return match.id is not None
 
 
 def _name(database: URL) -> str:

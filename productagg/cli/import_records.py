@@ -1,4 +1,4 @@
-"""A record of an import file, and the product that it describes: the same rules as for a client."""
+"""A record of an import file, and the product that it describes: the API's rules for products hold here too."""
 
 from datetime import datetime
 from typing import Any
@@ -14,12 +14,18 @@ from productagg.record_reader import Format, RecordError, excerpt
 def new_product(record: dict[str, Any], form: Format, now: datetime) -> NewProduct:
     """The valid product of a record. Raises RecordError."""
     name, description = _texts(record)
-    optional = {name: record.get(name) for name in OPTIONAL}
-    if form == "csv":
-        optional = {name: text or None for name, text in optional.items()}
+    optional = _optional_values(record, form)
     id_ = _id(optional["id"])
-    created_at, updated_at = _times(optional, now)
+    created_at = _time("created_at", optional["created_at"], now)
+    updated_at = _time("updated_at", optional["updated_at"], now)
+    _check_order(created_at, updated_at, now)
     return NewProduct(name, description, id_, created_at, updated_at)
+
+
+def _optional_values(record: dict[str, Any], form: Format) -> dict[str, Any]:
+    values = {name: record.get(name) for name in OPTIONAL}
+    # CSV has no null: a product without a value has an empty text.
+    return {name: text or None for name, text in values.items()} if form == "csv" else values
 
 
 def _texts(record: dict[str, Any]) -> tuple[str, str]:
@@ -29,23 +35,18 @@ def _texts(record: dict[str, Any]) -> tuple[str, str]:
     return values["name"], values["description"]
 
 
-def _times(record: dict[str, Any], now: datetime) -> tuple[datetime | None, datetime | None]:
-    """When the product was created and changed; None if the record does not say."""
-    created_at, updated_at = (_time(name, record[name], now) for name in ("created_at", "updated_at"))
+def _check_order(created_at: datetime | None, updated_at: datetime | None, now: datetime) -> None:
     if updated_at is not None and updated_at < (created_at or now):
         raise RecordError(f"updated_at is before {'created_at' if created_at else 'now, and created_at is missing'}")
-    return created_at, updated_at
 
 
-def _id(value: object) -> UUID | None:
+def _id(value: Any) -> UUID | None:
     if value is None:
         return None
     try:
-        if isinstance(value, str):
-            return uuid(value)
-    except ValueError:
-        pass
-    raise RecordError(f"id {excerpt(value)} is not a UUID")
+        return uuid(value)
+    except (TypeError, ValueError):  # it is no string, or no UUID
+        raise RecordError(f"id {excerpt(value)} is not a UUID") from None
 
 
 def _time(name: str, value: object, now: datetime) -> datetime | None:

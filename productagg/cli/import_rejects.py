@@ -1,4 +1,4 @@
-"""The invalid lines of an import, and why: all in a file, or the first ones on standard error."""
+"""The invalid lines of an import and the reasons: all go to a file, or the first MAX_SHOWN to standard error."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ MAX_SHOWN = 50
 
 
 class RejectedLines(AbstractContextManager["RejectedLines"]):
-    """`path` is the file, `length` its length in bytes; None and 0 without one."""
+    """`path` is the file, `length` its length in bytes; None and 0 without a file."""
 
     def __init__(self, file: Path, rejects: Path | None, start: Progress) -> None:
         self.path = str(rejects.absolute()) if rejects else None
@@ -57,14 +57,14 @@ class RejectedLines(AbstractContextManager["RejectedLines"]):
                 self._rejects.flush()
 
     def sync(self) -> None:
-        """Have the file on disk, before a checkpoint says that it is."""
+        """Force the file to disk, before a checkpoint records its length."""
         if self._rejects and self._is_regular:
             with self._readable_errors():
                 os.fsync(self._rejects.fileno())
 
     def __exit__(self, *_: object) -> None:
         if self._rejects:
-            with suppress(OSError):  # it has been reported already that the file cannot be written
+            with suppress(OSError):  # the error of an earlier write has been reported already
                 self._rejects.close()
         if self._left < 0:
             click.echo(f"and {-self._left} more: --rejects writes all of them to a file", err=True)

@@ -1,7 +1,8 @@
 """Standard output and standard error of a command, which may be full or closed, or lack characters of a name.
 
-If standard output cannot be written, the command ends with one line and exit code 2. What standard error does not take
-is lost; the exit code still says how the command ended. Characters that the locale lacks are escaped.
+If standard output cannot be written, the command ends with one line and exit code 2. If standard error cannot be
+written, its lines are lost, but the exit code still says how the command ended. Characters that the locale lacks
+are escaped.
 """
 
 import sys

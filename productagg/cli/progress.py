@@ -11,7 +11,7 @@ from typing import TextIO
 def progress_bar(unit: str, *, shown: bool = True) -> Iterator[Callable[[int, int], None] | None]:
     """A function that takes the progress: (units done, units in all, or 0 if unknown). None without a terminal.
 
-    Meanwhile, log lines and everything that is written to sys.stderr appear above the bar.
+    While the bar is shown, log lines and everything that is written to sys.stderr appear above it.
     """
     if not (shown and sys.stderr.isatty()):
         yield None
@@ -36,15 +36,14 @@ def progress_bar(unit: str, *, shown: bool = True) -> Iterator[Callable[[int, in
 def _logging_to(stream: TextIO) -> Iterator[None]:
     """Log to this stream instead of standard error."""
     terminal = sys.stderr
-    handlers = [
-        handler
-        for handler in logging.getLogger().handlers
-        if isinstance(handler, logging.StreamHandler) and handler.stream is terminal
-    ]
-    for handler in handlers:
-        handler.setStream(stream)
+    _redirect_logs(terminal, stream)
     try:
         yield
     finally:
-        for handler in handlers:
-            handler.setStream(terminal)
+        _redirect_logs(stream, terminal)
+
+
+def _redirect_logs(old: TextIO, new: TextIO) -> None:
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is old:
+            handler.setStream(new)

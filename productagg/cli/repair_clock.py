@@ -1,4 +1,4 @@
-"""`productagg repair-clock`: after the database's clock was ahead and was set back. By hand, and rarely."""
+"""`productagg repair-clock`: run by hand, rarely, after the database's clock was ahead and was set back."""
 
 import click
 
@@ -12,8 +12,8 @@ from productagg.sync import clock_repair
 def repair_clock(config_uri: str, apply: bool) -> None:
     """Set the times that the database wrote in the future, while its clock was ahead, back to now.
 
-    Products become due now, leases and waits end, histories go on from now. Without --apply, the command lists the
-    changes and makes none. Stop the sync runs first; the web service may go on.
+    Products become due now, leases and waits end, and histories go on from now. Without --apply, the command lists the
+    changes and makes none. Stop the sync runs first; the web service may keep running.
 
     Exit codes: 0 there is nothing to repair, or it is repaired; 1 there is something to repair; 2 the command could not
     run.
@@ -22,8 +22,6 @@ def repair_clock(config_uri: str, apply: bool) -> None:
         repairs = clock_repair.repair(session, settings)
         if apply:
             session.commit()
-        else:
-            session.rollback()
     for repair in repairs:
         click.echo(f"repair-clock: {repair.rows} {repair.description}")
     if not repairs:

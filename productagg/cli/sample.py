@@ -1,4 +1,4 @@
-"""`productagg sample`: a catalogue to try things with."""
+"""`productagg sample`: fills an empty catalogue with products to try things with."""
 
 import json
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C, for commands that put things in order before they end."""
+"""SIGTERM and Ctrl-C, for commands that clean up before they end."""
 
 import signal
 from typing import NoReturn
@@ -11,7 +11,7 @@ class Interrupted(BaseException):
 
 
 class InterruptOnSignal:
-    """From now on, a signal raises Interrupted, wherever the program is."""
+    """Once this is created, a signal raises Interrupted at any point of the program."""
 
     def __init__(self) -> None:
         self._received = False
@@ -29,6 +29,6 @@ class InterruptOnSignal:
 
 
 def ignore_signals() -> None:
-    """Let nothing interrupt the program any more, because it is ending already."""
+    """Ignore further signals, because the program is ending already."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)

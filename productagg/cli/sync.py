@@ -1,4 +1,4 @@
-"""`productagg sync`: one sync run, as cron starts it every minute; by hand also for chosen products, with a bar."""
+"""`productagg sync`: one sync run. cron starts one every minute; people can also sync chosen products."""
 
 import logging
 import signal
@@ -72,14 +72,14 @@ def sync(
 ) -> None:
     """Make one sync run: ask the Offers service for the products that are due, and record what changed.
 
-    Any number of runs may work at once. After SIGTERM or Ctrl-C, the run finishes the requests under way and ends. On a
+    Several runs may work at once. After SIGTERM or Ctrl-C, the run finishes the requests under way and ends. On a
     terminal, a bar shows the progress.
 
-    Exit codes: 0 no failures, 1 some products failed, 2 the run could not begin, or not go on to its end. A run that
-    ends because its time is up has not failed.
+    Exit codes: 0 no failures, 1 some products failed, 2 the run could not start or could not finish. A run that ends
+    because its time is up has not failed.
     """
     if products and everything:
-        raise click.UsageError("--product and --all exclude each other")
+        raise click.UsageError("--product and --all cannot be used together")
     with writing(config_uri) as (settings, sessions):
         _refuse_unknown(sessions, products)
         result = _run(_with_options(settings, workers, budget), sessions, products, everything)
@@ -88,11 +88,12 @@ def sync(
 
 
 def _refuse_unknown(sessions: sessionmaker[Session], products: Sequence[UUID]) -> None:
-    if products:
-        with sessions() as session:
-            unknown = catalog.missing_ids(session, products)
-        if unknown:
-            raise CannotRun(f"there is no product {', '.join(str(product_id) for product_id in unknown)}")
+    if not products:
+        return
+    with sessions() as session:
+        unknown = catalog.missing_ids(session, products)
+    if unknown:
+        raise CannotRun(f"there is no product {', '.join(map(str, unknown))}")
 
 
 def _with_options(settings: Settings, workers: int | None, budget: int | None) -> Settings:
@@ -105,8 +106,7 @@ def _with_options(settings: Settings, workers: int | None, budget: int | None) -
 
 def _run(settings: Settings, sessions: sessionmaker[Session], products: Sequence[UUID], everything: bool) -> RunResult:
     with Synchronizer(settings, sessions) as synchronizer:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: synchronizer.interrupt())
+        _interrupt_on_signal(synchronizer)
         try:
             with progress_bar(" products") as progress:
                 return synchronizer.run(products=products or None, everything=everything, progress=progress)
@@ -115,6 +115,11 @@ def _run(settings: Settings, sessions: sessionmaker[Session], products: Sequence
                 raise
             log.exception("the sync run crashed")
             raise SystemExit(2) from None
+
+
+def _interrupt_on_signal(synchronizer: Synchronizer) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: synchronizer.interrupt())
 
 
 def _json(result: RunResult) -> bytes:

@@ -82,7 +82,8 @@ def list_users(config_uri: str) -> None:
     """List the users: name, role, and whether disabled."""
     with writing(config_uri) as (_, sessions), sessions.begin() as session:
         for account in users.list_users(session):
-            click.echo(f"{account.username}\t{account.role}\t{'disabled' if account.disabled else 'active'}")
+            state = "disabled" if account.disabled else "active"
+            click.echo(f"{account.username}\t{account.role}\t{state}")
 
 
 @contextmanager

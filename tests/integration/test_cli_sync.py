@@ -103,7 +103,7 @@ def test_a_product_that_does_not_exist_is_one_line_and_nothing_is_asked_for(data
     ("options", "reason"),
     [
         (["--product", "1"], "'1' is not a valid UUID"),
-        (["--all", "--product", str(uuid4())], "--product and --all exclude each other"),
+        (["--all", "--product", str(uuid4())], "--product and --all cannot be used together"),
         (["--workers", "0"], "0 is not in the range 1<=x<=64"),
         (["--workers", "65"], "65 is not in the range 1<=x<=64"),
         (["--budget", "0"], "0 is not in the range 1<=x<=86400"),

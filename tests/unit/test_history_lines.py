@@ -128,7 +128,7 @@ def test_empty_lines_are_passed_over_and_counted():
     [
         ("product_id,offer_id,at,price,stock", "unknown column 'stock'"),
         ("product_id,offer_id,at,price", "the column items_in_stock is missing"),
-        ("product_id,offer_id,at,price,items_in_stock,price", "the column price occurs twice"),
+        ("product_id,offer_id,at,price,items_in_stock,price", "the column price occurs more than once"),
         (";".join(FIELDS), "unknown column 'product_id;offer_id;at;price;items_in_stock'"),
         (CSV.strip(), "unknown column"),
         ('"product_id', "it is not CSV"),
