@@ -1,0 +1,109 @@
+"""Products, their summaries and the change feed."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, text
+from sqlalchemy.orm import Mapped, mapped_column
+from uuid_utils.compat import uuid7
+
+from productagg.db.models.base import BY_CODE_POINTS, Base, product_key
+
+NAME_MAX_LENGTH = 200
+DESCRIPTION_MAX_LENGTH = 10_000
+
+
+class Product(Base):
+    """A product of the catalogue. `id` is a UUIDv7, so id order is creation order; `version` counts its changes.
+
+    `search_text` and `sort_name` are derived from the name and the description whenever these are written (see
+    catalog/search_text.py).
+    """
+
+    __tablename__ = "products"
+    __table_args__ = (
+        CheckConstraint("length(trim(name)) > 0", name="name_not_empty"),
+        CheckConstraint("version > 0", name="version_positive"),
+        Index(None, "sort_name", "id"),
+        Index(None, "created_at", "id"),
+        Index(None, "updated_at", "id"),
+        # Trigrams find a word anywhere in the text.
+        Index(
+            "ix_products_search_text",
+            "search_text",
+            postgresql_using="gin",
+            postgresql_ops={"search_text": "gin_trgm_ops"},
+            info={"only": "postgresql"},
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    name: Mapped[str] = mapped_column(unique=True)
+    description: Mapped[str]
+    version: Mapped[int]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    search_text: Mapped[str]
+    sort_name: Mapped[str] = mapped_column(BY_CODE_POINTS)
+
+
+class ProductSummary(Base):
+    """What a product costs now and what it cost some time ago. The sync maintains it, so that reads search no history.
+
+    Every product has a row. `lowest` to `items_in_stock` are those of its newest price, observed at `observed_at`.
+    Without a price they are NULL, and nothing is in stock. `lowest_24h`, `lowest_7d` and `lowest_30d` are the lowest
+    prices that long before `compared_at`; NULL if nothing was in stock then, or it is not known. They are looked up
+    again at `compare_at`; NULL means not before the product changes.
+    """
+
+    __tablename__ = "product_summaries"
+    __table_args__ = (Index(None, "lowest", "product_id"), Index(None, "items_in_stock", "product_id"))
+
+    product_id: Mapped[UUID] = product_key()
+    observed_at: Mapped[datetime | None]
+    lowest: Mapped[int | None] = mapped_column(BigInteger)
+    average: Mapped[int | None] = mapped_column(BigInteger)
+    offers: Mapped[int]
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    compared_at: Mapped[datetime | None]
+    lowest_24h: Mapped[int | None] = mapped_column(BigInteger)
+    lowest_7d: Mapped[int | None] = mapped_column(BigInteger)
+    lowest_30d: Mapped[int | None] = mapped_column(BigInteger)
+    compare_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class ProductChange(Base):
+    """A change of a product, in commit order (see catalog/change_feed.py). It outlives its product.
+
+    A row has the product's sort keys before the change, so that a page can be continued as of an earlier moment:
+    `changed` has the old `sort_name`, `updated_at` and `search_text`; `offers` has the old `lowest` (NULL: no price)
+    and `items_in_stock` of the summary. `search_text` is removed once no cursor needs it.
+    """
+
+    __tablename__ = "changes"
+    __table_args__ = (
+        CheckConstraint("kind IN ('created', 'changed', 'deleted', 'offers')", name="kind_known"),
+        CheckConstraint(
+            "(sort_name IS NOT NULL) = (kind = 'changed') AND (updated_at IS NOT NULL) = (kind = 'changed')",
+            name="changed_has_before",
+        ),
+        CheckConstraint(
+            "(items_in_stock IS NOT NULL) = (kind = 'offers') AND (lowest IS NULL OR kind = 'offers')",
+            name="offers_has_before",
+        ),
+        Index(None, "product_id", "kind", "sequence"),
+        # The few rows of this kind among many of kind 'offers'. SQLite would not use the index.
+        Index("ix_changes_changed", "sequence", postgresql_where=text("kind = 'changed'"), info={"only": "postgresql"}),
+        # SQLite would otherwise reuse the numbers of removed rows.
+        {"sqlite_autoincrement": True},
+    )
+
+    sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    product_id: Mapped[UUID]
+    kind: Mapped[str]
+    at: Mapped[datetime]
+    sort_name: Mapped[str | None] = mapped_column(BY_CODE_POINTS)
+    updated_at: Mapped[datetime | None]
+    lowest: Mapped[int | None] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int | None] = mapped_column(BigInteger)
+    search_text: Mapped[str | None]

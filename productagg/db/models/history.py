@@ -1,0 +1,146 @@
+"""Offers, and the price histories of offers and products."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from productagg.db.models.base import Base, product_key
+
+
+class Offer(Base):
+    """An offer as last seen. A sync never deletes an offer: it closes an offer that vanished, with stock 0.
+
+    Compaction removes offers that have been closed for long (see history/closed_offers.py).
+    """
+
+    __tablename__ = "offers"
+    __table_args__ = (
+        CheckConstraint("price >= 0", name="price_not_negative"),
+        CheckConstraint("items_in_stock >= 0", name="items_in_stock_not_negative"),
+        # Finds the current offers without reading years of closed offers.
+        Index(
+            "ix_offers_open",
+            "product_id",
+            postgresql_where=text("closed_at IS NULL"),
+            sqlite_where=text("closed_at IS NULL"),
+        ),
+        # Closed offers in the order in which they closed: for pages of them, and to find those old enough to remove.
+        Index(
+            "ix_offers_closed",
+            "product_id",
+            "closed_at",
+            "id",
+            postgresql_where=text("closed_at IS NOT NULL"),
+            sqlite_where=text("closed_at IS NOT NULL"),
+        ),
+    )
+
+    product_id: Mapped[UUID] = product_key()
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    price: Mapped[int] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    first_seen_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+
+
+class OfferPrice(Base):
+    """A step of an offer's history: append-only, a row only when something changed. Closing is a row with stock 0.
+
+    PostgreSQL keeps the steps in monthly partitions, which history/partitions.py creates ahead and drops. Compaction
+    moves the steps of old months to OfferPriceDay; every step is in exactly one of the two tables.
+    """
+
+    __tablename__ = "offer_prices"
+    __table_args__ = (
+        CheckConstraint("price >= 0", name="price_not_negative"),
+        CheckConstraint("items_in_stock >= 0", name="items_in_stock_not_negative"),
+        {"postgresql_partition_by": "RANGE (observed_at)"},
+    )
+
+    product_id: Mapped[UUID] = product_key()
+    offer_id: Mapped[UUID] = mapped_column(primary_key=True)
+    observed_at: Mapped[datetime] = mapped_column(primary_key=True)
+    price: Mapped[int] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+
+
+class OfferPriceDay(Base):
+    """A compacted step of an offer's history. With a `summary` it is the last of a UTC day whose other steps are gone.
+
+    history/buckets.py defines what a summary holds.
+    """
+
+    __tablename__ = "offer_price_days"
+
+    product_id: Mapped[UUID] = product_key()
+    offer_id: Mapped[UUID] = mapped_column(primary_key=True)
+    observed_at: Mapped[datetime] = mapped_column(primary_key=True)
+    price: Mapped[int] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    summary: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class ProductPrice(Base):
+    """A step of a product's history: append-only, a row only when it changed. NULL prices mean 'sold out'.
+
+    `average` is rounded half up to a whole unit: money is never a float. A row that is not `observed` begins a gap:
+    until the next row, the price is unknown. Partitions and compaction: see OfferPrice.
+    """
+
+    __tablename__ = "product_prices"
+    __table_args__ = (
+        CheckConstraint("lowest >= 0", name="lowest_not_negative"),
+        CheckConstraint("average >= lowest", name="average_not_below_lowest"),
+        CheckConstraint("offers >= 0 AND items_in_stock >= 0", name="counts_not_negative"),
+        CheckConstraint(
+            "(lowest IS NULL) = (offers = 0) AND (average IS NULL) = (offers = 0)", name="sold_out_is_null"
+        ),
+        CheckConstraint("observed OR (offers = 0 AND items_in_stock = 0)", name="gap_says_nothing"),
+        {"postgresql_partition_by": "RANGE (observed_at)"},
+    )
+
+    product_id: Mapped[UUID] = product_key()
+    observed_at: Mapped[datetime] = mapped_column(primary_key=True)
+    lowest: Mapped[int | None] = mapped_column(BigInteger)
+    average: Mapped[int | None] = mapped_column(BigInteger)
+    offers: Mapped[int]
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    observed: Mapped[bool]
+
+
+class ProductPriceDay(Base):
+    """A compacted step of a product's history. With a `summary` it is the last of a UTC day that lost other steps.
+
+    Eight columns: with a ninth, PostgreSQL's NULL bitmap would make every row eight bytes larger. Checks are those of
+    ProductPrice, from which every row comes.
+    """
+
+    __tablename__ = "product_price_days"
+
+    product_id: Mapped[UUID] = product_key()
+    observed_at: Mapped[datetime] = mapped_column(primary_key=True)
+    lowest: Mapped[int | None] = mapped_column(BigInteger)
+    average: Mapped[int | None] = mapped_column(BigInteger)
+    offers: Mapped[int]
+    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    observed: Mapped[bool]
+    summary: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class HistoryProgress(Base):
+    """From when on the histories are complete; NULL: from their beginning. There is one row; the migration made it.
+
+    Every step since `raw_from` is kept as it was, in OfferPrice and ProductPrice; older days may be summed up. Offers
+    that were closed before `offers_from` may be removed. Both are the beginning of a UTC day.
+    """
+
+    __tablename__ = "history_progress"
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    raw_from: Mapped[datetime | None]
+    offers_from: Mapped[datetime | None]

@@ -1,0 +1,82 @@
+"""The state of the sync: of products at the Offers service, of runs, and of the shared token."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+from uuid_utils.compat import uuid7
+
+from productagg.db.models.base import Base, Seconds, product_key
+
+REGISTRATIONS = ("pending", "registered", "failed")
+
+
+class ProductSync(Base):
+    """A product's state at the Offers service, and when to fetch its offers next.
+
+    Apart from the product, because it is written every minute. `leased_until` is the end of the current worker's lease
+    and also proves who holds it: a later lease writes a later time, and a worker that finds another time than its own
+    has lost the lease.
+    """
+
+    __tablename__ = "product_sync"
+    __table_args__ = (
+        CheckConstraint("registration IN ('pending', 'registered', 'failed')", name="registration_known"),
+        CheckConstraint("failures >= 0", name="failures_not_negative"),
+    )
+
+    product_id: Mapped[UUID] = product_key()
+    registration: Mapped[str]
+    registered_at: Mapped[datetime | None]
+    next_sync_at: Mapped[datetime] = mapped_column(index=True)
+    leased_until: Mapped[datetime | None]
+    last_asked_at: Mapped[datetime | None]
+    last_synced_at: Mapped[datetime | None]
+    last_changed_at: Mapped[datetime | None]
+    failures: Mapped[int]
+    last_error: Mapped[str | None]
+
+
+class SyncRun(Base):
+    """A sync run: when, where, what it did and what ended it. `ended_by` is NULL while it runs, or if it was killed.
+
+    `claimed` counts leased products, `fetched` complete and valid lists of offers, `changed` products with changed
+    offers, `closed` offers that vanished, `failed` products; `failures` counts these by reason. `requests` and `bytes`
+    (decompressed bodies) measure the exchanges with the Offers service. `longest_wait_seconds` is how overdue the most
+    overdue product was.
+    """
+
+    __tablename__ = "sync_runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    host: Mapped[str]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    claimed: Mapped[int]
+    fetched: Mapped[int]
+    changed: Mapped[int]
+    closed: Mapped[int]
+    failed: Mapped[int]
+    failures: Mapped[dict[str, int]] = mapped_column(JSON)
+    requests: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    longest_wait_seconds: Mapped[float] = mapped_column(Seconds)
+    ended_by: Mapped[str | None]
+
+
+class UpstreamToken(Base):
+    """The access token that all processes share, per account (a hash of base URL and refresh token).
+
+    `refreshing_until` is the end of the lease of the process that requests a new token. Until `blocked_until`, no
+    process should send the Offers service any request, for the reason in `blocked_reason`.
+    """
+
+    __tablename__ = "upstream_tokens"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    access_token: Mapped[str | None]
+    expires_at: Mapped[datetime | None]
+    refreshing_until: Mapped[datetime | None]
+    blocked_until: Mapped[datetime | None]
+    blocked_reason: Mapped[str | None]
