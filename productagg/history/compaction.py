@@ -28,7 +28,7 @@ from productagg.db.models import (
 )
 from productagg.history import partitions
 from productagg.history.closed_offers import remove_closed
-from productagg.history.compact_steps import compact_steps
+from productagg.history.move_steps import move_steps
 from productagg.history.partitions import month_of
 from productagg.history.row_writer import insert_rows
 from productagg.history.timeline import DAY, INSTANT, bucket_start, microseconds, moment
@@ -167,7 +167,7 @@ class Compaction:
         steps = 0
         while (oldest := self._oldest_step(product_ids)) is not None and oldest < self._cutoff:
             with self._sessions.begin() as session:
-                moved = compact_steps(session, product_ids, month_of(oldest, 1))
+                moved = move_steps(session, product_ids, month_of(oldest, 1))
             # Products of which something is being imported are left to the next run.
             product_ids = moved.product_ids
             steps = moved.steps

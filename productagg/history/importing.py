@@ -21,7 +21,7 @@ from productagg.history.staging import MOST_REPORTED, Staged, StagedProduct
 from productagg.history.timeline import OfferStep, ProductStep, moment
 from productagg.offers.summary import summarise
 
-_BATCH = 5000
+ROWS_PER_INSERT = 5000
 
 
 class Refused(Exception):
@@ -170,7 +170,7 @@ def _counted(
         for line in lines:
             yield line
             done += 1
-            if progress is not None and (done % _BATCH == 0 or done == total):
+            if progress is not None and (done % ROWS_PER_INSERT == 0 or done == total):
                 progress(done, total)
 
     return map(count, lines_of_products)
@@ -182,7 +182,7 @@ def _insert_all(session: Session, rows: Iterable[tuple[type[Base], dict[str, Any
     for model, row in rows:
         batch = waiting[model]
         batch.append(row)
-        if len(batch) >= _BATCH:
+        if len(batch) >= ROWS_PER_INSERT:
             insert_rows(session, model, batch)
             batch.clear()
     for model, batch in waiting.items():
@@ -190,7 +190,7 @@ def _insert_all(session: Session, rows: Iterable[tuple[type[Base], dict[str, Any
 
 
 def _batches(products: Sequence[StagedProduct]) -> Iterator[Sequence[StagedProduct]]:
-    return (products[first : first + _BATCH] for first in range(0, len(products), _BATCH))
+    return (products[first : first + ROWS_PER_INSERT] for first in range(0, len(products), ROWS_PER_INSERT))
 
 
 def _listed(what: str, products: Sequence[StagedProduct]) -> str:

@@ -21,8 +21,8 @@ TABLES = ("offer_prices", "product_prices")
 
 _MONTHS_AHEAD = 2
 # Whoever waits for a table's lock makes everyone wait who comes later.
-_LOCK_TIMEOUT = "2s"
-_STATEMENT_TIMEOUT = "5s"
+LOCK_TIMEOUT = "2s"
+STATEMENT_TIMEOUT = "5s"
 _ATTEMPTS = 5
 _GIVES_UP = {"55P03", "57014"}  # lock_not_available; query_canceled, for its time is up
 
@@ -124,8 +124,8 @@ def _patiently(sessions: sessionmaker[Session], act: Callable[[Session], bool]) 
             time.sleep(attempt)
         try:
             with sessions.begin() as session:
-                session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
-                session.execute(text(f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT}'"))
+                session.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+                session.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
                 return act(session)
         except OperationalError as error:
             if getattr(error.orig, "pgcode", None) not in _GIVES_UP:

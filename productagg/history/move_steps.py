@@ -36,7 +36,7 @@ class Moved(NamedTuple):
     rows: int
 
 
-def compact_steps(session: Session, product_ids: Sequence[UUID], before: datetime) -> Moved:
+def move_steps(session: Session, product_ids: Sequence[UUID], before: datetime) -> Moved:
     """Compact all steps before a time, the beginning of a UTC day. Products that are locked or gone are left out."""
     # The products first, as everywhere; imports take the same lock.
     lock = select(Product.id).where(Product.id.in_(product_ids)).order_by(Product.id)
