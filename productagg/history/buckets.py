@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from productagg.history.timeline import DAY, OfferStep, ProductStep, Summary, bucket_start, state_of
+from productagg.history.timeline import DAY, OfferStep, PriceStep, ProductStep, Summary, bucket_start, state_of
 
 
 class Bucket(NamedTuple):
@@ -35,25 +35,6 @@ class Bucket(NamedTuple):
     weighted: int
     changes: int
     weighted_average: int = 0
-
-
-class PriceStep(NamedTuple):
-    """From `at` on: `price` in stock, None for sold out; not `observed`: unknown.
-
-    The last step of a summed-up day has its `summary`, whose first price is this one. Other steps of that day may be
-    there too (see day_summaries): the summary counts them already. An `average` price is added up beside the price.
-    """
-
-    at: int
-    price: int | None
-    observed: bool = True
-    summary: Summary | None = None
-    average: int | None = None
-
-    @property
-    def known_price(self) -> int | None:
-        """The price in stock; None if it is sold out or unknown."""
-        return self.price if self.observed else None
 
 
 def summary_of(buckets: Sequence[Bucket]) -> Summary:
@@ -106,18 +87,14 @@ def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) ->
     The steps are those of the window; one may lie before its begin, which is that of a bucket. Hours need all steps.
     """
     steps = without_summed_up(steps)
-    carried = None
-    number = 0
-    if steps and steps[0].at < begin:
-        carried, number = steps[0], 1
-    else:
-        begin = bucket_start(steps[0].at, length) if steps else end
+    if not steps:
+        return
+    begin = max(begin, bucket_start(steps[0].at, length))
+    number = bisect_left(steps, begin, key=_at)
     for at in range(begin, end, length):
         stop = min(at + length, end)
         first, number = number, bisect_left(steps, stop, number, key=_at)
-        yield bucket(carried, steps[first:number], at, stop)
-        if number > first:
-            carried = steps[number - 1]
+        yield bucket(steps[first - 1] if first else None, steps[first:number], at, stop)
 
 
 def bucket(carried: PriceStep | None, steps: Iterable[PriceStep], begin: int, end: int) -> Bucket:
@@ -147,7 +124,7 @@ class _Sums:
 
     def __init__(self, carried: PriceStep | None, begin: int) -> None:
         self._at = begin
-        self._last = carried
+        self._last = carried or PriceStep(begin, None, observed=False)
         self._in_stock_us = self._observed_us = self._changes = self._weighted = self._weighted_average = 0
         # In the order of time; of a day its open, lowest, highest and close.
         self._prices: list[int] = []
@@ -155,7 +132,7 @@ class _Sums:
     def add_step(self, step: PriceStep) -> None:
         last = self._last
         self._hold(step.at)
-        if last is not None and last.observed and step.observed and step.price != last.price:
+        if last.observed and step.observed and step.price != last.price:
             self._changes += 1
         self._last = step
 
@@ -181,7 +158,7 @@ class _Sums:
         prices = self._prices
         return Bucket(
             begin,
-            state_of(last.price, last.observed) if last is not None else "not_observed",
+            state_of(last.price, last.observed),
             self._in_stock_us,
             self._observed_us,
             prices[0] if prices else None,
@@ -196,7 +173,7 @@ class _Sums:
     def _hold(self, until: int) -> None:
         """The last step goes on until then; one that ended where the bucket begins is no part of it."""
         last, us = self._last, until - self._at
-        if last is not None and last.observed and us:
+        if last.observed and us:
             self._observed_us += us
             if last.price is not None:
                 self._in_stock_us += us

@@ -18,10 +18,10 @@ from sqlalchemy.sql.elements import KeyedColumnElement
 
 from productagg.db.json_rows import Rows
 from productagg.db.models import Base, OfferPrice, OfferPriceDay, Product, ProductPrice, ProductPriceDay, UtcDateTime
-from productagg.history.day_summaries import compact_offer, compact_product, gap_turns
+from productagg.history.day_summaries import compact_offer, compact_product
 from productagg.history.queries import as_microseconds
 from productagg.history.row_writer import insert_rows
-from productagg.history.timeline import OfferStep, ProductStep, moment
+from productagg.history.timeline import OfferStep, ProductStep, gap_turns, moment, timeline_of
 
 # The ids of a product, or of a product and an offer, as the database writes them: they are only handed back to it.
 _Key = tuple[str, ...]
@@ -104,7 +104,7 @@ def _offer_rows(
     products: Mapping[_Key, Sequence[ProductStep]],
     offers: Mapping[_Key, Sequence[OfferStep]],
 ) -> Iterator[_Row]:
-    gaps = {key: gap_turns(states.get(key), products.get(key, ())) for key in {key[:1] for key in offers}}
+    gaps = {key: gap_turns(timeline_of(states.get(key), products.get(key, ()))) for key in {key[:1] for key in offers}}
     before = _last_before(session, OfferPriceDay, {key: steps[0].at for key, steps in offers.items()})
     for key, steps in offers.items():
         last = before.get(key)

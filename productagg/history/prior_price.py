@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from productagg.history.buckets import PriceStep, is_exact, without_summed_up
+from productagg.history.buckets import is_exact, without_summed_up
 from productagg.history.time_weighted import Tally
-from productagg.history.timeline import DAY, bucket_end, in_window, moment
+from productagg.history.timeline import DAY, PriceStep, bucket_end, in_window, moment
 
 
 @dataclass(frozen=True)

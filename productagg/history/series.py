@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection, exists, select
 
 from productagg.db.models import HistoryProgress, Offer
-from productagg.history.buckets import Bucket, PriceStep, downsample, is_exact
+from productagg.history.buckets import Bucket, downsample, is_exact
 from productagg.history.queries import Reader
 from productagg.history.timeline import (
     DAY,
@@ -24,6 +24,7 @@ from productagg.history.timeline import (
     SECOND,
     WEEK,
     OfferStep,
+    PriceStep,
     ProductStep,
     as_steps,
     bucket_end,
@@ -42,6 +43,8 @@ RESOLUTIONS: tuple[Resolution, ...] = ("raw", *_LENGTHS)
 
 Point = dict[str, Any]
 _at = itemgetter(0)
+# Of a product's step, in the order of PriceStep: at, lowest, observed, summary, average.
+_price_columns = itemgetter(0, 1, 5, 6, 2)
 _Step = TypeVar("_Step", ProductStep, OfferStep)
 
 
@@ -134,8 +137,7 @@ class _Source(Generic[_Step]):
 
 
 def _product_prices(steps: Sequence[ProductStep]) -> Sequence[PriceStep]:
-    rows = ((at, lowest, observed, summary, average) for at, lowest, average, _, _, observed, summary in steps)
-    return as_steps(PriceStep, rows)
+    return as_steps(PriceStep, map(_price_columns, steps))
 
 
 def _product_point(step: ProductStep) -> Point:

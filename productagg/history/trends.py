@@ -11,10 +11,19 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from productagg.history.buckets import PriceStep, is_exact
+from productagg.history.buckets import is_exact
 from productagg.history.queries import Metric, Reader
 from productagg.history.time_weighted import Tally, longest_gap_us
-from productagg.history.timeline import DAY, SECOND, bucket_end, bucket_start, in_window, microseconds, moment
+from productagg.history.timeline import (
+    DAY,
+    SECOND,
+    PriceStep,
+    bucket_end,
+    bucket_start,
+    in_window,
+    microseconds,
+    moment,
+)
 
 Resolution = Literal["raw", "day"]
 Direction = Literal["up", "down", "unchanged"]
