@@ -62,7 +62,8 @@ def _compact_day(
     kept: list[_Step] = [step for step in others if step.at == day or step.at in needed]
     if len(others) - len(kept) < FEWEST_REPLACED:
         return steps
-    return [*kept, last._replace(summary=summary_of([_whole_day(prices, day) for prices in timelines]))]
+    kept.append(last._replace(summary=summary_of([_whole_day(prices, day) for prices in timelines])))
+    return kept
 
 
 def _whole_day(prices: Sequence[PriceStep], day: int) -> Bucket:

@@ -113,8 +113,7 @@ def add_up(steps: Sequence[PriceStep], begin: int, end: int, now: int) -> Window
 
 def _trend(window: Window, steps: Sequence[PriceStep], metric: Metric) -> Trend:
     tally, begin, end = window.tally, window.begin, window.end
-    start_price = steps[0].known_price if steps and steps[0].at <= begin else None
-    end_price = steps[-1].known_price if steps else None
+    start_price, end_price = _end_prices(steps, begin)
     change = end_price - start_price if start_price is not None and end_price is not None else None
     return Trend(
         begin=moment(begin),
@@ -124,17 +123,24 @@ def _trend(window: Window, steps: Sequence[PriceStep], metric: Metric) -> Trend:
         start_price=start_price,
         end_price=end_price,
         change=change,
-        change_percent=percent_of(change, start_price) if change is not None and start_price else None,
+        change_percent=percent_of(change, start_price),
         direction=_direction(change),
         minimum=extreme(tally.lowest),
         maximum=extreme(tally.highest),
-        mean=tally.weighted / tally.in_stock_us if tally.in_stock_us else None,
+        mean=tally.mean(),
         median=tally.median(),
-        out_of_stock_percent=percent_of(tally.sold_out_us, tally.observed_us) if tally.observed_us else None,
-        observed_percent=percent_of(tally.observed_us, end - begin),
+        out_of_stock_percent=percent_of(tally.sold_out_us, tally.observed_us),
+        observed_percent=rounded_percent(tally.observed_us, end - begin),
         longest_gap_seconds=longest_gap_us(steps, begin, end) / SECOND,
         changes=tally.changes,
     )
+
+
+def _end_prices(steps: Sequence[PriceStep], begin: int) -> tuple[int | None, int | None]:
+    """The prices in force at the begin of a window and at its end."""
+    if not steps:
+        return None, None
+    return steps[0].known_price if steps[0].at <= begin else None, steps[-1].known_price
 
 
 def _direction(change: int | None) -> Direction | None:
@@ -147,5 +153,10 @@ def extreme(found: tuple[int, int] | None) -> Extreme | None:
     return Extreme(found[0], moment(found[1])) if found else None
 
 
-def percent_of(part: int, whole: int) -> float:
+def percent_of(part: int | None, whole: int | None) -> float | None:
+    """A share in percent; None if the part is not known, or there is no whole to divide by."""
+    return rounded_percent(part, whole) if part is not None and whole else None
+
+
+def rounded_percent(part: int, whole: int) -> float:
     return round(100 * part / whole, 2)

@@ -332,7 +332,10 @@ def test_a_product_that_is_deleted_after_the_check_is_refused(database):
         stage(staged, numbered, database.sessions, datetime.now(UTC))
         with database.sessions.begin() as session:
             catalog.remove(session, deleted, datetime.now(UTC))
-        with pytest.raises(Refused, match=f"somebody deleted product {deleted}"), database.sessions.begin() as session:
+        with (
+            pytest.raises(Refused, match=f"these products were deleted: {deleted}"),
+            database.sessions.begin() as session,
+        ):
             import_(session, staged)
 
     assert not any(everything(database).values())
