@@ -119,13 +119,13 @@ class _Sums:
         "_observed_us",
         "_prices",
         "_weighted",
-        "_weighted_average",
+        "_weighted_avg",
     )
 
     def __init__(self, carried: PriceStep | None, begin: int) -> None:
         self._at = begin
         self._last = carried or PriceStep(begin, None, observed=False)
-        self._in_stock_us = self._observed_us = self._changes = self._weighted = self._weighted_average = 0
+        self._in_stock_us = self._observed_us = self._changes = self._weighted = self._weighted_avg = 0
         # In the order of time; of a day its open, lowest, highest and close.
         self._prices: list[int] = []
 
@@ -148,7 +148,7 @@ class _Sums:
             self._prices += (summary[3], summary[5], summary[6], summary[4])
             self._weighted += summary[7] * in_stock_us + summary[8]
             if len(summary) > 9:
-                self._weighted_average += summary[14] * in_stock_us + summary[15]
+                self._weighted_avg += summary[14] * in_stock_us + summary[15]
         self._at = day + DAY
         self._last = step
 
@@ -167,7 +167,7 @@ class _Sums:
             max(prices, default=None),
             self._weighted,
             self._changes,
-            self._weighted_average,
+            self._weighted_avg,
         )
 
     def _hold(self, until: int) -> None:
@@ -178,6 +178,6 @@ class _Sums:
             if last.price is not None:
                 self._in_stock_us += us
                 self._weighted += last.price * us
-                self._weighted_average += (last.average or 0) * us
+                self._weighted_avg += (last.average or 0) * us
                 self._prices.append(last.price)
         self._at = until

@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.db.models import Base, HistoryProgress, Offer, OfferPrice, OfferPriceDay, Product, ProductSync
 
-PRODUCTS_PER_TRANSACTION = 20
-OFFERS_PER_TRANSACTION = 500
+# In one transaction.
+PRODUCTS_AT_ONCE = 20
+OFFERS_AT_ONCE = 500
 
 _OFFERS = Base.metadata.tables[Offer.__tablename__]
 _STEPS = [Base.metadata.tables[model.__tablename__] for model in (OfferPrice, OfferPriceDay)]
@@ -32,8 +33,8 @@ def remove_closed(reader: Connection, sessions: sessionmaker[Session], before: d
         if not removed:
             _announce(sessions, before)
         after = product_ids[-1]
-        gone = OFFERS_PER_TRANSACTION
-        while gone == OFFERS_PER_TRANSACTION:
+        gone = OFFERS_AT_ONCE
+        while gone == OFFERS_AT_ONCE:
             with sessions.begin() as session:
                 gone = _remove_some(session, product_ids, before)
             removed += gone
@@ -44,12 +45,7 @@ def _having(before: datetime, after: UUID) -> Select[UUID]:
     """The next products that have offers closed before a time. It is one index probe for each product."""
     mine = (Offer.product_id == Product.id, Offer.closed_at.is_not(None))
     oldest = select(func.min(Offer.closed_at)).where(*mine).correlate(Product).scalar_subquery()
-    return (
-        select(Product.id)
-        .where(Product.id > after, oldest < before)
-        .order_by(Product.id)
-        .limit(PRODUCTS_PER_TRANSACTION)
-    )
+    return select(Product.id).where(Product.id > after, oldest < before).order_by(Product.id).limit(PRODUCTS_AT_ONCE)
 
 
 def _announce(sessions: sessionmaker[Session], before: datetime) -> None:
@@ -67,9 +63,7 @@ def _remove_some(session: Session, product_ids: Sequence[UUID], before: datetime
     sync = select(ProductSync.product_id).where(ProductSync.product_id.in_(there)).order_by(ProductSync.product_id)
     session.execute(sync.with_for_update())
     key = tuple_(_OFFERS.c.product_id, _OFFERS.c.id)
-    closed = (
-        select(*key).where(_OFFERS.c.product_id.in_(there), _OFFERS.c.closed_at < before).limit(OFFERS_PER_TRANSACTION)
-    )
+    closed = select(*key).where(_OFFERS.c.product_id.in_(there), _OFFERS.c.closed_at < before).limit(OFFERS_AT_ONCE)
     removal: Any = delete(_OFFERS).where(key.in_(closed)).returning(*key)
     gone = [tuple(row) for row in session.execute(removal)]
     # Steps that are not compacted are those of a product of which something was being imported meanwhile.

@@ -17,15 +17,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, literal, or_, se
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.db.models import (
-    HistoryProgress,
-    Offer,
-    OfferPrice,
-    Product,
-    ProductPrice,
-    ProductPriceDay,
-    ProductSync,
-)
+from productagg.db.models import HistoryProgress, Offer, OfferPrice, Product, ProductPrice, ProductPriceDay, ProductSync
 from productagg.history import partitions
 from productagg.history.closed_offers import remove_closed
 from productagg.history.move_steps import move_steps
@@ -189,7 +181,8 @@ class Compaction:
     def _tidy_up(self) -> None:
         """Remove closed offers and empty partitions, and create partitions ahead: if one is locked, do the others."""
         locked = None
-        for act in (self._remove_closed, self._drop_months, self._prepare_months):
+        on_postgresql = (self._drop_months, self._create_months) if self._postgresql else ()
+        for act in (self._remove_closed, *on_postgresql):
             try:
                 act()
             except partitions.Locked as reason:
@@ -204,12 +197,10 @@ class Compaction:
             self.report.offers = remove_closed(self._reader, self._sessions, before)
 
     def _drop_months(self) -> None:
-        if self._postgresql:
-            self.report.months = partitions.drop_empty(self._sessions, self._cutoff)
+        self.report.months = partitions.drop_empty(self._sessions, self._cutoff)
 
-    def _prepare_months(self) -> None:
-        if self._postgresql:
-            partitions.prepare(self._sessions, self._now)
+    def _create_months(self) -> None:
+        partitions.prepare(self._sessions, self._now)
 
 
 def _insert_gaps(session: Session, gap_from: Mapping[UUID, datetime]) -> None:

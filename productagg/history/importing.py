@@ -48,23 +48,22 @@ class Replay:
         newest: ProductStep | None = None
         the_end = Line(self._product_id, None, self._last, None, None)
         for at, group in groupby(chain(lines, [the_end]), attrgetter("at")):
-            lines_then = list(group)
-            yield from self._offer_steps(lines_then)
+            observed = True
+            for line in group:
+                observed = observed and not line.is_gap
+                yield from self._offer_steps(line)
             if at == self._last:
                 yield from self._closing_steps()
-            step = self._product_step(at, observed=not any(line.is_gap for line in lines_then))
+            step = self._product_step(at, observed=observed)
             if newest is None or newest[1:] != step[1:]:
                 newest = step
                 yield None, step
 
-    def _offer_steps(self, lines: Sequence[Line]) -> Iterator[tuple[UUID, OfferStep]]:
-        for line in lines:
-            if line.offer_id is not None:
-                # An offer's line has both values.
-                step = OfferStep(line.at, line.price or 0, line.items_in_stock or 0)
-                yield from self._offer_step(line.offer_id, step)
-
-    def _offer_step(self, offer_id: UUID, step: OfferStep) -> Iterator[tuple[UUID, OfferStep]]:
+    def _offer_steps(self, line: Line) -> Iterator[tuple[UUID, OfferStep]]:
+        offer_id = line.offer_id
+        if offer_id is None:
+            return
+        step = OfferStep(line.at, line.price or 0, line.items_in_stock or 0)
         if step.items_in_stock:
             self._in_stock[offer_id] = (step.price, step.items_in_stock)
         else:

@@ -104,12 +104,22 @@ def _offer_rows(
     products: Mapping[_Key, Sequence[ProductStep]],
     offers: Mapping[_Key, Sequence[OfferStep]],
 ) -> Iterator[_Row]:
-    gaps = {key: gap_turns(timeline_of(states.get(key), products.get(key, ()))) for key in {key[:1] for key in offers}}
+    gaps = _gaps(states, products, offers)
     before = _last_before(session, OfferPriceDay, {key: steps[0].at for key, steps in offers.items()})
     for key, steps in offers.items():
         last = before.get(key)
         for step in compact_offer(OfferStep(*last) if last else None, steps, gaps[key[:1]]):
             yield _row(OfferPriceDay, key, step.at, (step.price, step.items_in_stock, step.summary))
+
+
+def _gaps(
+    states: Mapping[_Key, ProductStep],
+    products: Mapping[_Key, Sequence[ProductStep]],
+    offers: Iterable[_Key],
+) -> dict[_Key, list[tuple[int, bool]]]:
+    """The gaps of the products that these offers belong to."""
+    keys = {key[:1] for key in offers}
+    return {key: gap_turns(timeline_of(states.get(key), products.get(key, ()))) for key in keys}
 
 
 def _row(model: type[Base], key: _Key, at: int, values: Iterable[Any]) -> _Row:

@@ -52,7 +52,6 @@ class TooManyPoints(Exception):
     """The window has more than MAX_POINTS points at this resolution; it fits at the `coarser` one (None: at none)."""
 
     def __init__(self, resolution: str, coarser: Resolution | None) -> None:
-        super().__init__(resolution, coarser)
         self.resolution = resolution
         self.coarser = coarser
 
@@ -61,7 +60,6 @@ class NotKept(Exception):
     """Some of the window's days are summed up: not all of its steps and hours are kept. Those since `raw_from` are."""
 
     def __init__(self, resolution: Resolution, raw_from: datetime) -> None:
-        super().__init__(resolution, raw_from)
         self.resolution = resolution
         self.raw_from = raw_from
 
@@ -217,17 +215,11 @@ def _series(source: _Source[_Step], begin: datetime, end: datetime, resolution: 
         raise NotKept(asked, _raw_from(source.reader.connection))
     if asked == "raw":
         return _raw(source, steps, first, last)
-    length = _LENGTHS[asked]
-    first, last = bucket_start(first, length), min(bucket_end(last, length), now)
-    window = list(in_window(steps, first - 1, last - 1))
-    if window and window[0].at < first:
-        # A summary before the window is not part of it.
-        window[0] = window[0]._replace(summary=None)
-    return Series(moment(first), moment(last), asked, list(_bucket_points(source, window, first, last, length)))
+    return _in_buckets(source, steps, first, last, asked)
 
 
 def _length_to_read(asked: Resolution | None, first: int, last: int) -> int:
-    """Of the buckets that hold all steps to read. Days at least: whether any is summed up remains to be seen."""
+    """The length of the buckets whose steps are read: a day at least, to see whether a day is summed up."""
     if asked is None:
         asked = _finest(first, last) or "week"
     return max(DAY, _LENGTHS.get(asked, DAY))
@@ -277,10 +269,21 @@ def _raw(source: _Source[_Step], steps: Sequence[_Step], first: int, last: int) 
     steps = in_window(steps, first, last)
     if len(steps) > MAX_POINTS:
         raise TooManyPoints("raw", _finest(first, last))
-    points = [{"at": moment(step.at), **source.point(step)} for step in steps]
-    if steps and steps[0].at < first:
-        points[0]["at"] = moment(first)
+    points = [{"at": moment(max(step.at, first)), **source.point(step)} for step in steps]
     return Series(moment(first), moment(last), "raw", points)
+
+
+def _in_buckets(
+    source: _Source[_Step], steps: Sequence[_Step], first: int, last: int, resolution: Resolution
+) -> Series:
+    length = _LENGTHS[resolution]
+    first, last = bucket_start(first, length), min(bucket_end(last, length), source.reader.now)
+    window = list(in_window(steps, first - 1, last - 1))
+    if window and window[0].at < first:
+        # A summary before the window is not part of it.
+        window[0] = window[0]._replace(summary=None)
+    points = list(_bucket_points(source, window, first, last, length))
+    return Series(moment(first), moment(last), resolution, points)
 
 
 def _bucket_points(
@@ -293,7 +296,7 @@ def _bucket_points(
 
 def _raw_from(connection: Connection) -> datetime:
     raw_from = connection.execute(select(HistoryProgress.raw_from)).scalar_one()
-    assert raw_from is not None, "days were summed up before that was written down"
+    assert raw_from is not None, "compaction sets raw_from before it sums up days"
     return raw_from
 
 

@@ -1,6 +1,6 @@
 """Is the price now a good one? Compared with what the product cost before. For the API."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -77,9 +77,9 @@ def verdict(connection: Connection, product_id: UUID, *, now: datetime, observed
         all_time_low=extreme(ever.lowest),
         low_365_days=extreme(year.lowest),
         low_30_days=extreme(month.lowest),
-        dearer_percent_ever=_dearer_percent(ever, price),
-        dearer_percent=_dearer_percent(year, price),
-        cheaper_percent=_cheaper_percent(year, price),
+        dearer_percent_ever=_percent(ever, ever.dearer_us, price),
+        dearer_percent=_percent(year, year.dearer_us, price),
+        cheaper_percent=_percent(year, year.cheaper_us, price),
         reduction=reduction(steps, price) if price is not None else None,
     )
 
@@ -99,12 +99,8 @@ def _word(year: Tally, price: int | None) -> Word | None:
     return "poor" if year.cheaper_us(price) >= most_us else "fair"
 
 
-def _dearer_percent(tally: Tally, price: int | None) -> float | None:
-    return percent_of(tally.dearer_us(price), tally.in_stock_us) if price is not None else None
-
-
-def _cheaper_percent(tally: Tally, price: int | None) -> float | None:
-    return percent_of(tally.cheaper_us(price), tally.in_stock_us) if price is not None else None
+def _percent(tally: Tally, time_of: Callable[[int], int], price: int | None) -> float | None:
+    return percent_of(time_of(price), tally.in_stock_us) if price is not None else None
 
 
 def _doubts(state: str, ever: Tally, month: Tally) -> list[str]:
