@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, exists, or_, select
+from sqlalchemy import delete, exists, or_, select
 from sqlalchemy.orm import Session
 
 from productagg.db.models import Base, Offer, OfferPrice, OfferPriceDay, Product, ProductPrice, ProductPriceDay
@@ -132,13 +132,12 @@ def _has_imported(session: Session, product: StagedProduct) -> bool:
 
 def _remove_imported(session: Session, product: StagedProduct) -> None:
     before = moment(product.own_from)
-    for model in (ProductPrice, ProductPriceDay, OfferPrice, OfferPriceDay):
-        _delete(session, model, model.product_id == product.id, model.observed_at < before)
-    _delete(session, Offer, Offer.product_id == product.id, Offer.closed_at < before)
-
-
-def _delete(session: Session, model: type[Base], *which: ColumnElement[bool]) -> None:
-    session.execute(delete(model).where(*which).execution_options(synchronize_session=False))
+    no_objects = {"synchronize_session": False}
+    for steps in (ProductPrice, ProductPriceDay, OfferPrice, OfferPriceDay):
+        old_steps = delete(steps).where(steps.product_id == product.id, steps.observed_at < before)
+        session.execute(old_steps, execution_options=no_objects)
+    closed_offers = delete(Offer).where(Offer.product_id == product.id, Offer.closed_at < before)
+    session.execute(closed_offers, execution_options=no_objects)
 
 
 def _rows(

@@ -5,11 +5,11 @@ once, so that a reader finds every step in one table or in the other.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Executable, FromClause, Table, Text, and_, cast, delete, func, select
@@ -26,6 +26,7 @@ from productagg.history.timeline import OfferStep, ProductStep, gap_turns, momen
 # The ids of a product, or of a product and an offer, as the database writes them: they are only handed back to it.
 _Key = tuple[str, ...]
 _Row = dict[str, Any]
+_Step = TypeVar("_Step", ProductStep, OfferStep)
 
 
 class Moved(NamedTuple):
@@ -41,12 +42,8 @@ def move_steps(session: Session, product_ids: Sequence[UUID], before: datetime) 
     # The products first, as everywhere; imports take the same lock.
     lock = select(Product.id).where(Product.id.in_(product_ids)).order_by(Product.id)
     locked = session.scalars(lock.with_for_update(key_share=True, skip_locked=True)).all()
-    products = {
-        key: [_product_step(row) for row in rows] for key, rows in _take(session, ProductPrice, locked, before).items()
-    }
-    offers = {
-        key: [OfferStep(*row) for row in rows] for key, rows in _take(session, OfferPrice, locked, before).items()
-    }
+    products = _take(session, ProductPrice, locked, before, _product_step)
+    offers = _take(session, OfferPrice, locked, before, OfferStep._make)
     states = _products_before(session, products, offers)
     product_rows = list(_product_rows(states, products))
     offer_rows = list(_offer_rows(session, states, products, offers))
@@ -57,12 +54,13 @@ def move_steps(session: Session, product_ids: Sequence[UUID], before: datetime) 
 
 
 def _take(
-    session: Session, model: type[Base], product_ids: Sequence[UUID], before: datetime
-) -> dict[_Key, list[Sequence[Any]]]:
-    """Delete the steps and return them by key, all in order: the time in microseconds, then the other columns.
-
-    In order, so that what is inserted fills the pages of the table and of its key.
-    """
+    session: Session,
+    model: type[Base],
+    product_ids: Sequence[UUID],
+    before: datetime,
+    make_step: Callable[[Sequence[Any]], _Step],
+) -> dict[_Key, list[_Step]]:
+    """Delete the steps and return them by key, in order: so the rows to insert fill the pages of table and key."""
     table = model.__table__
     assert isinstance(table, Table)
     keys, values = _columns(table)
@@ -72,7 +70,7 @@ def _take(
     size = len(keys)
     for row in session.execute(statement.returning(*(cast(key, Text) for key in keys), time, *values)):
         taken[tuple(row[:size])].append(row[size:])
-    return {key: sorted(taken[key], key=_time) for key in sorted(taken)}
+    return {key: list(map(make_step, sorted(taken[key], key=_time))) for key in sorted(taken)}
 
 
 def _products_before(

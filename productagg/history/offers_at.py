@@ -72,9 +72,7 @@ def offers_at(
     steps = reader.price_steps(last, last)
     _check_that_they_are_kept(connection, at)
     state: Literal["observed", "not_observed"] = "observed" if steps and steps[-1].observed else "not_observed"
-    if summed_up:
-        return OffersThen(moment(day_end), state, "day", offers)
-    return OffersThen(moment(last), state, "raw", offers)
+    return OffersThen(moment(day_end if summed_up else last), state, "day" if summed_up else "raw", offers)
 
 
 def _check_that_they_are_kept(connection: Connection, at: datetime) -> None:

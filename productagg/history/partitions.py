@@ -73,10 +73,6 @@ def _missing_months(session: Session, table: str, months: Sequence[datetime]) ->
     return sorted(set(missing) - _months_in_default(session, table, missing[0], month_of(missing[-1], 1)))
 
 
-def _name(table: str, month: datetime) -> str:
-    return f"{table}_{month:%Y_%m}"
-
-
 def _partitions(session: Session, table: str) -> Iterator[tuple[datetime, str]]:
     """The months that have a partition, with its name."""
     query = text(
@@ -97,7 +93,7 @@ def _months_in_default(session: Session, table: str, begin: datetime, end: datet
 
 
 def _create(session: Session, table: str, month: datetime) -> bool:
-    name = _name(table, month)
+    name = f"{table}_{month:%Y_%m}"
     # Attaching a partition locks all three; no row may enter the default partition before it is attached.
     session.execute(text(f"LOCK TABLE {SCHEMA}.products IN SHARE ROW EXCLUSIVE MODE"))
     session.execute(text(f"LOCK TABLE ONLY {SCHEMA}.{table} IN SHARE UPDATE EXCLUSIVE MODE"))

@@ -27,6 +27,8 @@ from productagg.history.timeline import (
 
 Resolution = Literal["raw", "day"]
 Direction = Literal["up", "down", "unchanged"]
+# By the sign of the change.
+_DIRECTIONS: dict[int, Direction] = {1: "up", -1: "down", 0: "unchanged"}
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _trend(window: Window, steps: Sequence[PriceStep], metric: Metric) -> Trend:
         end_price=end_price,
         change=change,
         change_percent=percent_of(change, start_price),
-        direction=_direction(change),
+        direction=_DIRECTIONS[(change > 0) - (change < 0)] if change is not None else None,
         minimum=extreme(tally.lowest),
         maximum=extreme(tally.highest),
         mean=tally.mean(),
@@ -141,12 +143,6 @@ def _end_prices(steps: Sequence[PriceStep], begin: int) -> tuple[int | None, int
     if not steps:
         return None, None
     return steps[0].known_price if steps[0].at <= begin else None, steps[-1].known_price
-
-
-def _direction(change: int | None) -> Direction | None:
-    if change is None:
-        return None
-    return "up" if change > 0 else "down" if change < 0 else "unchanged"
 
 
 def extreme(found: tuple[int, int] | None) -> Extreme | None:
