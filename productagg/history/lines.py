@@ -81,15 +81,15 @@ def read(file: IO[bytes], form: Format) -> Iterator[tuple[int, Line | RecordErro
 
 def _as_csv(line: Line) -> bytes:
     product_id, offer_id, at, price, items = line
-    values = ("" if value is None else value for value in (offer_id, _time_text(at), price, items))
+    values = ("" if value is None else value for value in (offer_id, time_text(at), price, items))
     return f"{product_id},{','.join(map(str, values))}\n".encode()
 
 
 def _as_json(line: Line) -> bytes:
-    return orjson.dumps({**line._asdict(), "at": _time_text(line.at)}, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps({**line._asdict(), "at": time_text(line.at)}, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _time_text(at: int) -> str:
+def time_text(at: int) -> str:
     return moment(at).isoformat().replace("+00:00", "Z")
 
 

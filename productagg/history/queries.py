@@ -70,6 +70,7 @@ _PRODUCT, _OFFER = (bindparam(name, type_=Uuid) for name in ("product_id", "offe
 _BEGIN, _END = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
 
 _Row = tuple[Any, ...]
+_COLUMNS = ("lowest", "average", "offers", "items_in_stock", "observed", "summary")
 _NO_AVERAGE = (None,)
 _NEVER = 2**63 - 1  # after every window
 
@@ -87,14 +88,18 @@ class Reader:
         self.now = microseconds(now)
         self._observed_for = observed_for // INSTANT
 
+    def window(self, begin: datetime, end: datetime) -> tuple[int, int]:
+        """A window as microseconds, its end clamped to now."""
+        return microseconds(begin), min(microseconds(end), self.now)
+
     def product_steps(self, begin: int, end: int) -> Sequence[ProductStep]:
-        gap_from, (rows,) = self._read(_product_steps(self._dialect), begin, end, (7,))
+        gap_from, (rows,) = self._read(_product_steps(self._dialect, *_COLUMNS), begin, end, (7,))
         gap = ProductStep(gap_from, None, None, 0, 0, observed=False)
         return with_open_gap(as_steps(ProductStep, rows), gap, begin, end)
 
     def price_steps(self, begin: int, end: int, metric: Metric = "lowest") -> Sequence[PriceStep]:
         """The steps of one of the product's prices."""
-        gap_from, (rows,) = self._read(_price_steps(self._dialect, metric), begin, end, (4,))
+        gap_from, (rows,) = self._read(_product_steps(self._dialect, metric, *_COLUMNS[-2:]), begin, end, (4,))
         prices = rows if metric == "lowest" else map(_of_average, rows)
         steps = as_steps(PriceStep, map(add, prices, repeat(_NO_AVERAGE)))
         return with_open_gap(steps, PriceStep(gap_from, None, observed=False), begin, end)
@@ -146,14 +151,8 @@ def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribu
 
 
 @cache
-def _product_steps(dialect: str) -> Select[Any]:
-    columns = ("lowest", "average", "offers", "items_in_stock", "observed", "summary")
+def _product_steps(dialect: str, *columns: str) -> Select[Any]:
     return _beside_last_sync(_lists(dialect, _window(PRODUCT_TABLES, columns)))
-
-
-@cache
-def _price_steps(dialect: str, metric: Metric) -> Select[Any]:
-    return _beside_last_sync(_lists(dialect, _window(PRODUCT_TABLES, (metric, "observed", "summary"))))
 
 
 @cache

@@ -30,7 +30,6 @@ from productagg.history.timeline import (
     bucket_end,
     bucket_start,
     in_window,
-    microseconds,
     moment,
     state_of,
 )
@@ -203,7 +202,7 @@ def _statistics(bucket: Bucket) -> Point:
 
 def _series(source: _Source[_Step], begin: datetime, end: datetime, resolution: str) -> Series:
     now = source.reader.now
-    first, last = microseconds(begin), min(microseconds(end), now)
+    first, last = source.reader.window(begin, end)
     asked = next((name for name in RESOLUTIONS if name == resolution), None)
     if asked in _LENGTHS:
         _check_that_it_fits(source, first, last, asked)

@@ -7,7 +7,7 @@ what is wrong with a file; history/importing.py turns a right one into steps.
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
@@ -16,8 +16,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.db.models import Product
-from productagg.history.lines import Line
-from productagg.history.timeline import DAY, bucket_start, microseconds, moment
+from productagg.history.lines import Line, time_text
+from productagg.history.timeline import DAY, bucket_start, microseconds
 from productagg.record_reader import RecordError
 
 MOST_REPORTED = 50
@@ -141,11 +141,7 @@ def _objection(line: Line, own_from: int | None, now: datetime) -> str | None:
     if own_from is None:
         return f"there is no product {line.product_id}"
     if line.at > microseconds(now):
-        return f"{_time(line.at)} is in the future"
+        return f"{time_text(line.at)} is in the future"
     if line.at >= own_from:
-        return f"{_time(line.at)} is not before {_time(own_from)}, the day on which the product was created"
+        return f"{time_text(line.at)} is not before {time_text(own_from)}, the day on which the product was created"
     return None
-
-
-def _time(at: int) -> str:
-    return f"{moment(at).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

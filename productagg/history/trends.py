@@ -14,16 +14,7 @@ from sqlalchemy import Connection
 from productagg.history.buckets import is_exact
 from productagg.history.queries import Metric, Reader
 from productagg.history.time_weighted import Tally, longest_gap_us
-from productagg.history.timeline import (
-    DAY,
-    SECOND,
-    PriceStep,
-    bucket_end,
-    bucket_start,
-    in_window,
-    microseconds,
-    moment,
-)
+from productagg.history.timeline import DAY, SECOND, PriceStep, bucket_end, bucket_start, in_window, moment
 
 Resolution = Literal["raw", "day"]
 Direction = Literal["up", "down", "unchanged"]
@@ -98,7 +89,7 @@ def trend(
     `observed_for` is how long an observation counts (see Schedule). Raises UnknownProduct.
     """
     reader = Reader(connection, product_id, now, observed_for)
-    first, last = microseconds(begin), min(microseconds(end), reader.now)
+    first, last = reader.window(begin, end)
     # Whole days, with the step before them: whether any of them is summed up remains to be seen.
     steps = reader.price_steps(bucket_start(first, DAY) - 1, min(bucket_end(last, DAY), reader.now), metric)
     window = add_up(steps, first, last, reader.now)
