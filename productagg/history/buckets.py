@@ -1,6 +1,6 @@
 """Hours, UTC days and ISO weeks of a price's history: downsampled from steps, and days read back from their summaries.
 
-Pure: no database. Every bucket of a window is there (gap filling), and the last step before a bucket is carried into it
+Pure: no database. No bucket of a window is left out (gap filling), and the last step before a bucket is carried into it
 (LOCF: last observation carried forward). What is not observed counts for nothing.
 
 A day's summary is a JSON list of numbers. It begins with not_observed_us and sold_out_us, in microseconds of the whole
@@ -53,7 +53,7 @@ def summary_of_average(summary: Summary) -> Summary:
 
 
 def is_exact(steps: Iterable[PriceStep | ProductStep | OfferStep], begin: int, end: int) -> bool:
-    """Whether all steps of a window are there: no summed-up day lies in it, or ends it before the day's last step."""
+    """Whether all steps of a window are kept: no summed-up day lies in it, or ends it before the day's last step."""
     return not any(step.summary is not None and step.at > begin and bucket_start(step.at, DAY) < end for step in steps)
 
 
@@ -62,11 +62,13 @@ def without_summed_up(steps: Sequence[PriceStep]) -> Sequence[PriceStep]:
 
     An offer's steps may be followed by its product's gaps on a summed-up day.
     """
-    if not any(map(_summary, steps)):
+    newest = next((step for step in reversed(steps) if step[3] is not None), None)
+    if newest is None:
         return steps
+    raw_from = bisect_left(steps, bucket_start(newest.at, DAY) + DAY, key=_at)
     left: list[PriceStep] = []
     day, summed_up_until = 0, 0
-    for step in steps:
+    for step in steps[:raw_from]:
         if step[3] is not None:
             day = step[0] - step[0] % DAY
             summed_up_until = day + DAY
@@ -75,10 +77,10 @@ def without_summed_up(steps: Sequence[PriceStep]) -> Sequence[PriceStep]:
         elif step[0] < summed_up_until:
             step = left.pop()._replace(price=step.price, observed=step.observed)
         left.append(step)
-    return left
+    return [*left, *steps[raw_from:]]
 
 
-_at, _summary = itemgetter(0), itemgetter(3)
+_at = itemgetter(0)
 
 
 def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) -> Iterator[Bucket]:

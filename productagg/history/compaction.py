@@ -90,7 +90,7 @@ class Compaction:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """On SQLite two at once do no harm: each transaction waits for the other's."""
+        """Only PostgreSQL needs the lock: on SQLite, transactions of two compactions wait for each other."""
         if not self._postgresql:
             yield
             return
@@ -142,20 +142,20 @@ class Compaction:
         return self._reader.scalars(query.order_by(Product.id).limit(limit)).all()
 
     def _has_old_steps(self) -> ColumnElement[bool]:
-        """A probe of the key for each product, and for each offer: no history is read for it."""
+        """One index probe per product and per offer; it reads no history."""
         of_product = exists().where(ProductPrice.product_id == Product.id, ProductPrice.observed_at < self._cutoff)
         mine = (OfferPrice.product_id == Offer.product_id, OfferPrice.offer_id == Offer.id)
         of_offer = exists().where(*mine, OfferPrice.observed_at < self._cutoff)
         return or_(of_product, exists().where(Offer.product_id == Product.id, of_offer))
 
     def _announce(self) -> None:
-        """Say from when on all steps are kept, before any older one goes."""
+        """Record since when all steps are kept, before any older step goes."""
         earlier = or_(HistoryProgress.raw_from.is_(None), HistoryProgress.raw_from < self._cutoff)
         with self._sessions.begin() as session:
             session.execute(update(HistoryProgress).where(earlier).values(raw_from=self._cutoff))
 
     def _compact_months(self, product_ids: Sequence[UUID]) -> int:
-        """A transaction for each month in which these products have steps. Returns the steps of the last one."""
+        """One transaction per month in which these products have steps. Returns how many steps the last one moved."""
         steps = 0
         while (oldest := self._oldest_step(product_ids)) is not None and oldest < self._cutoff:
             with self._sessions.begin() as session:

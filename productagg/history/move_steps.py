@@ -43,7 +43,7 @@ def move_steps(session: Session, product_ids: Sequence[UUID], before: datetime) 
     lock = select(Product.id).where(Product.id.in_(product_ids)).order_by(Product.id)
     locked = session.scalars(lock.with_for_update(key_share=True, skip_locked=True)).all()
     products = _take(session, ProductPrice, locked, before, _product_step)
-    offers = _take(session, OfferPrice, locked, before, OfferStep._make)
+    offers = _take(session, OfferPrice, locked, before, _offer_step)
     states = _products_before(session, products, offers)
     product_rows = list(_product_rows(states, products))
     offer_rows = list(_offer_rows(session, states, products, offers))
@@ -76,7 +76,7 @@ def _take(
 def _products_before(
     session: Session, products: Mapping[_Key, Sequence[ProductStep]], offers: Mapping[_Key, Sequence[OfferStep]]
 ) -> dict[_Key, ProductStep]:
-    """The step of each product before the first of these steps, be it one of an offer."""
+    """The products' last steps before the first of these steps, which may be an offer's."""
     first: dict[_Key, int] = {key: steps[0].at for key, steps in products.items()}
     for (product_id, _), steps in offers.items():
         first[product_id,] = min(steps[0].at, first.get((product_id,), steps[0].at))
@@ -87,6 +87,10 @@ def _products_before(
 def _product_step(row: Sequence[Any]) -> ProductStep:
     *values, observed = row
     return ProductStep._make((*values, bool(observed), None))
+
+
+def _offer_step(row: Sequence[Any]) -> OfferStep:
+    return OfferStep(*row)
 
 
 def _product_rows(states: Mapping[_Key, ProductStep], products: Mapping[_Key, Sequence[ProductStep]]) -> Iterator[_Row]:

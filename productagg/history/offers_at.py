@@ -52,7 +52,7 @@ class OffersThen:
 
 
 class OffersNotKept(Exception):
-    """Some of the offers at the time may have been removed; all that were open at `offers_from` or later are there."""
+    """Some of the offers at the time may have been removed; all that were open at `offers_from` or later are kept."""
 
     def __init__(self, offers_from: datetime) -> None:
         self.offers_from = offers_from
@@ -125,7 +125,7 @@ class _Joined(NamedTuple):
 
 
 def _newest(model: type[Base], offer: FromClause, at: ColumnElement[datetime]) -> _Joined:
-    """The newest step of each offer up to a time: a probe of the key for each, rather than years of rows."""
+    """The offers' newest steps up to a time: one index probe per offer, rather than years of rows."""
     steps, earlier = model.__table__.alias(), model.__table__.alias()
     newest = select(func.max(earlier.c.observed_at)).where(_of(earlier, offer), earlier.c.observed_at <= at)
     which = _of(steps, offer) & (steps.c.observed_at == newest.correlate(offer).scalar_subquery())

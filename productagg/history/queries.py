@@ -181,7 +181,7 @@ def _lists(dialect: str, rows: Subquery) -> Subquery:
 
 
 def _window(tables: Sequence[type[Base]], columns: Sequence[str]) -> Subquery:
-    """The rows of both tables in (begin, end], and of each the newest at or before the begin."""
+    """The rows of both tables in (begin, end], and the newest row of either table at or before the begin."""
     return union_all(*(select(rows) for model in tables for rows in _parts(model, columns))).subquery()
 
 

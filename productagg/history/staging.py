@@ -47,7 +47,7 @@ class StagedProduct(NamedTuple):
 
 
 class Staged(AbstractContextManager["Staged"]):
-    """The lines of a file, product by product, each product's by time."""
+    """The lines of a file, sorted by product and time."""
 
     def __init__(self) -> None:
         # Without a name, SQLite creates a temporary file, and removes it with the connection.
