@@ -29,7 +29,7 @@ def remove_closed(reader: Connection, sessions: sessionmaker[Session], before: d
     run.
     """
     removed, after = 0, UUID(int=0)
-    while product_ids := reader.scalars(_products_with_closed(before, after)).all():
+    while product_ids := reader.scalars(_with_closed(before, after)).all():
         if not removed:
             _announce(sessions, before)
         after = product_ids[-1]
@@ -41,7 +41,7 @@ def remove_closed(reader: Connection, sessions: sessionmaker[Session], before: d
     return removed
 
 
-def _products_with_closed(before: datetime, after: UUID) -> Select[UUID]:
+def _with_closed(before: datetime, after: UUID) -> Select[UUID]:
     """The next products that have offers closed before a time. It costs one index probe per product."""
     mine = (Offer.product_id == Product.id, Offer.closed_at.is_not(None))
     oldest = select(func.min(Offer.closed_at)).where(*mine).correlate(Product).scalar_subquery()
@@ -58,12 +58,12 @@ def _announce(sessions: sessionmaker[Session], before: datetime) -> None:
 def _remove_some(session: Session, product_ids: Sequence[UUID], before: datetime) -> int:
     # Imports take the same lock on a product whose offers they write.
     products = select(Product.id).where(Product.id.in_(product_ids)).order_by(Product.id)
-    unlocked = session.scalars(products.with_for_update(key_share=True, skip_locked=True)).all()
+    locked = session.scalars(products.with_for_update(key_share=True, skip_locked=True)).all()
     # A pass holds this lock while it writes a product's offers: none of them is opened again meanwhile.
-    sync = select(ProductSync.product_id).where(ProductSync.product_id.in_(unlocked)).order_by(ProductSync.product_id)
+    sync = select(ProductSync.product_id).where(ProductSync.product_id.in_(locked)).order_by(ProductSync.product_id)
     session.execute(sync.with_for_update())
     key = tuple_(_OFFERS.c.product_id, _OFFERS.c.id)
-    closed = select(*key).where(_OFFERS.c.product_id.in_(unlocked), _OFFERS.c.closed_at < before).limit(OFFERS_AT_ONCE)
+    closed = select(*key).where(_OFFERS.c.product_id.in_(locked), _OFFERS.c.closed_at < before).limit(OFFERS_AT_ONCE)
     removal: Any = delete(_OFFERS).where(key.in_(closed)).returning(*key)
     gone = [tuple(row) for row in session.execute(removal)]
     # Steps may not be compacted yet, if an import had locked their product.

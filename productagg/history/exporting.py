@@ -11,7 +11,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Uuid, case, cast, literal, null, select, union_all
+from sqlalchemy import BigInteger, Connection, Uuid, case, cast, literal, null, select, union_all
 from sqlalchemy.sql.selectable import CompoundSelect
 
 from productagg.db import clock, engines
@@ -145,9 +145,7 @@ def _rows(product_id: UUID, begin: int, end: int | None) -> CompoundSelect[Any]:
     return union_all(offers, products).order_by("at", "of_product", "offer_id")
 
 
-def _within(
-    steps: type[OfferPrice | ProductPrice], product_id: UUID, begin: int, end: int | None
-) -> Iterator[ColumnElement[bool]]:
+def _within(steps: type[OfferPrice | ProductPrice], product_id: UUID, begin: int, end: int | None) -> Iterator[Any]:
     yield steps.product_id == product_id
     if begin:
         yield steps.observed_at > moment(begin)

@@ -64,7 +64,7 @@ class Tally:
         return sum(us for held, us in self._prices() if held < price)
 
     def _prices(self) -> Iterator[tuple[int, int]]:
-        """Prices and how long they held. A day's lowest and highest price are weighted so that their mean is the day's."""
+        """Prices and how long they held. A day's lowest and highest price last so long that their mean is the day's."""
         yield from self._held.items()
         for lowest, highest, weighted, in_stock_us in self._days:
             spread = highest - lowest
