@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from productagg.history.buckets import PriceStep
-from productagg.history.timeline import OfferStep, ProductStep, microseconds
+from productagg.history.timeline import OfferStep, PriceStep, ProductStep, microseconds
 from tests.reference import OfferRow, Row, in_force
 
 LARGEST = 2**63 - 1

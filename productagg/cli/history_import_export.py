@@ -1,9 +1,10 @@
 """`productagg history export` and `import`: histories as CSV or NDJSON."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import IO
 from uuid import UUID
 
 import click
@@ -16,6 +17,7 @@ from productagg.db import clock
 from productagg.history import lines
 from productagg.history.exporting import export, snapshot
 from productagg.history.importing import Refused, import_
+from productagg.history.lines import Line
 from productagg.history.staging import BadFile, Staged, stage
 from productagg.record_reader import Format, RecordError
 
@@ -67,10 +69,13 @@ def export_prices(
         if unknown:
             raise CannotRun(f"there is no product {', '.join(map(str, unknown))}")
         with written(output) as file:
-            file.write(lines.header(form))
-            found = export(connection, products, begin, end)
-            while batch := list(islice(found, _LINES_AT_ONCE)):
-                file.write(lines.write(batch, form))
+            _write(file, export(connection, products, begin, end), form)
+
+
+def _write(file: IO[bytes], exported: Iterator[Line], form: Format) -> None:
+    file.write(lines.header(form))
+    while batch := list(islice(exported, _LINES_AT_ONCE)):
+        file.write(lines.write(batch, form))
 
 
 @click.command(name="import")
@@ -99,12 +104,16 @@ def import_prices(config_uri: str, file: Path, replace: bool, form: Format | Non
             with progress_bar(" lines") as progress, sessions.begin() as session:
                 import_(session, staged, replace=replace, progress=progress)
         except BadFile as bad:
-            for number, reason in bad.lines:
-                click.echo(f"{file}:{number}: {reason}", err=True)
-            if bad.more:
-                click.echo(f"and {bad.more} more", err=True)
+            _report(file, bad)
             raise CannotRun("nothing is imported") from None
         except Refused as refused:
             raise CannotRun(f"{refused}; nothing is imported") from None
         products = staged.products()
     click.echo(f"import: {sum(product.lines for product in products)} lines of {len(products)} products imported")
+
+
+def _report(file: Path, bad: BadFile) -> None:
+    for number, reason in bad.lines:
+        click.echo(f"{file}:{number}: {reason}", err=True)
+    if bad.more:
+        click.echo(f"and {bad.more} more", err=True)

@@ -1,6 +1,6 @@
 """Hours, UTC days and ISO weeks of a price's history: downsampled from steps, and days read back from their summaries.
 
-Pure: no database. Every bucket of a window is there (gap filling), and the last step before a bucket is carried into it
+Pure: no database. No bucket of a window is left out (gap filling), and the last step before a bucket is carried into it
 (LOCF: last observation carried forward). What is not observed counts for nothing.
 
 A day's summary is a JSON list of numbers. It begins with not_observed_us and sold_out_us, in microseconds of the whole
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from productagg.history.timeline import DAY, OfferStep, ProductStep, Summary, bucket_start, state_of
+from productagg.history.timeline import DAY, OfferStep, PriceStep, ProductStep, Summary, bucket_start, state_of
 
 
 class Bucket(NamedTuple):
@@ -37,25 +37,6 @@ class Bucket(NamedTuple):
     weighted_average: int = 0
 
 
-class PriceStep(NamedTuple):
-    """From `at` on: `price` in stock, None for sold out; not `observed`: unknown.
-
-    The last step of a summed-up day has its `summary`, whose first price is this one. Other steps of that day may be
-    there too (see day_summaries): the summary counts them already. An `average` price is added up beside the price.
-    """
-
-    at: int
-    price: int | None
-    observed: bool = True
-    summary: Summary | None = None
-    average: int | None = None
-
-    @property
-    def known_price(self) -> int | None:
-        """The price in stock; None if it is sold out or unknown."""
-        return self.price if self.observed else None
-
-
 def summary_of(buckets: Sequence[Bucket]) -> Summary:
     """The summary of a day, which is a bucket for each price."""
     day = buckets[0]
@@ -72,7 +53,7 @@ def summary_of_average(summary: Summary) -> Summary:
 
 
 def is_exact(steps: Iterable[PriceStep | ProductStep | OfferStep], begin: int, end: int) -> bool:
-    """Whether all steps of a window are there: no summed-up day lies in it, or ends it before the day's last step."""
+    """Whether all steps of a window are kept: no summed-up day lies in it, or ends it before the day's last step."""
     return not any(step.summary is not None and step.at > begin and bucket_start(step.at, DAY) < end for step in steps)
 
 
@@ -81,11 +62,13 @@ def without_summed_up(steps: Sequence[PriceStep]) -> Sequence[PriceStep]:
 
     An offer's steps may be followed by its product's gaps on a summed-up day.
     """
-    if not any(map(_summary, steps)):
+    newest = next((step for step in reversed(steps) if step[3] is not None), None)
+    if newest is None:
         return steps
+    raw_from = bisect_left(steps, bucket_start(newest.at, DAY) + DAY, key=_at)
     left: list[PriceStep] = []
     day, summed_up_until = 0, 0
-    for step in steps:
+    for step in steps[:raw_from]:
         if step[3] is not None:
             day = step[0] - step[0] % DAY
             summed_up_until = day + DAY
@@ -94,10 +77,10 @@ def without_summed_up(steps: Sequence[PriceStep]) -> Sequence[PriceStep]:
         elif step[0] < summed_up_until:
             step = left.pop()._replace(price=step.price, observed=step.observed)
         left.append(step)
-    return left
+    return [*left, *steps[raw_from:]]
 
 
-_at, _summary = itemgetter(0), itemgetter(3)
+_at = itemgetter(0)
 
 
 def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) -> Iterator[Bucket]:
@@ -106,18 +89,14 @@ def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) ->
     The steps are those of the window; one may lie before its begin, which is that of a bucket. Hours need all steps.
     """
     steps = without_summed_up(steps)
-    carried = None
-    number = 0
-    if steps and steps[0].at < begin:
-        carried, number = steps[0], 1
-    else:
-        begin = bucket_start(steps[0].at, length) if steps else end
+    if not steps:
+        return
+    begin = max(begin, bucket_start(steps[0].at, length))
+    number = bisect_left(steps, begin, key=_at)
     for at in range(begin, end, length):
         stop = min(at + length, end)
         first, number = number, bisect_left(steps, stop, number, key=_at)
-        yield bucket(carried, steps[first:number], at, stop)
-        if number > first:
-            carried = steps[number - 1]
+        yield bucket(steps[first - 1] if first else None, steps[first:number], at, stop)
 
 
 def bucket(carried: PriceStep | None, steps: Iterable[PriceStep], begin: int, end: int) -> Bucket:
@@ -142,20 +121,20 @@ class _Sums:
         "_observed_us",
         "_prices",
         "_weighted",
-        "_weighted_average",
+        "_weighted_avg",
     )
 
     def __init__(self, carried: PriceStep | None, begin: int) -> None:
         self._at = begin
-        self._last = carried
-        self._in_stock_us = self._observed_us = self._changes = self._weighted = self._weighted_average = 0
+        self._last = carried or PriceStep(begin, None, observed=False)
+        self._in_stock_us = self._observed_us = self._changes = self._weighted = self._weighted_avg = 0
         # In the order of time; of a day its open, lowest, highest and close.
         self._prices: list[int] = []
 
     def add_step(self, step: PriceStep) -> None:
         last = self._last
         self._hold(step.at)
-        if last is not None and last.observed and step.observed and step.price != last.price:
+        if last.observed and step.observed and step.price != last.price:
             self._changes += 1
         self._last = step
 
@@ -171,7 +150,7 @@ class _Sums:
             self._prices += (summary[3], summary[5], summary[6], summary[4])
             self._weighted += summary[7] * in_stock_us + summary[8]
             if len(summary) > 9:
-                self._weighted_average += summary[14] * in_stock_us + summary[15]
+                self._weighted_avg += summary[14] * in_stock_us + summary[15]
         self._at = day + DAY
         self._last = step
 
@@ -181,7 +160,7 @@ class _Sums:
         prices = self._prices
         return Bucket(
             begin,
-            state_of(last.price, last.observed) if last is not None else "not_observed",
+            state_of(last.price, last.observed),
             self._in_stock_us,
             self._observed_us,
             prices[0] if prices else None,
@@ -190,17 +169,17 @@ class _Sums:
             max(prices, default=None),
             self._weighted,
             self._changes,
-            self._weighted_average,
+            self._weighted_avg,
         )
 
     def _hold(self, until: int) -> None:
         """The last step goes on until then; one that ended where the bucket begins is no part of it."""
         last, us = self._last, until - self._at
-        if last is not None and last.observed and us:
+        if last.observed and us:
             self._observed_us += us
             if last.price is not None:
                 self._in_stock_us += us
                 self._weighted += last.price * us
-                self._weighted_average += (last.average or 0) * us
+                self._weighted_avg += (last.average or 0) * us
                 self._prices.append(last.price)
         self._at = until

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from productagg.db.models import Base, HistoryProgress, Offer, OfferPrice, OfferPriceDay, Product, ProductSync
 
 # In one transaction.
-_PRODUCTS_AT_ONCE = 20
-_OFFERS_AT_ONCE = 500
+PRODUCTS_AT_ONCE = 20
+OFFERS_AT_ONCE = 500
 
 _OFFERS = Base.metadata.tables[Offer.__tablename__]
 _STEPS = [Base.metadata.tables[model.__tablename__] for model in (OfferPrice, OfferPriceDay)]
@@ -29,27 +29,27 @@ def remove_closed(reader: Connection, sessions: sessionmaker[Session], before: d
     run.
     """
     removed, after = 0, UUID(int=0)
-    while product_ids := reader.scalars(_having(before, after)).all():
+    while product_ids := reader.scalars(_with_closed(before, after)).all():
         if not removed:
             _announce(sessions, before)
         after = product_ids[-1]
-        gone = _OFFERS_AT_ONCE
-        while gone == _OFFERS_AT_ONCE:
+        gone = OFFERS_AT_ONCE
+        while gone == OFFERS_AT_ONCE:
             with sessions.begin() as session:
                 gone = _remove_some(session, product_ids, before)
             removed += gone
     return removed
 
 
-def _having(before: datetime, after: UUID) -> Select[UUID]:
-    """The next products that have offers closed before a time. It is one index probe for each product."""
+def _with_closed(before: datetime, after: UUID) -> Select[UUID]:
+    """The next products that have offers closed before a time. It costs one index probe per product."""
     mine = (Offer.product_id == Product.id, Offer.closed_at.is_not(None))
     oldest = select(func.min(Offer.closed_at)).where(*mine).correlate(Product).scalar_subquery()
-    return select(Product.id).where(Product.id > after, oldest < before).order_by(Product.id).limit(_PRODUCTS_AT_ONCE)
+    return select(Product.id).where(Product.id > after, oldest < before).order_by(Product.id).limit(PRODUCTS_AT_ONCE)
 
 
 def _announce(sessions: sessionmaker[Session], before: datetime) -> None:
-    """Say from when on all offers are there, before any is removed: offers_at reads it after the offers."""
+    """Record since when all offers are kept, before any is removed: offers_at reads it after the offers."""
     earlier = or_(HistoryProgress.offers_from.is_(None), HistoryProgress.offers_from < before)
     with sessions.begin() as session:
         session.execute(update(HistoryProgress).where(earlier).values(offers_from=before))
@@ -58,15 +58,15 @@ def _announce(sessions: sessionmaker[Session], before: datetime) -> None:
 def _remove_some(session: Session, product_ids: Sequence[UUID], before: datetime) -> int:
     # Imports take the same lock on a product whose offers they write.
     products = select(Product.id).where(Product.id.in_(product_ids)).order_by(Product.id)
-    there = session.scalars(products.with_for_update(key_share=True, skip_locked=True)).all()
+    locked = session.scalars(products.with_for_update(key_share=True, skip_locked=True)).all()
     # A pass holds this lock while it writes a product's offers: none of them is opened again meanwhile.
-    sync = select(ProductSync.product_id).where(ProductSync.product_id.in_(there)).order_by(ProductSync.product_id)
+    sync = select(ProductSync.product_id).where(ProductSync.product_id.in_(locked)).order_by(ProductSync.product_id)
     session.execute(sync.with_for_update())
     key = tuple_(_OFFERS.c.product_id, _OFFERS.c.id)
-    closed = select(*key).where(_OFFERS.c.product_id.in_(there), _OFFERS.c.closed_at < before).limit(_OFFERS_AT_ONCE)
+    closed = select(*key).where(_OFFERS.c.product_id.in_(locked), _OFFERS.c.closed_at < before).limit(OFFERS_AT_ONCE)
     removal: Any = delete(_OFFERS).where(key.in_(closed)).returning(*key)
     gone = [tuple(row) for row in session.execute(removal)]
-    # Steps that are not compacted are those of a product of which something was being imported meanwhile.
+    # Steps may not be compacted yet, if an import had locked their product.
     for steps in _STEPS if gone else ():
         session.execute(delete(steps).where(tuple_(steps.c.product_id, steps.c.offer_id).in_(gone)))
     return len(gone)

@@ -17,18 +17,10 @@ from sqlalchemy import ColumnElement, Connection, exists, func, literal, or_, se
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.db.models import (
-    HistoryProgress,
-    Offer,
-    OfferPrice,
-    Product,
-    ProductPrice,
-    ProductPriceDay,
-    ProductSync,
-)
+from productagg.db.models import HistoryProgress, Offer, OfferPrice, Product, ProductPrice, ProductPriceDay, ProductSync
 from productagg.history import partitions
 from productagg.history.closed_offers import remove_closed
-from productagg.history.compact_steps import compact_steps
+from productagg.history.move_steps import move_steps
 from productagg.history.partitions import month_of
 from productagg.history.row_writer import insert_rows
 from productagg.history.timeline import DAY, INSTANT, bucket_start, microseconds, moment
@@ -98,7 +90,7 @@ class Compaction:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """On SQLite two at once do no harm: each transaction waits for the other's."""
+        """Only PostgreSQL needs the lock: on SQLite, transactions of two compactions wait for each other."""
         if not self._postgresql:
             yield
             return
@@ -150,24 +142,24 @@ class Compaction:
         return self._reader.scalars(query.order_by(Product.id).limit(limit)).all()
 
     def _has_old_steps(self) -> ColumnElement[bool]:
-        """A probe of the key for each product, and for each offer: no history is read for it."""
+        """One index probe per product and per offer; it reads no history."""
         of_product = exists().where(ProductPrice.product_id == Product.id, ProductPrice.observed_at < self._cutoff)
         mine = (OfferPrice.product_id == Offer.product_id, OfferPrice.offer_id == Offer.id)
         of_offer = exists().where(*mine, OfferPrice.observed_at < self._cutoff)
         return or_(of_product, exists().where(Offer.product_id == Product.id, of_offer))
 
     def _announce(self) -> None:
-        """Say from when on all steps are kept, before any older one goes."""
+        """Record since when all steps are kept, before any older step goes."""
         earlier = or_(HistoryProgress.raw_from.is_(None), HistoryProgress.raw_from < self._cutoff)
         with self._sessions.begin() as session:
             session.execute(update(HistoryProgress).where(earlier).values(raw_from=self._cutoff))
 
     def _compact_months(self, product_ids: Sequence[UUID]) -> int:
-        """A transaction for each month in which these products have steps. Returns the steps of the last one."""
+        """One transaction per month in which these products have steps. Returns how many steps the last one moved."""
         steps = 0
         while (oldest := self._oldest_step(product_ids)) is not None and oldest < self._cutoff:
             with self._sessions.begin() as session:
-                moved = compact_steps(session, product_ids, month_of(oldest, 1))
+                moved = move_steps(session, product_ids, month_of(oldest, 1))
             # Products of which something is being imported are left to the next run.
             product_ids = moved.product_ids
             steps = moved.steps
@@ -189,7 +181,8 @@ class Compaction:
     def _tidy_up(self) -> None:
         """Remove closed offers and empty partitions, and create partitions ahead: if one is locked, do the others."""
         locked = None
-        for act in (self._remove_closed, self._drop_months, self._prepare_months):
+        on_postgresql = (self._drop_months, self._create_months) if self._postgresql else ()
+        for act in (self._remove_closed, *on_postgresql):
             try:
                 act()
             except partitions.Locked as reason:
@@ -204,12 +197,10 @@ class Compaction:
             self.report.offers = remove_closed(self._reader, self._sessions, before)
 
     def _drop_months(self) -> None:
-        if self._postgresql:
-            self.report.months = partitions.drop_empty(self._sessions, self._cutoff)
+        self.report.months = partitions.drop_empty(self._sessions, self._cutoff)
 
-    def _prepare_months(self) -> None:
-        if self._postgresql:
-            partitions.prepare(self._sessions, self._now)
+    def _create_months(self) -> None:
+        partitions.prepare(self._sessions, self._now)
 
 
 def _insert_gaps(session: Session, gap_from: Mapping[UUID, datetime]) -> None:

@@ -7,56 +7,63 @@ end, because the product's offers share them.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import TypeVar
 
-from productagg.history.buckets import Bucket, PriceStep, bucket, summary_of
-from productagg.history.timeline import DAY, OfferStep, ProductStep, bucket_start, in_window, with_gaps
+from productagg.history.buckets import Bucket, bucket, summary_of
+from productagg.history.timeline import (
+    DAY,
+    OfferStep,
+    PriceStep,
+    ProductStep,
+    bucket_start,
+    gap_turns,
+    in_window,
+    timeline_of,
+    with_gaps,
+)
 
 # A summary replaces this many steps or more. On PostgreSQL, a step of a product takes 130 bytes with its key, one of an
 # offer 140; a summary takes about 110 or 60, and 240 or 130 with the longest numbers. So two steps would be enough to
 # be smaller at any price. Four are worth the loss, and a product that changes four times a day keeps every step.
 FEWEST_REPLACED = 4
 
-_AnyStep = TypeVar("_AnyStep", ProductStep, OfferStep)
+_Step = TypeVar("_Step", ProductStep, OfferStep)
 
 
 def compact_product(before: ProductStep | None, steps: Sequence[ProductStep]) -> Iterator[ProductStep]:
     """What is left of the steps of whole days; `before` is the step before them."""
-    timeline = [before, *steps] if before is not None else steps
+    timeline = timeline_of(before, steps)
     lowest = [PriceStep(step.at, step.lowest, step.observed) for step in timeline]
     average = [PriceStep(step.at, step.average, step.observed) for step in timeline]
-    return _compact(steps, [lowest, average], {at for at, _ in gap_turns(before, steps)})
+    return _compact(steps, [lowest, average], dict(gap_turns(timeline)))
 
 
 def compact_offer(
     before: OfferStep | None, steps: Sequence[OfferStep], gaps: Sequence[tuple[int, bool]]
 ) -> Iterator[OfferStep]:
     """What is left of an offer's steps in whole days; `gaps` are those of its product (see timeline.with_gaps)."""
-    timeline = with_gaps([before, *steps] if before is not None else steps, gaps)
+    timeline = with_gaps(timeline_of(before, steps), gaps)
     prices = [PriceStep(step.at, step.price if step.items_in_stock else None, step.observed) for step in timeline]
     return _compact(steps, [prices], ())
 
 
-def gap_turns(before: ProductStep | None, steps: Sequence[ProductStep]) -> list[tuple[int, bool]]:
-    """The times at which being observed begins or ends, the first step's among them."""
-    timeline = [before, *steps] if before is not None else steps
-    turns = [(step.at, step.observed) for step in timeline[:1]]
-    return turns + [(after.at, after.observed) for step, after in pairwise(timeline) if after.observed != step.observed]
-
-
 def _compact(
-    steps: Sequence[_AnyStep], timelines: Sequence[Sequence[PriceStep]], needed: Collection[int]
-) -> Iterator[_AnyStep]:
+    steps: Sequence[_Step], timelines: Sequence[Sequence[PriceStep]], needed: Collection[int]
+) -> Iterator[_Step]:
     for day, group in groupby(steps, lambda step: bucket_start(step.at, DAY)):
-        of_day: list[_AnyStep] = list(group)
-        others, last = of_day[:-1], of_day[-1]
-        kept = [step for step in others if step.at == day or step.at in needed]
-        if len(others) - len(kept) < FEWEST_REPLACED:
-            yield from of_day
-        else:
-            yield from kept
-            yield last._replace(summary=summary_of([_whole_day(prices, day) for prices in timelines]))
+        yield from _compact_day(day, list(group), timelines, needed)
+
+
+def _compact_day(
+    day: int, steps: Sequence[_Step], timelines: Sequence[Sequence[PriceStep]], needed: Collection[int]
+) -> Sequence[_Step]:
+    others, last = steps[:-1], steps[-1]
+    kept: list[_Step] = [step for step in others if step.at == day or step.at in needed]
+    if len(others) - len(kept) < FEWEST_REPLACED:
+        return steps
+    kept.append(last._replace(summary=summary_of([_whole_day(prices, day) for prices in timelines])))
+    return kept
 
 
 def _whole_day(prices: Sequence[PriceStep], day: int) -> Bucket:

@@ -11,8 +11,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Uuid, case, cast, literal, null, select, union_all
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import BigInteger, Connection, Uuid, case, cast, literal, null, select, union_all
 from sqlalchemy.sql.selectable import CompoundSelect
 
 from productagg.db import clock, engines
@@ -23,20 +22,27 @@ from productagg.history.partitions import TABLES
 from productagg.history.timeline import INSTANT, microseconds, moment
 
 _BATCH = 1000
+_EPOCH = moment(0)
 
 
 class _Product(NamedTuple):
     id: UUID
     last_synced_at: datetime | None
 
+    def exported_until(self, end: datetime | None) -> int | None:
+        """The end of the window, or of what is known of the product if that is earlier; None: no limit."""
+        known_until = self.last_synced_at + INSTANT if self.last_synced_at is not None else None
+        limits = [time for time in (end, known_until) if time is not None]
+        return microseconds(min(limits)) if limits else None
+
 
 @contextmanager
 def snapshot(connection: Connection) -> Iterator[None]:
-    """Everything that is read within is of one moment: no partition is dropped meanwhile. No writer waits for it."""
+    """All reads within see one moment; no partition is dropped meanwhile. Writers need not wait."""
     with engines.snapshot(connection):
         if connection.dialect.name == "postgresql":
             # Before the first read: a dropped partition is gone from every snapshot.
-            tables = ", ".join(f"{engines.SCHEMA}.{each}" for each in TABLES)
+            tables = ", ".join(f"{engines.SCHEMA}.{table}" for table in TABLES)
             connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS SHARE MODE")
         yield
 
@@ -54,13 +60,10 @@ def export(
     more, so that an import does not take the last price for one that lasted.
     """
     raw_from = connection.execute(select(HistoryProgress.raw_from)).scalar_one_or_none()
-    first = max(microseconds(begin) if begin else 0, microseconds(raw_from) if raw_from else 0)
+    first = microseconds(max(begin or _EPOCH, raw_from or _EPOCH))
     now = clock.now(connection)
     for product in _products(connection, product_ids):
-        limits = [end] if end else []
-        if product.last_synced_at is not None:
-            limits.append(product.last_synced_at + INSTANT)
-        last = microseconds(min(limits)) if limits else None
+        last = product.exported_until(end)
         if last is None or first < last:
             yield from _lines(connection, product.id, first, last, now)
 
@@ -87,25 +90,24 @@ def _lines(connection: Connection, product_id: UUID, begin: int, end: int | None
     yield from in_force
     rows = connection.execute(_rows(product_id, begin, end), execution_options={"yield_per": _BATCH})
     for time, changes in groupby(rows, itemgetter(0)):
-        lines, turn = _lines_of_time(product_id, microseconds(time), changes)
-        observed = observed if turn is None else turn
+        lines, observed = _lines_of_time(product_id, microseconds(time), changes, observed=observed)
         yield from lines
-        if not observed:  # even if offers were closed then, as an import does at its end
-            yield Line(product_id, None, microseconds(time), None, None)
-        elif not lines:
-            yield Line(product_id, None, microseconds(time), None, 0)
     if observed and end is not None:
         yield Line(product_id, None, end, None, None)
 
 
-def _lines_of_time(product_id: UUID, at: int, changes: Iterable[Any]) -> tuple[list[Line], bool | None]:
-    """The lines of the offers that changed at a time; whether the product was observed from then on, if that is new."""
-    lines, observed = [], None
+def _lines_of_time(product_id: UUID, at: int, changes: Iterable[Any], *, observed: bool) -> tuple[list[Line], bool]:
+    """The lines of what changed at a time, and whether the product was observed from then on, as before or anew."""
+    lines = []
     for _, of_product, offer_id, price, items in changes:
         if of_product:
             observed = items is not None
         else:
             lines.append(Line(product_id, offer_id, at, price, items))
+    if not observed:  # even if offers were closed then, as an import does at its end
+        lines.append(Line(product_id, None, at, None, None))
+    elif not lines:
+        lines.append(Line(product_id, None, at, None, 0))
     return lines, observed
 
 
@@ -138,20 +140,14 @@ def _rows(product_id: UUID, begin: int, end: int | None) -> CompoundSelect[Any]:
         cast(null(), BigInteger),
         case((product.observed, cast(0, BigInteger))),
     )
-    of_offers = _within(offer.product_id, offer.observed_at, product_id, begin, end)
-    of_products = _within(product.product_id, product.observed_at, product_id, begin, end)
-    return union_all(offers.where(*of_offers), products.where(*of_products)).order_by("at", "of_product", "offer_id")
+    offers = offers.where(*_within(offer, product_id, begin, end))
+    products = products.where(*_within(product, product_id, begin, end))
+    return union_all(offers, products).order_by("at", "of_product", "offer_id")
 
 
-def _within(
-    key: InstrumentedAttribute[UUID],
-    time: InstrumentedAttribute[datetime],
-    product_id: UUID,
-    begin: int,
-    end: int | None,
-) -> Iterator[ColumnElement[bool]]:
-    yield key == product_id
+def _within(steps: type[OfferPrice | ProductPrice], product_id: UUID, begin: int, end: int | None) -> Iterator[Any]:
+    yield steps.product_id == product_id
     if begin:
-        yield time > moment(begin)
+        yield steps.observed_at > moment(begin)
     if end is not None:
-        yield time < moment(end)
+        yield steps.observed_at < moment(end)

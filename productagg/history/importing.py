@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, exists, or_, select
+from sqlalchemy import delete, exists, or_, select
 from sqlalchemy.orm import Session
 
 from productagg.db.models import Base, Offer, OfferPrice, OfferPriceDay, Product, ProductPrice, ProductPriceDay
@@ -21,7 +21,7 @@ from productagg.history.staging import MOST_REPORTED, Staged, StagedProduct
 from productagg.history.timeline import OfferStep, ProductStep, moment
 from productagg.offers.summary import summarise
 
-_BATCH = 5000
+ROWS_PER_INSERT = 5000
 
 
 class Refused(Exception):
@@ -50,12 +50,8 @@ class Replay:
         for at, group in groupby(chain(lines, [the_end]), attrgetter("at")):
             observed = True
             for line in group:
-                if line.offer_id is None:
-                    observed = observed and not line.is_gap
-                else:
-                    yield from self._offer_steps(
-                        line.offer_id, OfferStep(at, line.price or 0, line.items_in_stock or 0)
-                    )
+                observed = observed and not line.is_gap
+                yield from self._offer_steps(line)
             if at == self._last:
                 yield from self._closing_steps()
             step = self._product_step(at, observed=observed)
@@ -63,7 +59,11 @@ class Replay:
                 newest = step
                 yield None, step
 
-    def _offer_steps(self, offer_id: UUID, step: OfferStep) -> Iterator[tuple[UUID, OfferStep]]:
+    def _offer_steps(self, line: Line) -> Iterator[tuple[UUID, OfferStep]]:
+        offer_id = line.offer_id
+        if offer_id is None:
+            return
+        step = OfferStep(line.at, line.price or 0, line.items_in_stock or 0)
         if step.items_in_stock:
             self._in_stock[offer_id] = (step.price, step.items_in_stock)
         else:
@@ -112,13 +112,13 @@ def import_(
 
 def _lock_products(session: Session, products: Sequence[StagedProduct]) -> None:
     """Keep the products from being removed, and other imports and compactions away from them."""
-    for batch in _batches(products):
-        ids = [product.id for product in batch]
-        lock = select(Product.id).where(Product.id.in_(ids)).order_by(Product.id)
-        found = set(session.scalars(lock.with_for_update(key_share=True)))
-        gone = [product for product in batch if product.id not in found]
-        if gone:
-            raise Refused(_listed("since the file was read, somebody deleted product", gone))
+    for first in range(0, len(products), ROWS_PER_INSERT):
+        batch = {product.id: product for product in products[first : first + ROWS_PER_INSERT]}
+        lock = select(Product.id).where(Product.id.in_(batch)).order_by(Product.id)
+        for id_ in session.scalars(lock.with_for_update(key_share=True)):
+            del batch[id_]
+        if batch:
+            raise Refused(_listed("since the file was read, these products were deleted:", list(batch.values())))
 
 
 def _has_imported(session: Session, product: StagedProduct) -> bool:
@@ -132,31 +132,34 @@ def _has_imported(session: Session, product: StagedProduct) -> bool:
 
 def _remove_imported(session: Session, product: StagedProduct) -> None:
     before = moment(product.own_from)
-    for model in (ProductPrice, ProductPriceDay, OfferPrice, OfferPriceDay):
-        _delete(session, model, model.product_id == product.id, model.observed_at < before)
-    _delete(session, Offer, Offer.product_id == product.id, Offer.closed_at < before)
-
-
-def _delete(session: Session, model: type[Base], *which: ColumnElement[bool]) -> None:
-    session.execute(delete(model).where(*which).execution_options(synchronize_session=False))
+    no_objects = {"synchronize_session": False}
+    for steps in (ProductPrice, ProductPriceDay, OfferPrice, OfferPriceDay):
+        old_steps = delete(steps).where(steps.product_id == product.id, steps.observed_at < before)
+        session.execute(old_steps, execution_options=no_objects)
+    closed_offers = delete(Offer).where(Offer.product_id == product.id, Offer.closed_at < before)
+    session.execute(closed_offers, execution_options=no_objects)
 
 
 def _rows(
     staged: Staged, products: Sequence[StagedProduct], progress: Callable[[int, int], None] | None
 ) -> Iterator[tuple[type[Base], dict[str, Any]]]:
-    """The rows of all tables, while the lines are gone through."""
+    """The rows of all tables, made while the lines are read."""
     total = sum(product.lines for product in products)
     counted = _counted((staged.lines(product.id) for product in products), total, progress)
     for product, lines in zip(products, counted, strict=True):
-        replay = Replay(product.id, product.own_from - 1)
-        key = {"product_id": product.id}
-        for offer_id, step in replay.steps(lines):
-            row = {**key, **step._asdict(), "observed_at": moment(step.at)}
-            yield (ProductPrice, row) if offer_id is None else (OfferPrice, {**row, "offer_id": offer_id})
-        # Every offer of the past is an offer of the product: a closed one, unless the sync has seen it.
-        for offer_id, (since, last) in replay.offers.items():
-            times = {"first_seen_at": moment(since), **dict.fromkeys(("changed_at", "closed_at"), moment(last.at))}
-            yield Offer, {**key, "id": offer_id, **last._asdict(), **times}
+        yield from _rows_of_product(product, lines)
+
+
+def _rows_of_product(product: StagedProduct, lines: Iterable[Line]) -> Iterator[tuple[type[Base], dict[str, Any]]]:
+    replay = Replay(product.id, product.own_from - 1)
+    key = {"product_id": product.id}
+    for offer_id, step in replay.steps(lines):
+        row = {**key, **step._asdict(), "observed_at": moment(step.at)}
+        yield (ProductPrice, row) if offer_id is None else (OfferPrice, {**row, "offer_id": offer_id})
+    # All offers of the past become offers of the product: closed ones, unless the sync has seen them.
+    for offer_id, (since, last) in replay.offers.items():
+        times = {"first_seen_at": moment(since), **dict.fromkeys(("changed_at", "closed_at"), moment(last.at))}
+        yield Offer, {**key, "id": offer_id, **last._asdict(), **times}
 
 
 def _counted(
@@ -170,27 +173,23 @@ def _counted(
         for line in lines:
             yield line
             done += 1
-            if progress is not None and (done % _BATCH == 0 or done == total):
+            if progress is not None and (done % ROWS_PER_INSERT == 0 or done == total):
                 progress(done, total)
 
     return map(count, lines_of_products)
 
 
 def _insert_all(session: Session, rows: Iterable[tuple[type[Base], dict[str, Any]]]) -> None:
-    """Insert rows, many of a table at a time. Of an offer that exists already, the sync knows what is newer."""
+    """Insert rows, many of a table at a time. Offers that exist already stay as they are: the sync knows newer ones."""
     waiting: dict[type[Base], list[dict[str, Any]]] = {Offer: [], ProductPrice: [], OfferPrice: []}
     for model, row in rows:
         batch = waiting[model]
         batch.append(row)
-        if len(batch) >= _BATCH:
+        if len(batch) >= ROWS_PER_INSERT:
             insert_rows(session, model, batch)
             batch.clear()
     for model, batch in waiting.items():
         insert_rows(session, model, batch)
-
-
-def _batches(products: Sequence[StagedProduct]) -> Iterator[Sequence[StagedProduct]]:
-    return (products[first : first + _BATCH] for first in range(0, len(products), _BATCH))
 
 
 def _listed(what: str, products: Sequence[StagedProduct]) -> str:

@@ -22,12 +22,13 @@ FIELDS = ("product_id", "offer_id", "at", "price", "items_in_stock")
 LARGEST = 2**63 - 1
 _LONGEST = 10_000  # of a line, in bytes
 _OLDEST = datetime(1970, 1, 1, tzinfo=UTC)
+_DIGITS = re.compile(r"\d{1,19}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
 
 class Line(NamedTuple):
-    """`at` is in microseconds since the epoch. Without an offer there is no price; see above for the items then."""
+    """`at` is in microseconds since the epoch. Without an offer there is no price; for its items see above."""
 
     product_id: UUID
     offer_id: UUID | None
@@ -69,35 +70,34 @@ def header(form: Format) -> bytes:
 def read(file: IO[bytes], form: Format) -> Iterator[tuple[int, Line | RecordError]]:
     """Every line with its number, or what is wrong with it. Empty lines are skipped."""
     for number, values in record_reader.read(record_reader.LineReader(file, _LONGEST), form, FIELDS):
+        if isinstance(values, RecordError):
+            yield number, values
+            continue
         try:
-            yield (
-                number,
-                values if isinstance(values, RecordError) else _line(_typed(values) if form == "csv" else values),
-            )
+            yield number, _line(_typed(values) if form == "csv" else values)
         except RecordError as bad:
             yield number, bad
 
 
 def _as_csv(line: Line) -> bytes:
     product_id, offer_id, at, price, items = line
-    values = ("" if value is None else value for value in (offer_id, _time_text(at), price, items))
+    values = ("" if value is None else value for value in (offer_id, time_text(at), price, items))
     return f"{product_id},{','.join(map(str, values))}\n".encode()
 
 
 def _as_json(line: Line) -> bytes:
-    return orjson.dumps({**line._asdict(), "at": _time_text(line.at)}, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps({**line._asdict(), "at": time_text(line.at)}, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _time_text(at: int) -> str:
+def time_text(at: int) -> str:
     return moment(at).isoformat().replace("+00:00", "Z")
 
 
 def _typed(texts: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {name: text or None for name, text in texts.items()}
     for name in ("price", "items_in_stock"):
-        digits = values[name]
-        if digits is not None and digits.isascii() and digits.isdigit() and len(digits) < 20:
-            values[name] = int(digits)
+        if _DIGITS.fullmatch(texts[name]):
+            values[name] = int(texts[name])
     return values
 
 
@@ -109,16 +109,20 @@ def _line(values: Mapping[str, Any]) -> Line:
     product_id, at = _id("product_id", values["product_id"]), microseconds(parse_time(values["at"]))
     price, items = _whole("price", values["price"]), _whole("items_in_stock", values["items_in_stock"])
     if values["offer_id"] is None:
-        if price is not None or items:
-            raise RecordError(
-                "without an offer_id, price is empty, and items_in_stock is empty (not observed) or 0 (observed)"
-            )
-        return Line(product_id, None, at, None, items)
+        return _product_line(product_id, at, price, items)
     offer_id = _id("offer_id", values["offer_id"])
-    for name, value in (("price", price), ("items_in_stock", items)):
-        if value is None:
+    for name in ("price", "items_in_stock"):
+        if values[name] is None:
             raise RecordError(f"{name} is empty")
     return Line(product_id, offer_id, at, price, items)
+
+
+def _product_line(product_id: UUID, at: int, price: int | None, items: int | None) -> Line:
+    if price is not None or items:
+        raise RecordError(
+            "without an offer_id, price is empty, and items_in_stock is empty (not observed) or 0 (observed)"
+        )
+    return Line(product_id, None, at, None, items)
 
 
 @lru_cache(maxsize=10_000)  # the same ids come again and again

@@ -24,15 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from productagg.db.models import (
-    Base,
-    Product,
-    ProductPrice,
-    ProductPriceDay,
-    ProductSummary,
-    ProductSync,
-    UtcDateTime,
-)
+from productagg.db.models import Base, Product, ProductPrice, ProductPriceDay, ProductSummary, ProductSync, UtcDateTime
 
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 

@@ -52,10 +52,9 @@ class OffersThen:
 
 
 class OffersNotKept(Exception):
-    """Some of the offers at the time may have been removed; all that were open at `offers_from` or later are there."""
+    """Some of the offers at the time may have been removed; all that were open at `offers_from` or later are kept."""
 
     def __init__(self, offers_from: datetime) -> None:
-        super().__init__(offers_from)
         self.offers_from = offers_from
 
 
@@ -71,14 +70,16 @@ def offers_at(
         last = day_end - 1
         _, offers = _read(connection, product_id, last, day_end)
     steps = reader.price_steps(last, last)
-    # Read last: compaction writes it before it removes any offers.
+    _check_that_they_are_kept(connection, at)
+    state: Literal["observed", "not_observed"] = "observed" if steps and steps[-1].observed else "not_observed"
+    return OffersThen(moment(day_end if summed_up else last), state, "day" if summed_up else "raw", offers)
+
+
+def _check_that_they_are_kept(connection: Connection, at: datetime) -> None:
+    """To be called after the offers are read: compaction writes offers_from before it removes any offers."""
     offers_from = connection.scalar(select(HistoryProgress.offers_from))
     if offers_from is not None and at < offers_from:
         raise OffersNotKept(offers_from)
-    state: Literal["observed", "not_observed"] = "observed" if steps and steps[-1].observed else "not_observed"
-    if summed_up:
-        return OffersThen(moment(day_end), state, "day", offers)
-    return OffersThen(moment(last), state, "raw", offers)
 
 
 def _read(connection: Connection, product_id: UUID, at: int, day_end: int) -> tuple[bool, list[OfferThen]]:
@@ -124,7 +125,7 @@ class _Joined(NamedTuple):
 
 
 def _newest(model: type[Base], offer: FromClause, at: ColumnElement[datetime]) -> _Joined:
-    """The newest step of each offer up to a time: a probe of the key for each, rather than years of rows."""
+    """The offers' newest steps up to a time: one index probe per offer, rather than years of rows."""
     steps, earlier = model.__table__.alias(), model.__table__.alias()
     newest = select(func.max(earlier.c.observed_at)).where(_of(earlier, offer), earlier.c.observed_at <= at)
     which = _of(steps, offer) & (steps.c.observed_at == newest.correlate(offer).scalar_subquery())

@@ -7,7 +7,7 @@ row moves between partitions: rows in a default partition stay there until they 
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -20,15 +20,15 @@ from productagg.db.engines import SCHEMA
 TABLES = ("offer_prices", "product_prices")
 
 _MONTHS_AHEAD = 2
-# Whoever waits for a table's lock makes everyone wait who comes later.
-_LOCK_TIMEOUT = "2s"
-_STATEMENT_TIMEOUT = "5s"
+# A statement that waits for a table's lock blocks all that ask for the table after it.
+LOCK_TIMEOUT = "2s"
+STATEMENT_TIMEOUT = "5s"
 _ATTEMPTS = 5
-_GIVES_UP = {"55P03", "57014"}  # lock_not_available; query_canceled, for its time is up
+_TIMED_OUT = {"55P03", "57014"}  # lock_not_available; query_canceled, by the statement's time-out
 
 
 class Locked(Exception):
-    """A partition is in use all the time, or looking through it would lock it for too long."""
+    """A partition is always in use, or searching it would lock it for too long."""
 
 
 def month_of(time: datetime, later: int = 0) -> datetime:
@@ -44,17 +44,13 @@ def prepare(sessions: sessionmaker[Session], now: datetime) -> int:
     Returns how many were created.
     """
     ahead = [month_of(now, later) for later in range(_MONTHS_AHEAD + 1)]
-    made = 0
+    created = 0
     for table in TABLES:
         with sessions() as session:
-            there = dict(_partitions(session, table)).keys()
-            missing = [month for month in ahead if month not in there]
-            if missing:
-                in_default = _months_in_default(session, table, missing[0], month_of(missing[-1], 1))
-                missing = [month for month in missing if month not in in_default]
+            missing = _missing_months(session, table, ahead)
         for month in missing:
-            made += _patiently(sessions, partial(_make, table=table, month=month))
-    return made
+            created += _retry(sessions, partial(_create, table=table, month=month))
+    return created
 
 
 def drop_empty(sessions: sessionmaker[Session], before: datetime) -> int:
@@ -64,13 +60,17 @@ def drop_empty(sessions: sessionmaker[Session], before: datetime) -> int:
         with sessions() as session:
             months = sorted((month, name) for month, name in _partitions(session, table) if month < before)
         for month, name in months:
-            if _patiently(sessions, partial(_drop_if_empty, name=name)):
+            if _retry(sessions, partial(_drop_if_empty, name=name)):
                 dropped.add(month)
     return len(dropped)
 
 
-def _name(table: str, month: datetime) -> str:
-    return f"{table}_{month:%Y_%m}"
+def _missing_months(session: Session, table: str, months: Sequence[datetime]) -> Sequence[datetime]:
+    """Those of the months that have no partition, and no rows in the default partition."""
+    missing = sorted(set(months).difference(dict(_partitions(session, table))))
+    if not missing:
+        return []
+    return sorted(set(missing) - _months_in_default(session, table, missing[0], month_of(missing[-1], 1)))
 
 
 def _partitions(session: Session, table: str) -> Iterator[tuple[datetime, str]]:
@@ -92,8 +92,8 @@ def _months_in_default(session: Session, table: str, begin: datetime, end: datet
     return {month_of(month) for month in session.scalars(query, {"begin": begin, "end": end})}
 
 
-def _make(session: Session, table: str, month: datetime) -> bool:
-    name = _name(table, month)
+def _create(session: Session, table: str, month: datetime) -> bool:
+    name = f"{table}_{month:%Y_%m}"
     # Attaching a partition locks all three; no row may enter the default partition before it is attached.
     session.execute(text(f"LOCK TABLE {SCHEMA}.products IN SHARE ROW EXCLUSIVE MODE"))
     session.execute(text(f"LOCK TABLE ONLY {SCHEMA}.{table} IN SHARE UPDATE EXCLUSIVE MODE"))
@@ -117,20 +117,20 @@ def _drop_if_empty(session: Session, name: str) -> bool:
     return True
 
 
-def _patiently(sessions: sessionmaker[Session], act: Callable[[Session], bool]) -> bool:
-    """One transaction that waits for locks only briefly; a few attempts."""
+def _retry(sessions: sessionmaker[Session], act: Callable[[Session], bool]) -> bool:
+    """Run a transaction that waits for locks only briefly, up to _ATTEMPTS times."""
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(attempt)
         try:
             with sessions.begin() as session:
-                session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
-                session.execute(text(f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT}'"))
+                session.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+                session.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
                 return act(session)
         except OperationalError as error:
-            if getattr(error.orig, "pgcode", None) not in _GIVES_UP:
+            if getattr(error.orig, "pgcode", None) not in _TIMED_OUT:
                 raise
     raise Locked(
-        "the price histories are in use all the time, or their partitions are too large to look through: "
+        "the price histories are in use all the time, or their partitions are too large to search: "
         "the next run tries again to create or drop them"
     )

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from productagg.history.buckets import PriceStep, is_exact, without_summed_up
+from productagg.history.buckets import is_exact, without_summed_up
 from productagg.history.time_weighted import Tally
-from productagg.history.timeline import DAY, bucket_end, in_window, moment
+from productagg.history.timeline import DAY, PriceStep, bucket_end, bucket_start, in_window, moment
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ class _Piece(NamedTuple):
     lowest: int
     highest: int
 
+    @property
+    def rose(self) -> bool:
+        """Whether the price rose within the day. Whether it fell after that is not known any more."""
+        return self.lowest < self.close or self.highest > self.open
+
 
 def _first_fall(steps: Sequence[PriceStep]) -> int | None:
     """Since when the price has only fallen; None if it has not fallen since it last rose."""
@@ -68,8 +73,7 @@ def _first_fall(steps: Sequence[PriceStep]) -> int | None:
             break
         if later is not None and piece.close > later.open:
             fell_at = later.at
-        if piece.lowest < piece.close or piece.highest > piece.open:
-            # It rose within the day. Whether it fell after that is not known any more.
+        if piece.rose:
             break
         if piece.open > piece.close:
             fell_at = piece.at
@@ -79,12 +83,11 @@ def _first_fall(steps: Sequence[PriceStep]) -> int | None:
 
 def _newest_first(steps: Sequence[PriceStep]) -> Iterator[_Piece]:
     for step in reversed(without_summed_up(steps)):
-        price = step.known_price
-        if step.summary is None:
-            if price is not None:
-                yield _Piece(step.at, price, price, price, price)
-        elif step.summary[3] is not None:
-            yield _Piece(step.at - step.at % DAY, *step.summary[3:7])
+        price, summary = step.known_price, step.summary
+        if summary is not None and summary[3] is not None:
+            yield _Piece(bucket_start(step.at, DAY), *summary[3:7])
+        elif summary is None and price is not None:
+            yield _Piece(step.at, price, price, price, price)
 
 
 def _lowest(steps: Sequence[PriceStep], begin: int, end: int) -> int | None:

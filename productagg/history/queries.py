@@ -8,8 +8,8 @@ json_rows.aggregate_columns). Statements are built once: building one takes as l
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cache
-from itertools import starmap
-from operator import itemgetter
+from itertools import repeat
+from operator import add, itemgetter
 from typing import Any, Literal
 from uuid import UUID
 
@@ -45,18 +45,19 @@ from productagg.db.models import (
     UtcDateTime,
 )
 from productagg.history import UnknownProduct
-from productagg.history.buckets import PriceStep, summary_of_average
+from productagg.history.buckets import summary_of_average
 from productagg.history.timeline import (
     INSTANT,
     SECOND,
     OfferStep,
+    PriceStep,
     ProductStep,
     as_steps,
     in_window,
     microseconds,
     moment,
-    until_gap,
     with_gaps,
+    with_open_gap,
 )
 
 Metric = Literal["lowest", "average"]
@@ -69,6 +70,9 @@ _PRODUCT, _OFFER = (bindparam(name, type_=Uuid) for name in ("product_id", "offe
 _BEGIN, _END = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
 
 _Row = tuple[Any, ...]
+_COLUMNS = ("lowest", "average", "offers", "items_in_stock", "observed", "summary")
+_NO_AVERAGE = (None,)
+_NEVER = 2**63 - 1  # after every window
 
 
 class Reader:
@@ -84,29 +88,29 @@ class Reader:
         self.now = microseconds(now)
         self._observed_for = observed_for // INSTANT
 
+    def window(self, begin: datetime, end: datetime) -> tuple[int, int]:
+        """A window as microseconds, its end clamped to now."""
+        return microseconds(begin), min(microseconds(end), self.now)
+
     def product_steps(self, begin: int, end: int) -> Sequence[ProductStep]:
-        gap_from, (rows,) = self._read(_product_steps(self._dialect), begin, end, (7,))
-        steps = as_steps(ProductStep, rows)
-        if gap_from is None:
-            return steps
-        return until_gap(steps, ProductStep(gap_from, None, None, 0, 0, observed=False), begin, end)
+        gap_from, (rows,) = self._read(_product_steps(self._dialect, *_COLUMNS), begin, end, (7,))
+        gap = ProductStep(gap_from, None, None, 0, 0, observed=False)
+        return with_open_gap(as_steps(ProductStep, rows), gap, begin, end)
 
     def price_steps(self, begin: int, end: int, metric: Metric = "lowest") -> Sequence[PriceStep]:
         """The steps of one of the product's prices."""
-        gap_from, (rows,) = self._read(_price_steps(self._dialect, metric), begin, end, (4,))
-        steps = list(starmap(PriceStep, rows if metric == "lowest" else map(_of_average, rows)))
-        if gap_from is None:
-            return steps
-        return until_gap(steps, PriceStep(gap_from, None, observed=False), begin, end)
+        gap_from, (rows,) = self._read(_product_steps(self._dialect, metric, *_COLUMNS[-2:]), begin, end, (4,))
+        prices = rows if metric == "lowest" else map(_of_average, rows)
+        steps = as_steps(PriceStep, map(add, prices, repeat(_NO_AVERAGE)))
+        return with_open_gap(steps, PriceStep(gap_from, None, observed=False), begin, end)
 
     def offer_steps(self, offer_id: UUID, begin: int, end: int) -> Sequence[OfferStep]:
         """The steps of one of the product's offers, with the product's gaps."""
         statement = _offer_steps(self._dialect)
         gap_from, (rows, turns) = self._read(statement, begin, end, (4, 2), offer_id=offer_id)
-        if gap_from is not None:
-            turns = until_gap(turns, (gap_from, False), begin, end)
+        gaps = with_open_gap([(at, observed) for at, observed in turns], (gap_from, False), begin, end)
         offers = [OfferStep(at, price, items, summary=summary) for at, price, items, summary in rows]
-        return in_window(with_gaps(offers, [(at, observed) for at, observed in turns]), begin, end)
+        return in_window(with_gaps(offers, gaps), begin, end)
 
     def first_observed(self) -> int | None:
         """When the product was first observed; None: never, or there is no such product."""
@@ -119,8 +123,8 @@ class Reader:
 
     def _read(
         self, statement: Select[Any], begin: int, end: int, sizes: Iterable[int], **more: UUID
-    ) -> tuple[int | None, list[Sequence[_Row]]]:
-        """When the gap that goes on began; rows of so many columns each, in order, their time first."""
+    ) -> tuple[int, list[Sequence[_Row]]]:
+        """When the open gap began; for each of the sizes, rows of so many columns, in order, their time first."""
         parameters = {"product_id": self.product_id, "begin": moment(begin), "end": moment(end), **more}
         found = prepared_statements.row(self.connection, statement, parameters)
         if found is None:
@@ -131,11 +135,10 @@ class Reader:
         rows = [in_window(sorted(table, key=_time), begin, end) for table in tables]
         return self._gap_from(last_synced_at), rows
 
-    def _gap_from(self, last_synced_at: datetime | None) -> int | None:
-        if last_synced_at is None:
-            return None
-        last = microseconds(last_synced_at)
-        return last + 1 if self.now - last > self._observed_for else None
+    def _gap_from(self, last_synced_at: datetime | None) -> int:
+        """When the gap began that goes on now; _NEVER if the product is observed, or never was."""
+        last = microseconds(last_synced_at) if last_synced_at is not None else _NEVER
+        return last + 1 if self.now - last > self._observed_for else _NEVER
 
 
 def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[int]:
@@ -148,14 +151,8 @@ def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribu
 
 
 @cache
-def _product_steps(dialect: str) -> Select[Any]:
-    columns = ("lowest", "average", "offers", "items_in_stock", "observed", "summary")
+def _product_steps(dialect: str, *columns: str) -> Select[Any]:
     return _beside_last_sync(_lists(dialect, _window(PRODUCT_TABLES, columns)))
-
-
-@cache
-def _price_steps(dialect: str, metric: Metric) -> Select[Any]:
-    return _beside_last_sync(_lists(dialect, _window(PRODUCT_TABLES, (metric, "observed", "summary"))))
 
 
 @cache
@@ -184,7 +181,7 @@ def _lists(dialect: str, rows: Subquery) -> Subquery:
 
 
 def _window(tables: Sequence[type[Base]], columns: Sequence[str]) -> Subquery:
-    """The rows of both tables in (begin, end], and of each the newest at or before the begin."""
+    """The rows of both tables in (begin, end], and the newest row of either table at or before the begin."""
     return union_all(*(select(rows) for model in tables for rows in _parts(model, columns))).subquery()
 
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection, exists, select
 
 from productagg.db.models import HistoryProgress, Offer
-from productagg.history.buckets import Bucket, PriceStep, downsample, is_exact
+from productagg.history.buckets import Bucket, downsample, is_exact
 from productagg.history.queries import Reader
 from productagg.history.timeline import (
     DAY,
@@ -24,12 +24,12 @@ from productagg.history.timeline import (
     SECOND,
     WEEK,
     OfferStep,
+    PriceStep,
     ProductStep,
     as_steps,
     bucket_end,
     bucket_start,
     in_window,
-    microseconds,
     moment,
     state_of,
 )
@@ -42,6 +42,8 @@ RESOLUTIONS: tuple[Resolution, ...] = ("raw", *_LENGTHS)
 
 Point = dict[str, Any]
 _at = itemgetter(0)
+# Of a product's step, in the order of PriceStep: at, lowest, observed, summary, average.
+_price_columns = itemgetter(0, 1, 5, 6, 2)
 _Step = TypeVar("_Step", ProductStep, OfferStep)
 
 
@@ -49,7 +51,6 @@ class TooManyPoints(Exception):
     """The window has more than MAX_POINTS points at this resolution; it fits at the `coarser` one (None: at none)."""
 
     def __init__(self, resolution: str, coarser: Resolution | None) -> None:
-        super().__init__(resolution, coarser)
         self.resolution = resolution
         self.coarser = coarser
 
@@ -58,7 +59,6 @@ class NotKept(Exception):
     """Some of the window's days are summed up: not all of its steps and hours are kept. Those since `raw_from` are."""
 
     def __init__(self, resolution: Resolution, raw_from: datetime) -> None:
-        super().__init__(resolution, raw_from)
         self.resolution = resolution
         self.raw_from = raw_from
 
@@ -134,8 +134,7 @@ class _Source(Generic[_Step]):
 
 
 def _product_prices(steps: Sequence[ProductStep]) -> Sequence[PriceStep]:
-    rows = ((at, lowest, observed, summary, average) for at, lowest, average, _, _, observed, summary in steps)
-    return as_steps(PriceStep, rows)
+    return as_steps(PriceStep, map(_price_columns, steps))
 
 
 def _product_point(step: ProductStep) -> Point:
@@ -203,7 +202,7 @@ def _statistics(bucket: Bucket) -> Point:
 
 def _series(source: _Source[_Step], begin: datetime, end: datetime, resolution: str) -> Series:
     now = source.reader.now
-    first, last = microseconds(begin), min(microseconds(end), now)
+    first, last = source.reader.window(begin, end)
     asked = next((name for name in RESOLUTIONS if name == resolution), None)
     if asked in _LENGTHS:
         _check_that_it_fits(source, first, last, asked)
@@ -215,17 +214,11 @@ def _series(source: _Source[_Step], begin: datetime, end: datetime, resolution: 
         raise NotKept(asked, _raw_from(source.reader.connection))
     if asked == "raw":
         return _raw(source, steps, first, last)
-    length = _LENGTHS[asked]
-    first, last = bucket_start(first, length), min(bucket_end(last, length), now)
-    window = list(in_window(steps, first - 1, last - 1))
-    if window and window[0].at < first:
-        # A summary before the window is not part of it.
-        window[0] = window[0]._replace(summary=None)
-    return Series(moment(first), moment(last), asked, list(_bucket_points(source, window, first, last, length)))
+    return _in_buckets(source, steps, first, last, asked)
 
 
 def _length_to_read(asked: Resolution | None, first: int, last: int) -> int:
-    """Of the buckets that hold all steps to read. Days at least: whether any is summed up remains to be seen."""
+    """The length of the buckets whose steps are read: a day at least, to see whether a day is summed up."""
     if asked is None:
         asked = _finest(first, last) or "week"
     return max(DAY, _LENGTHS.get(asked, DAY))
@@ -275,10 +268,21 @@ def _raw(source: _Source[_Step], steps: Sequence[_Step], first: int, last: int) 
     steps = in_window(steps, first, last)
     if len(steps) > MAX_POINTS:
         raise TooManyPoints("raw", _finest(first, last))
-    points = [{"at": moment(step.at), **source.point(step)} for step in steps]
-    if steps and steps[0].at < first:
-        points[0]["at"] = moment(first)
+    points = [{"at": moment(max(step.at, first)), **source.point(step)} for step in steps]
     return Series(moment(first), moment(last), "raw", points)
+
+
+def _in_buckets(
+    source: _Source[_Step], steps: Sequence[_Step], first: int, last: int, resolution: Resolution
+) -> Series:
+    length = _LENGTHS[resolution]
+    first, last = bucket_start(first, length), min(bucket_end(last, length), source.reader.now)
+    window = list(in_window(steps, first - 1, last - 1))
+    if window and window[0].at < first:
+        # A summary before the window is not part of it.
+        window[0] = window[0]._replace(summary=None)
+    points = list(_bucket_points(source, window, first, last, length))
+    return Series(moment(first), moment(last), resolution, points)
 
 
 def _bucket_points(
@@ -291,7 +295,7 @@ def _bucket_points(
 
 def _raw_from(connection: Connection) -> datetime:
     raw_from = connection.execute(select(HistoryProgress.raw_from)).scalar_one()
-    assert raw_from is not None, "days were summed up before that was written down"
+    assert raw_from is not None, "compaction sets raw_from before it sums up days"
     return raw_from
 
 

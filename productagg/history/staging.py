@@ -5,9 +5,9 @@ what is wrong with a file; history/importing.py turns a right one into steps.
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
@@ -16,8 +16,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.db.models import Product
-from productagg.history.lines import Line
-from productagg.history.timeline import DAY, bucket_start, microseconds, moment
+from productagg.history.lines import Line, time_text
+from productagg.history.timeline import DAY, bucket_start, microseconds
 from productagg.record_reader import RecordError
 
 MOST_REPORTED = 50
@@ -47,7 +47,7 @@ class StagedProduct(NamedTuple):
 
 
 class Staged(AbstractContextManager["Staged"]):
-    """The lines of a file, product by product, each product's by time."""
+    """The lines of a file, sorted by product and time."""
 
     def __init__(self) -> None:
         # Without a name, SQLite creates a temporary file, and removes it with the connection.
@@ -97,45 +97,38 @@ def stage(
     Transactions are short: reading the lines may take long.
     """
     bad = BadFile()
-    own_from: dict[UUID, int | None] = {}
-    numbered = iter(numbered)
-    read = 0
-    while chunk := list(islice(numbered, _CHUNK)):
-        read += len(chunk)
-        unseen = {line.product_id for _, line in chunk if isinstance(line, Line)} - own_from.keys()
-        own_from.update(_look_up(sessions, unseen))
-        for number, line in chunk:
-            _add(staged, number, line, own_from, now, bad)
-    if not read:
+    for number, line in _with_products(staged, numbered, sessions):
+        fault = _fault(staged, number, line, now)
+        if fault is not None:
+            bad.add(number, fault)
+    if not staged.own_from and not bad.lines:
         bad.add(1, "there are no lines in the file")
     if bad.lines:
         raise bad
-    staged.own_from = {id_: since for id_, since in own_from.items() if since is not None}
 
 
-def _look_up(sessions: sessionmaker[Session], product_ids: Collection[UUID]) -> dict[UUID, int | None]:
-    """When the products' own histories begin; None for those that do not exist."""
-    if not product_ids:
-        return {}
-    with sessions.begin() as session:
-        return {**dict.fromkeys(product_ids), **own_histories(session, product_ids)}
+def _with_products(
+    staged: Staged, numbered: Iterable[tuple[int, Line | RecordError]], sessions: sessionmaker[Session]
+) -> Iterator[tuple[int, Line | RecordError]]:
+    """The lines, unchanged. When a line comes, its product has been looked up, together with many others."""
+    numbered = iter(numbered)
+    while chunk := list(islice(numbered, _CHUNK)):
+        unseen = {line.product_id for _, line in chunk if isinstance(line, Line)} - staged.own_from.keys()
+        if unseen:
+            with sessions.begin() as session:
+                staged.own_from.update(own_histories(session, unseen))
+        yield from chunk
 
 
-def _add(
-    staged: Staged,
-    number: int,
-    line: Line | RecordError,
-    own_from: Mapping[UUID, int | None],
-    now: datetime,
-    bad: BadFile,
-) -> None:
-    reason: object = line
-    if isinstance(line, Line):
-        reason = _objection(line, own_from[line.product_id], now)
-        if reason is None and (same := staged.add(number, line)) is not None:
-            reason = f"it is about the same offer and time as line {same}"
-    if reason is not None:
-        bad.add(number, reason)
+def _fault(staged: Staged, number: int, line: Line | RecordError, now: datetime) -> object:
+    """Why a line is invalid. If it is valid, keep it and return None."""
+    if isinstance(line, RecordError):
+        return line
+    objection = _objection(line, staged.own_from.get(line.product_id), now)
+    if objection is not None:
+        return objection
+    same = staged.add(number, line)
+    return f"it is about the same offer and time as line {same}" if same is not None else None
 
 
 def own_histories(session: Session, product_ids: Collection[UUID]) -> dict[UUID, int]:
@@ -148,11 +141,7 @@ def _objection(line: Line, own_from: int | None, now: datetime) -> str | None:
     if own_from is None:
         return f"there is no product {line.product_id}"
     if line.at > microseconds(now):
-        return f"{_time(line.at)} is in the future"
+        return f"{time_text(line.at)} is in the future"
     if line.at >= own_from:
-        return f"{_time(line.at)} is not before {_time(own_from)}, the day on which the product was created"
+        return f"{time_text(line.at)} is not before {time_text(own_from)}, the day on which the product was created"
     return None
-
-
-def _time(at: int) -> str:
-    return f"{moment(at).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -3,11 +3,12 @@
 All sums are whole numbers; a statistic divides once, at its end. What is not observed counts for nothing.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from operator import itemgetter, mul
 
-from productagg.history.buckets import PriceStep, without_summed_up
-from productagg.history.timeline import DAY, Summary
+from productagg.history.buckets import without_summed_up
+from productagg.history.timeline import DAY, PriceStep, Summary, gap_turns
 
 
 class Tally:
@@ -34,6 +35,10 @@ class Tally:
     def observed_us(self) -> int:
         return self.in_stock_us + self.sold_out_us
 
+    def mean(self) -> float | None:
+        """The mean price in stock, weighted by how long each price held."""
+        return self.weighted / self.in_stock_us if self.in_stock_us else None
+
     def median(self) -> float | None:
         """The weighted median: as long dearer as cheaper; the mean of two prices where time is halved between them.
 
@@ -59,7 +64,7 @@ class Tally:
         return sum(us for held, us in self._prices() if held < price)
 
     def _prices(self) -> Iterator[tuple[int, int]]:
-        """Prices and how long each held. A day's two prices held for as long as makes its mean what it is."""
+        """Prices and how long they held. A day's lowest and highest price last so long that their mean is the day's."""
         yield from self._held.items()
         for lowest, highest, weighted, in_stock_us in self._days:
             spread = highest - lowest
@@ -100,12 +105,15 @@ class Tally:
         self.sold_out_us += sum([summary[1] for _, summary in days])
         self.changes += sum([summary[2] for _, summary in days])
         in_stock = [(day, summary) for day, summary in days if summary[0] + summary[1] < DAY]
-        times = ((summary, DAY - summary[0] - summary[1]) for _, summary in in_stock)
+        if in_stock:
+            self._add_days_in_stock(in_stock)
+
+    def _add_days_in_stock(self, days: Sequence[tuple[int, Summary]]) -> None:
+        times = ((summary, DAY - summary[0] - summary[1]) for _, summary in days)
         self._days = [(summary[5], summary[6], summary[7] * us + summary[8], us) for summary, us in times]
         self.in_stock_us += sum([us for _, _, _, us in self._days])
         self.weighted += sum([weighted for _, _, weighted, _ in self._days])
-        if in_stock:
-            self._extremes(*_extremes_of(in_stock))
+        self._extremes(*_extremes_of(days))
 
     def _extremes(self, lowest: tuple[int, int], highest: tuple[int, int]) -> None:
         """The first time of a price counts: steps and days are not added in the order of time."""
@@ -152,19 +160,8 @@ def longest_gap_us(steps: Sequence[PriceStep], begin: int, end: int) -> int:
     """
     if all(map(_observed, steps)):
         return 0
-    return max((until - max(since, begin) for since, until in _gaps(steps, end)), default=0)
-
-
-def _gaps(steps: Iterable[PriceStep], end: int) -> Iterator[tuple[int, int]]:
-    since = None
-    for step in steps:
-        if step.observed and since is not None:
-            yield since, step.at
-            since = None
-        elif not step.observed and since is None:
-            since = step.at
-    if since is not None:
-        yield since, end
+    turns = pairwise([*gap_turns(steps), (end, True)])
+    return max((until - max(since, begin) for (since, observed), (until, _) in turns if not observed), default=0)
 
 
 _observed = itemgetter(2)

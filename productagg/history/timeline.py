@@ -4,10 +4,11 @@ Times and durations are whole microseconds, times since the epoch. A step holds 
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from operator import itemgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 INSTANT = timedelta(microseconds=1)
@@ -24,6 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONDAY = 4 * DAY
 _AnyStep = TypeVar("_AnyStep", bound=tuple[Any, ...])
 _at = itemgetter(0)
+_observed = attrgetter("observed")
 
 
 def microseconds(time: datetime) -> int:
@@ -69,6 +71,25 @@ class OfferStep(NamedTuple):
     summary: Summary | None = None
 
 
+class PriceStep(NamedTuple):
+    """One price of a product or an offer from `at` on: None for sold out; not `observed`: unknown.
+
+    The last step of a summed-up day has the day's `summary`, whose first price is this one. Other steps of that day may
+    be kept too (see day_summaries): the summary counts them already. An `average` price is summed up beside the price.
+    """
+
+    at: int
+    price: int | None
+    observed: bool = True
+    summary: Summary | None = None
+    average: int | None = None
+
+    @property
+    def known_price(self) -> int | None:
+        """The price in stock; None if it is sold out or unknown."""
+        return self.price if self.observed else None
+
+
 def as_steps(kind: type[_AnyStep], rows: Iterable[tuple[Any, ...]]) -> list[_AnyStep]:
     """The rows as named tuples with as many fields; of thousands of rows, twice as fast as to call the class."""
     return list(map(partial(tuple.__new__, kind), rows))
@@ -87,38 +108,38 @@ def in_window(steps: Sequence[_AnyStep], begin: int, end: int) -> Sequence[_AnyS
     return steps[max(first - 1, 0) : bisect_right(steps, end, key=_at)]
 
 
-def until_gap(steps: Sequence[_AnyStep], gap: _AnyStep, begin: int, end: int) -> Sequence[_AnyStep]:
-    """The steps of a window with a gap that goes on, if the window reaches it and it is not recorded yet."""
-    if gap[0] > end or (steps and steps[-1][0] >= gap[0]):
+def timeline_of(before: _AnyStep | None, steps: Sequence[_AnyStep]) -> Sequence[_AnyStep]:
+    """The steps, after the step before them if there is one."""
+    return [before, *steps] if before is not None else steps
+
+
+def with_open_gap(steps: Sequence[_AnyStep], gap: _AnyStep, begin: int, end: int) -> Sequence[_AnyStep]:
+    """A window's steps with the gap that goes on now, if the window reaches it and the gap is not recorded yet."""
+    if steps and steps[-1][0] >= gap[0]:
         return steps
-    return [*(step for step in steps if step[0] < gap[0]), gap] if begin < gap[0] else [gap]
+    return in_window([*steps, gap], begin, end)
+
+
+def gap_turns(steps: Iterable[ProductStep | PriceStep]) -> list[tuple[int, bool]]:
+    """The times at which observation begins (True) or ends (False), the first step's among them."""
+    return [(next(group).at, observed) for observed, group in groupby(steps, _observed)]
 
 
 def with_gaps(offers: Sequence[OfferStep], gaps: Sequence[tuple[int, bool]]) -> list[OfferStep]:
     """An offer's steps with the gaps of its product, during which nothing is known of the offer either.
 
-    `gaps` has the times at which being observed ends (False) or begins (True). After a gap the offer is as it was
-    before, unless it has a step of its own at that time.
+    `gaps` are those of gap_turns. After a gap the offer is as it was before, unless it has a step of its own then.
     """
+    own_steps = {step.at: step for step in offers}
+    turns = dict(gaps)
     merged: list[OfferStep] = []
     current: OfferStep | None = None
     observed = True
-    for at, step, is_observed in _events(offers, gaps):
-        if step is not None:
-            current = step
-            if merged and merged[-1].at == at:
-                merged.pop()  # the state that the end of the gap brought back
-            merged.append(step._replace(observed=observed))
-        elif is_observed != observed:
-            observed = is_observed
-            if current is not None:
-                merged.append(current._replace(at=at, observed=observed, summary=None))
+    for at in sorted({*own_steps, *turns}):
+        was_observed, observed = observed, turns.get(at, observed)
+        if at in own_steps:
+            current = own_steps[at]
+            merged.append(current._replace(observed=observed))
+        elif current is not None and observed != was_observed:
+            merged.append(current._replace(at=at, observed=observed, summary=None))
     return merged
-
-
-def _events(
-    offers: Sequence[OfferStep], gaps: Sequence[tuple[int, bool]]
-) -> Iterator[tuple[int, OfferStep | None, bool]]:
-    """An offer's steps and the turns of its product's gaps by time; at the same time, the turn comes first."""
-    turns: list[tuple[int, OfferStep | None, bool]] = [(at, None, observed) for at, observed in gaps]
-    yield from sorted([*turns, *((step.at, step, True) for step in offers)], key=_at)

@@ -11,13 +11,15 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from productagg.history.buckets import PriceStep, is_exact
+from productagg.history.buckets import is_exact
 from productagg.history.queries import Metric, Reader
 from productagg.history.time_weighted import Tally, longest_gap_us
-from productagg.history.timeline import DAY, SECOND, bucket_end, bucket_start, in_window, microseconds, moment
+from productagg.history.timeline import DAY, SECOND, PriceStep, bucket_end, bucket_start, in_window, moment
 
 Resolution = Literal["raw", "day"]
 Direction = Literal["up", "down", "unchanged"]
+# By the sign of the change.
+_DIRECTIONS: dict[int, Direction] = {1: "up", -1: "down", 0: "unchanged"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def trend(
     `observed_for` is how long an observation counts (see Schedule). Raises UnknownProduct.
     """
     reader = Reader(connection, product_id, now, observed_for)
-    first, last = microseconds(begin), min(microseconds(end), reader.now)
+    first, last = reader.window(begin, end)
     # Whole days, with the step before them: whether any of them is summed up remains to be seen.
     steps = reader.price_steps(bucket_start(first, DAY) - 1, min(bucket_end(last, DAY), reader.now), metric)
     window = add_up(steps, first, last, reader.now)
@@ -104,8 +106,7 @@ def add_up(steps: Sequence[PriceStep], begin: int, end: int, now: int) -> Window
 
 def _trend(window: Window, steps: Sequence[PriceStep], metric: Metric) -> Trend:
     tally, begin, end = window.tally, window.begin, window.end
-    start_price = steps[0].known_price if steps and steps[0].at <= begin else None
-    end_price = steps[-1].known_price if steps else None
+    start_price, end_price = _end_prices(steps, begin)
     change = end_price - start_price if start_price is not None and end_price is not None else None
     return Trend(
         begin=moment(begin),
@@ -115,28 +116,34 @@ def _trend(window: Window, steps: Sequence[PriceStep], metric: Metric) -> Trend:
         start_price=start_price,
         end_price=end_price,
         change=change,
-        change_percent=percent_of(change, start_price) if change is not None and start_price else None,
-        direction=_direction(change),
+        change_percent=percent_of(change, start_price),
+        direction=_DIRECTIONS[(change > 0) - (change < 0)] if change is not None else None,
         minimum=extreme(tally.lowest),
         maximum=extreme(tally.highest),
-        mean=tally.weighted / tally.in_stock_us if tally.in_stock_us else None,
+        mean=tally.mean(),
         median=tally.median(),
-        out_of_stock_percent=percent_of(tally.sold_out_us, tally.observed_us) if tally.observed_us else None,
-        observed_percent=percent_of(tally.observed_us, end - begin),
+        out_of_stock_percent=percent_of(tally.sold_out_us, tally.observed_us),
+        observed_percent=rounded_percent(tally.observed_us, end - begin),
         longest_gap_seconds=longest_gap_us(steps, begin, end) / SECOND,
         changes=tally.changes,
     )
 
 
-def _direction(change: int | None) -> Direction | None:
-    if change is None:
-        return None
-    return "up" if change > 0 else "down" if change < 0 else "unchanged"
+def _end_prices(steps: Sequence[PriceStep], begin: int) -> tuple[int | None, int | None]:
+    """The prices in force at the begin of a window and at its end."""
+    if not steps:
+        return None, None
+    return steps[0].known_price if steps[0].at <= begin else None, steps[-1].known_price
 
 
 def extreme(found: tuple[int, int] | None) -> Extreme | None:
     return Extreme(found[0], moment(found[1])) if found else None
 
 
-def percent_of(part: int, whole: int) -> float:
+def percent_of(part: int | None, whole: int | None) -> float | None:
+    """A share in percent; None if the part is not known, or there is no whole to divide by."""
+    return rounded_percent(part, whole) if part is not None and whole else None
+
+
+def rounded_percent(part: int, whole: int) -> float:
     return round(100 * part / whole, 2)

@@ -1,5 +1,6 @@
 """Is the price now a good one? Compared with what the product cost before. For the API."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -11,8 +12,8 @@ from productagg.history.buckets import is_exact
 from productagg.history.prior_price import Reduction, reduction
 from productagg.history.queries import Reader
 from productagg.history.time_weighted import Tally
-from productagg.history.timeline import DAY, bucket_end, moment, state_of
-from productagg.history.trends import Extreme, Resolution, add_up, extreme, percent_of
+from productagg.history.timeline import DAY, PriceStep, bucket_end, moment, state_of
+from productagg.history.trends import Extreme, Resolution, add_up, extreme, percent_of, rounded_percent
 
 # What makes a history short, or full of holes.
 _ENOUGH_DAYS = 30
@@ -57,19 +58,12 @@ class Verdict:
 def verdict(connection: Connection, product_id: UUID, *, now: datetime, observed_for: timedelta) -> Verdict:
     """The verdict on a product's price now. `observed_for`: see Reader. Raises UnknownProduct."""
     reader = Reader(connection, product_id, now, observed_for)
-    steps = reader.price_steps(0, reader.now)
-    last_year = reader.now - 365 * DAY
-    if not is_exact(steps, last_year, reader.now):
-        # Whole days only: no older price is among them.
-        last_year = bucket_end(last_year, DAY)
-    begins = (steps[0].at if steps else 0, last_year, reader.now - 30 * DAY)
+    steps = reader.price_steps(0, reader.now) or [PriceStep(reader.now, None, observed=False)]
+    begins = (steps[0].at, _year_begin(steps, reader.now), reader.now - 30 * DAY)
     windows = [add_up(steps, begin, reader.now, reader.now) for begin in begins]
     ever, year, month = (window.tally for window in windows)
-    state = state_of(steps[-1].price, steps[-1].observed) if steps else "not_observed"
-    price = steps[-1].known_price if steps else None
-    dearer = cheaper = dearer_ever = None
-    if price is not None:
-        dearer, cheaper, dearer_ever = year.dearer_us(price), year.cheaper_us(price), ever.dearer_us(price)
+    state = state_of(steps[-1].price, steps[-1].observed)
+    price = steps[-1].known_price
     reasons = _doubts(state, ever, month)
     return Verdict(
         at=moment(reader.now),
@@ -77,25 +71,36 @@ def verdict(connection: Connection, product_id: UUID, *, now: datetime, observed
         resolution=windows[1].resolution,
         resolution_ever=windows[0].resolution,
         price=price,
-        verdict=_word(dearer, cheaper, year.in_stock_us),
+        verdict=_word(year, price),
         confidence="low" if reasons else "high",
         reasons=reasons,
         all_time_low=extreme(ever.lowest),
         low_365_days=extreme(year.lowest),
         low_30_days=extreme(month.lowest),
-        dearer_percent_ever=_share(dearer_ever, ever.in_stock_us),
-        dearer_percent=_share(dearer, year.in_stock_us),
-        cheaper_percent=_share(cheaper, year.in_stock_us),
+        dearer_percent_ever=_percent(ever, ever.dearer_us, price),
+        dearer_percent=_percent(year, year.dearer_us, price),
+        cheaper_percent=_percent(year, year.cheaper_us, price),
         reduction=reduction(steps, price) if price is not None else None,
     )
 
 
-def _word(dearer: int | None, cheaper: int | None, whole: int) -> Word | None:
-    if dearer is None or cheaper is None or not whole:
+def _year_begin(steps: Sequence[PriceStep], now: int) -> int:
+    """Where the last 365 days begin: with a whole day if some of them are summed up, so that no older price counts."""
+    begin = now - 365 * DAY
+    return begin if is_exact(steps, begin, now) else bucket_end(begin, DAY)
+
+
+def _word(year: Tally, price: int | None) -> Word | None:
+    if price is None or not year.in_stock_us:
         return None
-    if dearer >= _MOST_OF_THE_TIME * whole:
+    most_us = _MOST_OF_THE_TIME * year.in_stock_us
+    if year.dearer_us(price) >= most_us:
         return "good"
-    return "poor" if cheaper >= _MOST_OF_THE_TIME * whole else "fair"
+    return "poor" if year.cheaper_us(price) >= most_us else "fair"
+
+
+def _percent(tally: Tally, time_of: Callable[[int], int], price: int | None) -> float | None:
+    return percent_of(time_of(price), tally.in_stock_us) if price is not None else None
 
 
 def _doubts(state: str, ever: Tally, month: Tally) -> list[str]:
@@ -106,10 +111,6 @@ def _doubts(state: str, ever: Tally, month: Tally) -> list[str]:
         days = ever.observed_us / DAY
         reasons.append(f"its price has been observed for {days:.1f} days in all, which is less than {_ENOUGH_DAYS}")
     elif month.observed_us < _ENOUGH_OBSERVED * 30 * DAY:
-        share = percent_of(month.observed_us, 30 * DAY)
+        share = rounded_percent(month.observed_us, 30 * DAY)
         reasons.append(f"in the last 30 days it was observed for {share} % of the time")
     return reasons
-
-
-def _share(part: int | None, whole: int) -> float | None:
-    return percent_of(part, whole) if part is not None and whole else None

@@ -19,10 +19,10 @@ from productagg.db.models import (
     ProductSummary,
     ProductSync,
 )
-from productagg.history.compact_steps import compact_steps
 from productagg.history.exporting import export, snapshot
 from productagg.history.importing import import_
 from productagg.history.lines import Line, header, read, write
+from productagg.history.move_steps import move_steps
 from productagg.history.staging import Staged, stage
 from productagg.history.timeline import INSTANT, microseconds
 from productagg.offers.reconcile import Observation, OfferState
@@ -82,7 +82,7 @@ def compact_to(database, raw_from):
     """Compact all steps before a day."""
     with database.sessions.begin() as session:
         session.execute(update(HistoryProgress).values(raw_from=raw_from))
-        compact_steps(session, session.scalars(select(Product.id)).all(), raw_from)
+        move_steps(session, session.scalars(select(Product.id)).all(), raw_from)
 
 
 def of_product(database, product_id):

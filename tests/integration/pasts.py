@@ -17,7 +17,7 @@ from productagg.db.models import (
     ProductSync,
 )
 from productagg.history import day_summaries
-from productagg.history.compact_steps import compact_steps
+from productagg.history.move_steps import move_steps
 from tests.factories import make_product
 from tests.reference import OfferRow
 from tests.timelines import ProductRow
@@ -65,7 +65,7 @@ class PastWriter:
                     session.execute(insert(model), values)
             if raw_from is not None:
                 with patch.object(day_summaries, "FEWEST_REPLACED", fewest_replaced):
-                    compact_steps(session, [self.product_id], raw_from)
+                    move_steps(session, [self.product_id], raw_from)
 
     def _offers(self, offers: Sequence[OfferRow]):
         """The offers as they are now."""

@@ -12,7 +12,7 @@ from productagg.catalog.change_feed import Event, record
 from productagg.cli import main
 from productagg.db.models import ProductChange, ProductPrice, ProductPriceDay
 from productagg.history import compaction, partitions
-from productagg.history.compact_steps import compact_steps
+from productagg.history.move_steps import move_steps
 from tests.factories import environment, rows, start
 from tests.integration.conftest import before_commit, only_postgresql
 from tests.integration.shops import Shop
@@ -116,11 +116,11 @@ def test_a_crash_is_logged_and_ends_with_2(database, history, monkeypatch):
 
 def test_sigterm_ends_it_with_one_line_and_the_next_run_goes_on(database, shop, history, monkeypatch):
     def be_stopped(*arguments):
-        moved = compact_steps(*arguments)
+        moved = move_steps(*arguments)
         os.kill(os.getpid(), signal.SIGTERM)
         return moved
 
-    monkeypatch.setattr(compaction, "compact_steps", be_stopped)
+    monkeypatch.setattr(compaction, "move_steps", be_stopped)
     stopped = history("compact")
     assert (stopped.exit_code, stopped.stderr) == (2, "Error: history: interrupted; the next run goes on\n")
     assert rows(database, ProductPriceDay) == []

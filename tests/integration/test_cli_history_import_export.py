@@ -293,7 +293,7 @@ def test_an_import_over_another_one_is_refused_unless_it_is_to_replace_it(databa
 
 
 def test_an_import_that_is_interrupted_leaves_nothing(database, run, write, monkeypatch):
-    monkeypatch.setattr(importing, "_BATCH", 1)
+    monkeypatch.setattr(importing, "ROWS_PER_INSERT", 1)
     product_ids = make_products(database, 3)
     lines = [f"{product_id},{OFFER},2019-03-01T12:00:00Z,1,1" for product_id in product_ids]
     written = []

@@ -163,8 +163,8 @@ def test_who_reads_while_offers_are_removed_does_not_take_what_is_left_for_all(d
 
 
 def test_a_few_offers_of_a_few_products_go_at_once(database, monkeypatch):
-    monkeypatch.setattr(closed_offers, "_OFFERS_AT_ONCE", 3)
-    monkeypatch.setattr(closed_offers, "_PRODUCTS_AT_ONCE", 2)
+    monkeypatch.setattr(closed_offers, "OFFERS_AT_ONCE", 3)
+    monkeypatch.setattr(closed_offers, "PRODUCTS_AT_ONCE", 2)
     shops = [Shop(database, f"Kettle {number}") for number in range(5)]
     ids = count(1)
     for shop in shops[:4]:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from productagg.catalog import products as catalog
 from productagg.db.models import OfferPrice, OfferPriceDay, Product, ProductPrice, ProductPriceDay
 from productagg.history import compaction, day_summaries
-from productagg.history.compact_steps import compact_steps
+from productagg.history.move_steps import move_steps
 from productagg.history.offers_at import offers_at
 from productagg.history.series import offer_series, product_series
 from productagg.history.timeline import INSTANT
@@ -312,7 +312,7 @@ class TestBesideOthers:
         with database.sessions.begin() as session:
             catalog.remove(session, shop.product_id, NOW)
 
-            assert compact_steps(session, [shop.product_id], FEBRUARY) == ([], 0, 0)
+            assert move_steps(session, [shop.product_id], FEBRUARY) == ([], 0, 0)
 
     @only_postgresql
     def test_a_product_of_which_something_is_imported_is_left_to_the_next_run(self, database, shop):

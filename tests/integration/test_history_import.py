@@ -294,7 +294,7 @@ def test_to_replace_what_is_not_there_is_to_import(database, product):
 
 
 def test_an_import_that_breaks_off_anywhere_leaves_nothing(database, monkeypatch):
-    monkeypatch.setattr(importing, "_BATCH", 1)
+    monkeypatch.setattr(importing, "ROWS_PER_INSERT", 1)
     product_ids = make_products(database, 3)
     bring(database, [line(product_ids[0], A, after(), 1, 1)])
     compact_to(database, datetime(2019, 12, 1, tzinfo=UTC))
@@ -332,14 +332,17 @@ def test_a_product_that_is_deleted_after_the_check_is_refused(database):
         stage(staged, numbered, database.sessions, datetime.now(UTC))
         with database.sessions.begin() as session:
             catalog.remove(session, deleted, datetime.now(UTC))
-        with pytest.raises(Refused, match=f"somebody deleted product {deleted}"), database.sessions.begin() as session:
+        with (
+            pytest.raises(Refused, match=f"these products were deleted: {deleted}"),
+            database.sessions.begin() as session,
+        ):
             import_(session, staged)
 
     assert not any(everything(database).values())
 
 
 def test_the_progress_counts_lines(database, monkeypatch):
-    monkeypatch.setattr(importing, "_BATCH", 3)
+    monkeypatch.setattr(importing, "ROWS_PER_INSERT", 3)
     told = []
 
     bring(

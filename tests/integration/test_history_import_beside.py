@@ -50,7 +50,7 @@ def test_while_an_import_is_under_way_the_gap_of_another_product_is_recorded(dat
 
 
 def test_the_lines_of_one_product_are_written_while_they_are_read(database, product, monkeypatch):
-    monkeypatch.setattr(importing, "_BATCH", 10)
+    monkeypatch.setattr(importing, "ROWS_PER_INSERT", 10)
     written: list[int] = []
 
     with Staged() as staged, database.sessions.begin() as session:

@@ -21,7 +21,7 @@ LONG_AGO, MAY = datetime(2020, 1, 1, tzinfo=UTC), datetime(2026, 5, 11, tzinfo=U
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(partitions, "_LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "50ms")
     # Not the module's own function: threads of other tests sleep, too.
     monkeypatch.setattr(partitions, "time", SimpleNamespace(sleep=lambda _seconds: None))
 
@@ -172,8 +172,8 @@ class TestInUse:
 
     def test_a_default_partition_that_takes_long_to_look_through_is_left_alone(self, bare, shop, monkeypatch):
         """The wait for a lock stands for it: it is as long as the statement takes."""
-        monkeypatch.setattr(partitions, "_LOCK_TIMEOUT", "0")
-        monkeypatch.setattr(partitions, "_STATEMENT_TIMEOUT", "50ms")
+        monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "0")
+        monkeypatch.setattr(partitions, "STATEMENT_TIMEOUT", "50ms")
         with bare.writer.connect() as reader:
             reader.execute(text("SELECT count(*) FROM offer_prices"))
             with pytest.raises(partitions.Locked, match="too large to look through"):

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.history.buckets import Bucket, PriceStep, bucket, downsample, is_exact, summary_of
+from productagg.history.buckets import Bucket, bucket, downsample, is_exact, summary_of
 from productagg.history.time_weighted import Tally, longest_gap_us
 from productagg.history.timeline import (
     DAY,
     HOUR,
     SECOND,
     WEEK,
+    PriceStep,
     bucket_end,
     bucket_start,
     in_window,

@@ -6,8 +6,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.history.day_summaries import FEWEST_REPLACED, compact_offer, compact_product, gap_turns
-from productagg.history.timeline import DAY, HOUR, OfferStep, ProductStep, bucket_start
+from productagg.history.day_summaries import FEWEST_REPLACED, compact_offer, compact_product
+from productagg.history.timeline import DAY, HOUR, OfferStep, ProductStep, bucket_start, gap_turns
 from tests.timelines import DAY as A_DAY
 from tests.timelines import LARGEST, offer_histories, offer_steps, product_histories
 
@@ -36,14 +36,14 @@ def test_steps_that_are_left_are_some_of_those_there_were(rows):
     assert {bucket_start(step.at, DAY): step.at for step in left} == {
         bucket_start(step.at, DAY): step.at for step in steps
     }
-    assert gap_turns(None, left) == gap_turns(None, steps)
+    assert gap_turns(left) == gap_turns(steps)
 
 
 @given(offer_histories(1, A_DAY), product_histories(A_DAY))
 def test_an_offers_steps_that_are_left_are_some_of_those_there_were(offers, rows):
     steps = offer_steps(offers, OFFER)
 
-    left = list(compact_offer(None, steps, gap_turns(None, [row.step for row in rows])))
+    left = list(compact_offer(None, steps, gap_turns([row.step for row in rows])))
 
     assert {step._replace(summary=None) for step in left} <= set(steps)
     assert {bucket_start(step.at, DAY): step.at for step in left} == {

@@ -7,15 +7,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 
-from productagg.history.buckets import PriceStep
-from productagg.history.day_summaries import gap_turns
 from productagg.history.timeline import (
     DAY,
     HOUR,
     WEEK,
     OfferStep,
+    PriceStep,
     bucket_end,
     bucket_start,
+    gap_turns,
     in_window,
     microseconds,
     moment,
@@ -112,7 +112,7 @@ def price(step):
 def test_nothing_is_known_of_an_offer_while_its_product_is_not_observed(offers, rows):
     product = [row.of("lowest") for row in rows]
 
-    merged = with_gaps(offer_steps(offers, OFFER), gap_turns(None, [row.step for row in rows]))
+    merged = with_gaps(offer_steps(offers, OFFER), gap_turns([row.step for row in rows]))
 
     assert [step.at for step in merged] == sorted({step.at for step in merged})
     expected = as_steps(offer_history(offers, product, OFFER))

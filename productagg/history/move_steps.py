@@ -5,11 +5,11 @@ once, so that a reader finds every step in one table or in the other.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Executable, FromClause, Table, Text, and_, cast, delete, func, select
@@ -18,14 +18,15 @@ from sqlalchemy.sql.elements import KeyedColumnElement
 
 from productagg.db.json_rows import Rows
 from productagg.db.models import Base, OfferPrice, OfferPriceDay, Product, ProductPrice, ProductPriceDay, UtcDateTime
-from productagg.history.day_summaries import compact_offer, compact_product, gap_turns
+from productagg.history.day_summaries import compact_offer, compact_product
 from productagg.history.queries import as_microseconds
 from productagg.history.row_writer import insert_rows
-from productagg.history.timeline import OfferStep, ProductStep, moment
+from productagg.history.timeline import OfferStep, ProductStep, gap_turns, moment, timeline_of
 
 # The ids of a product, or of a product and an offer, as the database writes them: they are only handed back to it.
 _Key = tuple[str, ...]
 _Row = dict[str, Any]
+_Step = TypeVar("_Step", ProductStep, OfferStep)
 
 
 class Moved(NamedTuple):
@@ -36,17 +37,13 @@ class Moved(NamedTuple):
     rows: int
 
 
-def compact_steps(session: Session, product_ids: Sequence[UUID], before: datetime) -> Moved:
+def move_steps(session: Session, product_ids: Sequence[UUID], before: datetime) -> Moved:
     """Compact all steps before a time, the beginning of a UTC day. Products that are locked or gone are left out."""
     # The products first, as everywhere; imports take the same lock.
     lock = select(Product.id).where(Product.id.in_(product_ids)).order_by(Product.id)
     locked = session.scalars(lock.with_for_update(key_share=True, skip_locked=True)).all()
-    products = {
-        key: [_product_step(row) for row in rows] for key, rows in _take(session, ProductPrice, locked, before).items()
-    }
-    offers = {
-        key: [OfferStep(*row) for row in rows] for key, rows in _take(session, OfferPrice, locked, before).items()
-    }
+    products = _take(session, ProductPrice, locked, before, _product_step)
+    offers = _take(session, OfferPrice, locked, before, _offer_step)
     states = _products_before(session, products, offers)
     product_rows = list(_product_rows(states, products))
     offer_rows = list(_offer_rows(session, states, products, offers))
@@ -57,12 +54,13 @@ def compact_steps(session: Session, product_ids: Sequence[UUID], before: datetim
 
 
 def _take(
-    session: Session, model: type[Base], product_ids: Sequence[UUID], before: datetime
-) -> dict[_Key, list[Sequence[Any]]]:
-    """Delete the steps and return them by key, all in order: the time in microseconds, then the other columns.
-
-    In order, so that what is inserted fills the pages of the table and of its key.
-    """
+    session: Session,
+    model: type[Base],
+    product_ids: Sequence[UUID],
+    before: datetime,
+    make_step: Callable[[Sequence[Any]], _Step],
+) -> dict[_Key, list[_Step]]:
+    """Delete the steps and return them by key, in order: so the rows to insert fill the pages of table and key."""
     table = model.__table__
     assert isinstance(table, Table)
     keys, values = _columns(table)
@@ -72,13 +70,13 @@ def _take(
     size = len(keys)
     for row in session.execute(statement.returning(*(cast(key, Text) for key in keys), time, *values)):
         taken[tuple(row[:size])].append(row[size:])
-    return {key: sorted(taken[key], key=_time) for key in sorted(taken)}
+    return {key: list(map(make_step, sorted(taken[key], key=_time))) for key in sorted(taken)}
 
 
 def _products_before(
     session: Session, products: Mapping[_Key, Sequence[ProductStep]], offers: Mapping[_Key, Sequence[OfferStep]]
 ) -> dict[_Key, ProductStep]:
-    """The step of each product before the first of these steps, be it one of an offer."""
+    """The products' last steps before the first of these steps, which may be an offer's."""
     first: dict[_Key, int] = {key: steps[0].at for key, steps in products.items()}
     for (product_id, _), steps in offers.items():
         first[product_id,] = min(steps[0].at, first.get((product_id,), steps[0].at))
@@ -89,6 +87,10 @@ def _products_before(
 def _product_step(row: Sequence[Any]) -> ProductStep:
     *values, observed = row
     return ProductStep._make((*values, bool(observed), None))
+
+
+def _offer_step(row: Sequence[Any]) -> OfferStep:
+    return OfferStep(*row)
 
 
 def _product_rows(states: Mapping[_Key, ProductStep], products: Mapping[_Key, Sequence[ProductStep]]) -> Iterator[_Row]:
@@ -104,12 +106,22 @@ def _offer_rows(
     products: Mapping[_Key, Sequence[ProductStep]],
     offers: Mapping[_Key, Sequence[OfferStep]],
 ) -> Iterator[_Row]:
-    gaps = {key: gap_turns(states.get(key), products.get(key, ())) for key in {key[:1] for key in offers}}
+    gaps = _gaps(states, products, offers)
     before = _last_before(session, OfferPriceDay, {key: steps[0].at for key, steps in offers.items()})
     for key, steps in offers.items():
         last = before.get(key)
         for step in compact_offer(OfferStep(*last) if last else None, steps, gaps[key[:1]]):
             yield _row(OfferPriceDay, key, step.at, (step.price, step.items_in_stock, step.summary))
+
+
+def _gaps(
+    states: Mapping[_Key, ProductStep],
+    products: Mapping[_Key, Sequence[ProductStep]],
+    offers: Iterable[_Key],
+) -> dict[_Key, list[tuple[int, bool]]]:
+    """The gaps of the products that these offers belong to."""
+    keys = {key[:1] for key in offers}
+    return {key: gap_turns(timeline_of(states.get(key), products.get(key, ()))) for key in keys}
 
 
 def _row(model: type[Base], key: _Key, at: int, values: Iterable[Any]) -> _Row:
