@@ -50,7 +50,8 @@ test: $(STAMP) ## run the tests on SQLite and PostgreSQL; ARGS="-k name" passes 
 coverage: $(STAMP) ## run all tests, also those left to CI, and measure the coverage of branches
 	CI=1 $(PYTEST) --cov --cov-report term-missing:skip-covered $(ARGS)
 
-check: format-check lint types imports drift coverage ## what CI runs
+check: format-check lint types imports drift ## what CI runs
+	CI=1 $(PYTEST)
 
 format: $(STAMP) ## format the code
 	$(BIN)/ruff check --quiet --fix --select I . ; $(BIN)/ruff format .
