@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE =
 PYTEST := $(BIN)/pytest --numprocesses logical --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help serve quick test coverage check format lint types imports drift openapi bench bench-web bench-sync bench-history bench-scaling lock clean
+.PHONY: help serve quick test coverage check check-all format lint types imports drift openapi bench bench-web bench-sync bench-history bench-scaling lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,11 +47,13 @@ quick: $(STAMP) ## run every test once, with one set of parameters, without Post
 test: $(STAMP) ## run the tests on SQLite and PostgreSQL; ARGS="-k name" passes arguments to pytest
 	$(PYTEST) $(ARGS)
 
-coverage: $(STAMP) ## run all tests, also those left to CI, and measure the coverage of branches
-	CI=1 $(PYTEST) --cov --cov-report term-missing:skip-covered $(ARGS)
+coverage: $(STAMP) ## run all tests, also the slow ones, and measure the coverage of branches
+	ALL_TESTS=1 $(PYTEST) --cov --cov-report term-missing:skip-covered $(ARGS)
 
-check: format-check lint types imports drift ## what CI runs
-	CI=1 $(PYTEST)
+check: format-check lint types imports drift test ## what CI runs
+
+check-all: format-check lint types imports drift ## what CI runs, with the slow tests, all examples and fifty killed runs: 20 minutes
+	ALL_TESTS=1 $(PYTEST)
 
 format: $(STAMP) ## format the code
 	$(BIN)/ruff check --quiet --fix --select I . ; $(BIN)/ruff format .
