@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(config, items):
         if _needs_postgresql(item):
             item.add_marker(pytest.mark.postgresql)
         if not IN_CI and item.get_closest_marker("ci"):
-            item.add_marker(pytest.mark.skip(reason="left to CI: `make check` runs it"))
+            item.add_marker(pytest.mark.skip(reason="slow: `make check-all` runs it"))
     if QUICK:
         kept = _one_of_each(items)
         config.hook.pytest_deselected(items=list(set(items) - set(kept)))
