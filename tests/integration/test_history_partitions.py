@@ -176,7 +176,7 @@ class TestInUse:
         monkeypatch.setattr(partitions, "STATEMENT_TIMEOUT", "50ms")
         with bare.writer.connect() as reader:
             reader.execute(text("SELECT count(*) FROM offer_prices"))
-            with pytest.raises(partitions.Locked, match="too large to look through"):
+            with pytest.raises(partitions.Locked, match="too large to search"):
                 partitions.prepare(bare.sessions, MAY)
 
     def test_passes_and_removals_go_on_beside_a_new_month(self, bare, shop):
