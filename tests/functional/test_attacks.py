@@ -19,9 +19,9 @@ from productagg.api import SERVICES
 from productagg.api.openapi.document import document
 from productagg.db.models import Base, Product, User
 from tests.conftest import PASSWORD
+from tests.databases import only_sqlite
 from tests.factories import make_product, rows
 from tests.functional.problems import assert_problem
-from tests.integration.conftest import only_sqlite
 
 CONTRACT = document(SERVICES)
 GOOD = {"name": "Lamp", "description": "Bright"}

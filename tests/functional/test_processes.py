@@ -10,9 +10,10 @@ import psutil
 import pytest
 from sqlalchemy import text
 
+from tests.databases import only_postgresql, only_sqlite
 from tests.factories import make_product
 from tests.functional.pserve import refused_options, serving
-from tests.integration.conftest import only_postgresql, only_sqlite, wait_until
+from tests.integration.conftest import wait_until
 
 pytestmark = pytest.mark.processes
 

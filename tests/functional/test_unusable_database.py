@@ -16,8 +16,8 @@ from productagg.app import main
 from productagg.db import engines
 from productagg.settings import database_url
 from tests.conftest import Client, Database, ini
+from tests.databases import only_postgresql, only_sqlite
 from tests.functional.problems import assert_problem
-from tests.integration.conftest import only_postgresql, only_sqlite
 
 NEW = {"name": "Lamp", "description": ""}
 

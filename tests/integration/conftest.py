@@ -26,10 +26,6 @@ from tests.conftest import Upstream, ini
 from tests.factories import environment
 from tests.integration.pasts import PastWriter
 
-# For behaviour of one of the two databases only.
-only_sqlite = pytest.mark.parametrize("migrated_database", ["sqlite"], indirect=True)
-only_postgresql = pytest.mark.parametrize("migrated_database", ["postgresql"], indirect=True)
-
 
 class WatchedUpstream(Upstream):
     """`asked` counts the answered requests for offers by product. `answer_with` may look at a request and answer it

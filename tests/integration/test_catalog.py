@@ -10,8 +10,9 @@ from sqlalchemy import text
 from productagg.catalog import products
 from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.db.models import Product, ProductSummary, ProductSync
+from tests.databases import only_postgresql
 from tests.factories import LONG_AGO, make_product, rows, sync_row
-from tests.integration.conftest import before_statement, only_postgresql, wait_until
+from tests.integration.conftest import before_statement, wait_until
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=1)

@@ -22,8 +22,9 @@ from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.catalog.change_feed import Event, UnknownSequence, record, since, write_pending
 from productagg.db.models import Product, ProductChange, ProductSummary
 from productagg.offers.reconcile import Observation, OfferState
+from tests.databases import only_postgresql
 from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states
-from tests.integration.conftest import before_statement, only_postgresql, wait_until
+from tests.integration.conftest import before_statement, wait_until
 from tests.integration.histories import write_down
 from tests.scale import examples
 

@@ -13,8 +13,9 @@ from productagg.cli import main
 from productagg.db.models import ProductChange, ProductPrice, ProductPriceDay
 from productagg.history import compaction, partitions
 from productagg.history.move_steps import move_steps
+from tests.databases import only_postgresql
 from tests.factories import environment, rows, start
-from tests.integration.conftest import before_commit, only_postgresql
+from tests.integration.conftest import before_commit
 from tests.integration.shops import Shop
 
 ONE = UUID(int=1)

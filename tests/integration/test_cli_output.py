@@ -9,8 +9,8 @@ import pytest
 
 from productagg.accounts import users
 from tests.conftest import PASSWORD
+from tests.databases import only_sqlite
 from tests.factories import environment, make_product, make_products
-from tests.integration.conftest import only_sqlite
 from tests.leaks import watch
 
 PRODUCTAGG = Path(sys.executable).with_name("productagg")

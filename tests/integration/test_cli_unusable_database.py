@@ -8,8 +8,8 @@ from sqlalchemy import create_engine, text
 from productagg.app import main
 from productagg.settings import database_url
 from tests.conftest import PASSWORD, Database, ini
+from tests.databases import only_postgresql, only_sqlite
 from tests.factories import environment, make_product, start
-from tests.integration.conftest import only_postgresql, only_sqlite
 
 WRITING = [
     (("sync",), ""),

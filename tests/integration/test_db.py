@@ -11,8 +11,9 @@ from productagg.catalog import products as catalog
 from productagg.db.engines import reader_engine, writer_engine
 from productagg.db.models import Product, ProductSync
 from productagg.settings import database_url
+from tests.databases import only_postgresql, only_sqlite
 from tests.factories import LONG_AGO, make_product, rows, sync_row
-from tests.integration.conftest import only_postgresql, only_sqlite, wait_until
+from tests.integration.conftest import wait_until
 
 
 @pytest.fixture(params=["writer", "reader"])

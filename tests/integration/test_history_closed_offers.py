@@ -16,8 +16,9 @@ from productagg.history.offers_at import OffersNotKept, offers_at
 from productagg.history.series import offer_series, product_series
 from productagg.history.trends import trend
 from productagg.history.verdicts import verdict
+from tests.databases import only_postgresql
 from tests.factories import rows
-from tests.integration.conftest import before_statement, crash, only_postgresql, wait_until
+from tests.integration.conftest import before_statement, crash, wait_until
 from tests.integration.shops import OBSERVED_FOR, Shop, compact, day, progress
 
 OPEN, OLD, OLD_TOO, RECENT = (UUID(int=number) for number in range(1, 5))

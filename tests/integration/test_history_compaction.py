@@ -17,8 +17,9 @@ from productagg.history.offers_at import offers_at
 from productagg.history.series import offer_series, product_series
 from productagg.history.timeline import INSTANT
 from productagg.history.trends import trend
+from tests.databases import only_postgresql, only_sqlite
 from tests.factories import rows
-from tests.integration.conftest import before_commit, before_statement, only_postgresql, only_sqlite
+from tests.integration.conftest import before_commit, before_statement
 from tests.integration.shops import FIRST, OBSERVED_FOR, Shop, compact, day, progress, recorded
 
 ONE, OTHER = UUID(int=1), UUID(int=2)

@@ -23,8 +23,9 @@ from productagg.history.lines import LARGEST
 from productagg.history.offers_at import offers_at
 from productagg.history.series import offer_series, product_series
 from productagg.history.staging import Staged, stage
+from tests.databases import only_postgresql
 from tests.factories import LONG_AGO, make_product, make_products, rows
-from tests.integration.conftest import before_statement, only_postgresql
+from tests.integration.conftest import before_statement
 from tests.integration.import_export import (
     HISTORY,
     LAST,

@@ -10,8 +10,8 @@ from productagg.db.models import OfferPrice, ProductPrice
 from productagg.history import importing
 from productagg.history.importing import import_
 from productagg.history.staging import Staged, stage
+from tests.databases import only_postgresql
 from tests.factories import make_product, rows
-from tests.integration.conftest import only_postgresql
 from tests.integration.import_export import A, B, after, line, observe
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from productagg.catalog import listing
 from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.catalog.product_query import SORTS, ProductQuery
-from tests.integration.conftest import only_postgresql
+from tests.databases import only_postgresql
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PRODUCTS = 10_000

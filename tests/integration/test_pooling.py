@@ -21,8 +21,9 @@ from productagg.db.prepared_statements import prepared_statement
 from productagg.db.startup_checks import UnusableDatabase, check_database
 from productagg.settings import database_url
 from tests.conftest import Client, Database, ini
+from tests.databases import only_postgresql
 from tests.factories import environment, make_products, start
-from tests.integration.conftest import only_postgresql, wait_until
+from tests.integration.conftest import wait_until
 from tests.pooler import Pooler
 
 ECHO = select(func.length(bindparam("value")))

@@ -11,8 +11,8 @@ from productagg.db.engines import snapshot
 from productagg.db.errors import is_unavailable
 from productagg.db.models import Product
 from productagg.db.prepared_statements import MAX_STATEMENTS
+from tests.databases import only_postgresql
 from tests.factories import LONG_AGO, make_product, make_products
-from tests.integration.conftest import only_postgresql
 
 NAMES = (
     select(func.coalesce(Product.name, "nameless"))

@@ -13,8 +13,8 @@ from productagg.app import main
 from productagg.db.models import Base, Offer, ProductSync, SyncRun
 from productagg.settings import database_url
 from tests.conftest import PASSWORD, Client, Database, ini
+from tests.databases import only_postgresql
 from tests.factories import rows
-from tests.integration.conftest import only_postgresql
 from tests.pooler import Pooler
 
 # Each of these settings changes how PostgreSQL reads or writes values, if code relies on the default.

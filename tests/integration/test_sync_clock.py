@@ -10,8 +10,8 @@ from productagg.catalog import products as catalog
 from productagg.db import clock as database_time
 from productagg.db.models import Offer, OfferPrice, Product, ProductChange, ProductPrice, ProductSync, SyncRun
 from productagg.sandbox import Fault
+from tests.databases import only_postgresql
 from tests.factories import make_due, make_product, make_products, rows, states, sync_row
-from tests.integration.conftest import only_postgresql
 from tests.integration.histories import replay, stored
 
 HOUR = timedelta(hours=1)

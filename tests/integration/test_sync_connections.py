@@ -14,8 +14,8 @@ from productagg.settings import Settings
 from productagg.sync.run import Synchronizer
 from productagg.sync.tokens import SharedToken
 from tests.conftest import ini
+from tests.databases import only_sqlite
 from tests.factories import make_due, make_products, rows, states, sync_row
-from tests.integration.conftest import only_sqlite
 from tests.integration.histories import make_synced, recorded, stored
 from tests.scripted_server import RESET, ScriptedServer, answer
 

@@ -21,8 +21,8 @@ from productagg.sources.offers_service.client import MAX_BODY_BYTES
 from productagg.sync.run import Synchronizer
 from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN, ini
+from tests.databases import only_sqlite
 from tests.factories import make_due, rows, states, sync_row
-from tests.integration.conftest import only_sqlite
 from tests.integration.histories import make_synced, recorded, stored
 from tests.scripted_server import ScriptedServer, always, answer
 

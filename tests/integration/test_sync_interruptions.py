@@ -14,8 +14,9 @@ from productagg.db.models import ProductSync, SyncRun
 from productagg.settings import Settings
 from productagg.sync.run import Synchronizer
 from tests.conftest import Database, ini
+from tests.databases import only_sqlite
 from tests.factories import environment, make_due, rows, start, states
-from tests.integration.conftest import Gate, only_sqlite, wait_until
+from tests.integration.conftest import Gate, wait_until
 from tests.integration.histories import make_synced, offer_to_all, recorded, replay, stored
 from tests.postgres import PostgresServer
 

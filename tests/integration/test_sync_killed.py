@@ -20,8 +20,9 @@ from productagg.sandbox import Fault
 from productagg.settings import Settings
 from productagg.sync.run import Synchronizer
 from tests.conftest import Database, Upstream, ini
+from tests.databases import only_postgresql
 from tests.factories import environment, make_due, make_products, rows
-from tests.integration.conftest import only_postgresql, wait_until
+from tests.integration.conftest import wait_until
 from tests.integration.histories import replay, stored, summaries
 from tests.scale import KILLED_RUNS
 

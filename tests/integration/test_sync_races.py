@@ -11,8 +11,9 @@ from sqlalchemy import text, update
 from productagg.catalog import products as catalog
 from productagg.db.models import Offer, OfferPrice, Product, ProductSync, SyncRun
 from productagg.sync import outcomes
+from tests.databases import only_postgresql
 from tests.factories import make_product, make_products, rows, states, sync_row
-from tests.integration.conftest import before_call, only_postgresql, wait_until
+from tests.integration.conftest import before_call, wait_until
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from productagg.db.models import Base, UpstreamToken
 from productagg.sync import status
 from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN
+from tests.databases import only_postgresql, only_sqlite
 from tests.factories import make_product, make_products, make_run, make_runs, rows
-from tests.integration.conftest import on_event, on_statement, only_postgresql, only_sqlite
+from tests.integration.conftest import on_event, on_statement
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 SECRET_TOKEN = "an-access-token-that-nobody-may-see"

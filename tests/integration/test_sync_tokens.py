@@ -17,8 +17,9 @@ from productagg.sources.offers_service.errors import TokenStillValid
 from productagg.sources.offers_service.parsing import AccessToken
 from productagg.sync.tokens import NoAccessToken, SharedToken, account_key
 from tests.conftest import REFRESH_TOKEN
+from tests.databases import only_postgresql
 from tests.factories import make_due, make_product, make_products, rows
-from tests.integration.conftest import on_event, only_postgresql, wait_until
+from tests.integration.conftest import on_event, wait_until
 
 ACCOUNT = "the account"
 
