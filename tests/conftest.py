@@ -39,7 +39,7 @@ from tests.leaks import JWT_SECRET, _no_secret_in_logs, _watch_everything  # noq
 from tests.leaks import PASSWORD as PASSWORD
 from tests.leaks import REFRESH_TOKEN as REFRESH_TOKEN
 from tests.postgres import PostgresServer
-from tests.scale import EXAMPLES, IN_CI, QUICK
+from tests.scale import ALL_TESTS, EXAMPLES, QUICK
 
 # No deadline: the time of an example depends on databases, on sockets, and on what else the machine does.
 # In CI, Hypothesis would try the same examples every time.
@@ -52,14 +52,14 @@ POSTGRESQL_FIXTURES = {"postgresql", "postgres_server", "own_postgres_server", "
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the markers
 def pytest_collection_modifyitems(config, items):
-    """Mark the tests that need PostgreSQL, and leave those marked `ci` to `make check`, by name in the summary.
+    """Mark the tests that need PostgreSQL, and leave the slow ones to `make check-all`, by name in the summary.
 
     With QUICK set, keep one set of parameters of each test, and no test that needs PostgreSQL or starts programs.
     """
     for item in items:
         if _needs_postgresql(item):
             item.add_marker(pytest.mark.postgresql)
-        if not IN_CI and item.get_closest_marker("ci"):
+        if not ALL_TESTS and item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="slow: `make check-all` runs it"))
     if QUICK:
         kept = _one_of_each(items)
@@ -73,8 +73,8 @@ def _needs_postgresql(item):
 
 
 def _one_of_each(items):
-    slow = {"postgresql", "processes", "ci"}
-    fast = [item for item in items if slow.isdisjoint(marker.name for marker in item.iter_markers())]
+    excluded = {"postgresql", "processes", "slow"}
+    fast = [item for item in items if excluded.isdisjoint(marker.name for marker in item.iter_markers())]
     return list({item.nodeid.partition("[")[0]: item for item in fast}.values())
 
 

@@ -36,7 +36,7 @@ TARGETS = {
 }
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize("benchmark", TARGETS)
 def test_a_benchmark_ends_with_a_line_for_each_target(benchmark, postgres_server, monkeypatch):

@@ -5,7 +5,7 @@ over the ini file. A wrong value stops the start with one line that names the va
 message and no repr.
 """
 
-from productagg.settings.options import LEAST_RAW_DAYS, OPTIONS, Settings, SettingsError
+from productagg.settings.options import OPTIONS, Settings, SettingsError
 from productagg.settings.parsers import database_url, names_in_options
 from productagg.settings.secrets import (
     DEVELOPMENT_ADMIN_PASSWORD,
@@ -20,7 +20,6 @@ __all__ = [
     "DEVELOPMENT_DATABASE_PASSWORD",
     "DEVELOPMENT_JWT_SECRET",
     "DEVELOPMENT_REFRESH_TOKEN",
-    "LEAST_RAW_DAYS",
     "OPTIONS",
     "Secret",
     "Settings",

@@ -26,7 +26,7 @@ from productagg.settings.parsers import (
 from productagg.settings.secrets import Secret, published_secrets
 
 # Statements about the last 30 days are always exact.
-LEAST_RAW_DAYS = 31
+_LEAST_RAW_DAYS = 31
 
 _DAY_SECONDS = 86_400
 
@@ -126,12 +126,12 @@ class Settings:
         integer(1, 64), default="8", meaning="how many requests one sync run sends to the Offers service concurrently"
     )
     history_raw_days: int = option(
-        integer(LEAST_RAW_DAYS, 3660),
+        integer(_LEAST_RAW_DAYS, 3660),
         default="90",
         meaning="how long every price change is kept, in whole months; older history is kept in less detail",
     )
     offers_closed_days: int = option(
-        integer(LEAST_RAW_DAYS, 3660),
+        integer(_LEAST_RAW_DAYS, 3660),
         default="366",
         meaning="how long closed offers and their prices are kept; at least `HISTORY_RAW_DAYS`",
     )

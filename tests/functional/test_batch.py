@@ -321,7 +321,7 @@ FULL = [new(f"{number:04} ".ljust(200, BULB), LONG) for number in range(1000)]
     ("items", "seconds"),
     [
         pytest.param([new(f"Lamp {number}", "Bright") for number in range(1000)], 1, id="usual"),
-        pytest.param(FULL, 5, id="as large as can be", marks=pytest.mark.ci),
+        pytest.param(FULL, 5, id="as large as can be", marks=pytest.mark.slow),
     ],
 )
 def test_a_thousand_are_created_in_a_moment(client, admin, stored, monkeypatch, items, seconds):

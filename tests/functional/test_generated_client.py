@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import PASSWORD
 from tests.functional.pserve import serving
 
-pytestmark = [pytest.mark.processes, pytest.mark.ci]
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "openapi.json"
 PACKAGE = "generated_productagg_client"

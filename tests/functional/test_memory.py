@@ -11,7 +11,7 @@ from tests.databases import only_sqlite
 from tests.functional.pserve import Requests, request, serving
 from tests.integration.conftest import wait_until
 
-pytestmark = [only_sqlite, pytest.mark.processes, pytest.mark.ci]
+pytestmark = [only_sqlite, pytest.mark.processes, pytest.mark.slow]
 
 MEGABYTE = 1024 * 1024
 BATCHES, ITEMS, CHARACTERS = 3, 300, 10_000

@@ -18,7 +18,7 @@ from tests.integration.pasts import PastWriter
 from tests.reference import OfferRow
 from tests.timelines import ProductRow
 
-pytestmark = [pytest.mark.processes, pytest.mark.ci]
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 EXAMPLES = 8  # of each operation; what it makes of them takes about half a minute
 

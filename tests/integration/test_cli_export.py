@@ -119,7 +119,7 @@ def test_on_a_terminal_an_export_to_a_file_shows_its_progress(database, tmp_path
     assert "products/s" in shown
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_the_memory_of_an_export_does_not_grow_with_the_catalogue(database):
     def peak(count):
         # A connection that has seen the tables empty would look through all of them for each new row's product.

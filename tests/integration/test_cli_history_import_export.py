@@ -324,7 +324,7 @@ def test_on_a_terminal_an_import_shows_its_progress(database, product, write):
     assert "1/1" in shown
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_the_memory_of_an_export_does_not_grow_with_the_history(database, run, write):
     short, long = make_products(database, 2)
     begin = datetime(2019, 3, 1, tzinfo=UTC)

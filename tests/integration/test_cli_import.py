@@ -430,7 +430,7 @@ def test_on_a_terminal_the_progress_is_shown_and_bad_lines_stand_above_it(databa
     assert line.rpartition("\r")[0].rpartition("\r")[2] == f"{path}:32: it has 1 fields, not 2"
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["{number},x", "?"], ids=["good", "bad"])
 def test_the_memory_of_an_import_does_not_grow_with_the_file(database, run, write, monkeypatch, line):
     monkeypatch.setattr(import_run, "RECORDS_PER_BATCH", 100)
