@@ -1,0 +1,63 @@
+"""Money: amounts are integers in the currency's minor unit (ISO 4217), never floats.
+
+This is the one place that converts between an amount in major units, as a shop writes it, and minor units.
+"""
+
+from decimal import ROUND_HALF_UP, Decimal
+
+# The largest amount that a 64-bit column holds.
+MAX_AMOUNT = 2**63 - 1
+
+# Digits after the decimal separator, of every current currency of ISO 4217 (list one, as published by SIX, read from
+# github.com/datasets/currency-codes of 2026-02-01). Those without a minor unit (gold, test codes) are not for prices.
+_DIGITS = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    2: (
+        "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW "
+        "CNY COP COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF "
+        "IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK "
+        "MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP "
+        "SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XAD XCD XCG "
+        "YER ZAR ZMW ZWG"
+    ),
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
+}
+EXPONENTS = {code: digits for digits, codes in _DIGITS.items() for code in codes.split()}
+"""The decimal exponent of each currency's minor unit: 2 for EUR, because a euro is 10² cents."""
+
+
+class UnknownCurrency(ValueError):
+    """The code is not one of a currency that prices can be in."""
+
+
+class AmountOutOfRange(ValueError):
+    """The amount is negative, not a finite number, or more than a 64-bit column holds."""
+
+
+def exponent(currency: str) -> int:
+    """Digits of the currency's minor unit. Raises UnknownCurrency."""
+    try:
+        return EXPONENTS[currency]
+    except KeyError:
+        raise UnknownCurrency(f"{currency!r} is not a currency of ISO 4217 with a minor unit") from None
+
+
+def to_minor(amount: Decimal, currency: str) -> int:
+    """An amount in major units, in minor units; a fraction of a minor unit is rounded half up.
+
+    Raises UnknownCurrency, AmountOutOfRange.
+    """
+    digits = exponent(currency)
+    # Checked before scaling: 10**1000000 would be a very long integer.
+    if not (amount.is_finite() and amount >= 0 and amount.adjusted() < 19):
+        raise AmountOutOfRange(f"{amount} is not an amount")
+    minor = int(amount.scaleb(digits).to_integral_value(ROUND_HALF_UP))
+    if minor > MAX_AMOUNT:
+        raise AmountOutOfRange(f"{amount} {currency} is more than can be stored")
+    return minor
+
+
+def to_major(minor: int, currency: str) -> Decimal:
+    """An amount in minor units, in major units, with all digits of the currency. Raises UnknownCurrency."""
+    return Decimal(minor).scaleb(-exponent(currency))
