@@ -38,26 +38,37 @@ class NoPrice(ValueError):
     """The text states no price, or none that can be read in one way only."""
 
 
+class ZeroPrice(NoPrice):
+    """The price is 0, by which shops say that there is none: on request, not for sale."""
+
+
 def parse_price(text: str, currency: str | None = None, *, decimal: str = ".") -> tuple[int, str, bool]:
     """A price in minor units, its currency, and whether a part of a minor unit was lost (0.847 CZK).
 
     `currency` is what the source states beside the text (or is configured for the source); a code or symbol within the
     text must agree with it. `decimal` is the format's decimal separator, a point or a comma.
 
-    Raises NoPrice: no number, two numbers, a range, a sign, an ambiguous separator, price 0, no currency or two.
+    Raises NoPrice: no number, two numbers, a range, a sign, an ambiguous separator, no currency or two; ZeroPrice.
     """
     number, written = split_currency(text)
     code = _agreed(written, currency)
     # A symbol does not belong into these formats: the shop's template wrote the price for people.
     for_people = written is None and number != text.strip()
-    amount = parse_amount(number, exponent(code), decimal=decimal, for_people=for_people)
+    return convert_price(parse_amount(number, exponent(code), decimal=decimal, for_people=for_people), code)
+
+
+def convert_price(amount: Decimal, currency: str) -> tuple[int, str, bool]:
+    """A price in major units of a currency of ISO 4217, as `parse_price` returns it: for sources that send numbers.
+
+    Raises NoPrice, and ZeroPrice if it is less than half a minor unit.
+    """
     try:
-        minor = to_minor(amount, code)
+        minor = to_minor(amount, currency)
     except ValueError as error:
         raise NoPrice(str(error)) from None
     if minor == 0:
-        raise NoPrice("the price is 0, which stands for 'no price'")
-    return minor, code, _is_lossy(amount, code)
+        raise ZeroPrice("the price is 0, which stands for 'no price'")
+    return minor, currency, _is_lossy(amount, currency)
 
 
 def normalize_currency(text: str) -> str:

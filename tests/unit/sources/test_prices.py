@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from productagg.offers.money import EXPONENTS, to_major
-from productagg.sources.prices import NoPrice, parse_price
+from productagg.sources.prices import NoPrice, ZeroPrice, convert_price, parse_price
 
 READ = [
     ("15.00 USD", None, 1500, "USD"),
@@ -105,3 +105,20 @@ def test_any_text_is_a_price_or_refused(text):
         return
     assert minor > 0
     assert currency == "EUR"
+
+
+def test_a_number_is_converted_without_passing_through_text():
+    assert convert_price(Decimal("1.500"), "JPY") == (2, "JPY", True)
+    assert convert_price(Decimal("12.1"), "EUR") == (1210, "EUR", False)
+
+
+@pytest.mark.parametrize("amount", ["0", "0.004", "-0.0"])
+def test_a_price_of_0_has_an_error_of_its_own(amount):
+    with pytest.raises(ZeroPrice):
+        convert_price(Decimal(amount), "EUR")
+
+
+@pytest.mark.parametrize("amount", ["-1", "NaN", "Infinity", "1e19", "93000000000000000"])
+def test_a_number_that_is_no_amount_is_no_price(amount):
+    with pytest.raises(NoPrice):
+        convert_price(Decimal(amount), "EUR")
