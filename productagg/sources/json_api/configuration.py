@@ -14,13 +14,14 @@ from productagg.sources.vocabulary import Availability
 LOCATOR = "{locator}"
 SECRET = "{secret}"  # noqa: S105  # where the secret goes in the header's value
 PRICE_FORMATS = ("decimal", "minor", "scaled")
-# What each page rule needs to know.
-_NEEDS = {
+# What each page rule needs to know, and what it may be told.
+_NEEDS: dict[str, set[str]] = {
     "next_link": {"expression"},
     "number": {"parameter"},
     "cursor": {"expression", "parameter"},
     "link_header": set(),
 }
+_OPTIONAL = {"number": {"expression"}}
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}\Z")
 
 
@@ -134,7 +135,10 @@ class _Pages(colander.MappingSchema):  # type: ignore[misc]
     """How the next page is found."""
 
     rule = _text("next_link, number, cursor or link_header", validator=colander.OneOf(list(_NEEDS)))
-    expression = _optional("next_link: the next page's address. cursor: the next page's cursor. Evaluated on a page")
+    expression = _optional(
+        "Evaluated on a page. next_link: the next page's address. cursor: the next page's cursor. number: the list "
+        "that is empty after the last page, if `items` leaves some out"
+    )
     parameter = _text(
         "number, cursor: the parameter of the address that takes it",
         missing=None,
@@ -148,11 +152,12 @@ class _Pages(colander.MappingSchema):  # type: ignore[misc]
     )
 
     def validator(self, node: colander.SchemaNode, value: Mapping[str, Any]) -> None:
-        needed = _NEEDS[value["rule"]]
+        rule = value["rule"]
         for name in ("expression", "parameter"):
-            if (value[name] is None) == (name in needed):
-                verb = "needs" if name in needed else "has no use for"
-                raise _fault(node, name, f"the rule {value['rule']} {verb} it")
+            if value[name] is None and name in _NEEDS[rule]:
+                raise _fault(node, name, f"the rule {rule} needs it")
+            if value[name] is not None and name not in _NEEDS[rule] | _OPTIONAL.get(rule, set()):
+                raise _fault(node, name, f"the rule {rule} has no use for it")
 
 
 class _Configuration(colander.MappingSchema):  # type: ignore[misc]
@@ -193,6 +198,12 @@ class _Configuration(colander.MappingSchema):  # type: ignore[misc]
         if value["price_format"] != "decimal" and not value["currency"] and not fields["currency"]:
             raise _fault(
                 node, "currency", "is needed: the price_format has no place for it, and fields.currency is not set"
+            )
+        pages = value["pages"]
+        # A page of which nothing is selected would be taken for the one after the last.
+        if pages and pages["rule"] == "number" and pages["expression"] is None and "[?" in value["items"]:
+            raise _fault(
+                node["pages"], "expression", "is needed: items has a filter, so a page without any may not be the last"
             )
 
 

@@ -107,8 +107,7 @@ class Pages:
 
     def _next_url(self, document: Any, items: list[Any], response: WebResponse) -> str | None:
         if self._rule == "number":
-            self._number += 1
-            return _with_parameter(self._first, self._parameter, str(self._number)) if items else None
+            return self._following_number(document, items)
         if self._rule == "link_header":
             return _resolve(response.url, _next_link(response.headers.get("link", "")))
         if self._next is None:
@@ -121,6 +120,13 @@ class Pages:
         if self._rule == "cursor":
             return _with_parameter(self._first, self._parameter, str(following))
         return _resolve(response.url, str(following))
+
+    def _following_number(self, document: Any, items: list[Any]) -> str | None:
+        listed = items if self._next is None else self._next.evaluate(document)
+        if not isinstance(listed, list):
+            raise PageError(f"pages.expression: it is {json_type(listed)}, not a list", "bad_next_page")
+        self._number += 1
+        return _with_parameter(self._first, self._parameter, str(self._number)) if listed else None
 
 
 def _parse(body: bytes, content_type: str) -> Any:
