@@ -1,6 +1,6 @@
 """The statement that reads a page of the listing: it finds the page's products by indexes, then reads their members.
 
-For listing.py; it runs nothing. See docs/decisions/0010-browsing.md.
+For listing.py; it runs nothing. See docs/decisions/0010-listing.md.
 """
 
 import operator

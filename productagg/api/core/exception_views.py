@@ -20,10 +20,10 @@ from productagg.accounts.login_throttle import TooManyLogins
 from productagg.api.core.errors import ErrorCode, Problem
 from productagg.api.core.request import Request
 from productagg.api.core.times import format_time
+from productagg.api.core.transactions import needs_transaction
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
 from productagg.db.errors import driver_message, is_unavailable
-from productagg.db.session import needs_transaction
 from productagg.history import UnknownProduct
 from productagg.history.offers_at import OffersNotKept
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints

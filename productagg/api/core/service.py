@@ -14,10 +14,10 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from productagg.api.core import idempotency
+from productagg.api.core.answers import Answer
 from productagg.api.core.errors import ErrorCode
 from productagg.api.core.request import Request
 from productagg.api.core.validators import Validator
-from productagg.api.openapi.answers import Answer
 
 # Public views declare this instead of a permission.
 PUBLIC = NO_PERMISSION_REQUIRED

@@ -23,7 +23,7 @@ from productagg.api.core.preconditions import Preconditions, read_preconditions
 from productagg.api.core.request import Request
 from productagg.api.core.responses import JSON
 from productagg.catalog import products as catalog
-from productagg.catalog.product_schema import uuid, validate
+from productagg.schema_types import uuid, validate
 
 T = TypeVar("T")
 Fault = Mapping[str, str]

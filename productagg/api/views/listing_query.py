@@ -11,7 +11,6 @@ from productagg.api.core.fields import (
     cursor,
     flag,
     limit,
-    mapping,
     number,
     parameter,
     time_parameter,
@@ -20,16 +19,16 @@ from productagg.api.core.validators import query
 from productagg.catalog.listing import COUNT_LIMIT
 from productagg.catalog.product_members import MEMBERS
 from productagg.catalog.product_query import RELEVANCE, SORTS
-from productagg.catalog.product_schema import NO_CONTROL_CHARACTERS, uuid
 from productagg.catalog.search_text import search_words
 from productagg.db.models import REGISTRATIONS
+from productagg.schema_types import NO_CONTROL_CHARACTERS, mapping, uuid
 
 _MAX_PRICE = 2**63 - 1
 _MAX_SEARCH_LENGTH, _MAX_WORDS = 200, 10
 _CONTROL_CHARACTER = re.compile(r"[\u0000-\u001f\u007f-\u009f]")
 
 
-class BrowsingQuery(TypedDict):
+class ListingQuery(TypedDict):
     q: tuple[str, ...] | None
     min_price: int | None
     max_price: int | None
@@ -43,7 +42,7 @@ class BrowsingQuery(TypedDict):
     cursor: str | None
 
 
-class PartialQuery(BrowsingQuery):
+class PartialQuery(ListingQuery):
     fields: tuple[str, ...]
 
 
@@ -125,5 +124,5 @@ _FIELDS = parameter(
     example=["name", "lowest_price"],
 )
 
-browsing_query = query(mapping(*_PARAMETERS), BrowsingQuery)
+listing_query = query(mapping(*_PARAMETERS), ListingQuery)
 partial_query = query(mapping(_FIELDS, *_PARAMETERS), PartialQuery)
