@@ -64,7 +64,7 @@ def _offers_not_kept(error: OffersNotKept, _request: Request) -> Problem:
 
 def _resolution_not_kept(error: NotKept, _request: Request) -> Problem:
     since = format_time(error.raw_from)
-    detail = f"'{error.resolution}' is kept from {since} on: ask from then on, or for 'day', 'week' or 'auto'"
+    detail = f"'{error.resolution}' is available from {since} on: use a later 'from', or 'day', 'week' or 'auto'"
     return _invalid_parameter("resolution", detail)
 
 

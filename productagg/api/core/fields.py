@@ -1,4 +1,4 @@
-"""The parameters of queries and paths, as colander nodes: strict, and with what the OpenAPI document says of them.
+"""Field types of query and path parameters: strict colander nodes with their OpenAPI text.
 
 Each view module declares its schema with these. The members of a product's JSON are in catalog/product_schema.py.
 """

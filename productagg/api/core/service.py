@@ -17,6 +17,7 @@ from productagg.api.core import idempotency
 from productagg.api.core.answers import Answer
 from productagg.api.core.errors import ErrorCode
 from productagg.api.core.request import Request
+from productagg.api.core.responses import respond
 from productagg.api.core.validators import Validator
 
 # Public views declare this instead of a permission.
@@ -85,7 +86,7 @@ class ContractService(Service):
         self.definitions.sort(key=lambda definition: definition[0] == "OPTIONS")
 
     def _list_methods(self, _request: Request) -> Response:
-        response = Response(status=204, allow=self.defined_methods)
+        response = respond(None, status=204, headers={"Allow": ", ".join(self.defined_methods)})
         if "patch" in self.operations:
             response.headers["Accept-Patch"] = ", ".join(
                 media_type

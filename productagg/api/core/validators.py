@@ -218,7 +218,7 @@ def _check_members(schema: colander.SchemaNode, kind: type[Any]) -> None:
 
 
 def path_uuid(name: str, missing: Callable[[str], Exception], code: ErrorCode) -> Validator[UUID]:
-    """The path parameter is a UUID. Any other text cannot name anything: then `missing` makes the exception."""
+    """The path parameter is a UUID; `missing` makes the exception for any other text."""
 
     def read(request: Request) -> UUID:
         text = request.matchdict[name]

@@ -65,7 +65,7 @@ RUN = ObjectSchema(
         "host": str,
         "started_at": datetime,
         "finished_at": datetime | None,
-        **dict.fromkeys(("claimed", "fetched", "changed", "closed", "failed"), int),
+        **dict.fromkeys(("leased", "fetched", "changed", "closed", "failed"), int),
         "failures": dict[str, int],
         "requests": int,
         "bytes": int,

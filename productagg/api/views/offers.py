@@ -1,4 +1,4 @@
-"""/products/{id}/offers: what is offered for a product, now or at a time, and what a number of units costs."""
+"""/products/{id}/offers: a product's offers, now or at a time, and the cost of a quantity."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -115,10 +115,10 @@ def _with_closed_offers(request: Request, product_id: UUID, parameters: OffersQu
     cursors = request.services.cursors
     # A cursor is valid for this product only.
     asked = {**parameters, "product_id": product_id}
-    place, began = None, int(time.time())
+    position, began = None, int(time.time())
     if parameters["cursor"] is not None:
-        place, began = cursors.read(parameters["cursor"], asked, ClosedOffersCursor)
-    page = offers_page(request.reader, product_id, parameters["limit"] or DEFAULT_LIMIT, place)
+        position, began = cursors.read(parameters["cursor"], asked, ClosedOffersCursor)
+    page = offers_page(request.reader, product_id, parameters["limit"] or DEFAULT_LIMIT, position)
     next_cursor = cursors.write(page.following, asked, began) if page.following else None
     return json_response(
         orjson.Fragment(page.offers),

@@ -21,6 +21,7 @@ from productagg.api.core.responses import (
     json_response,
     last_modified,
     public_cache_control,
+    respond,
 )
 from productagg.api.core.service import PUBLIC, service
 from productagg.api.core.validators import (
@@ -87,11 +88,11 @@ def list_partial_products(request: Request) -> Response:
 
 def _page(request: Request, parameters: ListingQuery, fields: tuple[str, ...]) -> Response:
     cursors = request.services.cursors
-    place, began = None, int(time.time())
+    position, began = None, int(time.time())
     if parameters["cursor"] is not None:
-        place, began = cursors.read(parameters["cursor"], parameters)
+        position, began = cursors.read(parameters["cursor"], parameters)
     selection = _product_query(parameters, fields)
-    page = listing.page(request.reader, selection, parameters["limit"], place, counted=parameters["total"] is None)
+    page = listing.page(request.reader, selection, parameters["limit"], position, counted=parameters["total"] is None)
     total = listing.total(request.reader, selection, exact=True) if parameters["total"] else page.total
     next_cursor = cursors.write(page.following, parameters, began) if page.following else None
     previous_cursor = cursors.write(page.previous, parameters, began) if page.previous else None
@@ -232,7 +233,7 @@ def delete_product(request: Request) -> Response:
         other_than=conditions.other_than,
         unmodified_since=conditions.unmodified_since,
     )
-    return Response(status=204)
+    return respond(None, status=204)
 
 
 def sync_after_commit(request: Request, product_ids: Sequence[UUID]) -> None:

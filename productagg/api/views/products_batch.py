@@ -1,4 +1,6 @@
-"""/products/batch: many products in one request, created with as many statements as one unless their texts are long."""
+"""/products/batch: create up to 1,000 products in one request, with as many SQL statements as for one
+unless their texts are long.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict
