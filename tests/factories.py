@@ -41,7 +41,7 @@ def make_products(database, count, name="Kettle", description="Boils water", **s
 def make_run(database, **values) -> UUID:
     """A row of sync_runs: a run that just ended well, except for the columns in `values`."""
     now = datetime.now(UTC)
-    counts = dict.fromkeys(("claimed", "fetched", "changed", "closed", "failed", "requests", "bytes"), 0)
+    counts = dict.fromkeys(("leased", "fetched", "changed", "closed", "failed", "requests", "bytes"), 0)
     times = {"started_at": now, "finished_at": now, "longest_wait_seconds": 0.0}
     run_id = uuid7()
     run = {"id": run_id, "host": "a-host", **times, **counts, "failures": {}, "ended_by": "done", **values}

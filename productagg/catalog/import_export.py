@@ -1,4 +1,4 @@
-"""Exported products as the records of a file, and the import of a batch of products.
+"""Serializes products as CSV or NDJSON, and imports batches of products.
 
 The import takes a session and products whose values are valid; the caller's transaction holds one batch.
 """

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from productagg.catalog.batch_creation import NewProduct
 from productagg.catalog.import_export import OPTIONAL
-from productagg.catalog.product_schema import NEW_PRODUCT, uuid, validate
+from productagg.catalog.product_schema import NEW_PRODUCT
 from productagg.history.lines import parse_time
 from productagg.record_reader import Format, RecordError, excerpt
+from productagg.schema_types import uuid, validate
 
 
 def new_product(record: dict[str, Any], form: Format, now: datetime) -> NewProduct:

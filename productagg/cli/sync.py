@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _SUMMARY = (
     "started_at",
     "finished_at",
-    "claimed",
+    "leased",
     "fetched",
     "changed",
     "closed",

@@ -31,14 +31,14 @@ from urllib3.util.ssl_ import create_urllib3_context
 class _Exchange(threading.local):
     """The state of the current thread's exchange."""
 
+    # When it must be over, by time.monotonic().
     deadline = 0.0
-    """When it must be over, by time.monotonic()."""
+    # Whether the request may be sent twice.
     repeatable = True
-    """Whether the request may be sent twice."""
+    # Whether a connection was opened for it; otherwise it uses a kept connection.
     connected = False
-    """Whether a connection was opened for it; otherwise it uses a kept connection."""
+    # Whether any byte of a response has arrived.
     received_any = False
-    """Whether any byte of a response has arrived."""
 
     def seconds_left(self) -> float:
         """Raises TimeoutError when the time is up."""
@@ -54,10 +54,10 @@ _exchange = _Exchange()
 class _Socket(socket.socket):
     """A socket whose operations end with the exchange, however many of them the HTTP library makes."""
 
+    # Whether the last response was read to its end, or given up.
     between_responses = False
-    """Whether the last response was read to its end, or given up."""
+    # Whether more arrived than the requested responses.
     has_surplus = False
-    """Whether more arrived than the requested responses."""
 
     def recv_into(self, *args: Any) -> int:
         if self.between_responses:

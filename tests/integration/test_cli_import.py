@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from productagg.catalog import import_export
 from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.catalog.matching import existing_matches
-from productagg.catalog.product_schema import NEW_PRODUCT, validate
+from productagg.catalog.product_schema import NEW_PRODUCT
 from productagg.catalog.products import remove
 from productagg.cli import import_run
 from productagg.cli.import_records import new_product
 from productagg.db.models import Product, ProductSummary, ProductSync
+from productagg.schema_types import validate
 from tests.factories import LONG_AGO, environment, make_product, on_a_terminal, rows, sync_row
 from tests.scale import examples
 

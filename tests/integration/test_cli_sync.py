@@ -27,7 +27,7 @@ def test_for_machines_a_pass_is_summed_up_in_one_object(database, upstream, run)
     assert done.stdout.count("\n") == 1
     assert datetime.fromisoformat(summary["started_at"]) <= datetime.fromisoformat(summary["finished_at"])
     assert {name: value for name, value in summary.items() if not name.endswith("_at")} == {
-        "claimed": 3,
+        "leased": 3,
         "fetched": 2,
         "changed": 2,
         "closed": 0,

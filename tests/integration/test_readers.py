@@ -6,7 +6,7 @@ from sqlalchemy.exc import DBAPIError
 
 from productagg.db import prepared_statements
 from productagg.db.engines import READER_POOL_SIZE, reader_engine
-from productagg.db.session import Readers
+from productagg.db.readers import Readers
 
 
 @pytest.fixture

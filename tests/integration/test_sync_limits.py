@@ -174,7 +174,7 @@ def test_a_product_that_waited_too_long_for_a_free_thread_is_not_begun_with_a_le
     result = make_synchronizer(**{"sync.workers": "1"}).run()
 
     # Given back, and then taken once more with a lease that lasts
-    assert (result.claimed, result.fetched) == (3, 2)
+    assert (result.leased, result.fetched) == (3, 2)
     assert [product_id for product_id, _ in seen] == [first, second]
     assert seen[1][1] - seen[0][1] > timedelta(seconds=30)
 
@@ -192,7 +192,7 @@ def test_a_run_says_what_it_did(database, upstream, synchronizer):
 
     _, run = rows(database, SyncRun)
     assert (run.started_at, run.finished_at) == (result.started_at, result.finished_at)
-    assert (run.claimed, run.fetched, run.changed, run.closed, run.failed) == (2, 1, 1, 1, 1)
+    assert (run.leased, run.fetched, run.changed, run.closed, run.failed) == (2, 1, 1, 1, 1)
     assert run.failures == {"status_500": 1}
     assert run.requests == 2
     assert 50 <= run.bytes < 500

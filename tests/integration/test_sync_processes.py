@@ -41,7 +41,7 @@ def test_two_processes_at_once_share_the_work_and_the_token(database, upstream, 
     assert upstream.count("register") == 50
     assert (upstream.service.requests["auth", 201], upstream.count("auth")) == (1, 1)
     assert [(run.ended_by, run.failed) for run in rows(database, SyncRun)] == [("done", 0)] * 2
-    assert sum(run.claimed for run in rows(database, SyncRun)) == 50
+    assert sum(run.leased for run in rows(database, SyncRun)) == 50
     assert all("0 failed" in output and output.rstrip().endswith("done") for output in outputs)
 
 
