@@ -20,13 +20,14 @@ from productagg.history.importing import Refused, import_
 from productagg.history.lines import Line
 from productagg.history.staging import BadFile, Staged, stage
 from productagg.record_reader import Format, RecordError
+from productagg.times import parse_record_time
 
 _LINES_AT_ONCE = 1000
 
 
 def _time(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
     try:
-        return lines.parse_time(text) if text is not None else None
+        return parse_record_time(text) if text is not None else None
     except RecordError as bad:
         raise click.BadParameter(str(bad)) from None
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import colander
 
-from productagg.api.core.times import TIME, parse_time
 from productagg.catalog.product_schema import Text, TextCheck, at_most, uuid
 from productagg.catalog.product_schema import mapping as mapping
+from productagg.times import TIME, parse_time
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 _MAX_CREDENTIAL_LENGTH = 1000
