@@ -123,7 +123,7 @@ def test_sigterm_ends_it_with_one_line_and_the_next_run_goes_on(database, shop, 
 
     monkeypatch.setattr(compaction, "move_steps", be_stopped)
     stopped = history("compact")
-    assert (stopped.exit_code, stopped.stderr) == (2, "Error: history: interrupted; the next run goes on\n")
+    assert (stopped.exit_code, stopped.stderr) == (2, "Error: history: interrupted; run it again to continue\n")
     assert rows(database, ProductPriceDay) == []
     monkeypatch.undo()
 
