@@ -34,21 +34,21 @@ def history() -> None:
     """Compact, export and import the price histories."""
 
 
-@history.command(short_help="Sum up old days, remove what is over age.")
+@history.command(short_help="Summarise old days and remove expired data.")
 @config_uri
 def compact(config_uri: str) -> None:
-    """Sum up the busy days of whole months that are older than HISTORY_RAW_DAYS.
+    """Compact whole months that are older than HISTORY_RAW_DAYS.
 
     A day with many steps becomes one row: its open, close, lowest, highest and mean price, the time in stock and the
     number of changes. Days with few steps keep them.
 
-    Also remove offers that were closed more than OFFERS_CLOSED_DAYS ago, and, of changes older than CHANGES_RAW_DAYS,
-    those that a newer one replaces.
+    Also removes offers that closed more than OFFERS_CLOSED_DAYS ago, and changes older than CHANGES_RAW_DAYS that a
+    newer change supersedes.
 
-    Meant to run once a day, beside passes and readers. It may be killed at any time, and run any number of times: the
-    next run does the rest. On a terminal, a bar shows the progress.
+    Run it once a day. It may run beside sync runs and readers, be killed at any time and run again; it continues where
+    it stopped. On a terminal, a bar shows the progress.
 
-    Exit codes: 0 all well, 1 another one is at work, 2 it could not run, or not to its end.
+    Exit codes: 0 done, 1 another compaction is running, 2 it could not start or could not finish.
     """
     InterruptOnSignal()
     with writing(config_uri) as (settings, sessions):
@@ -67,9 +67,9 @@ def compact(config_uri: str) -> None:
                     progress,
                     closed_days=settings.offers_closed_days,
                 )
-                report = run.run()
-        except compaction.Busy as busy:
-            raise click.ClickException(f"history: {busy}") from None
+                result = run.run()
+        except compaction.CompactionRunning as reason:
+            raise click.ClickException(f"history: {reason}") from None
         except Interrupted:
             ignore_signals()
             raise CannotRun("history: interrupted; run it again to continue") from None
@@ -82,7 +82,7 @@ def compact(config_uri: str) -> None:
             raise SystemExit(2) from None
         finally:
             engine.dispose()
-    click.echo(f"history: {report}; {superseded} changes removed")
+    click.echo(f"history: {result}; {superseded} changes removed")
 
 
 def _compact_changes(sessions: sessionmaker[Session], before: datetime) -> int:

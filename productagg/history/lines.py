@@ -1,7 +1,7 @@
 """The lines of price histories that `productagg history export` writes and `import` reads. Pure: no database.
 
-A line says what one offer was like from a time on. Without an offer it is about the whole product: with nothing else,
-it was not observed from then on; with 0 as items_in_stock it was observed (again), and no offer had changed.
+A line is an offer's state from a time on. A line without an offer concerns the product: with nothing else, it was not
+observed from then on; with 0 as items_in_stock it was observed (again), and no offer had changed.
 """
 
 import re
