@@ -210,7 +210,7 @@ class TestWhatIsNotRecorded:
         assert news() == []
 
 
-@pytest.mark.parametrize("act", ["create", "change", "remove", "several", "settle"])
+@pytest.mark.parametrize("act", ["create", "change", "remove", "several", "apply"])
 def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream, synchronizer, monkeypatch, act):
     # A change of a product that the service refused writes more than other changes.
     product_id = make_product(database, **({"registration": "failed"} if act == "change" else {}))
@@ -237,7 +237,7 @@ def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream,
     event.listen(database.writer, "commit", end)
     try:
         with before_statement(database.writer, "", lambda statement: transactions[-1].append(statement)):
-            if act == "settle":
+            if act == "apply":
                 synchronizer.run()
             else:
                 with database.sessions.begin() as session:

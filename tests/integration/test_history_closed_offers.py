@@ -217,13 +217,13 @@ def test_an_offer_that_comes_back_after_it_was_removed_begins_anew(database, sho
 def test_an_offer_that_opens_at_that_very_moment_is_not_lost(database, shop):
     compact(database, NOW)
     removing = threading.Thread(target=remove_closed_now, args=(database, FEBRUARY))
-    with database.sessions.begin() as settling:
-        # As settle does: the lock, and then the offers
+    with database.sessions.begin() as applying:
+        # As a sync run applies a list: the lock, and then the offers
         mine = select(ProductSync.product_id).where(ProductSync.product_id == shop.product_id)
-        settling.execute(mine.with_for_update())
+        applying.execute(mine.with_for_update())
         removing.start()
         wait_until(lambda: waiting(database))
-        settling.execute(update(Offer).where(Offer.id == OLD).values(closed_at=None, items_in_stock=1))
+        applying.execute(update(Offer).where(Offer.id == OLD).values(closed_at=None, items_in_stock=1))
     removing.join()
 
     assert offers(database) == of_offers(database) == {OPEN, RECENT, OLD}

@@ -297,14 +297,14 @@ class TestAgain:
         busy = []
 
         def try_meanwhile(_session):
-            with pytest.raises(compaction.Busy) as raised:
+            with pytest.raises(compaction.CompactionRunning) as raised:
                 compact(database, NOW)
             busy.append(str(raised.value))
 
         with before_commit(database, try_meanwhile):
             compact(database, NOW)
 
-        assert set(busy) == {"another compaction is at work"}
+        assert set(busy) == {"another compaction is running"}
         assert progress(database).raw_from == FEBRUARY
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from productagg.history.offers_at import offers_at
 from tests.integration.pasts import examples
-from tests.reference import OfferRow, in_force, standing
+from tests.reference import OfferRow, in_force
+from tests.reference import offers_at as expected_offers
 from tests.timelines import DAY, HOUR, INSTANT, OBSERVED_FOR, ProductRow, compacted_pasts, midnight, pasts, times
 
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -50,7 +51,7 @@ def test_the_offers_as_of_a_time_are_those_of_a_replay(writer, read, past, time)
 
 def check_they_are(found, past, at):
     assert found.state == expected_state(past, at)
-    expected = standing(past.offers, at)
+    expected = expected_offers(past.offers, at)
     assert described(found.offers) == described(expected)
     assert [offer.since for offer in found.offers] == [offer.since for offer in expected]
 

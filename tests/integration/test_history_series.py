@@ -117,8 +117,8 @@ def without_repeats(points):
 def raw_points(past, history, point):
     """What was in force at the begin, and every row since."""
     begin = past.begin.astimezone(UTC)
-    carried = [] if in_force(history, begin) is None else [begin]
-    return [point(at) for at in carried + [row.at for row in history if begin < row.at <= past.effective_end]]
+    step_before = [] if in_force(history, begin) is None else [begin]
+    return [point(at) for at in step_before + [row.at for row in history if begin < row.at <= past.effective_end]]
 
 
 def state_of(row):
