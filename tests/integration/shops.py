@@ -76,9 +76,10 @@ class CopiedShop:
         """Put the shop into a database without products."""
         if database.name not in self._made:
             shop = self._build(database)
-            self._made[database.name] = shop.product_id, {
-                model: [row._asdict() for row in rows(database, model)] for model in _COPIED
-            }
+            self._made[database.name] = (
+                shop.product_id,
+                {model: [row._asdict() for row in rows(database, model)] for model in _COPIED},
+            )
             return shop
         product_id, stored = self._made[database.name]
         with database.writer.begin() as connection:
