@@ -636,15 +636,16 @@ def test_a_follower_beside_processes_of_which_one_is_killed_sees_what_was_commit
         subprocess.Popen([sys.executable, "-c", WRITE, database.url], stdout=subprocess.PIPE, text=True) as parent,
         ThreadPoolExecutor(1) as pool,
     ):
-        assert parent.stdout is not None
-        endless = int(parent.stdout.readline().split()[2])
+        said = parent.stdout
+        assert said is not None
+        endless = int(said.readline().split()[2])
         try:
-            others = pool.submit(lambda: [parent.stdout.readline() for _ in range(2)])
+            others = pool.submit(lambda: [said.readline() for _ in range(2)])
             while not others.done():
                 follower.read()
         finally:
             os.kill(endless, signal.SIGKILL)
-        ended = [int(line) for line in [*others.result(), parent.stdout.readline()]]
+        ended = [int(line) for line in [*others.result(), said.readline()]]
     follower.catch_up()
 
     assert ended == [0, 0, -signal.SIGKILL]
