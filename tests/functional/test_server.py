@@ -104,9 +104,9 @@ def test_a_proxy_is_believed_only_if_it_is_trusted(database, tmp_path, variables
     assert answer.headers["Link"].encode().startswith(b"<" + scheme + b"://shop.example/products?")
 
 
-def test_a_taken_port_is_one_line(database):
+def test_a_taken_port_is_one_line(database, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as squatter:
         port = squatter.getsockname()[1]
-        said = refusal(database, f"http_port={port}")
+        said = refusal(database, tmp_path, f"http_port={port}")
 
     assert said.startswith(f"productagg: cannot listen on 127.0.0.1:{port}: ")
