@@ -91,7 +91,7 @@ def start(code, *arguments, environ, output):
 def _run_origin():
     """Carry the orders out. Returns the code of the program in its own process, and None in this one at the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: this process ends with the tests
-    running = set()
+    running: set[int] = set()
     gc.collect()
     gc.freeze()  # the forks share memory
     for line in sys.stdin.buffer:

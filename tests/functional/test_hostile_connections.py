@@ -170,7 +170,7 @@ def exchanges(server):
     for number, what in enumerate(TWO_MEANINGS):
         with connect(server) as connection:
             connection.sendall(TWO_MEANINGS[what])
-            received[what] = b"".join(iter(lambda connection=connection: connection.recv(65536), b""))
+            received[what] = connection.makefile("rb").read()
         server.send(LIVE.replace(b"\r\n\r\n", b"\r\nX-Request-ID: after-%d\r\n\r\n" % number))
     log = server.log()[earlier:]
     found = {}

@@ -14,7 +14,6 @@ from tests.conftest import PASSWORD
 from tests.databases import only_sqlite
 from tests.factories import rows
 from tests.functional.problems import assert_problem
-from tests.functional.pserve import serving
 
 WINDOW = 60
 LIMITS = {
@@ -363,29 +362,6 @@ def test_without_a_database_no_password_is_verified(make_client, users, verifier
 
     assert_problem(answer, "unavailable")
     assert verifier.verified == 0
-
-
-@pytest.mark.processes
-@only_sqlite
-@pytest.mark.parametrize(
-    ("variables", "believed"),
-    [((), False), (("trusted_proxy=192.0.2.1",), False), (("trusted_proxy=127.0.0.1",), True)],
-)
-def test_a_server_trusts_the_forwarded_address_of_its_proxy_only(database, tmp_path, variables, believed):
-    def attempt(forwarded_for):
-        return server.send(
-            b"POST /login HTTP/1.1\r\nHost: shop.example\r\nContent-Type: application/json\r\n"
-            b"X-Forwarded-For: %s\r\nContent-Length: 36\r\n\r\n" % forwarded_for,
-            b'{"username":"admin","password":"xx"}',
-        ).status_int
-
-    with serving(database, tmp_path, *variables, LOGIN_ATTEMPTS="1") as server:
-        # A proxy appends the address that it sees; the client can invent the ones before it.
-        forged = [attempt(b"203.0.113.%d, 192.0.2.9" % number) for number in range(2)]
-        honest = attempt(b"192.0.2.10")
-
-    assert forged == [401, 429]
-    assert honest == (401 if believed else 429)
 
 
 def count(database):
