@@ -131,7 +131,7 @@ def test_a_host_with_many_addresses_of_which_none_answers(black_hole, resolve, r
 def test_a_host_of_which_one_address_answers_is_reached_in_time(black_hole, resolve, serve, connect):
     server = serve(always(answer()))
 
-    client = connect(resolve(black_hole, ("127.0.0.1", server.port)), 0.6)
+    client = connect(resolve(black_hole, ("127.0.0.1", server.port)), 1.0)
 
     assert client.offers("a-token", uuid4()) == {}
 
