@@ -149,8 +149,8 @@ def test_any_number_of_query_parameters_is_refused_at_once_and_in_few_words(send
 
     answer = send(method, f"{url}?{query}", None, admin)
 
-    # With work for each pair of them this would take a minute.
-    assert time.process_time() - began < 5
+    # With work for each pair of them this would take longer.
+    assert time.process_time() - began < 1
     assert_problem(answer, "invalid-data")
     assert len(answer.json["errors"]) <= 50
     assert len(answer.body) < 10_000
