@@ -18,6 +18,7 @@ from sqlalchemy import update
 from productagg.accounts import users
 from productagg.db.models import User
 from tests.databases import only_sqlite
+from tests.factories import make_product
 from tests.functional.problems import assert_problem
 from tests.functional.routes import BODIES, MATRIX, NEW, QUERIES
 from tests.integration.conftest import before_statement
@@ -64,24 +65,24 @@ def test_everybody_may_ask_every_route_what_works_there(send, admin, reader):
 
 
 @only_sqlite
-@pytest.mark.parametrize(("method", "path"), MATRIX)
-def test_everybody_may_do_what_the_matrix_says(send, create, admin, reader, stored, method, path):
-    product_id = create()["id"]
-    where = path.format(id=product_id, offer_id=product_id, code="not-found", name="start.js") + QUERIES.get(
-        (method, path), ""
-    )
-    body = BODIES.get((method, path))
+def test_everybody_may_do_what_the_matrix_says(send, database, admin, reader, subtests):
+    for number, ((method, path), statuses) in enumerate(MATRIX.items()):
+        with subtests.test(f"{method} {path}"):
+            product_id = make_product(database, f"Lamp {number}")
+            where = path.format(id=product_id, offer_id=product_id, code="not-found", name="start.js")
+            where += QUERIES.get((method, path), "")
+            body = BODIES.get((method, path))
 
-    answers = [send(method, where, body, headers) for headers in (NOBODY, reader, admin)]
+            answers = [send(method, where, body, headers) for headers in (NOBODY, reader, admin)]
 
-    assert tuple(answer.status_int for answer in answers) == MATRIX[method, path]
-    for answer in answers:
-        if answer.status_int == 403:
-            assert_problem(answer, "forbidden")
-            assert answer.headers["WWW-Authenticate"] == f'{CHALLENGE}, error="insufficient_scope"'
-        elif answer.status_int == 401 and path != "/login":
-            assert_problem(answer, "authentication-required")
-            assert answer.headers["WWW-Authenticate"] == CHALLENGE
+            assert tuple(answer.status_int for answer in answers) == statuses
+            for answer in answers:
+                if answer.status_int == 403:
+                    assert_problem(answer, "forbidden")
+                    assert answer.headers["WWW-Authenticate"] == f'{CHALLENGE}, error="insufficient_scope"'
+                elif answer.status_int == 401 and path != "/login":
+                    assert_problem(answer, "authentication-required")
+                    assert answer.headers["WWW-Authenticate"] == CHALLENGE
 
 
 def refused(answer):
