@@ -273,27 +273,27 @@ def test_a_bad_token_does_not_stand_in_the_way_of_what_is_public(send, create):
 
 
 @only_sqlite
-@pytest.mark.parametrize(("method", "path"), [row for row, (nobody, _, _) in MATRIX.items() if nobody != 401])
-def test_what_is_public_looks_no_account_up(client, send, create, admin, method, path):
+def test_what_is_public_looks_no_account_up(client, send, database, admin, subtests):
     """With a token or without; only what shows an admin more has to find out whether one asks, if there is a token."""
-    product_id = create()["id"]
-    where = path.format(id=product_id, offer_id=product_id, code="not-found", name="start.js") + QUERIES.get(
-        (method, path), ""
-    )
+    product_id = make_product(database)
     _, reader = client.services.engines
 
-    def count_statements(headers):
+    def count_statements(method, where, headers):
         statements: list[str] = []
         with before_statement(reader, "", statements.append):
             send(method, where, None, headers)
         return len(statements)
 
-    count_statements(NOBODY)  # with what is only looked up once
-    without_token = count_statements(NOBODY)
-    with_token = count_statements(admin)
+    for method, path in [row for row, (nobody, _, _) in MATRIX.items() if nobody != 401]:
+        with subtests.test(f"{method} {path}"):
+            where = path.format(id=product_id, offer_id=product_id, code="not-found", name="start.js")
+            where += QUERIES.get((method, path), "")
+            count_statements(method, where, NOBODY)  # with what is only looked up once
+            without_token = count_statements(method, where, NOBODY)
+            with_token = count_statements(method, where, admin)
 
-    assert (with_token > without_token) == ((method, path) == ("GET", "/products/{id}"))
-    assert count_statements({"Authorization": "Bearer nonsense"}) == without_token
+            assert (with_token > without_token) == ((method, path) == ("GET", "/products/{id}"))
+            assert count_statements(method, where, {"Authorization": "Bearer nonsense"}) == without_token
 
 
 @only_sqlite
