@@ -7,6 +7,7 @@ was really committed; it is deleted afterwards (docs/decisions/0001-tests-commit
 import gc
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ import time_machine
 from alembic.config import Config
 from argon2 import PasswordHasher
 from pyramid.router import Router
-from sqlalchemy import create_engine, insert, text
+from sqlalchemy import Engine, create_engine, event, insert, text
 from sqlalchemy.orm import sessionmaker
 
 from alembic import command
@@ -117,6 +118,19 @@ def _interruptible():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk():
+    """SQLite commits without waiting for the disk, as the tests' PostgreSQL does: no test survives a power failure."""
+
+    def commit_at_once(connection, _record):
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF").close()
+
+    event.listen(Engine, "connect", commit_at_once)
+    yield
+    event.remove(Engine, "connect", commit_at_once)
 
 
 @pytest.fixture(autouse=True, scope="session")
