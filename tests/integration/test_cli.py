@@ -12,6 +12,7 @@ from productagg.cli import main
 from productagg.db.models import Product, ProductSync, SyncRun, User
 from productagg.sandbox import Fault
 from tests.conftest import PASSWORD, REFRESH_TOKEN
+from tests.databases import only_sqlite
 from tests.factories import environment, make_product, make_products, rows, start, states
 from tests.integration.conftest import before_statement, crash
 
@@ -330,6 +331,7 @@ def test_every_command_explains_itself(command, option):
 
 
 @pytest.mark.processes
+@only_sqlite
 def test_the_installed_command_makes_a_pass(database, upstream):
     make_product(database)
     process = start("productagg", "sync", "development.ini", env=environment(database, upstream))
@@ -341,6 +343,7 @@ def test_the_installed_command_makes_a_pass(database, upstream):
 
 
 @pytest.mark.processes
+@only_sqlite
 def test_the_installed_command_says_in_one_line_what_is_wrong(database):
     env = environment(database, SYNC_WORKERS="0")
     process = start("productagg", "sync", "development.ini", env=env)

@@ -21,10 +21,9 @@ from tests.databases import only_postgresql
 from tests.factories import environment, make_due, make_products, rows
 from tests.integration.conftest import wait_until
 from tests.integration.histories import replay, stored, summaries
-from tests.scale import KILLED_RUNS
+from tests.scale import ALL_TESTS, KILLED_RUNS
 
-PHASES = 9
-PRODUCTS = 60
+PHASES, PRODUCTS = (9, 60) if ALL_TESTS else (6, 30)
 TIMEOUT_SECONDS = 2
 # What a lease may last at most: the exchanges that one product can need, and a margin.
 LEASE = timedelta(seconds=6 * TIMEOUT_SECONDS + 30)
