@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -54,18 +54,16 @@ class Program:
     def __init__(self, channel, command, env, streams, constants):
         self.args = command
         self.returncode = None
-        made = [
-            stream is None and (Path(os.devnull).open("rb") if number == 0 else tempfile.TemporaryFile())
-            for number, stream in enumerate(streams)
-        ]
-        self._output, self._error = made[1:]
+        self._files = ExitStack()
+        made = [self._files.enter_context(tempfile.TemporaryFile()) for _ in streams]
+        given = [new.fileno() if stream is None else stream for stream, new in zip(streams, made, strict=True)]
+        self._output, self._error = (
+            new if stream is None else None for stream, new in zip(streams[1:], made[1:], strict=True)
+        )
         self._ended, its = socket.socketpair()
-        streams = [stream if new is False else new.fileno() for stream, new in zip(streams, made, strict=True)]
         request = json.dumps([command, env, constants]).encode() + b"\n"
         with its:
-            socket.send_fds(channel, [request], [*streams, its.fileno()])
-        if made[0]:
-            made[0].close()
+            socket.send_fds(channel, [request], [*given, its.fileno()])
         self._lines = self._ended.makefile()
         self.pid = int(self._lines.readline())
 
@@ -97,9 +95,7 @@ class Program:
     def close(self):
         self._lines.close()
         self._ended.close()
-        for file in (self._output, self._error):
-            if file:
-                file.close()
+        self._files.close()
 
     def _read(self, file):
         if not file:
@@ -148,9 +144,9 @@ def _become(streams, command, env, constants):
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    sys.stdin = open(0, closefd=False)
-    sys.stdout = open(1, "w", closefd=False)
-    sys.stderr = open(2, "w", errors="backslashreplace", buffering=1, closefd=False)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", errors="backslashreplace", buffering=1, closefd=False)
     os.environ.clear()
     os.environ.update(env)
     for name, value in constants.items():
@@ -161,11 +157,17 @@ def _become(streams, command, env, constants):
 
 def _import_all():
     from alembic.config import main as alembic
+
     from productagg.cli import main
 
-    for command in main.list_commands(None):
-        main.get_command(None, command)
-    for name in ("alembic.runtime.migration", "psycopg2", "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite"):
+    for command in main.list_commands(None):  # type: ignore[arg-type]
+        main.get_command(None, command)  # type: ignore[arg-type]
+    for name in (
+        "alembic.runtime.migration",
+        "psycopg2",
+        "sqlalchemy.dialects.postgresql",
+        "sqlalchemy.dialects.sqlite",
+    ):
         import_module(name)
     return {"productagg": main, "alembic": alembic}
 

@@ -224,7 +224,8 @@ def on_a_terminal(fork):
         process = fork(*command, env={**env, "TERM": "xterm"}, stderr=its)
         os.close(its)
         shown = b""
-        with open(ours, "rb", buffering=0) as terminal, suppress(OSError):  # how Linux says that the other end is closed
+        # An error is how Linux says that the other end is closed.
+        with os.fdopen(ours, "rb", buffering=0) as terminal, suppress(OSError):
             while chunk := terminal.read(65536):
                 shown += chunk
         watch.look(shown, "shown on the terminal")

@@ -252,8 +252,7 @@ def test_bad_lines_are_in_their_file_once_though_it_is_killed(database, run, pat
     assert rejects.read_text().splitlines() == expected
 
 
-@pytest.mark.parametrize("act", [is_terminated, crashes])
-@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(("act", "batch"), [(is_terminated, 1), (is_terminated, 4), (crashes, 4)])
 @pytest.mark.parametrize(
     ("options", "summary"), [((), "14 existed already (14"), (("--update",), "0 existed already, 14 ch")]
 )
@@ -375,6 +374,7 @@ def test_with_other_options_it_begins_again(database, run, path, interrupted):
     assert "the interrupted import was into another database, or with other options" in done.stderr
 
 
+@pytest.mark.parametrize("blank_database", ["sqlite"], indirect=True)
 def test_in_another_database_it_begins_again(tmp_path, database, run, path, interrupted, blank_database):
     blank_database.migrate()
 
@@ -447,7 +447,7 @@ def test_an_import_from_a_pipe_that_is_ended_can_be_run_again(database, run, pat
     reader, writer = os.pipe()
     process = import_process("-", stdin=reader)
     os.close(reader)
-    with open(writer, "w") as pipe:
+    with os.fdopen(writer, "w") as pipe:
         pipe.write(text)
         pipe.flush()
         wait_until(lambda: stored(database) == 20)  # for the next ten it waits

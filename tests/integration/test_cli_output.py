@@ -68,7 +68,7 @@ def test_a_pipe_that_nobody_reads_is_one_line(database, users, run, command):
 @pytest.mark.usefixtures("filled")
 def test_a_reader_that_leaves_after_the_first_line_gets_it_and_ends_the_export_with_one_line(database, fork):
     reader, writer = os.pipe()
-    with open(reader) as ours:
+    with os.fdopen(reader) as ours:
         process = fork("productagg", "export", "development.ini", env=environment(database), stdout=writer)
         os.close(writer)
         assert ours.readline() == "id,name,description,created_at,updated_at\n"

@@ -51,6 +51,7 @@ def test_for_machines_a_pass_that_could_not_run_is_an_object_too(database, run):
     assert "does not accept the refresh token" in summary["ended_by"]
 
 
+@only_sqlite
 def test_with_a_wrong_setting_there_is_no_object(run):
     done = run("sync", "--json", SYNC_WORKERS="0")
 
@@ -98,6 +99,7 @@ def test_a_product_that_does_not_exist_is_one_line_and_nothing_is_asked_for(data
     assert rows(database, SyncRun) == []
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

@@ -54,9 +54,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("migrated_database", "bring_about", "reason", "wait"), CASES, indirect=["migrated_database"]
-)
+@pytest.mark.parametrize(("migrated_database", "bring_about", "reason", "wait"), CASES, indirect=["migrated_database"])
 def test_without_a_token_offers_stay_and_the_reason_and_the_end_of_the_wait_are_recorded(
     database, upstream, one_by_one, clock, bring_about, reason, wait
 ):
