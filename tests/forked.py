@@ -54,8 +54,9 @@ class Program:
     def __init__(self, channel, command, env, streams, constants):
         self.args = command
         self.returncode = None
-        self._files = ExitStack()
-        made = [self._files.enter_context(tempfile.TemporaryFile()) for _ in streams]
+        with ExitStack() as files:
+            made = [files.enter_context(tempfile.TemporaryFile()) for _ in streams]
+            self._files = files.pop_all()
         given = [new.fileno() if stream is None else stream for stream, new in zip(streams, made, strict=True)]
         self._output, self._error = (
             new if stream is None else None for stream, new in zip(streams[1:], made[1:], strict=True)
