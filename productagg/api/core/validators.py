@@ -201,7 +201,8 @@ def _parse_query(schema: colander.SchemaNode, text: str) -> Mapping[str, Any]:
     except UnicodeDecodeError:
         raise Problem(ErrorCode.MALFORMED_REQUEST, "The query string is not UTF-8.") from None
     joined = {name: ",".join(parameters.getall(name)) for name in arrays & set(parameters)}
-    values, faults = validate(schema, {**parameters, **joined})
+    # Not {**parameters}: that searches all of them for each.
+    values, faults = validate(schema, {**dict(parameters.items()), **joined})
     counts = Counter(iter(parameters))
     faults.update(
         (name, "is given more than once") for name, count in counts.items() if count > 1 and name not in arrays
