@@ -100,6 +100,12 @@ class _Reader(io.BufferedReader):
         super().__init__(raw)
         self._connection = connection
 
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            # http.client passes on the length of a chunk that is negative: that would read, and keep, all that comes.
+            raise http.client.HTTPException("the response has a chunk of a negative length")
+        return super().read(size)
+
     def close(self) -> None:
         if not self.closed:
             self._connection.between_responses = True

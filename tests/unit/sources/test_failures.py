@@ -198,6 +198,15 @@ class TestSize:
 
         assert peak() < 5 * MAX_BODY_BYTES
 
+    def test_a_chunk_of_a_negative_length_is_not_read_to_the_end(self, connect, serve, peak):
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"
+        server = serve(lambda _: [head, *[b" " * 65536] * 1000, None])
+
+        with pytest.raises(Unavailable, match="negative length"):
+            connect(server.base_url).offers("a-token", uuid4())
+
+        assert peak() < 5 * MAX_BODY_BYTES
+
     def test_the_largest_body_is_still_taken(self, connect, serve):
         largest = b"[" + b" " * (MAX_BODY_BYTES - 2) + b"]"
         assert connect(serve(always(answer(largest))).base_url).offers("a-token", uuid4()) == {}
