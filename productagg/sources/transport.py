@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from email.errors import MissingHeaderBodySeparatorDefect
 from typing import Any
 
 import requests
@@ -96,6 +97,9 @@ class _Socket(socket.socket):
 class _Reader(io.BufferedReader):
     """Buffers one response, and notes whether it has read bytes beyond the response's end, which would get lost."""
 
+    in_head = False
+    """Whether the head is being read. To http.client, the end of the connection is the end of the head as well."""
+
     def __init__(self, connection: _Socket, raw: io.RawIOBase) -> None:
         super().__init__(raw)
         self._connection = connection
@@ -105,6 +109,12 @@ class _Reader(io.BufferedReader):
             # http.client passes on the length of a chunk that is negative: that would read, and keep, all that comes.
             raise http.client.HTTPException("the response has a chunk of a negative length")
         return super().read(size)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if self.in_head and not line:
+            raise http.client.RemoteDisconnected("Remote end closed connection without response")
+        return line
 
     def close(self) -> None:
         if not self.closed:
@@ -124,12 +134,20 @@ class _TLSSocket(_Socket, ssl.SSLSocket):
 
 
 class _Response(http.client.HTTPResponse):
+    fp: _Reader
+
     def begin(self) -> None:
         """Read the head of the final response: http.client skips no interim response but 100."""
+        self.fp.in_head = True
         super().begin()
         while 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
             self.headers = self.msg = None  # type: ignore[assignment]
             super().begin()
+        if any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in self.headers.defects):
+            # The headers that follow such a line are lost, those among them that say where the body ends. And urllib3
+            # would log the line.
+            raise http.client.HTTPException("a line in the head of the response is not a header")
+        self.fp.in_head = False
         if self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
             self.will_close = True  # the bytes that follow are not HTTP
 

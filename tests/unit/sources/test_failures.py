@@ -94,6 +94,9 @@ class TestTheReason:
         ("pieces", "error", "reason"),
         [
             ([None], Unavailable, "closed connection without response"),
+            ([b"HTTP/1.1 200 OK\r\nContent-Le", None], Unavailable, "closed connection without response"),
+            ([b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n", None], Unavailable, "closed connection without response"),
+            ([b"HTTP/1.1 200 OK\r\nA\r\nContent-Length: 2\r\n\r\n[]"], Unavailable, "not a header"),
             ([b"SSH-2.0-OpenSSH_9.2\r\n", None], Unavailable, "BadStatusLine"),
             ([b"HTTP/1.1 two hundred\r\n\r\n", None], Unavailable, "BadStatusLine"),
             ([b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 101 + b"\r\n"], Unavailable, "more than 100 headers"),
