@@ -120,6 +120,14 @@ def test_a_redirect_within_a_visit_waits_only_for_the_interval(clock):
     assert too_soon(pacing, "shop.test") == 3600
 
 
+def test_a_redirect_of_a_feed_does_not_shorten_the_delay_between_pages(clock):
+    pacing = clock.pacing()
+    pacing.wait("shop.test", 5.0, crawl_delay=3600.0)
+    pacing.wait("shop.test", 5.0, is_same_visit=True)
+
+    assert too_soon(pacing, "shop.test") == 3599
+
+
 @given(st.lists(st.floats(0, 3), min_size=2, max_size=30), st.floats(0, 2))
 def test_requests_are_never_closer_than_the_interval(pauses, interval):
     clock = Clock()

@@ -279,7 +279,7 @@ class TestCache:
             calls.append(address)
             raise WebError("gone", "status_404")
 
-        for site in [*range(500), 0, 500, 0, 1]:
+        for site in [*range(500), 499, 0, 500, 0, 1]:
             robots.crawl_delay(parse(f"http://{site}.test/"), get, 1.0)
 
         assert calls[500:] == ["http://500.test/robots.txt", "http://1.test/robots.txt"]
