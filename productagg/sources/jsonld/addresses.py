@@ -108,10 +108,13 @@ def is_page(candidate: Address, pages: Iterable[Address]) -> bool:
 
 
 def resembles_page(candidate: Address, pages: Iterable[Address]) -> bool:
-    """Whether it may be one of the pages' addresses: with fewer parameters, or from elsewhere in the shop's tree."""
-    return any(
-        candidate.query <= page.query
-        and (candidate.path == page.path or (candidate.slug == page.slug and any(map(str.isalnum, page.slug))))
-        and not page.slug.startswith("index.")
-        for page in pages
-    )
+    """Whether it may be one of the pages' addresses: with other parameters, or from elsewhere in the shop's tree."""
+    return any(_resembles(candidate, page) for page in pages)
+
+
+def _resembles(candidate: Address, page: Address) -> bool:
+    if candidate.path == page.path:
+        return candidate.query <= page.query or page.query <= candidate.query
+    # Not every last part is a product's name: 'index.php' is none.
+    is_name = any(map(str.isalnum, page.slug)) and not page.slug.startswith("index.")
+    return is_name and candidate.slug == page.slug and candidate.query <= page.query

@@ -16,6 +16,7 @@ _AROUND = " \t\r\n;\ufeff"
 _WRAPPING = re.compile(r"<!--[^{\[]{0,200}?-->|(?://|/\*)?\s*(?:<!--|<!\[CDATA\[)\s*(?:\*/)?")
 _WRAPPING_END = re.compile(r"(?://|/\*)?\s*(?:-->|\]\]>)\s*(?:\*/)?\Z")
 _LONGEST_WRAPPING_END = 20
+_MOST_WRAPPINGS = 3
 _ESCAPED_START = re.compile(r"[\[{]\s*(?:[\[{]\s*)*&(?:quot|#34|#x22);", re.IGNORECASE)
 _DOUBLE_START = re.compile(r"\{\s*(?=\{)")
 # A string ends at a quotation mark after which JSON goes on. Any other is one that the shop forgot to escape.
@@ -66,10 +67,11 @@ def parse_block(content: bytes) -> Block:
 def _unwrapped(text: str) -> str:
     """Without the comments and CDATA sections that hide scripts from old programs, and with its quotation marks."""
     text = text.strip(_AROUND)
-    while match := _WRAPPING.match(text):
-        text = text[match.end() :].lstrip(_AROUND)
-    while match := _WRAPPING_END.search(text, max(0, len(text) - _LONGEST_WRAPPING_END)):
-        text = text[: match.start()].rstrip(_AROUND)
+    for _ in range(_MOST_WRAPPINGS):
+        if match := _WRAPPING.match(text):
+            text = text[match.end() :].lstrip(_AROUND)
+        if match := _WRAPPING_END.search(text, max(0, len(text) - _LONGEST_WRAPPING_END)):
+            text = text[: match.start()].rstrip(_AROUND)
     # XHTML, or a template that escapes once too often. Only a whole block: references within strings stay.
     return html.unescape(text) if _ESCAPED_START.match(text) else text
 
@@ -78,7 +80,7 @@ def _repaired(text: str) -> Block:
     double = _DOUBLE_START.match(text)
     repair = _Repair()
     try:
-        values, brackets = _values(_TOKEN.sub(repair, text[double.end() :] if double else text))
+        values, brackets = _values(_TOKEN.sub(repair, text[double.end() :] if double else text).strip())
     except (ValueError, RecursionError) as error:
         raise Damaged(str(error) or "it is nested too deeply") from None
     return Block(values, is_guess=bool(repair.quotation_marks or brackets or double))

@@ -104,7 +104,8 @@ class Entry:
         """For offers with the same key: all that tells them apart but their position."""
         ids = [f"{kind}:{value}" for kind, value in self.own_ids.items()]
         condition = [f"condition:{self.condition}"] if self.condition != "unknown" else []
-        return _joined([self.key, *ids, *condition, f"name:{self.offer.text('name')}"])
+        name = [f"name:{text}" for text in self.offer.texts("name")[:1]]
+        return _joined([self.key, *ids, *condition, *name])
 
     def is_variant(self, choice: frozenset[tuple[str, str]]) -> bool:
         """Whether it is of the variant that an address chooses: by its address, or by its id."""

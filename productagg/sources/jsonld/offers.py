@@ -12,7 +12,8 @@ from productagg.sources.jsonld.facts import facts_of, gtin_of
 from productagg.sources.jsonld.pricing import Currencies, Price, Refused, price_of, shipping_of
 from productagg.sources.vocabulary import Availability, Condition
 
-_MAX_ITEMS = 2**31 - 1
+# More items than anybody has.
+_MAX_DIGITS = 9
 
 
 class Context(NamedTuple):
@@ -200,6 +201,5 @@ def _gtin(entry: Entry) -> str | None:
 def _items_in_stock(entry: Entry) -> int | None:
     levels = [level.text("value") for level in entry.offer.things("inventorylevel")]
     levels += entry.offer.scalars("inventorylevel")
-    if len(levels) != 1 or not (levels[0].isascii() and levels[0].removesuffix(".0").isdigit()):
-        return None
-    return min(int(levels[0].removesuffix(".0")[:10]), _MAX_ITEMS)
+    level = levels[0].removesuffix(".0") if len(levels) == 1 else ""
+    return int(level) if level.isascii() and level.isdigit() and len(level) <= _MAX_DIGITS else None

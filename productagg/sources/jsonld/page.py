@@ -66,17 +66,17 @@ def to_utf8(body: bytes, content_type: str) -> bytes:
         if body.startswith(mark):
             body = body[len(mark) :]
             return body if encoding == "utf-8" else body.decode(encoding, "replace").encode()
-    encoding = _declared(content_type) or _declared(body[:_PRESCANNED].decode("ascii", "replace"), in_page=True)
-    if encoding == "utf-8":
+    declared = _declared(content_type) or _declared(body[:_PRESCANNED].decode("ascii", "replace"), in_page=True)
+    if declared == "utf-8":
         return body
-    if encoding is None:
+    if declared is None:
         try:
             body.decode()
         except UnicodeDecodeError:
-            encoding = "cp1252"
+            declared = "cp1252"
         else:
             return body
-    return body.decode(encoding, "replace").encode("utf-8", "replace")
+    return body.decode(declared, "replace").encode("utf-8", "replace")
 
 
 def _declared(text: str, *, in_page: bool = False) -> str | None:
