@@ -4,17 +4,24 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, unquote_plus, urljoin, urlsplit, urlunsplit
 
 _MAX_LENGTH = 2000
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Parameters that tell the shop where a visitor comes from, and nothing about the product.
 _TRACKING = re.compile(r"utm_.*|gclid|fbclid|msclkid|srsltid|_pos|_sid|_ss|ref|currency")
 # Parameters of common shops that choose a variant of the page's product.
-_CHOOSES_VARIANT = re.compile(r"variant|variation_id|id_product_attribute|attribute_.+")
+_CHOICE = re.compile(r"[?&](variant|variation_id|id_product_attribute|attribute_[^=&#]+)=([^&#]*)|#(/.*)", re.DOTALL)
+# An address that needs no resolving.
+_PLAIN = re.compile(r"https?://[A-Za-z0-9.-]+(?:/[!#-\[\]-~]{0,1900})?")
 _FORBIDDEN = re.compile(r"[\s\x00-\x1f\x7f\\]")
 # What stays as it is in a path or query that may have been encoded already.
 _SAFE = "/%:@!$&'()*+,;=-._~?[]"
+
+
+Choice = frozenset[tuple[str, str]]
+"""How an address chooses a variant: parameters, and a fragment that begins with '/' under the name '#'."""
+_NO_CHOICE: Choice = frozenset()
 
 
 class Address(NamedTuple):
@@ -23,8 +30,7 @@ class Address(NamedTuple):
     path: str
     query: frozenset[tuple[str, str]]
     """Without tracking and without the choice of a variant."""
-    variant: frozenset[tuple[str, str]]
-    """The parameters that choose a variant, and a fragment that begins with '/' under the name '#'."""
+    variant: Choice
 
     @property
     def page(self) -> tuple[str, frozenset[tuple[str, str]]]:
@@ -74,6 +80,8 @@ def _network_location(parts: SplitResult) -> str:
 
 def resolve(url: str, base: str) -> str | None:
     """The absolute address, for a link. None if it is not one of http(s) that a locator could be."""
+    if _PLAIN.fullmatch(url):
+        return url
     try:
         url = urljoin(base, url.strip().replace(" ", "%20"))
         normalize_locator(url)
@@ -90,11 +98,19 @@ def address(url: str) -> Address:
     except ValueError:
         return Address(url, frozenset(), frozenset())
     query = parse_qsl(parts.query) if parts.query else []
-    variant = {(name, value) for name, value in query if _CHOOSES_VARIANT.fullmatch(name)}
-    rest = {pair for pair in query if pair not in variant and not _TRACKING.fullmatch(pair[0])}
-    if parts.fragment.startswith("/"):
-        variant.add(("#", unquote(parts.fragment).casefold()))
-    return Address(unquote(parts.path).rstrip("/"), frozenset(rest), frozenset(variant))
+    variant = choice_of(url)
+    rest = frozenset(pair for pair in query if pair not in variant and not _TRACKING.fullmatch(pair[0]))
+    return Address(unquote(parts.path).rstrip("/"), rest, variant)
+
+
+def choice_of(url: str) -> Choice:
+    """How the address chooses a variant. Empty if it chooses none."""
+    if "?" not in url and "#/" not in url:
+        return _NO_CHOICE
+    return frozenset(
+        (name, unquote_plus(value)) if name else ("#", unquote(fragment).casefold())
+        for name, value, fragment in _CHOICE.findall(url.strip())
+    )
 
 
 def host_of(url: str) -> str:

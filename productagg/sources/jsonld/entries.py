@@ -3,12 +3,12 @@
 An AggregateOffer, or an offer of the whole group, is not one more offer beside those of the variants.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 
-from productagg.sources.jsonld.addresses import Address, address
+from productagg.sources.jsonld.addresses import Address, Choice, address, choice_of
 from productagg.sources.jsonld.facts import gtin_of
 from productagg.sources.jsonld.graph import Thing
 from productagg.sources.vocabulary import Availability, Condition, parse_availability, parse_condition
@@ -30,7 +30,7 @@ class Entry:
     position: int
     """Among the offers of the same description, from 1."""
 
-    @cached_property
+    @property
     def is_of_variant(self) -> bool:
         return self.product is not self.group
 
@@ -46,27 +46,31 @@ class Entry:
     @cached_property
     def own_ids(self) -> dict[str, str]:
         """What identifies this offer, and not all offers of the product, by kind; the best first."""
-        variant = [self.product] if self.is_of_variant else []
-        found = {
-            "sku": _first(thing.text("sku", "productid") for thing in (self.offer, *variant)),
-            "id": _first(_stable_id(thing) for thing in (*variant, self.offer)),
-            "gtin": gtin_of(self.offer, *variant) or "",
-            "variant": "&".join(f"{name}={value}" for name, value in sorted(self.choice)),
-        }
+        offer, variant = self.offer, self.product
+        if self.is_of_variant:
+            sku = offer.text("sku", "productid") or variant.text("sku", "productid")
+            id_, gtin = _stable_id(variant) or _stable_id(offer), gtin_of(offer, variant)
+        else:
+            sku, id_, gtin = offer.text("sku", "productid"), _stable_id(offer), gtin_of(offer)
+        choice = "&".join(map("=".join, sorted(self.choice)))
+        found = {"sku": sku, "id": id_, "gtin": gtin, "variant": choice}
         return {kind: value for kind, value in found.items() if value}
 
-    @cached_property
-    def addresses(self) -> list[Address]:
-        """The addresses that the offer and its variant state."""
-        things = (self.offer, self.product) if self.is_of_variant else (self.offer,)
-        return [address(url) for thing in things for url in (*thing.texts("url"), thing.id) if url]
+    @property
+    def urls(self) -> list[str]:
+        """The addresses, and the ids that may be addresses, of the offer and its variant."""
+        own = [*self.offer.texts("url"), self.offer.id]
+        return [*own, *self.product.texts("url"), self.product.id] if self.is_of_variant else own
 
-    @cached_property
-    def choice(self) -> frozenset[tuple[str, str]]:
+    @property
+    def choice(self) -> Choice:
         """The parameters with which its address chooses a variant."""
-        return next((found.variant for found in self.addresses if found.variant), frozenset())
+        for url in self.urls:
+            if choice := choice_of(url):
+                return choice
+        return frozenset()
 
-    @cached_property
+    @property
     def seller(self) -> str:
         """The seller that the offer states, or ''."""
         for thing in (self.offer, self.enclosing):
@@ -74,7 +78,7 @@ class Entry:
                 return text[:_MAX_SELLER]
         return ""
 
-    @cached_property
+    @property
     def condition(self) -> Condition:
         for thing in (self.offer, self.product, self.group):
             found = {parse_condition(text) for text in thing.texts("itemcondition")}
@@ -82,7 +86,7 @@ class Entry:
                 return found.pop()
         return "unknown"
 
-    @cached_property
+    @property
     def availability(self) -> Availability:
         """The offer's own. What the page says of the product as a whole does not hold for each variant."""
         found = {parse_availability(text) for text in self.offer.texts("availability")}
@@ -107,9 +111,9 @@ class Entry:
         name = [f"name:{text}" for text in self.offer.texts("name")[:1]]
         return _joined([self.key, *ids, *condition, *name])
 
-    def is_variant(self, choice: frozenset[tuple[str, str]]) -> bool:
+    def is_variant(self, choice: Choice) -> bool:
         """Whether it is of the variant that an address chooses: by its address, or by its id."""
-        if any(choice <= found.variant for found in self.addresses):
+        if any(choice <= choice_of(url) for url in self.urls):
             return True
         ids = {
             text
@@ -162,10 +166,6 @@ def _item_of(offer: Thing, product: Thing) -> Thing:
     """The variant that the offer says it is of."""
     items = [item for item in offer.things("itemoffered") if item.values("sku", "gtin", "gtin13", "name", "url")]
     return items[0] if len(items) == 1 else product
-
-
-def _first(texts: Iterable[str]) -> str:
-    return next((text for text in texts if text), "")
 
 
 def _stable_id(thing: Thing) -> str:

@@ -18,6 +18,7 @@ _REFERENCE = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]
 # Control characters, of which PostgreSQL stores no NUL, and lone surrogates, which UTF-8 cannot encode.
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _WRAPPERS = ("@list", "@set")
+_NO_NODE = frozenset({"@value", *_WRAPPERS})
 _ONLY_REFERS = {"@id", "@type", "@context"}
 
 
@@ -25,6 +26,15 @@ _ONLY_REFERS = {"@id", "@type", "@context"}
 def short_name(name: str) -> str:
     """A property or type without its vocabulary, in lower case: 'offers' of 'http://schema.org/Offers'."""
     return name.strip().rstrip("/").rpartition("/")[2].rpartition("#")[2].rpartition(":")[2].lower()
+
+
+@lru_cache(maxsize=4096)
+def _types(*names: str) -> frozenset[str]:
+    return frozenset(map(short_name, names))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def clean_text(text: str) -> str:
@@ -50,31 +60,59 @@ class Thing:
             # 'price' and 'Price' are two values of the same property.
             fields[name] = [*_flat(fields[name]), *_flat(value)] if name in fields else value
         self._fields = fields
-        self.types = frozenset(short_name(type_) for type_ in _flat(fields.get("@type")) if isinstance(type_, str))
+        type_ = fields.get("@type")
+        self.types = _types(type_) if type(type_) is str else _types(*filter(_is_text, _flat(type_)))
         id_ = fields.get("@id")
         self.id = clean_text(id_) if isinstance(id_, str) else ""
+
+    def all_texts(self, names: frozenset[str]) -> list[str]:
+        """The texts of all of these properties."""
+        return [text for name in names & self._fields.keys() for text in self.texts(name)]
+
+    # Most values are plain texts, and a page may have thousands: hence the short ways below.
 
     def values(self, *names: str) -> list[Any]:
         """The values of the first of these properties that has any. Empty texts and nulls are none."""
         for name in names:
             value = self._fields.get(name)
-            if value is None or value == "":
-                continue
-            if found := _flat(value):
+            if value is not None and (found := [value] if value and type(value) is str else _flat(value)):
                 return found
         return []
 
     def texts(self, *names: str) -> list[str]:
-        """The values that are texts or numbers, or the names (else the addresses) of nodes."""
-        return [text for value in self.values(*names) if (text := self._text(value))]
+        """The texts and numbers, and the names (else addresses) of nodes, of the first property that has any."""
+        for name in names:
+            value = self._fields.get(name)
+            if value is None:
+                continue
+            found = [clean_text(value)] if type(value) is str else [self._text(item) for item in _flat(value)]
+            if any(found):
+                return found if all(found) else [text for text in found if text]
+        return []
 
     def text(self, *names: str) -> str:
         """The first text, or ''."""
-        return next(iter(self.texts(*names)), "")
+        for name in names:
+            value = self._fields.get(name)
+            if type(value) is str:
+                if text := clean_text(value):
+                    return text
+            elif value is not None and (texts := self.texts(name)):
+                return texts[0]
+        return ""
 
     def things(self, *names: str) -> list["Thing"]:
-        """The values that are nodes, with references resolved."""
-        return [self._graph.thing(value) for value in self.values(*names) if isinstance(value, dict)]
+        """The values that are nodes, with references resolved; of the first property that has any."""
+        found = []
+        for name in names:
+            value = self._fields.get(name)
+            if type(value) is dict and _NO_NODE.isdisjoint(value):
+                found = [self._graph.thing(value)]
+            elif value is not None and type(value) is not str:
+                found = [self._graph.thing(item) for item in _flat(value) if isinstance(item, dict)]
+            if found:
+                break
+        return found
 
     def nodes(self) -> Iterator[tuple[str, Node]]:
         """The nodes among the values of all properties, with the property's name."""
@@ -109,6 +147,10 @@ class Graph:
         if found is None:
             found = self._things[id(node)] = Thing(node, self)
         return found
+
+    def forget(self) -> None:
+        """Let go of all things, so that they are freed now and not by the garbage collector: it is half of the time."""
+        self._things.clear()
 
     def _definition(self, node: Node) -> Node:
         id_ = node.get("@id")

@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from productagg.sources.base import Remark, SourceOffer
+from productagg.sources.base import ProductFacts, Remark, SourceOffer
 from productagg.sources.jsonld.addresses import resolve
 from productagg.sources.jsonld.entries import Entry
 from productagg.sources.jsonld.facts import facts_of, gtin_of
+from productagg.sources.jsonld.graph import Thing
 from productagg.sources.jsonld.pricing import Currencies, Price, Refused, price_of, shipping_of
 from productagg.sources.vocabulary import Availability, Condition
 
 # More items than anybody has.
 _MAX_DIGITS = 9
+_MOST_SHARING = 20
 
 
 class Context(NamedTuple):
@@ -105,12 +107,17 @@ class _Merging:
         for id_ in read.entry.own_ids.items():
             self._by_id.setdefault(id_, []).append(read)
 
+    def _sharing(self, id_: tuple[str, str]) -> Sequence[_Read]:
+        """The offers with this id; none if too many have it: then it identifies nothing."""
+        sharing = self._by_id.get(id_, ())
+        return sharing if len(sharing) < _MOST_SHARING else ()
+
     def _twin_by_id(self, read: _Read) -> _Read | None:
         return next(
             (
                 other
                 for id_ in read.entry.own_ids.items()
-                for other in self._by_id.get(id_, ())
+                for other in self._sharing(id_)
                 if other.entry.could_be(read.entry)
             ),
             None,
@@ -132,12 +139,14 @@ def take(descriptions: Sequence[Sequence[Entry]], context: Context) -> Taken:
     for entries in sorted(descriptions, key=lambda entries: -sum(bool(entry.own_ids) for entry in entries)):
         merging.add([_read(entry, context) for entry in entries])
     taken = Taken(remarks=merging.remarks)
+    groups = {read.entry.group for read in merging.reads}
+    group_facts = {group: facts_of(group, context.base) for group in groups}
     for read, external_id in zip(merging.reads, _external_ids(merging.reads), strict=True):
         if isinstance(read.outcome, Refused):
             taken.rejected.append(Remark(external_id, read.outcome.reason))
             taken.refusals.append(read.outcome)
         else:
-            taken.offers.append(_source_offer(read, read.outcome, external_id, context))
+            taken.offers.append(_source_offer(read, read.outcome, external_id, group_facts[read.entry.group], context))
             taken.remarks += [Remark(external_id, reason) for reason in (*read.outcome.remarks, *read.remarks)]
     return taken
 
@@ -170,23 +179,31 @@ def _key_with_position(read: _Read) -> str:
     return f"{read.entry.key}|position:{read.entry.position}"
 
 
-def _source_offer(read: _Read, price: Price, external_id: str, context: Context) -> SourceOffer:
+def _source_offer(read: _Read, price: Price, external_id: str, group: ProductFacts, context: Context) -> SourceOffer:
     entry = read.entry
-    described = [entry.product, entry.group] if entry.is_of_variant else [entry.group]
-    urls = [text for thing in (entry.offer, *described) if (text := thing.text("url"))]
+    gtin = _gtin(entry)
     return SourceOffer(
         locator=context.locator,
         external_id=external_id,
         price=price.minor,
         currency=price.currency,
         seller=read.seller or context.seller,
-        url=next((url for text in urls if (url := resolve(text, context.base))), context.page),
+        url=_url(entry, context),
         condition=read.condition,
         availability=read.availability,
-        items_in_stock=_items_in_stock(entry),
+        items_in_stock=_items_in_stock(entry.offer),
         shipping=shipping_of(entry.offer, context.country, price.currency),
-        product=facts_of(described, gtin=_gtin(entry), base=context.base),
+        product=facts_of(entry.product, context.base, group, gtin)
+        if entry.is_of_variant
+        else group._replace(gtin=gtin),
     )
+
+
+def _url(entry: Entry, context: Context) -> str:
+    for thing in (entry.offer, entry.product, entry.group):
+        if (text := thing.text("url")) and (url := resolve(text, context.base)):
+            return url
+    return context.page
 
 
 def _gtin(entry: Entry) -> str | None:
@@ -198,8 +215,7 @@ def _gtin(entry: Entry) -> str | None:
     return gtin_of(entry.group) if sku in ("", entry.group.text("sku")) else None
 
 
-def _items_in_stock(entry: Entry) -> int | None:
-    levels = [level.text("value") for level in entry.offer.things("inventorylevel")]
-    levels += entry.offer.scalars("inventorylevel")
+def _items_in_stock(offer: Thing) -> int | None:
+    levels = offer.scalars("inventorylevel") or [level.text("value") for level in offer.things("inventorylevel")]
     level = levels[0].removesuffix(".0") if len(levels) == 1 else ""
     return int(level) if level.isascii() and level.isdigit() and len(level) <= _MAX_DIGITS else None

@@ -56,7 +56,9 @@ def price_of(offer: Thing, currencies: Currencies) -> Price:
     if amounts:
         stated = _only_text(offer.texts("pricecurrency", "currency"), "currencies")
         currency = stated or _currency_of_all(specifications)
-        price = _one_price({_parse(amount, currency, currencies) for amount in amounts})
+        price = _one_price([_parse(amount, currency, currencies) for amount in amounts])
+        if not specifications:
+            return price
         return price._replace(remarks=(*price.remarks, *_disagreements(price, specifications, currencies)))
     if specifications:
         return _specified(specifications, offer, currencies)
@@ -66,7 +68,7 @@ def price_of(offer: Thing, currencies: Currencies) -> Price:
 def _specified(specifications: Sequence[Thing], offer: Thing, currencies: Currencies) -> Price:
     chosen = _to_pay(specifications)
     currency = offer.text("pricecurrency")
-    prices = {price for thing in chosen for price in _amounts(thing, currency, currencies)}
+    prices = [price for thing in chosen for price in _amounts(thing, currency, currencies)]
     if not prices:
         raise Refused("none of its price specifications is the price to pay", "no_price_to_pay")
     price = _one_price(prices)
@@ -132,15 +134,15 @@ def _parse(text: str, currency: str, currencies: Currencies) -> Price:
     return Price(minor, code, (f"{text} {code} is not a whole number of minor units",) if is_lossy else ())
 
 
-def _one_price(prices: set[Price]) -> Price:
-    if len({(price.minor, price.currency) for price in prices}) > 1:
-        stated = ", ".join(sorted(f"{price.minor} {price.currency}" for price in prices))
+def _one_price(prices: Sequence[Price]) -> Price:
+    if len(prices) > 1 and len({price[:2] for price in prices}) > 1:
+        stated = ", ".join(sorted({f"{price.minor} {price.currency}" for price in prices}))
         raise Refused(f"it states several prices: {stated} (in minor units)", "contradiction")
-    return min(prices)
+    return prices[0]
 
 
 def _only_text(texts: Sequence[str], what: str) -> str:
-    if len(set(texts)) > 1:
+    if len(texts) > 1 and len(set(texts)) > 1:
         raise Refused(f"it states several {what}: {', '.join(sorted(set(texts)))[:60]}", "contradiction")
     return texts[0] if texts else ""
 
@@ -153,8 +155,6 @@ def _currency_of_all(specifications: Sequence[Thing]) -> str:
 
 def _disagreements(price: Price, specifications: Sequence[Thing], currencies: Currencies) -> Sequence[str]:
     """Where price and specification clash, the price counts, as for Google (woocommerce#34826)."""
-    if not specifications:
-        return ()
     try:
         specified = {
             found[:2] for thing in _to_pay(specifications) for found in _amounts(thing, price.currency, currencies)

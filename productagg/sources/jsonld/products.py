@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from productagg.sources.gtin import normalize_gtin
 from productagg.sources.jsonld.addresses import Address, address, is_page, resembles_page
@@ -51,7 +52,7 @@ class Description:
     offers: list[Thing] = field(default_factory=list)
     """Offers that stand outside of the product and name it."""
 
-    @property
+    @cached_property
     def entries(self) -> list[Entry]:
         return entries_of(self.product, self.variants, self.offers)
 

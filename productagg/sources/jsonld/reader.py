@@ -65,7 +65,7 @@ def read_page(page: Page, locator: str, options: Options) -> Snapshot | Failure:
             return Failure("the page redirects to the shop's first page: the product is gone", "redirected")
         doubts.remarks.append(Remark("page", f"it redirects to {page.url[:200]}"))
     try:
-        descriptions = _descriptions(body, elements, linked_data, asked, pages)
+        graph, descriptions = _descriptions(body, elements, linked_data, asked, pages)
     except NoProduct as error:
         return Failure("; ".join([error.reason, *doubts.reasons]), error.code)
     context = Context(
@@ -76,7 +76,9 @@ def read_page(page: Page, locator: str, options: Options) -> Snapshot | Failure:
         currency=options.currency,
         country=options.country,
     )
-    return _outcome(take(descriptions, context), elements, doubts, page.validators)
+    taken = take(descriptions, context)
+    graph.forget()
+    return _outcome(taken, elements, doubts, page.validators)
 
 
 def _linked_data(elements: Elements, doubts: _Doubts) -> Iterator[Any]:
@@ -99,15 +101,16 @@ def _linked_data(elements: Elements, doubts: _Doubts) -> Iterator[Any]:
 
 def _descriptions(
     body: bytes, elements: Elements, linked_data: Sequence[Any], asked: Address, pages: Sequence[Address]
-) -> list[list[Entry]]:
-    """The offers of each description of the product, of the first format that has some. Raises NoProduct."""
+) -> tuple[Graph, list[list[Entry]]]:
+    """The offers of each description of the product, in the first format that has some. Raises NoProduct."""
     first_error: NoProduct | None = None
     for values in _formats(body, elements, linked_data):
         try:
-            chosen = choose(Graph(values), pages)
+            graph = Graph(values)
+            chosen = choose(graph, pages)
             found = [entries for description in chosen if (entries := description.entries)]
             if found:
-                return _of_variant(found, asked, pages)
+                return graph, _of_variant(found, asked, pages)
             error = NoProduct("the page's product has no offer in its structured data", "no_offer")
         except NoProduct as no_product:
             error = no_product
@@ -138,6 +141,8 @@ def _of_variant(descriptions: Sequence[list[Entry]], asked: Address, pages: Sequ
                 "variant_not_found",
             )
         return found
+    if not any(entry.product.values("url") for entries in descriptions for entry in entries if entry.is_of_variant):
+        return list(descriptions)
     for page in pages:
         if any(entry.is_at(page) for entries in descriptions for entry in entries):
             return _filtered(descriptions, partial(_is_not_elsewhere, page))

@@ -7,7 +7,7 @@ import pytest
 
 from productagg.sources.base import Failure, NotModified, Request
 from productagg.sources.jsonld.adapter import MAX_BYTES, Configuration, ProductPage
-from productagg.sources.web import Validators, WebError
+from productagg.sources.web import NO_VALIDATORS, Validators, WebError
 from tests.unit.sources.jsonld.pages import URL, html, offer, offer_of, product, script
 
 
@@ -45,7 +45,7 @@ class Web:
         return self.response
 
 
-def fetch(response, locator=URL, validators=Validators(), **configuration):
+def fetch(response, locator=URL, validators=NO_VALIDATORS, **configuration):
     """The outcomes of a fetch, and the requests that it made."""
     web = Web(response)
     deserialized = Configuration().deserialize(configuration)

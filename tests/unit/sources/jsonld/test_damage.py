@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from productagg.sources.base import Failure, Snapshot
 from productagg.sources.jsonld.blocks import Damaged, parse_block
 from productagg.sources.jsonld.page import scan, to_utf8
-from tests.unit.sources.jsonld.pages import URL, html, offer, offers, prices, product, read, read_blocks, script
+from tests.unit.sources.jsonld.pages import URL, html, offer, prices, product, read, read_blocks, script
 
 # What can be mistaken for the price, if a page falls apart, stands near it; the price's own digits occur once.
 LAMP = product(

@@ -119,7 +119,7 @@ class TestCurrency:
     def test_that_of_the_specification_holds_for_a_price_without_one(self):
         assert prices(read_blocks(product(offer("19.99", None, priceSpecification=PAY)))) == [(1999, "EUR")]
 
-    def test_row_2_openGraph_in_another_currency_contradicts_the_page(self):
+    def test_row_2_opengraph_in_another_currency_contradicts_the_page(self):
         head = '<meta property="og:price:amount" content="19.99"><meta property="og:price:currency" content="USD">'
 
         failure = refusal(read_blocks(product(offer()), head=head))
