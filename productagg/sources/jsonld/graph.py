@@ -17,8 +17,7 @@ MAX_TEXT = 10_000
 _REFERENCE = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 # Control characters, of which PostgreSQL stores no NUL, and lone surrogates, which UTF-8 cannot encode.
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
-_WRAPPERS = ("@list", "@set")
-_NO_NODE = frozenset({"@value", *_WRAPPERS})
+_NO_NODE = frozenset({"@value", "@list", "@set"})
 _ONLY_REFERS = {"@id", "@type", "@context"}
 
 
@@ -183,23 +182,14 @@ class Graph:
 
 def _flat(value: Any) -> list[Any]:
     """The values of a property: lists in lists, and the wrappers of JSON-LD, opened. Nulls and '' are none."""
-    if value is None or value == "":
-        return []
-    if not isinstance(value, list | dict):
-        return [value]
     found: list[Any] = []
     unopened = [value]
     while unopened:
         item = unopened.pop()
+        if type(item) is dict and not _NO_NODE.isdisjoint(item):
+            item = item.get("@value", item.get("@list", item.get("@set")))
         if isinstance(item, list):
             unopened.extend(reversed(item))
-            continue
-        if isinstance(item, dict):
-            if "@value" in item:
-                item = item["@value"]
-            elif wrapper := next((name for name in _WRAPPERS if name in item), None):
-                unopened.append(item[wrapper])
-                continue
-        if item is not None and item != "" and not isinstance(item, list):
+        elif item is not None and item != "":
             found.append(item)
     return found

@@ -19,7 +19,7 @@ _CONDITIONS = ("validformembertier", "referencequantity", "pricecomponenttype", 
 
 
 class Refused(ValueError):
-    """The offer is not taken. `code` is a word for statistics: `no_price` if the shop clearly states none."""
+    """The offer is not taken. `code` is a word for statistics: `no_price` if the shop clearly states none for all."""
 
     def __init__(self, reason: str, code: str) -> None:
         super().__init__(reason)
@@ -49,6 +49,8 @@ def price_of(offer: Thing, currencies: Currencies) -> Price:
     In this order: the offer's price; the price specification that is not a list price, a member's price, a unit price,
     or a part of a price; lowPrice if it is the highPrice.
     """
+    if offer.values("validformembertier"):
+        raise Refused("its price is for members only", "no_price")
     amounts = [text for text in offer.scalars("price") if text]
     specifications = [
         thing for thing in offer.things("pricespecification", "price") if not thing.types & _OTHER_CHARGES
@@ -171,14 +173,16 @@ def shipping_of(offer: Thing, country: str | None, currency: str) -> int | None:
     rates = [
         _rate(rate, currency)
         for details in offer.things("shippingdetails")
-        if details.text("doesnotship").lower() != "true" and _goes_to(details, country)
+        if _goes_to(details, country)
         for rate in details.things("shippingrate")
     ]
     return min((rate for rate in rates if rate is not None), default=None)
 
 
 def _goes_to(details: Thing, country: str) -> bool:
-    """Whether the destination is this whole country. Rates for parts of it may not be what a customer pays."""
+    """Whether everybody in this country can have it shipped for this. Parts of a country are left out."""
+    if details.text("doesnotship").lower() == "true" or details.values("validformembertier"):
+        return False
     destinations = details.things("shippingdestination")
     return not destinations or any(
         country in [text.upper() for text in destination.texts("addresscountry")]

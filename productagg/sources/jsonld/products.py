@@ -205,7 +205,9 @@ def _with_variants(found: dict[Thing, Description]) -> list[Description]:
     """The products, with variants in their groups: those that a group names, and those that name a group."""
     groups: dict[str, Description] = {}
     for thing, description in found.items():
-        description.variants = list(dict.fromkeys(thing.things("hasvariant")))
+        description.variants = [
+            variant for variant in dict.fromkeys(thing.things("hasvariant")) if variant is not thing
+        ]
         for key in _group_keys(thing):
             groups.setdefault(key, description)
         for variant in description.variants:

@@ -180,6 +180,12 @@ class TestPriceSpecifications:
         assert prices(specified(PAY, other)) == [(1999, "EUR")]
         assert prices(read_blocks(product(offer(priceSpecification=[other])))) == [(1999, "EUR")]
 
+    def test_fact_12_an_offer_for_members_is_none_for_everybody(self):
+        members = offer("15.00", sku="L", validForMemberTier={"@type": "MemberProgramTier", "name": "gold"})
+
+        assert prices(read_blocks(product([members, offer(sku="L")]))) == [(1999, "EUR")]
+        assert offers(read_blocks(product(members))) == []
+
     def test_a_list_price_alone_is_not_the_price(self):
         assert refusal(specified(LIST)).code == "no_price_to_pay"
 
