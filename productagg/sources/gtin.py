@@ -26,5 +26,4 @@ def normalize_gtin(text: str) -> str | None:
 
 def _is_checked(digits: str) -> bool:
     """Whether the last digit is the right check digit: weights 3 and 1 from the right."""
-    total = sum(int(digit) * (3 if position % 2 else 1) for position, digit in enumerate(reversed(digits)))
-    return total % 10 == 0
+    return (sum(map(int, digits[-1::-2])) + 3 * sum(map(int, digits[-2::-2]))) % 10 == 0
