@@ -24,7 +24,7 @@ Price = tuple[int, str, bool]
 Row = tuple[Any, ...]
 """The members of a SourceOffer in their order; the last one is a tuple of the members of ProductFacts."""
 
-_COMMON_PRICE = re.compile(r"(\d{1,12})\.(\d\d) ([A-Z]{3})", re.ASCII)
+_COMMON_PRICE = re.compile(r"(\d{1,12})\.(\d\d) ([A-Z]{3})", re.ASCII).fullmatch
 
 
 class Rejected(ValueError):
@@ -79,15 +79,20 @@ def read_id(text: str) -> str:
     return text
 
 
-@lru_cache(maxsize=4096)
 def stated_price(text: str, currency: str | None) -> Price:
     """A price in a format that is defined with a decimal point. The currency in the text, if any, goes first.
 
     Raises Rejected.
     """
-    common = _COMMON_PRICE.fullmatch(text)
-    if common and EXPONENTS.get(common[3]) == 2 and (minor := int(common[1] + common[2])):
+    # As almost all prices are written: '123.45 EUR'.
+    common = _COMMON_PRICE(text)
+    if common and (minor := int(common[1] + common[2])) and EXPONENTS.get(common[3]) == 2:
         return minor, common[3], False
+    return _stated_price(text, currency)
+
+
+@lru_cache(maxsize=4096)
+def _stated_price(text: str, currency: str | None) -> Price:
     try:
         return parse_price(text, None if split_currency(text)[1] else currency)
     except NoPrice as error:
@@ -137,7 +142,7 @@ def read_text(text: str | None) -> str | None:
     if not text:
         return None
     text = text.strip()
-    return (html.unescape(text) if "&" in text else text) or None
+    return (html.unescape(text) if "&" in text and ";" in text else text) or None
 
 
 def read_url(text: str | None) -> str | None:

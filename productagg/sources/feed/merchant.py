@@ -121,14 +121,12 @@ class MerchantReader:
     def _shipping(self, parts: list[Fields], currency: str) -> int | None:
         """The lowest for the configured country; without one, for the only country that there is."""
         country = self.context.country
-        countries = {part.get("country", "").strip().upper() for part in parts}
-        if country is None and len(countries) > 1:
-            return None
-        wanted = {country, ""} if country else countries
+        if country is None:
+            country = _country(parts[0])
+            if any(_country(part) != country for part in parts):
+                return None
         return lowest(
-            shipping_cost(part.get("price", ""), currency)
-            for part in parts
-            if part.get("country", "").strip().upper() in wanted
+            [shipping_cost(part.get("price", ""), currency) for part in parts if _country(part) in (country, "")]
         )
 
 
@@ -149,6 +147,10 @@ class MappedReader(MerchantReader):
         if quantity is None:
             return "unknown"
         return "in_stock" if quantity else "out_of_stock"
+
+
+def _country(part: Fields) -> str:
+    return part.get("country", "").strip().upper()
 
 
 def shipping_parts(text: str) -> list[Fields]:

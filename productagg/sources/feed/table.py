@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from productagg.sources.feed import merchant
 from productagg.sources.feed.collector import Collector
@@ -35,10 +35,10 @@ MAX_LINE = 2**20
 
 
 class _Lines:
-    """The lines of a stream, and whether the last one ended."""
+    """The lines of a text, and whether the last one ended."""
 
-    def __init__(self, stream: BinaryIO, encoding: str) -> None:
-        self._text = io.TextIOWrapper(stream, encoding=encoding, newline="")
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
         self.is_terminated = True
 
     def __iter__(self) -> Iterator[str]:
@@ -60,7 +60,17 @@ def read_table(
 
     Raises DocumentError and UnicodeError; the rows until then were taken.
     """
-    lines = _Lines(stream, encoding)
+    text = io.TextIOWrapper(stream, encoding=encoding, newline="")
+    try:
+        return _read_lines(_Lines(text), delimiter, mapping, collector)
+    finally:
+        # Otherwise it closes the stream, which is not its own.
+        text.detach()
+
+
+def _read_lines(
+    lines: _Lines, delimiter: str | None, mapping: Mapping[str, str] | None, collector: Collector
+) -> str | None:
     text = iter(lines)
     first = next((line for line in text if line.strip()), "")
     header = next(csv.reader([first], delimiter=delimiter or _most_frequent(first)), [])
