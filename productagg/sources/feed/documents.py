@@ -109,7 +109,8 @@ def find_encoding(head: bytes, content_type: str, configured: str | None) -> str
     Raises DocumentError for the name of none.
     """
     if configured:
-        return known_encoding(configured)
+        name = known_encoding(configured)
+        return "utf-8-sig" if name == "utf-8" else name
     for start, name in (*_BOMS, *_WITHOUT_BOM):
         if head.startswith(start):
             return name

@@ -96,7 +96,7 @@ class _Handlers:
         parts: list[Fields] = []
         part: Fields = {}
         repeated: list[tuple[str, str]] = []
-        strong, part_strong = wanted.fields, wanted.part_fields
+        strong, part_strong, part_names, plain_names = wanted.fields, wanted.part_fields, wanted.parts, wanted.plain
 
         def start(name: str, attributes: Sequence[str]) -> None:
             nonlocal depth, text
@@ -134,11 +134,12 @@ class _Handlers:
 
         def end_other(name: str) -> None:
             nonlocal part
-            if name in wanted.parts:
+            if name in part_names:
                 parts.append(part)
-            elif name in wanted.plain and text:
+            elif text and name in plain_names:
                 plain[name] = text
-            part = {}
+            if part:
+                part = {}
 
         def end_of_channel_member(name: str) -> None:
             nonlocal fields, plain, parts, repeated

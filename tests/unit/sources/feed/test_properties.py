@@ -57,7 +57,7 @@ def test_the_sizes_of_reads_change_nothing(body, sizes):
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 3)), min_size=1, max_size=12))
 def test_an_id_has_one_price_or_no_offer(items):
     found = outcomes(rss(*(item(f"{number}", f"{price}.00 EUR") for number, price in items), item("other")))
-    by_id = {}
+    by_id: dict[str, set[int]] = {}
     for number, price in items:
         by_id.setdefault(f"{number}", set()).add(price * 100)
     unique = {number: min(values) for number, values in by_id.items() if len(values) == 1}

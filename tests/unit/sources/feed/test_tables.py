@@ -101,6 +101,10 @@ def test_the_configured_delimiter_and_encoding():
     assert offer.product.name == "Kůň, a"
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_column():
+    assert len(read(TSV.encode("utf-8-sig"))) == len(read(TSV.encode("utf-8-sig"), encoding="utf-8")) == 1
+
+
 def test_text_that_is_not_in_its_encoding_is_a_failure():
     assert failure("id,title,price\nA,Kůň,5 EUR\n".encode("cp1250")).code == "wrong_encoding"
 
