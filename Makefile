@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE =
 PYTEST := $(BIN)/pytest --numprocesses logical --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help serve quick test coverage check check-all format lint types imports drift openapi bench bench-web bench-sync bench-history bench-scaling lock clean
+.PHONY: help serve quick test coverage check check-all format lint types imports drift openapi bench bench-web bench-sync bench-feed bench-history bench-scaling lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,13 +81,16 @@ openapi: $(STAMP) ## write docs/openapi.json, the contract as the code has it no
 	@$(BIN)/python -W 'ignore:pkg_resources is deprecated:UserWarning' -m productagg.api.openapi docs/openapi.json
 
 bench: ## measure everything, about an hour and 16 GB of disk; STRICT=1 makes a missed target an error
-	@$(MAKE) --no-print-directory --keep-going bench-web bench-sync bench-history bench-scaling
+	@$(MAKE) --no-print-directory --keep-going bench-web bench-sync bench-feed bench-history bench-scaling
 
 bench-web: $(STAMP) $(PEER_STAMP) ## measure the web service beside its floor and a peer, about 40 minutes; wants wrk
 	@$(BIN)/python -m benchmarks.web $(if $(STRICT),--strict)
 
 bench-sync: $(STAMP) ## measure the sync against its targets, about six minutes; STRICT=1 makes a missed one an error
 	@$(BIN)/python -m benchmarks.sync $(if $(STRICT),--strict)
+
+bench-feed: $(STAMP) ## measure the reading of a feed beside its XML parser, about two minutes; STRICT=1 as above
+	@$(BIN)/python -m benchmarks.feed $(if $(STRICT),--strict)
 
 bench-history: $(STAMP) ## measure the price history against its targets, about 15 minutes and 16 GB of disk; STRICT=1 as above
 	@$(BIN)/python -m benchmarks.history_size $(if $(STRICT),--strict)

@@ -32,6 +32,7 @@ TARGETS = {
         "history-movers",
         "history-memory-5-years",
     },
+    "feed": {"feed-parse", "feed-memory"},
     "history_size": {f"history-size-{rate}-a-day" for rate in (1, 9, 60, 1440)},
 }
 
