@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE =
 PYTEST := $(BIN)/pytest --numprocesses logical --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help serve quick test coverage check check-all format lint types imports drift openapi bench bench-web bench-sync bench-history bench-scaling lock clean
+.PHONY: help serve quick test coverage check check-all format lint types imports drift openapi bench bench-web bench-sync bench-feed bench-history bench-scaling lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,10 +38,10 @@ $(PEER_STAMP): benchmarks/requirements-peer.txt
 	@$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
 	@touch $@
 
-serve: $(STAMP) ## run everything: web, sandbox Offers service, one sync pass a minute
+serve: $(STAMP) ## run everything: web, sandbox Offers service, one sync run a minute
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python serve.py
 
-quick: $(STAMP) ## run every test once, with one set of parameters, without PostgreSQL and programs: half a minute
+quick: $(STAMP) ## run each test once, without PostgreSQL and without starting programs: half a minute
 	QUICK=1 $(PYTEST) $(ARGS)
 
 test: $(STAMP) ## run the tests on SQLite and PostgreSQL; ARGS="-k name" passes arguments to pytest
@@ -81,13 +81,16 @@ openapi: $(STAMP) ## write docs/openapi.json, the contract as the code has it no
 	@$(BIN)/python -W 'ignore:pkg_resources is deprecated:UserWarning' -m productagg.api.openapi docs/openapi.json
 
 bench: ## measure everything, about an hour and 16 GB of disk; STRICT=1 makes a missed target an error
-	@$(MAKE) --no-print-directory --keep-going bench-web bench-sync bench-history bench-scaling
+	@$(MAKE) --no-print-directory --keep-going bench-web bench-sync bench-feed bench-history bench-scaling
 
 bench-web: $(STAMP) $(PEER_STAMP) ## measure the web service beside its floor and a peer, about 40 minutes; wants wrk
 	@$(BIN)/python -m benchmarks.web $(if $(STRICT),--strict)
 
 bench-sync: $(STAMP) ## measure the sync against its targets, about six minutes; STRICT=1 makes a missed one an error
 	@$(BIN)/python -m benchmarks.sync $(if $(STRICT),--strict)
+
+bench-feed: $(STAMP) ## measure the reading of a feed beside its XML parser, about two minutes; STRICT=1 as above
+	@$(BIN)/python -m benchmarks.feed $(if $(STRICT),--strict)
 
 bench-history: $(STAMP) ## measure the price history against its targets, about 15 minutes and 16 GB of disk; STRICT=1 as above
 	@$(BIN)/python -m benchmarks.history_size $(if $(STRICT),--strict)

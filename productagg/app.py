@@ -17,7 +17,7 @@ from productagg.api.core.request import use_one_class
 from productagg.api.core.services import Services
 from productagg.db.engines import reader_engine, writer_engine
 from productagg.db.errors import driver_message
-from productagg.db.session import Engines, Readers, dispose_reader_with_writer
+from productagg.db.readers import Engines, Readers, dispose_reader_with_writer
 from productagg.db.startup_checks import UnusableDatabase, check_database
 from productagg.ini import unknown_keys
 from productagg.settings import Settings, SettingsError
@@ -40,7 +40,7 @@ def main(_global_config: object, **ini: str) -> Router:
         raise SystemExit(f"productagg: the database cannot be used: {driver_message(error)}") from None
     config = Configurator(settings=ini, security_policy=SecurityPolicy(services.access_tokens))
     config.registry.services = services
-    config.include("productagg.db.session")
+    config.include("productagg.api.core.transactions")
     config.include("productagg.accounts.policy")
     config.include("productagg.api")
     use_one_class(config)

@@ -70,6 +70,16 @@ def test_every_file_that_a_document_names_exists(document):
         )
 
 
+def test_every_test_that_the_security_page_names_exists():
+    table = read("docs/security.md").partition("**Not defended")[0]
+    for row in re.findall(r"^\|.*\|.*\| (.*) \|$", table, re.MULTILINE):
+        folder = ""
+        for name in re.findall(r"`((?:\w+/|test_|…)[\w./…]*)`", row):
+            folder, _, file = name.rpartition("/") if "/" in name else (folder, "", name)
+            pattern = f"tests/{folder}/{file.replace('…', '*')}*" if file else f"tests/{folder}"
+            assert list(ROOT.glob(pattern)), f"docs/security.md names {name}"
+
+
 def headings(text):
     """The anchors of a document's headings, as GitHub makes them."""
     return {

@@ -31,11 +31,11 @@ def upgrade() -> None:
         sa.Column("search_text", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "(items_in_stock IS NOT NULL) = (kind = 'offers') AND (lowest IS NULL OR kind = 'offers')",
-            name=op.f("ck_changes_offers_has_before"),
+            name=op.f("ck_changes_offers_has_old_values"),
         ),
         sa.CheckConstraint(
             "(sort_name IS NOT NULL) = (kind = 'changed') AND (updated_at IS NOT NULL) = (kind = 'changed')",
-            name=op.f("ck_changes_changed_has_before"),
+            name=op.f("ck_changes_changed_has_old_values"),
         ),
         sa.CheckConstraint("kind IN ('created', 'changed', 'deleted', 'offers')", name=op.f("ck_changes_kind_known")),
         sa.PrimaryKeyConstraint("sequence", name=op.f("pk_changes")),
@@ -84,7 +84,7 @@ def upgrade() -> None:
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("claimed", sa.Integer(), nullable=False),
+        sa.Column("leased", sa.Integer(), nullable=False),
         sa.Column("fetched", sa.Integer(), nullable=False),
         sa.Column("changed", sa.Integer(), nullable=False),
         sa.Column("closed", sa.Integer(), nullable=False),
@@ -131,7 +131,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "(leased_until IS NULL) = (status IS NOT NULL) AND (status IS NULL) = (headers IS NULL) "
             "AND (status IS NULL) = (body IS NULL)",
-            name=op.f("ck_idempotency_keys_claimed_or_answered"),
+            name=op.f("ck_idempotency_keys_leased_or_answered"),
         ),
         sa.ForeignKeyConstraint(
             ["user_id"], ["users.id"], name=op.f("fk_idempotency_keys_user_id_users"), ondelete="CASCADE"
@@ -230,7 +230,7 @@ def upgrade() -> None:
         sa.CheckConstraint("average >= lowest", name=op.f("ck_product_prices_average_not_below_lowest")),
         sa.CheckConstraint("lowest >= 0", name=op.f("ck_product_prices_lowest_not_negative")),
         sa.CheckConstraint(
-            "observed OR (offers = 0 AND items_in_stock = 0)", name=op.f("ck_product_prices_gap_says_nothing")
+            "observed OR (offers = 0 AND items_in_stock = 0)", name=op.f("ck_product_prices_gap_is_empty")
         ),
         sa.CheckConstraint("offers >= 0 AND items_in_stock >= 0", name=op.f("ck_product_prices_counts_not_negative")),
         sa.ForeignKeyConstraint(

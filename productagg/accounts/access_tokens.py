@@ -29,7 +29,6 @@ class AccessTokens:
     """Issues and verifies access tokens."""
 
     def __init__(self, secret: Secret, lifetime_seconds: int) -> None:
-        self.lifetime_seconds = lifetime_seconds
         self._jwt = JWTAuthenticationPolicy(
             private_key=secret.reveal(),
             algorithm="HS256",

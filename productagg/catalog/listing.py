@@ -1,6 +1,6 @@
 """A page of the catalogue: searched, filtered and sorted, with the summary that people browse by; and the total.
 
-Called by the API. It only reads, and takes a connection and plain values. See docs/decisions/0010-browsing.md.
+Called by the API. It only reads, and takes a connection and plain values. See docs/decisions/0010-listing.md.
 """
 
 from collections.abc import Sequence

@@ -57,7 +57,7 @@ def word_filters(filters: Iterable[str]) -> list[str]:
 
 
 def matching(filters: Iterable[str], model: type[Base]) -> Select[Any]:
-    """A select, without columns yet, of the products that pass the filters, from `model` and what the filters need."""
+    """A SELECT, without columns, of the matching products: `model` joined with the tables that the filters need."""
     query = select().select_from(model)
     conditions = [_condition(name, model) for name in sorted(filters)]
     others = dict.fromkeys(needed for needed, _ in conditions)

@@ -1,6 +1,6 @@
 """The statement that reads a page of the listing: it finds the page's products by indexes, then reads their members.
 
-For listing.py; it runs nothing. See docs/decisions/0010-browsing.md.
+For listing.py; it runs nothing. See docs/decisions/0010-listing.md.
 """
 
 import operator
@@ -178,7 +178,7 @@ def _with_members(shape: PageShape, picked: Subquery) -> Select[Any]:
     if shape.dialect == "sqlite":
         return members.add_columns(*page).join(picked, PRODUCT_ID[first] == picked.c.id)
     # Without LATERAL, PostgreSQL reads all products for one page if the catalogue has a few thousand.
-    row = members.where(PRODUCT_ID[first] == picked.c.id).limit(literal_int(1)).lateral("said")
+    row = members.where(PRODUCT_ID[first] == picked.c.id).limit(literal_int(1)).lateral("members")
     return select(row, *page).select_from(picked).join(row, true())
 
 

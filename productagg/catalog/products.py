@@ -111,6 +111,7 @@ def remove(
     session: Session,
     product_id: UUID,
     now: datetime | None = None,
+    *,
     versions: Container[int] | None = None,
     other_than: Container[int] = (),
     unmodified_since: datetime | None = None,

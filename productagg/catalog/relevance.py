@@ -2,7 +2,7 @@
 
 The best match of a word is a whole word, then the beginning of a word, then any part of a word; a match in the
 name is better than the same match in the description. A product is as relevant as its worst word. See
-docs/decisions/0010-browsing.md.
+docs/decisions/0010-listing.md.
 """
 
 from collections.abc import Iterable, Sequence

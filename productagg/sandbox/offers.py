@@ -25,8 +25,8 @@ class Offer(NamedTuple):
     items_in_stock: int
 
 
+# Returns a product's offers at a Unix time: `offers_at`, unless a test replaces it.
 OffersSource = Callable[[UUID, float], list[Offer]]
-"""Returns a product's offers at a Unix time: `offers_at`, unless a test replaces it."""
 
 
 def offers_at(product_id: UUID, when: float) -> list[Offer]:

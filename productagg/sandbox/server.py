@@ -34,8 +34,8 @@ from productagg.sandbox.service import (
     endpoint_of,
 )
 
+# The status under which requests without a response are counted.
 NO_RESPONSE = 0
-"""The status under which requests without a response are counted."""
 
 _MAX_REQUEST_BODY = 1_000_000
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)

@@ -23,8 +23,8 @@ from productagg.sandbox.offers import Offer, OffersSource, offers_at
 BASE_PATH = "/api/v1"
 DEVELOPMENT_REFRESH_TOKEN = "development-refresh-token"  # noqa: S105 - not a secret: it is the published default
 TOKEN_LIFETIME = 300
+# The claims that can name the end of an access token: the real service's, and the standard's.
 TOKEN_CLAIMS = ("expires", "exp")
-"""The claims that can name the end of an access token: the real service's, and the standard's."""
 
 Clock = Callable[[], float]
 Endpoint = Literal["auth", "register", "offers"]

@@ -19,6 +19,11 @@ class BodyLimits:
     def __init__(self, services: Iterable[ContractService], ceiling: int) -> None:
         self._ceiling = ceiling
         self._by_path = {service.path: limit for service in services if (limit := _declared(service)) > ORDINARY_BYTES}
+        for path in self._by_path:
+            if "{" in path:
+                raise ValueError(
+                    f"{path} declares a limit above {ORDINARY_BYTES} bytes: that needs a path without parameters"
+                )
 
     def at(self, path: str, *, has_credentials: bool) -> int:
         """Return the number of bytes that a body at this path must stay below.

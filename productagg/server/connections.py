@@ -1,7 +1,7 @@
 """Connections: how requests are read and checked, and answered by the application or refused.
 
-waitress does most of the work. This module treats requests that waitress would wait for without end, could read in two
-ways, or would refuse in plain text.
+waitress does most of the work. We add limits for requests that never end, refuse ambiguous ones, and send refusals as
+problem details.
 """
 
 import logging

@@ -12,8 +12,8 @@ def normalize_gtin(text: str) -> str | None:
     A GTIN-12 (UPC) gets the zero that makes it a GTIN-13, and a GTIN-14 that begins with a zero loses it. Numbers that
     shops assign themselves (they begin with 2) identify nothing outside their shop: None.
     """
-    digits = text.strip().replace(" ", "").replace("-", "")
-    if not (digits.isascii() and digits.isdigit() and len(digits) in _LENGTHS and _is_checked(digits)):
+    digits = text if text.isdigit() else text.strip().replace(" ", "").replace("-", "")
+    if not (len(digits) in _LENGTHS and digits.isascii() and digits.isdigit() and _is_checked(digits)):
         return None
     if len(digits) == 14 and digits.startswith("0"):
         digits = digits[1:]
@@ -25,6 +25,5 @@ def normalize_gtin(text: str) -> str | None:
 
 
 def _is_checked(digits: str) -> bool:
-    """Whether the last digit is the right check digit: weights 3 and 1 from the right."""
-    total = sum(int(digit) * (3 if position % 2 else 1) for position, digit in enumerate(reversed(digits)))
-    return total % 10 == 0
+    """Whether the last digit is the right check digit: weights 1 and 3 from the right."""
+    return (sum(map(int, digits[-1::-2])) + 3 * sum(map(int, digits[-2::-2]))) % 10 == 0

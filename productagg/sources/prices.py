@@ -133,7 +133,8 @@ def _with_one_separator(text: str, separator: str, digits: int, decimal: str, *,
 
 def _ungrouped(text: str, separator: str) -> str:
     first, *groups = text.split(separator)
-    if not 1 <= len(first) <= 3 or any(len(group) != 3 for group in groups):
+    # A group that begins with 0 ('0.847') is not of thousands.
+    if not 1 <= len(first) <= 3 or first[0] == "0" or any(len(group) != 3 for group in groups):
         raise NoPrice(f"{text!r} does not group its digits by three")
     return first + "".join(groups)
 

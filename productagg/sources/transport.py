@@ -1,6 +1,7 @@
 """HTTP exchanges with one deadline for the whole exchange, from connecting to the last byte of the body.
 
-The adapters in `productagg.sources` use it; it knows nothing of offers. A time-out of requests bounds a single wait for
+The adapters in `productagg.sources` use it, through `offers_service.client` (`ServerConnection`) and `web.client`
+(`DirectExchange`); it knows nothing of offers. A time-out of requests bounds a single wait for
 the network, so a server that drips bytes could hold a worker forever. Here no socket operation gets more than the time
 that is left. Redirects are not followed, cookies are not kept and credentials are not added.
 
@@ -11,34 +12,49 @@ unrequested byte has arrived on it, and interim responses (1xx) are skipped (doc
 import errno
 import http.client
 import io
+import os
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from email.errors import MissingHeaderBodySeparatorDefect
+from pathlib import Path
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3 import BaseHTTPResponse, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_ import create_urllib3_context
 
+# What socket.getaddrinfo returns: family, kind, protocol, canonical name, and the address as the family writes it.
+ResolvedAddress = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+
+
+def look_up(host: str, port: int) -> Sequence[ResolvedAddress]:
+    """The addresses of a host, by the system's resolver, which takes its own time. Raises OSError."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise OSError(f"{host!r} is not a host name") from None
+
 
 class _Exchange(threading.local):
     """The state of the current thread's exchange."""
 
+    # When it must be over, by time.monotonic().
     deadline = 0.0
-    """When it must be over, by time.monotonic()."""
+    # Whether the request may be sent twice.
     repeatable = True
-    """Whether the request may be sent twice."""
+    # Whether a connection was opened for it; otherwise it uses a kept connection.
     connected = False
-    """Whether a connection was opened for it; otherwise it uses a kept connection."""
+    # Whether any byte of a response has arrived.
     received_any = False
-    """Whether any byte of a response has arrived."""
 
     def seconds_left(self) -> float:
         """Raises TimeoutError when the time is up."""
@@ -54,10 +70,10 @@ _exchange = _Exchange()
 class _Socket(socket.socket):
     """A socket whose operations end with the exchange, however many of them the HTTP library makes."""
 
+    # Whether the last response was read to its end, or given up.
     between_responses = False
-    """Whether the last response was read to its end, or given up."""
+    # Whether more arrived than the requested responses.
     has_surplus = False
-    """Whether more arrived than the requested responses."""
 
     def recv_into(self, *args: Any) -> int:
         if self.between_responses:
@@ -96,9 +112,24 @@ class _Socket(socket.socket):
 class _Reader(io.BufferedReader):
     """Buffers one response, and notes whether it has read bytes beyond the response's end, which would get lost."""
 
+    in_head = False
+    """Whether the head is being read. To http.client, the end of the connection is the end of the head as well."""
+
     def __init__(self, connection: _Socket, raw: io.RawIOBase) -> None:
         super().__init__(raw)
         self._connection = connection
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            # http.client passes on the length of a chunk that is negative: that would read, and keep, all that comes.
+            raise http.client.HTTPException("the response has a chunk of a negative length")
+        return super().read(size)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if self.in_head and not line:
+            raise http.client.RemoteDisconnected("Remote end closed connection without response")
+        return line
 
     def close(self) -> None:
         if not self.closed:
@@ -118,18 +149,32 @@ class _TLSSocket(_Socket, ssl.SSLSocket):
 
 
 class _Response(http.client.HTTPResponse):
+    fp: _Reader
+
     def begin(self) -> None:
         """Read the head of the final response: http.client skips no interim response but 100."""
+        self.fp.in_head = True
         super().begin()
         while 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
             self.headers = self.msg = None  # type: ignore[assignment]
             super().begin()
+        if any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in self.headers.defects):
+            # The headers that follow such a line are lost, those among them that say where the body ends. And urllib3
+            # would log the line.
+            raise http.client.HTTPException("a line in the head of the response is not a header")
+        lengths = ",".join(self.headers.get_all("Content-Length", [])).split(",")
+        if len({length.strip() for length in lengths}) > 1:
+            # urllib3 would refuse it as well, but leave the socket to the garbage collector.
+            raise http.client.HTTPException("the response has more than one Content-Length")
+        self.fp.in_head = False
         if self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
             self.will_close = True  # the bytes that follow are not HTTP
 
 
 class _HTTPConnection(HTTPConnection):
     response_class = _Response
+    addresses: Sequence[ResolvedAddress] | None = None
+    """Where to connect. None: look up the host's name."""
 
     @property
     def is_connected(self) -> bool:
@@ -141,10 +186,7 @@ class _HTTPConnection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that accepts. Every address may take an equal share of the time that is left."""
         _exchange.connected = True
-        try:
-            addresses = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
-        except UnicodeError:
-            raise OSError(f"{self.host!r} is not a host name") from None
+        addresses = look_up(self._dns_host, self.port) if self.addresses is None else self.addresses
         failure = OSError("the host has no address")
         for position, (family, kind, protocol, _, address) in enumerate(addresses):
             connection = _Socket(family, kind, protocol)
@@ -183,8 +225,7 @@ class _Adapter(HTTPAdapter):
     """One connection, because it serves one thread; no retries, because the sync decides about them."""
 
     def __init__(self) -> None:
-        self._tls = create_urllib3_context()
-        self._tls.sslsocket_class = _TLSSocket
+        self._tls = _tls_context()
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
@@ -271,6 +312,62 @@ class ServerConnection:
             preload_content=False,
         )
         return response
+
+
+class DirectExchange:
+    """One GET, on a connection of its own, to `addresses`: no name is looked up, no proxy of the environment is used.
+
+    It must be over at `deadline`, by time.monotonic(), and the caller closes it. `host` is the name that the server's
+    certificate must have, or an address without brackets. `status` and `headers` are those of the response.
+
+    Making it and reading from it raises urllib3's HTTPError, http.client's HTTPException, OSError.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        addresses: Sequence[ResolvedAddress],
+        tls: ssl.SSLContext | None,
+        target: str,
+        headers: Mapping[str, str],
+        deadline: float,
+    ) -> None:
+        self._deadline = _exchange.deadline = deadline
+        self._connection = _HTTPSConnection(host, port, ssl_context=tls) if tls else _HTTPConnection(host, port)
+        self._connection.addresses = addresses
+        try:
+            self._connection.request("GET", target, headers=headers, preload_content=False)
+            self._response = self._connection.getresponse()
+        except BaseException:
+            self._connection.close()
+            raise
+        self.status, self.headers = self._response.status, self._response.headers
+
+    def read(self, size: int) -> bytes:
+        """The next bytes of the body as they were sent, `size` at most; nothing at its end, which is where it ended."""
+        # The thread may have begun another exchange since.
+        _exchange.deadline = self._deadline
+        return self._response.read(size, decode_content=False)
+
+    def close(self) -> None:
+        self._response.close()
+        self._connection.close()
+
+
+def verifying_tls_context() -> ssl.SSLContext:
+    """For `DirectExchange`. It trusts the authorities that requests trusts. Raises OSError if it cannot read them."""
+    path = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
+    is_folder = Path(path).is_dir()
+    context = _tls_context()
+    context.load_verify_locations(cafile=None if is_folder else path, capath=path if is_folder else None)
+    return context
+
+
+def _tls_context() -> ssl.SSLContext:
+    context = create_urllib3_context()
+    context.sslsocket_class = _TLSSocket
+    return context
 
 
 def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -45,8 +45,8 @@ class BatchLoop:
         self._apply = apply
         self._fewest = workers * _FEWEST_LEASES_PER_WORKER
         self._capacity = workers * _FIRST_LEASES_PER_WORKER
+        # Whether there may be more products to lease.
         self._more = acquire is not None
-        """Whether there may be more products to lease."""
 
     def __iter__(self) -> Iterator[Sequence[Outcome]]:
         while True:

@@ -125,7 +125,7 @@ def _leases(session: Session, now: datetime, settings: Settings) -> Iterator[Rep
 def _gaps(session: Session, now: datetime, settings: Settings) -> Iterator[Repair]:
     """Replace gaps that a compaction recorded too early, while the last observation still counted, by the newest price.
 
-    The rows are not removed: the step of that price may have been summed up.
+    The rows are not removed: the step of that price may be part of a summary.
     """
     too_late = now - Schedule.of(settings).observed_for
     tables = (_PRODUCT_STEPS, _PRODUCT_DAYS)
@@ -152,7 +152,7 @@ def _histories(session: Session, now: datetime) -> Iterator[Repair]:
             superseded = or_(*(_has_later(table, other, key) for other in tables))
             ahead = and_(table.c.observed_at > now, table.c.product_id.in_(observed))
             removed = _count(session, delete(table).where(ahead, superseded))
-            yield Repair(removed, f"rows of {table.name} before the newest are removed")
+            yield Repair(removed, f"superseded rows of {table.name} are removed")
         for table in tables:
             ahead = and_(table.c.observed_at > now, table.c.product_id.in_(observed))
             moved = _count(session, update(table).where(ahead).values(observed_at=now))
@@ -205,7 +205,7 @@ def _others(session: Session, now: datetime, settings: Settings) -> Iterator[Rep
 
 
 def _compaction(session: Session, now: datetime) -> Iterator[Repair]:
-    """Undo the summaries of days that were summed up before they were over. Later days have no rows any more."""
+    """Undo the summaries of days that were summarised before they were over. Later days have no rows any more."""
     today = moment(bucket_start(microseconds(now), DAY))
     for table in (_PRODUCT_DAYS, _OFFER_DAYS):
         too_early = update(table).where(table.c.observed_at >= today, table.c.summary.is_not(None))
@@ -213,7 +213,7 @@ def _compaction(session: Session, now: datetime) -> Iterator[Repair]:
         yield Repair(removed, f"summaries in {table.name} of a day that is not over are removed")
     tomorrow = today + timedelta(days=1)
     set_back = update(_PROGRESS).where(_PROGRESS.c.raw_from > tomorrow).values(raw_from=tomorrow)
-    yield Repair(_count(session, set_back), f"mark of what is kept raw is set back to {tomorrow:%Y-%m-%d}")
+    yield Repair(_count(session, set_back), f"compaction watermark is set back to {tomorrow:%Y-%m-%d}")
 
 
 def _back_to(

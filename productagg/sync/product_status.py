@@ -73,7 +73,7 @@ def read(connection: Connection, product_id: UUID, interval_seconds: float, acco
 def _next_sync_reason(row: Row[*tuple[Any, ...]], interval: timedelta, now: datetime) -> str:
     """Say why a product is due at `next_sync_at`. `interval` applies to products whose offers keep changing."""
     if row.leased_until is not None and row.leased_until > now:
-        return f"being asked for right now, until {_timestamp(row.leased_until)} at the latest"
+        return f"being fetched; the lease ends at {_timestamp(row.leased_until)}"
     if row.failures:
         return f"failed {_times(row.failures)}: {row.last_error}"
     if row.last_asked_at is None:

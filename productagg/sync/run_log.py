@@ -29,14 +29,14 @@ _RUN = select(SyncRun.__table__)
 class RunResult:
     """The result of a sync run.
 
-    `claimed` counts leased products, `fetched` complete, valid lists, `changed` products with changed offers, `closed`
+    `leased` counts leased products, `fetched` complete, valid lists, `changed` products with changed offers, `closed`
     offers that vanished, `failed` products without a list, by reason in `failures`. `ended_by` is 'done', 'budget' (its
     time was up), 'interrupted', 'crashed', or why the run could not go on.
     """
 
     started_at: datetime
     finished_at: datetime
-    claimed: int = 0
+    leased: int = 0
     fetched: int = 0
     changed: int = 0
     closed: int = 0
@@ -49,7 +49,7 @@ class RunResult:
 
     def count_leases(self, leases: Sequence[Lease], now: datetime) -> None:
         """Count leases that were acquired together, the longest due first."""
-        self.claimed += len(leases)
+        self.leased += len(leases)
         if leases:
             self.longest_wait_seconds = max(self.longest_wait_seconds, (now - leases[0].due_at).total_seconds())
 
@@ -69,7 +69,7 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """0: no failures; 1: some products failed; 2: the run could not begin, or not go on to its end."""
+        """0: no failures; 1: some products failed; 2: the run could not start or could not finish."""
         if self.ended_by not in ("done", "budget"):
             return 2
         return 1 if self.failed else 0
@@ -89,7 +89,7 @@ class RecordedRun(TypedDict):
     host: str
     started_at: datetime
     finished_at: datetime | None
-    claimed: int
+    leased: int
     fetched: int
     changed: int
     closed: int

@@ -173,9 +173,9 @@ def as_text(status: Status) -> str:
 
 def _run_lines(runs: Sequence[RecordedRun]) -> Iterator[str]:
     row = "  {:19}  {:16}  {:>8}  {:>7}  {:>7}  {:>7}  {:>6}  {:>6}"
-    yield row.format("started", "host", "took", "claimed", "fetched", "changed", "closed", "failed")
+    yield row.format("started", "host", "took", "leased", "fetched", "changed", "closed", "failed")
     for run in runs:
-        counts = (run["claimed"], run["fetched"], run["changed"], run["closed"], run["failed"])
+        counts = (run["leased"], run["fetched"], run["changed"], run["closed"], run["failed"])
         yield row.format(_timestamp(run["started_at"]), _cut(run["host"], 16), _took(run), *counts)
         yield from _run_details(run)
 
@@ -198,7 +198,7 @@ def _run_details(run: RecordedRun) -> Iterator[str]:
 def _backlog_lines(backlog: Backlog, oldest: DueProduct | None, now: datetime) -> Iterator[str]:
     width = len(str(backlog["products"]))
     yield f"  {backlog['products']:>{width}} products"
-    yield f"  {backlog['leased']:>{width}} being asked for right now"
+    yield f"  {backlog['leased']:>{width}} being fetched"
     yield f"  {backlog['due']:>{width}} due"
     if oldest is not None:
         since = oldest["due_since"]

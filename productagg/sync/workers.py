@@ -25,10 +25,10 @@ class WorkerPool:
         self._awaited = 1
         self._enough = threading.Event()
         self._abandoned = False
+        # The leases whose outcomes have not been collected yet.
         self.outstanding: set[Lease] = set()
-        """The leases whose outcomes have not been collected yet."""
+        # The processor time that the threads took for fetching.
         self.cpu_seconds = 0.0
-        """The processor time that the threads took for fetching."""
         self._threads = [
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True) for number in range(workers)
         ]

@@ -8,10 +8,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pyramid.response import Response
 
 from productagg.api import SERVICES
+from productagg.api.core.answers import Answer
 from productagg.api.core.errors import ErrorCode
 from productagg.api.core.service import PUBLIC, service
 from productagg.api.core.validators import no_query
-from productagg.api.openapi.answers import Answer
 from productagg.api.openapi.document import document
 from productagg.api.openapi.members import MEMBERS
 from productagg.catalog import product_members

@@ -44,7 +44,7 @@ def test_a_pass_is_answered_as_it_was_recorded(client, admin, database):
         host="web-1",
         started_at=started,
         finished_at=started + timedelta(seconds=2),
-        claimed=9,
+        leased=9,
         fetched=6,
         changed=5,
         closed=4,
@@ -64,7 +64,7 @@ def test_a_pass_is_answered_as_it_was_recorded(client, admin, database):
         "host": "web-1",
         "started_at": "2026-01-02T03:04:05.678901Z",
         "finished_at": "2026-01-02T03:04:07.678901Z",
-        "claimed": 9,
+        "leased": 9,
         "fetched": 6,
         "changed": 5,
         "closed": 4,
@@ -296,7 +296,7 @@ def test_a_product_that_somebody_is_asking_for_says_until_when_at_the_latest(cre
 
     found = sync_of(product["id"])
 
-    assert found["next_sync_reason"] == f"being asked for right now, until {found['leased_until']} at the latest"
+    assert found["next_sync_reason"] == f"being fetched; the lease ends at {found['leased_until']}"
     assert datetime.fromisoformat(found["leased_until"]) == until
 
 

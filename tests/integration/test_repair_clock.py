@@ -91,7 +91,7 @@ class TestAfterAClockWasTwoHoursAhead:
         assert result.exit_code == 1
         assert "repair-clock: 3 products' sync times are set to now" in result.output
         assert "repair-clock: 1 leases are ended" in result.output
-        assert "repair-clock: 3 rows of product_prices before the newest are removed" in result.output
+        assert "repair-clock: 3 superseded rows of product_prices are removed" in result.output
         assert result.output.endswith("repair-clock: nothing was changed; use --apply to change it\n")
         assert everything(database) == before
 

@@ -106,7 +106,7 @@ class TestTheHostsClock:
 
             result = one_by_one.run()
 
-        assert (result.claimed, result.fetched, result.ended_by) == (3, 3, "done")
+        assert (result.leased, result.fetched, result.ended_by) == (3, 3, "done")
         assert upstream.asked == dict.fromkeys(product_ids, 1)
 
     def test_a_lease_and_a_wait_end_by_the_databases_clock(self, database, upstream, one_by_one, database_clock):

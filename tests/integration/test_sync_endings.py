@@ -87,7 +87,7 @@ class TestTimeRunsOut:
             result = synchronizer.run()
 
         fetched = check(database, product_ids, "budget")
-        assert result.claimed > 8 >= upstream.asked.total() >= len(fetched) >= 4
+        assert result.leased > 8 >= upstream.asked.total() >= len(fetched) >= 4
 
     def test_while_the_first_leases_are_acquired(self, database, upstream, synchronizer, product_ids, run_time):
         with during("acquire", lambda: run_time.go_by(BUDGET)):

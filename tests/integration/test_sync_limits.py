@@ -11,6 +11,7 @@ from productagg.sandbox import Fault
 from productagg.sandbox.service import Response
 from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN
+from tests.databases import only_sqlite
 from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states, sync_row
 from tests.integration.conftest import on_statement
 
@@ -36,6 +37,7 @@ def test_a_run_ends_within_its_time_keeps_what_it_has_and_leaves_the_rest_due(da
     assert {row.leased_until for row in after} == {None}
 
 
+@only_sqlite
 def test_an_exchange_that_hangs_at_the_end_of_a_run_is_left_and_is_no_failure(database, upstream, make_synchronizer):
     make_products(database, 3)
     # Registering takes nearly half of the time, so that the next exchange is cut off before its own time-out
@@ -49,6 +51,7 @@ def test_an_exchange_that_hangs_at_the_end_of_a_run_is_left_and_is_no_failure(da
     assert {(row.leased_until, row.failures) for row in rows(database, ProductSync)} == {(None, 0)}
 
 
+@only_sqlite
 def test_an_upstream_slower_than_the_run_is_recorded_as_such(database, upstream, make_synchronizer):
     product_id = make_product(database)
     make_synchronizer().run()
@@ -62,6 +65,7 @@ def test_an_upstream_slower_than_the_run_is_recorded_as_such(database, upstream,
     assert "within 0.5 s" in sync_row(database, product_id).last_error
 
 
+@only_sqlite
 def test_requests_are_paced_evenly_across_all_threads(database, upstream, make_synchronizer):
     product_ids = make_products(database, 12)
     make_synchronizer().run()
@@ -79,6 +83,7 @@ def test_requests_are_paced_evenly_across_all_threads(database, upstream, make_s
     assert sorted(gaps)[len(gaps) // 2] > 0.035
 
 
+@only_sqlite
 def test_a_slow_pace_does_not_keep_a_run_from_ending(database, upstream, make_synchronizer):
     make_products(database, 10)
     options = {"sync.workers": "4", "sync.max_requests_per_second": "0.1", "sync.budget_seconds": "1"}
@@ -174,7 +179,7 @@ def test_a_product_that_waited_too_long_for_a_free_thread_is_not_begun_with_a_le
     result = make_synchronizer(**{"sync.workers": "1"}).run()
 
     # Given back, and then taken once more with a lease that lasts
-    assert (result.claimed, result.fetched) == (3, 2)
+    assert (result.leased, result.fetched) == (3, 2)
     assert [product_id for product_id, _ in seen] == [first, second]
     assert seen[1][1] - seen[0][1] > timedelta(seconds=30)
 
@@ -192,7 +197,7 @@ def test_a_run_says_what_it_did(database, upstream, synchronizer):
 
     _, run = rows(database, SyncRun)
     assert (run.started_at, run.finished_at) == (result.started_at, result.finished_at)
-    assert (run.claimed, run.fetched, run.changed, run.closed, run.failed) == (2, 1, 1, 1, 1)
+    assert (run.leased, run.fetched, run.changed, run.closed, run.failed) == (2, 1, 1, 1, 1)
     assert run.failures == {"status_500": 1}
     assert run.requests == 2
     assert 50 <= run.bytes < 500

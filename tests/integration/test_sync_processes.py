@@ -5,26 +5,24 @@ import signal
 import pytest
 
 from productagg.db.models import ProductSync, SyncRun
-from tests.factories import environment, make_product, make_products, rows, start, sync_row
+from tests.factories import environment, make_product, make_products, rows, sync_row
 from tests.integration.conftest import wait_until
 
 pytestmark = pytest.mark.processes
+# The same handler for both, on any database.
+each_signal = pytest.mark.parametrize(
+    ("migrated_database", "number"),
+    [("sqlite", signal.SIGTERM), ("postgresql", signal.SIGINT)],
+    indirect=["migrated_database"],
+)
 
 
 @pytest.fixture
-def start_pass(database, upstream):
+def start_pass(database, upstream, fork):
     """Start a real run."""
-    started = []
-
-    def run(**options):
-        env = environment(database, upstream, **options)
-        started.append(start("productagg", "sync", "development.ini", env=env))
-        return started[-1]
-
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
+    return lambda **options: fork(
+        "productagg", "sync", "development.ini", env=environment(database, upstream, **options)
+    )
 
 
 def test_two_processes_at_once_share_the_work_and_the_token(database, upstream, gate, start_pass):
@@ -41,7 +39,7 @@ def test_two_processes_at_once_share_the_work_and_the_token(database, upstream, 
     assert upstream.count("register") == 50
     assert (upstream.service.requests["auth", 201], upstream.count("auth")) == (1, 1)
     assert [(run.ended_by, run.failed) for run in rows(database, SyncRun)] == [("done", 0)] * 2
-    assert sum(run.claimed for run in rows(database, SyncRun)) == 50
+    assert sum(run.leased for run in rows(database, SyncRun)) == 50
     assert all("0 failed" in output and output.rstrip().endswith("done") for output in outputs)
 
 
@@ -63,7 +61,7 @@ def test_a_killed_run_leaves_leases_that_run_out(database, upstream, gate, start
     assert (row.leased_until, row.registration, row.failures) == (None, "registered", 0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@each_signal
 def test_a_run_that_is_told_to_stop_ends_in_good_order(database, upstream, gate, start_pass, number):
     make_products(database, 50)
     process = start_pass(SYNC_WORKERS="1")

@@ -236,7 +236,7 @@ def test_every_run_leaves_a_row_with_its_host_and_counts(database, upstream, one
     (run,) = rows(database, SyncRun)
     assert run.host == socket.gethostname()
     assert (run.started_at, run.finished_at) == (result.started_at, result.finished_at)
-    assert (run.claimed, run.changed, run.failed, run.ended_by) == (3, 0, 1, "done")
+    assert (run.leased, run.changed, run.failed, run.ended_by) == (3, 0, 1, "done")
 
 
 def test_a_run_that_crashed_says_so_in_its_row(database, upstream, synchronizer):

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
+from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.db.models import Base, UpstreamToken
 from productagg.sync import status
 from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN
 from tests.databases import only_postgresql, only_sqlite
-from tests.factories import make_product, make_products, make_run, make_runs, rows
+from tests.factories import LONG_AGO, make_product, make_products, make_run, make_runs, rows
 from tests.integration.conftest import on_event, on_statement
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
@@ -146,7 +147,7 @@ def test_a_block_that_is_over_is_not_shown(token, read, page):
 
 def test_a_page_for_people_says_everything_at_a_glance(database, token, page):
     make_run(database, started_at=ago(minutes=3), finished_at=None, ended_by=None, host="db-7")
-    counts = {"claimed": 1000, "fetched": 900, "changed": 300, "closed": 20, "failed": 100}
+    counts = {"leased": 1000, "fetched": 900, "changed": 300, "closed": 20, "failed": 100}
     failures = {"not JSON": 1, "no complete response within 10 s": 99}
     times = {"started_at": ago(minutes=2), "finished_at": ago(minutes=2, seconds=-48.254)}
     make_run(database, **times, **counts, failures=failures, host="cron-1.internal.example.org")
@@ -160,7 +161,7 @@ def test_a_page_for_people_says_everything_at_a_glance(database, token, page):
         "productagg at 2026-01-02 12:00:00 UTC",
         "",
         "Sync runs",
-        "  started              host                  took  claimed  fetched  changed  closed  failed",
+        "  started              host                  took   leased  fetched  changed  closed  failed",
         "  2026-01-02 11:59:00  a-host              0.00 s        0        0        0       0       0",
         "    ended by: the Offers service does not accept the refresh token (OFFERS_REFRESH_TOKEN)",
         "  2026-01-02 11:58:00  cron-1.internal…   48.25 s     1000      900      300      20     100",
@@ -169,7 +170,7 @@ def test_a_page_for_people_says_everything_at_a_glance(database, token, page):
         "",
         "Backlog",
         "  2 products",
-        "  0 being asked for right now",
+        "  0 being fetched",
         "  2 due",
         "  due the longest, since 2026-01-01 08:30:00 (1 d 3 h):",
         f"    {kettle}  Kettle",
@@ -192,7 +193,7 @@ def test_an_empty_installation_has_a_page_too(database, page):
         "",
         "Backlog",
         "  0 products",
-        "  0 being asked for right now",
+        "  0 being fetched",
         "  0 due",
         "",
         "Failing products",
@@ -224,9 +225,11 @@ def test_the_number_of_statements_does_not_depend_on_what_there_is(database, rea
 
 @only_postgresql
 def test_among_many_products_the_one_due_the_longest_is_found_by_an_index(database):
-    make_products(database, 2000)
-    with database.writer.connect() as connection:
-        connection.execute(text("ANALYZE product_sync"))
+    with database.sessions.begin() as session:
+        for number in range(20):
+            new = [NewProduct(f"{number} {each}", "") for each in range(100)]
+            create_many(session, new, LONG_AGO + timedelta(minutes=number))
+        session.execute(text("ANALYZE product_sync"))
     plans: list[str] = []
 
     def explain(_connection, cursor, statement, parameters, *_):

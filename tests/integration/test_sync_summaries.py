@@ -89,7 +89,7 @@ def test_even_the_shortest_run_refreshes_some(database, upstream, hasty, product
     with before_refresh(lambda: run_time.go_by(5)):
         result = hasty.run()
 
-    assert (result.ended_by, result.claimed) == ("budget", 0)
+    assert (result.ended_by, result.leased) == ("budget", 0)
     assert sum(row.compared_at is not None for row in rows(database, ProductSummary)) == 2
 
 
@@ -99,5 +99,5 @@ def test_an_interrupted_run_does_not_go_on_refreshing(database, upstream, hasty,
     with before_refresh(hasty.interrupt):
         result = hasty.run()
 
-    assert (result.ended_by, result.claimed) == ("interrupted", 0)
+    assert (result.ended_by, result.leased) == ("interrupted", 0)
     assert sum(row.compared_at is not None for row in rows(database, ProductSummary)) == 2

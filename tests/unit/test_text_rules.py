@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from productagg import text_rules
-from productagg.catalog.product_schema import NEW_PRODUCT, validate
+from productagg.catalog.product_schema import NEW_PRODUCT
+from productagg.schema_types import validate
 from productagg.text_rules import has_control, has_invisible, is_blank, normalize_name
 
 

@@ -4,9 +4,10 @@ from typing import TypedDict
 
 import pytest
 
-from productagg.api.core.fields import limit, mapping
+from productagg.api.core.fields import limit
 from productagg.api.core.validators import json_array, json_body, query
 from productagg.catalog.product_schema import NEW_PRODUCT
+from productagg.schema_types import mapping
 
 
 class Limit(TypedDict):

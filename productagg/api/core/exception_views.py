@@ -19,14 +19,14 @@ from productagg.accounts.access_tokens import bearer_token
 from productagg.accounts.login_throttle import TooManyLogins
 from productagg.api.core.errors import ErrorCode, Problem
 from productagg.api.core.request import Request
-from productagg.api.core.times import format_time
+from productagg.api.core.transactions import needs_transaction
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
 from productagg.db.errors import driver_message, is_unavailable
-from productagg.db.session import needs_transaction
 from productagg.history import UnknownProduct
 from productagg.history.offers_at import OffersNotKept
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
+from productagg.times import format_time
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def _offers_not_kept(error: OffersNotKept, _request: Request) -> Problem:
 
 def _resolution_not_kept(error: NotKept, _request: Request) -> Problem:
     since = format_time(error.raw_from)
-    detail = f"'{error.resolution}' is kept from {since} on: ask from then on, or for 'day', 'week' or 'auto'"
+    detail = f"'{error.resolution}' is available from {since} on: use a later 'from', or 'day', 'week' or 'auto'"
     return _invalid_parameter("resolution", detail)
 
 

@@ -1,4 +1,4 @@
-"""The parameters of queries and paths, as colander nodes: strict, and with what the OpenAPI document says of them.
+"""Field types of query and path parameters: strict colander nodes with their OpenAPI text.
 
 Each view module declares its schema with these. The members of a product's JSON are in catalog/product_schema.py.
 """
@@ -8,9 +8,8 @@ from typing import Any
 
 import colander
 
-from productagg.api.core.times import TIME, parse_time
-from productagg.catalog.product_schema import Text, TextCheck, at_most, uuid
-from productagg.catalog.product_schema import mapping as mapping
+from productagg.schema_types import Text, TextCheck, at_most, mapping, uuid
+from productagg.times import TIME, parse_time
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 _MAX_CREDENTIAL_LENGTH = 1000

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from productagg.accounts.users import Account
 from productagg.api.core.services import Registry, Services
-from productagg.db.session import join_transaction
+from productagg.api.core.transactions import join_transaction
 
 
 class Request(pyramid.request.Request):

@@ -1,4 +1,4 @@
-"""How views answer: `respond` makes every answer with a body, `json_response` for JSON with an ETag.
+"""How views answer: `respond` makes every answer, `json_response` for JSON with an ETag.
 
 A `Cache-Control` that a view does not set becomes `no-store`: see security_headers.
 """
@@ -30,7 +30,7 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 def respond(
-    body: bytes,
+    body: bytes | None,
     content_type: str = JSON,
     *,
     status: int = 200,
@@ -39,18 +39,18 @@ def respond(
     cache_control: str | None = None,
     unchanging: bool = False,
 ) -> Response:
-    """An answer. `etag` is a strong entity tag without its quotes.
+    """An answer; `body` is None for one without content. `etag` is a strong entity tag without its quotes.
 
     `unchanging`: this version of the service always answers the same, so the body is compressed only once.
     """
-    headerlist = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+    headerlist = [] if body is None else [("Content-Type", content_type), ("Content-Length", str(len(body)))]
     if etag is not None:
         headerlist.append(("ETag", f'"{etag}"'))
     headerlist += headers.items()
     if cache_control is not None:
         headerlist.append(("Cache-Control", cache_control))
     # With body and headers complete, WebOb does not search the headers for each argument.
-    response = (Unchanging if unchanging else Response)(app_iter=[body], headerlist=headerlist)
+    response = (Unchanging if unchanging else Response)(app_iter=() if body is None else [body], headerlist=headerlist)
     if status != 200:
         response.status_int = status
     return response

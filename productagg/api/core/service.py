@@ -14,10 +14,11 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from productagg.api.core import idempotency
+from productagg.api.core.answers import Answer
 from productagg.api.core.errors import ErrorCode
 from productagg.api.core.request import Request
+from productagg.api.core.responses import respond
 from productagg.api.core.validators import Validator
-from productagg.api.openapi.answers import Answer
 
 # Public views declare this instead of a permission.
 PUBLIC = NO_PERMISSION_REQUIRED
@@ -85,7 +86,7 @@ class ContractService(Service):
         self.definitions.sort(key=lambda definition: definition[0] == "OPTIONS")
 
     def _list_methods(self, _request: Request) -> Response:
-        response = Response(status=204, allow=self.defined_methods)
+        response = respond(None, status=204, headers={"Allow": ", ".join(self.defined_methods)})
         if "patch" in self.operations:
             response.headers["Accept-Patch"] = ", ".join(
                 media_type

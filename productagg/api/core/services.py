@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from productagg.accounts.access_tokens import AccessTokens
 from productagg.accounts.login_throttle import LoginThrottle
 from productagg.api.core.cursors import Cursors
-from productagg.db.session import Engines, Readers
+from productagg.db.readers import Engines, Readers
 from productagg.settings import Settings
 from productagg.sync.background import Background
 from productagg.sync.run import Synchronizer

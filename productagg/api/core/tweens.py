@@ -19,7 +19,7 @@ from productagg.logs import request_id
 
 log = logging.getLogger("productagg.access")
 
-_POLICY = "Content-Security-Policy"
+_CSP_HEADER = "Content-Security-Policy"
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -62,7 +62,7 @@ def http_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
 
 def _negotiated(request: Request, response: Response) -> Response:
-    """The answer that the client gets under its conditions, compressed or not: it may become a 304 or a 412."""
+    """Apply conditions and compression; may return a 304 or a 412."""
     is_compressed = compression.negotiate(request, response)
     if is_compressed:
         compression.mark(response)
@@ -93,7 +93,7 @@ def _not_modified(response: Response) -> Response:
     headers = [
         (name, value)
         for name, value in response.headerlist
-        if name != "Last-Modified" and (name == _POLICY or not name.startswith("Content-"))
+        if name != "Last-Modified" and (name == _CSP_HEADER or not name.startswith("Content-"))
     ]
     return Response(status="304 Not Modified", headerlist=headers, app_iter=())
 

@@ -23,7 +23,7 @@ from productagg.api.core.preconditions import Preconditions, read_preconditions
 from productagg.api.core.request import Request
 from productagg.api.core.responses import JSON
 from productagg.catalog import products as catalog
-from productagg.catalog.product_schema import uuid, validate
+from productagg.schema_types import uuid, validate
 
 T = TypeVar("T")
 Fault = Mapping[str, str]
@@ -201,7 +201,8 @@ def _parse_query(schema: colander.SchemaNode, text: str) -> Mapping[str, Any]:
     except UnicodeDecodeError:
         raise Problem(ErrorCode.MALFORMED_REQUEST, "The query string is not UTF-8.") from None
     joined = {name: ",".join(parameters.getall(name)) for name in arrays & set(parameters)}
-    values, faults = validate(schema, {**parameters, **joined})
+    # Not {**parameters}: that searches all of them for each.
+    values, faults = validate(schema, {**dict(parameters.items()), **joined})
     counts = Counter(iter(parameters))
     faults.update(
         (name, "is given more than once") for name, count in counts.items() if count > 1 and name not in arrays
@@ -218,7 +219,7 @@ def _check_members(schema: colander.SchemaNode, kind: type[Any]) -> None:
 
 
 def path_uuid(name: str, missing: Callable[[str], Exception], code: ErrorCode) -> Validator[UUID]:
-    """The path parameter is a UUID. Any other text cannot name anything: then `missing` makes the exception."""
+    """The path parameter is a UUID; `missing` makes the exception for any other text."""
 
     def read(request: Request) -> UUID:
         text = request.matchdict[name]

@@ -12,13 +12,14 @@ from typing import Any
 import colander
 from apispec import APISpec
 
+from productagg.api.core.answers import Answer
 from productagg.api.core.errors import ErrorCode
 from productagg.api.core.idempotency import HEADER, REPLAYED
 from productagg.api.core.service import PUBLIC, ContractService, Operation
 from productagg.api.core.validators import Validator
 from productagg.api.openapi import conventions
-from productagg.api.openapi.answers import PROBLEM, Answer
 from productagg.api.openapi.response_schemas import NamedSchemas, component_schema, example, json_schema
+from productagg.api.openapi.schemas import PROBLEM
 
 # Any operation can fail with these: the server refuses the request before the application sees it, or the service
 # fails.

@@ -14,7 +14,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Member(NamedTuple):
-    """`example` is ... where the example comes from the member's own schema. `schema` narrows the type's schema."""
+    """`example` `...` means: take it from the member's schema. `schema` narrows the type's schema."""
 
     description: str
     example: Any = ...
@@ -22,6 +22,7 @@ class Member(NamedTuple):
 
 
 _PRODUCT = "019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10"
+_RUN = "019aa3f8-1b2c-7a90-8f3d-4e5a6b7c8d90"
 _OFFER = "5f1c2b7a-3f0e-4d8e-9d2b-6a7f0c1e2d3b"
 _EARLY, _LATE, _NOW = "2026-11-16T08:30:00Z", "2026-11-23T09:41:07.250000Z", "2026-11-23T10:00:00Z"
 _HOUR = "2026-11-23T09:00:00Z"
@@ -60,7 +61,7 @@ MEMBERS: dict[str, Member] = {
     "offers": Member("The offers, cheapest first."),
     "sync": Member("The state of the product's synchronisation. Only in responses to admins."),
     "Offer.id": Member("The offer's id at the Offers service.", _OFFER),
-    "OfferThen.id": Member("The offer's id at the Offers service.", _OFFER),
+    "OfferAt.id": Member("The offer's id at the Offers service.", _OFFER),
     "offer_id": Member("The offer's id at the Offers service.", _OFFER),
     "price": Member("The price of one unit, in the Offers service's unit of money.", 4990),
     "items_in_stock": Member("Number of units in stock.", 12),
@@ -76,16 +77,16 @@ MEMBERS: dict[str, Member] = {
     "ProductSync.failures": Member("Number of failures since the last success.", 0, _COUNT),
     "last_error": Member("The reason for the last failure; null after a success.", None),
     # Sync runs
-    "SyncRun.id": Member("The run's id, a UUID. Ids sort in the order in which runs start.", _OFFER),
+    "SyncRun.id": Member("The run's id, a UUID. Ids sort in the order in which runs start.", _RUN),
     "host": Member("The host on which the run took place.", "sync-1"),
     "started_at": Member("When the run began.", "2026-11-23T10:00:01Z"),
     "finished_at": Member("When the run ended; null until then.", "2026-11-23T10:00:14Z"),
-    "claimed": Member("Number of products that the run leased.", 250, _COUNT),
+    "leased": Member("Number of products that the run leased.", 250, _COUNT),
     "fetched": Member("Number of products for which it got a complete, valid list of offers.", 249, _COUNT),
     "changed": Member("Number of products whose offers differed from before.", 118, _COUNT),
     "closed": Member("Number of offers that disappeared.", 3, _COUNT),
     "failed": Member("Number of products for which it got no complete, valid list.", 1, _COUNT),
-    "failures": Member("Number of failed products by reason.", {"the Offers service answered 500": 1}),
+    "failures": Member("Number of failed products by reason code.", {"status_500": 1}),
     "requests": Member("Number of requests sent to the Offers service.", 250, _COUNT),
     "bytes": Member("Number of bytes exchanged with the Offers service.", 61432, _COUNT),
     "longest_wait_seconds": Member("How long the most overdue product had been due, in seconds.", 1.2),
@@ -184,10 +185,10 @@ MEMBERS: dict[str, Member] = {
     "location": Member("The URL of the created product.", f"http://localhost:6543/products/{_PRODUCT}"),
     "problem": Member("Why the product was not created. Its pointers refer to the whole body of the request."),
     # Offers at a time, and the cost of several units
-    "OffersThen.resolution": Member(
-        "`raw`: exact. `day`: as of the end of a UTC day, since its steps are summed up.", "raw"
+    "OffersAt.resolution": Member(
+        "`raw`: exact. `day`: as of the end of a UTC day, since that day is summarised.", "raw"
     ),
-    "OffersThen.state": Member("`not_observed`: the listed offers were in stock when last observed.", "observed"),
+    "OffersAt.state": Member("`not_observed`: the listed offers were in stock when last observed.", "observed"),
     "quantity": Member("Number of units.", 10, {"minimum": 1}),
     "available_quantity": Member("Number of units in stock, at most `quantity`.", 10, _COUNT),
     "complete": Member("Whether `available_quantity` equals `quantity`.", True),

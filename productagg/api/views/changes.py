@@ -4,15 +4,17 @@ from typing import TypedDict
 
 from pyramid.response import Response
 
+from productagg.api.core.answers import tagged
 from productagg.api.core.errors import ErrorCode, Problem
-from productagg.api.core.fields import mapping, number
+from productagg.api.core.fields import number
 from productagg.api.core.pagination import page_headers
 from productagg.api.core.request import Request
 from productagg.api.core.responses import NO_CACHE, json_response
 from productagg.api.core.service import PUBLIC, service
 from productagg.api.core.validators import query
-from productagg.api.openapi.answers import CHANGE, tagged
+from productagg.api.openapi.schemas import CHANGE
 from productagg.catalog import change_feed
+from productagg.schema_types import mapping
 
 _DEFAULT_LIMIT, _MAX_LIMIT = 100, 1000
 _MAX_SEQUENCE = 2**63 - 1

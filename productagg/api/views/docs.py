@@ -35,7 +35,7 @@ _CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/
 @front.get(permission=PUBLIC, validators=(no_query,))
 def go_to_docs(request: Request) -> Response:
     """There is no page at / yet."""
-    return Response(status=302, location=request.route_url("docs"), content_type="text/plain")
+    return respond(b"", "text/plain", status=302, headers={"Location": request.route_url("docs")})
 
 
 @docs.get(permission=PUBLIC, validators=(no_query,))

@@ -3,6 +3,7 @@
 from pyramid.response import Response
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from productagg.api.core.answers import Answer
 from productagg.api.core.errors import ErrorCode, Problem
 from productagg.api.core.exception_views import RETRY_AFTER_SECONDS
 from productagg.api.core.request import Request
@@ -10,7 +11,7 @@ from productagg.api.core.responses import dumps, respond
 from productagg.api.core.service import PUBLIC, service
 from productagg.api.core.services import Services
 from productagg.api.core.validators import no_query
-from productagg.api.openapi.answers import LIVE, READY, Answer
+from productagg.api.openapi.schemas import LIVE, READY
 from productagg.db.startup_checks import SchemaError, UnusableDatabase, check_schema, check_writable, try_to_write
 
 live = service("live", "/health/live", "Health")

@@ -5,14 +5,15 @@ from typing import TypedDict
 from pyramid.response import Response
 
 from productagg.accounts import users
+from productagg.api.core.answers import Answer
 from productagg.api.core.errors import ErrorCode, Problem
-from productagg.api.core.fields import credential, mapping
+from productagg.api.core.fields import credential
 from productagg.api.core.request import Request
 from productagg.api.core.responses import NO_STORE, dumps, respond
 from productagg.api.core.service import PUBLIC, service
 from productagg.api.core.validators import json_body, no_query
-from productagg.api.openapi.answers import TOKEN, Answer
-from productagg.catalog.product_schema import NO_CONTROL_CHARACTERS, no_control_characters
+from productagg.api.openapi.schemas import TOKEN
+from productagg.schema_types import NO_CONTROL_CHARACTERS, mapping, no_control_characters
 from productagg.text_rules import nfc
 
 

@@ -4,14 +4,16 @@ from typing import Literal, TypedDict
 
 from pyramid.response import Response
 
-from productagg.api.core.fields import choice, limit, mapping
+from productagg.api.core.answers import public
+from productagg.api.core.fields import choice, limit
 from productagg.api.core.request import Request
 from productagg.api.core.responses import json_response, public_cache_control
 from productagg.api.core.service import PUBLIC, service
 from productagg.api.core.validators import query
-from productagg.api.openapi.answers import MOVER, public
+from productagg.api.openapi.schemas import MOVER
 from productagg.db import clock
 from productagg.history.movers import PERIODS, movers
+from productagg.schema_types import mapping
 
 
 class MoversQuery(TypedDict):

@@ -1,4 +1,4 @@
-"""/products/{id}/offers: what is offered for a product, now or at a time, and what a number of units costs."""
+"""/products/{id}/offers: a product's offers, now or at a time, and the cost of a quantity."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 from pyramid.response import Response
 
+from productagg.api.core.answers import public
 from productagg.api.core.errors import ErrorCode
 from productagg.api.core.fields import (
     DEFAULT_LIMIT,
@@ -16,7 +17,6 @@ from productagg.api.core.fields import (
     PRODUCT_ID,
     cursor,
     flag,
-    mapping,
     number,
     time_parameter,
 )
@@ -25,12 +25,13 @@ from productagg.api.core.request import Request
 from productagg.api.core.responses import json_response, public_cache_control
 from productagg.api.core.service import PUBLIC, service
 from productagg.api.core.validators import invalid_query, product_in_path, query
-from productagg.api.openapi import answers
+from productagg.api.openapi import schemas
 from productagg.catalog import products as catalog
 from productagg.catalog.product_offers import ClosedOffersCursor, offers_page
 from productagg.db import clock
 from productagg.history.offers_at import offers_at
 from productagg.offers.cost import cheapest_cost
+from productagg.schema_types import mapping
 
 _MAX_QUANTITY = 2**31 - 1
 
@@ -74,7 +75,7 @@ offers_cost = service("offers_cost", "/products/{id}/offers/cost", "Offers", PRO
 @product_offers.get(
     permission=PUBLIC,
     validators=(product_in_path, offers_query),
-    answers=answers.public("An array of offers; with `at` an object.", answers.OFFERS, "Next-Cursor?", "Link?"),
+    answers=public("An array of offers; with `at` an object.", schemas.OFFERS, "Next-Cursor?", "Link?"),
     errors=(ErrorCode.INVALID_CURSOR,),
 )
 def list_offers(request: Request) -> Response:
@@ -91,9 +92,7 @@ def list_offers(request: Request) -> Response:
     return json_response(orjson.Fragment(product.offers), cache_control=cache_control)
 
 
-@offers_cost.get(
-    permission=PUBLIC, validators=(product_in_path, cost_query), answers=answers.public("The cost.", answers.COST)
-)
+@offers_cost.get(permission=PUBLIC, validators=(product_in_path, cost_query), answers=public("The cost.", schemas.COST))
 def read_cost(request: Request) -> Response:
     """What a number of units costs now, taken from the cheapest offers first, as far as the stock reaches."""
     product_id, quantity = product_in_path.value(request), cost_query.value(request)["quantity"]
@@ -116,10 +115,10 @@ def _with_closed_offers(request: Request, product_id: UUID, parameters: OffersQu
     cursors = request.services.cursors
     # A cursor is valid for this product only.
     asked = {**parameters, "product_id": product_id}
-    place, began = None, int(time.time())
+    position, began = None, int(time.time())
     if parameters["cursor"] is not None:
-        place, began = cursors.read(parameters["cursor"], asked, ClosedOffersCursor)
-    page = offers_page(request.reader, product_id, parameters["limit"] or DEFAULT_LIMIT, place)
+        position, began = cursors.read(parameters["cursor"], asked, ClosedOffersCursor)
+    page = offers_page(request.reader, product_id, parameters["limit"] or DEFAULT_LIMIT, position)
     next_cursor = cursors.write(page.following, asked, began) if page.following else None
     return json_response(
         orjson.Fragment(page.offers),

@@ -2,18 +2,17 @@
 
 from pyramid.response import Response
 
+from productagg.api.core.answers import public
 from productagg.api.core.request import Request
 from productagg.api.core.responses import JSON, digest_once, public_cache_control, respond
 from productagg.api.core.service import PUBLIC, service
 from productagg.api.core.validators import no_query
-from productagg.api.openapi import answers
+from productagg.api.openapi import schemas
 
 description = service("openapi", "/openapi.json", "About")
 
 
-@description.get(
-    permission=PUBLIC, validators=(no_query,), answers=answers.public("An OpenAPI document.", answers.DOCUMENT)
-)
+@description.get(permission=PUBLIC, validators=(no_query,), answers=public("An OpenAPI document.", schemas.DOCUMENT))
 def read_openapi(request: Request) -> Response:
     """This document."""
     document = request.services.openapi()

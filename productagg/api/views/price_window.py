@@ -1,17 +1,17 @@
-"""The window of time that a query about prices is about: its parameters, and how they become begin and end."""
+"""The time window of a price query: its parameters, and its start and end."""
 
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypedDict
 
 from productagg.api.core.fields import parameter, time_parameter
-from productagg.api.core.times import EARLIEST, PERIOD, PERIOD_PATTERN, format_time, parse_period
 from productagg.api.core.validators import invalid_query
+from productagg.times import EARLIEST, PERIOD, PERIOD_PATTERN, format_time, parse_period
 
 _DEFAULT_LENGTH = timedelta(days=30)
 
 WINDOW_PARAMETERS = (
-    time_parameter("from", "The begin of the window; 30 days before its end by default."),
-    time_parameter("to", "The end of the window; now by default, and at the latest."),
+    time_parameter("from", "Start of the window; by default 30 days before its end."),
+    time_parameter("to", "End of the window; by default, and at most, now."),
     parameter(
         "period",
         parse_period,

@@ -8,20 +8,22 @@ from uuid import UUID
 
 from pyramid.response import Response
 
+from productagg.api.core.answers import Answer, public
 from productagg.api.core.errors import ErrorCode, Problem
-from productagg.api.core.fields import PRODUCT_ID, choice, mapping, uuid_parameter
+from productagg.api.core.fields import PRODUCT_ID, choice, uuid_parameter
 from productagg.api.core.request import Request
 from productagg.api.core.responses import digest, json_response, public_cache_control, respond
 from productagg.api.core.service import PUBLIC, service
-from productagg.api.core.times import format_time
 from productagg.api.core.validators import no_query, path_uuid, product_in_path, query
-from productagg.api.openapi import answers
+from productagg.api.openapi import schemas
 from productagg.api.openapi.response_schemas import json_name
 from productagg.api.views.price_window import WINDOW_PARAMETERS, WindowQuery, read_window
 from productagg.db import clock
 from productagg.history.series import RESOLUTIONS, Series, offer_series, product_series
 from productagg.history.trends import Trend, trend
 from productagg.history.verdicts import Verdict, verdict
+from productagg.schema_types import mapping
+from productagg.times import format_time
 
 _PRODUCT_COLUMNS = ("at", "state", "lowest", "average", "offers", "items_in_stock")
 _OFFER_COLUMNS = ("at", "state", "price", "items_in_stock")
@@ -90,14 +92,14 @@ product_trend = service("product_trend", "/products/{id}/trend", "Price history"
 product_verdict = service("product_verdict", "/products/{id}/verdict", "Price history", PRODUCT_ID)
 
 
-def _as_csv(example: str) -> tuple[answers.Answer, ...]:
-    return answers.public("The series, with a line for each point.", None, "Content-Disposition", csv=example)
+def _as_csv(example: str) -> tuple[Answer, ...]:
+    return public("The series, with a line for each point.", None, "Content-Disposition", csv=example)
 
 
 @product_prices.get(
     permission=PUBLIC,
     validators=(product_in_path, prices_query),
-    answers=answers.public("The series.", answers.PRODUCT_SERIES),
+    answers=public("The series.", schemas.PRODUCT_SERIES),
 )
 def list_prices(request: Request) -> Response:
     """The product's prices in a window, in as many points as can be drawn."""
@@ -113,7 +115,7 @@ def download_prices(request: Request) -> Response:
 @offer_prices.get(
     permission=PUBLIC,
     validators=(product_in_path, offer_in_path, prices_query),
-    answers=answers.public("The series.", answers.OFFER_SERIES),
+    answers=public("The series.", schemas.OFFER_SERIES),
 )
 def list_offer_prices(request: Request) -> Response:
     """One offer's prices in a window."""
@@ -133,7 +135,7 @@ def download_offer_prices(request: Request) -> Response:
 @product_trend.get(
     permission=PUBLIC,
     validators=(product_in_path, trend_query),
-    answers=answers.public("The trend.", answers.TREND),
+    answers=public("The trend.", schemas.TREND),
 )
 def read_trend(request: Request) -> Response:
     """How the product's price moved in a window: the change between its ends, and the statistics."""
@@ -152,7 +154,7 @@ def read_trend(request: Request) -> Response:
 
 
 @product_verdict.get(
-    permission=PUBLIC, validators=(product_in_path, no_query), answers=answers.public("The verdict.", answers.VERDICT)
+    permission=PUBLIC, validators=(product_in_path, no_query), answers=public("The verdict.", schemas.VERDICT)
 )
 def read_verdict(request: Request) -> Response:
     """Whether the price is a good one now, measured by the product's own past."""

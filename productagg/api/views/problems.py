@@ -2,13 +2,14 @@
 
 from pyramid.response import Response
 
+from productagg.api.core.answers import public
 from productagg.api.core.errors import ErrorCode, Problem
 from productagg.api.core.fields import parameter
 from productagg.api.core.request import Request
 from productagg.api.core.responses import json_response, public_cache_control
 from productagg.api.core.service import PUBLIC, service
 from productagg.api.core.validators import no_query
-from productagg.api.openapi.answers import EXPLANATION, public
+from productagg.api.openapi.schemas import EXPLANATION
 
 _CODE = parameter(
     "code", str, "a code", {"type": "string", "enum": list(ErrorCode)}, "The code of an error.", example="not-found"

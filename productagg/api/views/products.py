@@ -9,6 +9,7 @@ import orjson
 from pyramid.response import Response
 
 from productagg.accounts.policy import Permission
+from productagg.api.core.answers import PAGE_HEADERS, Answer, public
 from productagg.api.core.errors import ErrorCode
 from productagg.api.core.fields import PRODUCT_ID
 from productagg.api.core.pagination import page_headers
@@ -20,6 +21,7 @@ from productagg.api.core.responses import (
     json_response,
     last_modified,
     public_cache_control,
+    respond,
 )
 from productagg.api.core.service import PUBLIC, service
 from productagg.api.core.validators import (
@@ -31,8 +33,8 @@ from productagg.api.core.validators import (
     preconditions,
     product_in_path,
 )
-from productagg.api.openapi.answers import LISTED_PRODUCT, PAGE_HEADERS, PARTIAL_PRODUCT, PRODUCT, Answer, public
-from productagg.api.views.browsing_query import BrowsingQuery, browsing_query, partial_query
+from productagg.api.openapi.schemas import LISTED_PRODUCT, PARTIAL_PRODUCT, PRODUCT
+from productagg.api.views.listing_query import ListingQuery, listing_query, partial_query
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
 from productagg.catalog.product_members import MEMBERS
@@ -71,10 +73,10 @@ def _pages(query: Validator[Any], content: str, kind: object) -> dict[str, Any]:
     }
 
 
-@products.get(**_pages(browsing_query, "without their offers", LISTED_PRODUCT))
+@products.get(**_pages(listing_query, "without their offers", LISTED_PRODUCT))
 def list_products(request: Request) -> Response:
     """The catalogue, a page at a time: searched, filtered and sorted. `Next-Cursor` leads to the next page."""
-    return _page(request, browsing_query.value(request), MEMBERS)
+    return _page(request, listing_query.value(request), MEMBERS)
 
 
 @partial_products.get(**_pages(partial_query, "with the chosen members", PARTIAL_PRODUCT))
@@ -84,13 +86,13 @@ def list_partial_products(request: Request) -> Response:
     return _page(request, parameters, parameters["fields"])
 
 
-def _page(request: Request, parameters: BrowsingQuery, fields: tuple[str, ...]) -> Response:
+def _page(request: Request, parameters: ListingQuery, fields: tuple[str, ...]) -> Response:
     cursors = request.services.cursors
-    place, began = None, int(time.time())
+    position, began = None, int(time.time())
     if parameters["cursor"] is not None:
-        place, began = cursors.read(parameters["cursor"], parameters)
+        position, began = cursors.read(parameters["cursor"], parameters)
     selection = _product_query(parameters, fields)
-    page = listing.page(request.reader, selection, parameters["limit"], place, counted=parameters["total"] is None)
+    page = listing.page(request.reader, selection, parameters["limit"], position, counted=parameters["total"] is None)
     total = listing.total(request.reader, selection, exact=True) if parameters["total"] else page.total
     next_cursor = cursors.write(page.following, parameters, began) if page.following else None
     previous_cursor = cursors.write(page.previous, parameters, began) if page.previous else None
@@ -108,7 +110,7 @@ def _page(request: Request, parameters: BrowsingQuery, fields: tuple[str, ...]) 
     )
 
 
-def _product_query(parameters: BrowsingQuery, fields: tuple[str, ...]) -> ProductQuery:
+def _product_query(parameters: ListingQuery, fields: tuple[str, ...]) -> ProductQuery:
     """Raises Problem for parameters that do not go together."""
     min_price, max_price, words = parameters["min_price"], parameters["max_price"], parameters["q"] or ()
     if min_price is not None and max_price is not None and min_price > max_price:
@@ -231,7 +233,7 @@ def delete_product(request: Request) -> Response:
         other_than=conditions.other_than,
         unmodified_since=conditions.unmodified_since,
     )
-    return Response(status=204)
+    return respond(None, status=204)
 
 
 def sync_after_commit(request: Request, product_ids: Sequence[UUID]) -> None:

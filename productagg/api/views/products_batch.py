@@ -1,4 +1,6 @@
-"""/products/batch: many products in one request, created with as many statements as one unless their texts are long."""
+"""/products/batch: create up to 1,000 products in one request, with as many SQL statements as for one
+unless their texts are long.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict
@@ -7,18 +9,20 @@ from uuid import UUID
 from pyramid.response import Response
 
 from productagg.accounts.policy import Permission
+from productagg.api.core.answers import Answer
 from productagg.api.core.errors import ErrorCode, Problem
-from productagg.api.core.fields import flag, mapping
+from productagg.api.core.fields import flag
 from productagg.api.core.request import Request
 from productagg.api.core.responses import dumps, respond
 from productagg.api.core.service import service
 from productagg.api.core.validators import CheckedItem, json_array, query
-from productagg.api.openapi.answers import CREATED, NOT_CREATED, Answer
 from productagg.api.openapi.response_schemas import OneOf
+from productagg.api.openapi.schemas import CREATED, NOT_CREATED
 from productagg.api.views.products import ProductBody, sync_after_commit
 from productagg.catalog import batch_creation
 from productagg.catalog.batch_creation import NewProduct
 from productagg.catalog.product_schema import NEW_PRODUCT
+from productagg.schema_types import mapping
 
 MAX_ITEMS = 1000
 # Enough for as many products of full size: characters of four bytes in UTF-8, and the JSON around them.

@@ -6,15 +6,16 @@ from uuid import UUID
 from pyramid.response import Response
 
 from productagg.accounts.policy import Permission
+from productagg.api.core.answers import tagged
 from productagg.api.core.errors import ErrorCode, Problem
-from productagg.api.core.fields import cursor, limit, mapping, uuid_parameter
+from productagg.api.core.fields import cursor, limit, uuid_parameter
 from productagg.api.core.pagination import page_headers
 from productagg.api.core.request import Request
 from productagg.api.core.responses import PRIVATE, json_response
 from productagg.api.core.service import service
 from productagg.api.core.validators import no_query, path_uuid, query
-from productagg.api.openapi.answers import RUN, tagged
-from productagg.catalog.product_schema import uuid
+from productagg.api.openapi.schemas import RUN
+from productagg.schema_types import mapping, uuid
 from productagg.sync import run_log
 
 _RUN_ID = uuid_parameter("id", "a sync run's", "The sync run's id.", example="019aa3f8-1b2c-7a90-8f3d-4e5a6b7c8d90")

@@ -46,7 +46,7 @@ class IdempotencyKey(Base):
         CheckConstraint(
             "(leased_until IS NULL) = (status IS NOT NULL) AND (status IS NULL) = (headers IS NULL) "
             "AND (status IS NULL) = (body IS NULL)",
-            name="claimed_or_answered",
+            name="leased_or_answered",
         ),
     )
 

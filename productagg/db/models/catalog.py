@@ -85,11 +85,11 @@ class ProductChange(Base):
         CheckConstraint("kind IN ('created', 'changed', 'deleted', 'offers')", name="kind_known"),
         CheckConstraint(
             "(sort_name IS NOT NULL) = (kind = 'changed') AND (updated_at IS NOT NULL) = (kind = 'changed')",
-            name="changed_has_before",
+            name="changed_has_old_values",
         ),
         CheckConstraint(
             "(items_in_stock IS NOT NULL) = (kind = 'offers') AND (lowest IS NULL OR kind = 'offers')",
-            name="offers_has_before",
+            name="offers_has_old_values",
         ),
         Index(None, "product_id", "kind", "sequence"),
         # The few rows of this kind among many of kind 'offers'. SQLite would not use the index.

@@ -41,7 +41,7 @@ class ProductSync(Base):
 class SyncRun(Base):
     """A sync run: when, where, what it did and what ended it. `ended_by` is NULL while it runs, or if it was killed.
 
-    `claimed` counts leased products, `fetched` complete and valid lists of offers, `changed` products with changed
+    `leased` counts leased products, `fetched` complete and valid lists of offers, `changed` products with changed
     offers, `closed` offers that vanished, `failed` products; `failures` counts these by reason. `requests` and `bytes`
     (decompressed bodies) measure the exchanges with the Offers service. `longest_wait_seconds` is how overdue the most
     overdue product was.
@@ -53,7 +53,7 @@ class SyncRun(Base):
     host: Mapped[str]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
-    claimed: Mapped[int]
+    leased: Mapped[int]
     fetched: Mapped[int]
     changed: Mapped[int]
     closed: Mapped[int]

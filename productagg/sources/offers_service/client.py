@@ -31,9 +31,9 @@ from productagg.sources.offers_service.parsing import (
     ListedOffer,
     check_status,
     parse_offers,
-    parse_retry_after,
     parse_token,
 )
+from productagg.sources.retry_after import parse_retry_after
 from productagg.sources.transport import ServerConnection
 
 # Far above any honest list (about 100 bytes an offer), and far below a size that exhausts memory.

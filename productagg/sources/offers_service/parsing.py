@@ -7,8 +7,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -17,9 +16,6 @@ import orjson
 
 from productagg.sources.offers_service.errors import InvalidResponse, Refused, Unauthorized, Unavailable
 
-# For a response 429 or 503 that does not say how long to wait, and the longest wait that we believe.
-_DEFAULT_RETRY_AFTER = timedelta(seconds=60)
-_LONGEST_RETRY_AFTER = timedelta(hours=1)
 # The range of a 64-bit column. It also bounds the stock of a whole list, because that is summed up.
 _LARGEST_INTEGER = 2**63 - 1
 # The value of a header (RFC 9110, 5.5); spaces at its ends are not part of it.
@@ -94,20 +90,6 @@ def _parse_offer(item: object, index: int) -> tuple[UUID, ListedOffer]:
     return offer_id, ListedOffer(_integer(item, "price", index), _integer(item, "items_in_stock", index))
 
 
-def parse_retry_after(headers: Mapping[str, str]) -> timedelta:
-    """How long Retry-After says to wait (RFC 9110, 10.2.3: seconds or an HTTP date), an hour at most."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        # Not int(), which rejects very long numbers.
-        return timedelta(seconds=min(float(text), _LONGEST_RETRY_AFTER.total_seconds()))
-    retry_at = _http_date(text)
-    if retry_at is None:
-        return _DEFAULT_RETRY_AFTER
-    # Measured by the sender's clock, if the response tells it.
-    sent_at = _http_date(headers.get("Date", "")) or datetime.now(UTC)
-    return max(timedelta(0), min(retry_at - sent_at, _LONGEST_RETRY_AFTER))
-
-
 def _parse_json(body: bytes) -> object:
     try:
         return orjson.loads(body)
@@ -148,13 +130,4 @@ def _token_expiry(token: str) -> datetime | None:
                 # A new token that has already expired means something else: perhaps a number of seconds from now.
                 if expires_at > datetime.now(UTC):
                     return expires_at
-    return None
-
-
-def _http_date(text: str) -> datetime | None:
-    with suppress(ValueError, OverflowError):
-        date = parsedate_to_datetime(text)
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=UTC)  # one of the two obsolete formats, which mean GMT without saying so
-        return date.astimezone(UTC)
     return None

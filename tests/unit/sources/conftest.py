@@ -1,12 +1,15 @@
-"""Clients of the Offers service, which the machine's own netrc does not influence."""
+"""Clients of the Offers service and of the web, which the machine's own netrc does not influence."""
 
 from uuid import uuid4
 
 import pytest
 
 from productagg.sources.offers_service.client import OffersClient
+from productagg.sources.web.client import WebClient
+from productagg.sources.web.pacing import Pacing
 from tests.conftest import REFRESH_TOKEN
-from tests.scripted_server import ScriptedServer
+from tests.scripted_server import CERTIFICATE, ScriptedServer
+from tests.unit.sources.internet import Internet
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +62,26 @@ def product_id(client, token):
     registered = uuid4()
     client.register(token, registered, "Kettle", "Boils water")
     return registered
+
+
+@pytest.fixture
+def internet(monkeypatch):
+    """The public internet, as far as tests need it. The only authority that clients trust is the tests' own."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATE))
+    return Internet(monkeypatch)
+
+
+@pytest.fixture
+def web_client(internet):
+    """Call it with the arguments of a WebClient; its requests are not paced unless they say so."""
+
+    def make(**options):
+        return WebClient(**{"pacing": Pacing(interval_seconds=0), **options})
+
+    return make
+
+
+@pytest.fixture
+def web(web_client):
+    """For the requests of one fetch, within 5 seconds."""
+    return web_client().begin(5.0)

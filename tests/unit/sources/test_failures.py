@@ -94,6 +94,9 @@ class TestTheReason:
         ("pieces", "error", "reason"),
         [
             ([None], Unavailable, "closed connection without response"),
+            ([b"HTTP/1.1 200 OK\r\nContent-Le", None], Unavailable, "closed connection without response"),
+            ([b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n", None], Unavailable, "closed connection without response"),
+            ([b"HTTP/1.1 200 OK\r\nA\r\nContent-Length: 2\r\n\r\n[]"], Unavailable, "not a header"),
             ([b"SSH-2.0-OpenSSH_9.2\r\n", None], Unavailable, "BadStatusLine"),
             ([b"HTTP/1.1 two hundred\r\n\r\n", None], Unavailable, "BadStatusLine"),
             ([b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 101 + b"\r\n"], Unavailable, "more than 100 headers"),
@@ -194,6 +197,15 @@ class TestSize:
         server = serve(lambda _: (line for _ in range(2000)))
 
         with pytest.raises(Unavailable):
+            connect(server.base_url).offers("a-token", uuid4())
+
+        assert peak() < 5 * MAX_BODY_BYTES
+
+    def test_a_chunk_of_a_negative_length_is_not_read_to_the_end(self, connect, serve, peak):
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"
+        server = serve(lambda _: [head, *[b" " * 65536] * 1000, None])
+
+        with pytest.raises(Unavailable, match="negative length"):
             connect(server.base_url).offers("a-token", uuid4())
 
         assert peak() < 5 * MAX_BODY_BYTES

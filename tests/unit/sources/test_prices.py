@@ -84,6 +84,12 @@ def test_where_the_format_has_a_decimal_comma(text, minor):
     assert parse_price(text, "CZK", decimal=",")[0] == minor
 
 
+@pytest.mark.parametrize(("text", "decimal"), [("0.847", ","), ("0,847", "."), ("0.000.123", ".")])
+def test_a_group_that_begins_with_zero_is_not_of_thousands(text, decimal):
+    with pytest.raises(NoPrice):
+        parse_price(text, "CZK", decimal=decimal)
+
+
 def test_a_lost_part_of_a_minor_unit_is_reported_and_the_residue_of_a_float_is_not():
     assert parse_price("0.847", "CZK") == (85, "CZK", True)
     assert parse_price("185.130001", "EUR")[2] is False

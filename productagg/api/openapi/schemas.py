@@ -1,10 +1,6 @@
-"""The successful responses of the API: their status, headers, media type and JSON. Views declare them with `answers=`.
-
-The document at /openapi.json is made of these declarations, and the functional tests check every response against it.
-"""
+"""The schemas of the JSON that the API answers with. Views declare them, and the OpenAPI document publishes them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -13,7 +9,7 @@ from productagg.api.core.errors import ErrorCode
 from productagg.api.openapi.response_schemas import ObjectSchema, OneOf, StringEnum, dataclass_schema
 from productagg.catalog.change_feed import Change
 from productagg.history.movers import Mover
-from productagg.history.offers_at import OffersThen
+from productagg.history.offers_at import OffersAt
 from productagg.history.series import Series
 from productagg.history.trends import Trend
 from productagg.history.verdicts import Verdict
@@ -69,7 +65,7 @@ RUN = ObjectSchema(
         "host": str,
         "started_at": datetime,
         "finished_at": datetime | None,
-        **dict.fromkeys(("claimed", "fetched", "changed", "closed", "failed"), int),
+        **dict.fromkeys(("leased", "fetched", "changed", "closed", "failed"), int),
         "failures": dict[str, int],
         "requests": int,
         "bytes": int,
@@ -113,7 +109,7 @@ VERDICT = dataclass_schema(Verdict, product_id=UUID).extended("PriceVerdict")
 MOVER = dataclass_schema(Mover)
 CHANGE = dataclass_schema(Change)
 COST = dataclass_schema(Cost).extended("OffersCost")
-OFFERS = OneOf(([OFFER], dataclass_schema(OffersThen)))
+OFFERS = OneOf(([OFFER], dataclass_schema(OffersAt)))
 
 TOKEN = ObjectSchema("Token", {"access_token": str, "token_type": Literal["Bearer"], "expires_in": int})
 LIVE = ObjectSchema("Live", {"status": Literal["live"]})
@@ -136,33 +132,3 @@ PROBLEM = ObjectSchema(
 )
 CREATED = ObjectSchema("BatchCreated", {"status": Literal[201], "id": UUID, "location": str})
 NOT_CREATED = ObjectSchema("BatchNotCreated", {"status": Literal[409, 422], "problem": PROBLEM})
-
-
-# The headers of a page of a list: cursors if there is a next or previous page, and a Link unless it would be too long.
-PAGE_HEADERS = ("Next-Cursor?", "Prev-Cursor?", "Link?")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A successful response. `body` is the type of its JSON, or None; `csv` is an example of its CSV, or empty.
-
-    A header name that ends in a question mark is not in every response. `links` leads to other operations: it maps
-    their path parameter to the place in this response that holds its value.
-    """
-
-    description: str
-    body: Any
-    status: int = 200
-    headers: tuple[str, ...] = ()
-    csv: str = ""
-    links: Mapping[Any, str] = field(default_factory=dict)
-
-
-def tagged(description: str, body: Any, *headers: str, **options: Any) -> tuple[Answer, ...]:
-    """Declare a success with an ETag, so that `If-None-Match` can turn it into a 304."""
-    return (Answer(description, body, headers=("ETag", *headers), **options),)
-
-
-def public(description: str, body: Any, *headers: str, **options: Any) -> tuple[Answer, ...]:
-    """Declare a success with an ETag that shared caches may keep for a while."""
-    return tagged(description, body, "Cache-Control", *headers, **options)

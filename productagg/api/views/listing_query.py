@@ -1,6 +1,5 @@
 """The query parameters of /products and /products/partial: search, filters, sort and page."""
 
-import re
 from datetime import datetime
 from typing import TypedDict
 from uuid import UUID
@@ -11,7 +10,6 @@ from productagg.api.core.fields import (
     cursor,
     flag,
     limit,
-    mapping,
     number,
     parameter,
     time_parameter,
@@ -20,16 +18,16 @@ from productagg.api.core.validators import query
 from productagg.catalog.listing import COUNT_LIMIT
 from productagg.catalog.product_members import MEMBERS
 from productagg.catalog.product_query import RELEVANCE, SORTS
-from productagg.catalog.product_schema import NO_CONTROL_CHARACTERS, uuid
 from productagg.catalog.search_text import search_words
 from productagg.db.models import REGISTRATIONS
+from productagg.schema_types import NO_CONTROL_CHARACTERS, mapping, uuid
+from productagg.text_rules import has_control
 
 _MAX_PRICE = 2**63 - 1
 _MAX_SEARCH_LENGTH, _MAX_WORDS = 200, 10
-_CONTROL_CHARACTER = re.compile(r"[\u0000-\u001f\u007f-\u009f]")
 
 
-class BrowsingQuery(TypedDict):
+class ListingQuery(TypedDict):
     q: tuple[str, ...] | None
     min_price: int | None
     max_price: int | None
@@ -43,13 +41,13 @@ class BrowsingQuery(TypedDict):
     cursor: str | None
 
 
-class PartialQuery(BrowsingQuery):
+class PartialQuery(ListingQuery):
     fields: tuple[str, ...]
 
 
 def _read_words(text: str) -> tuple[str, ...]:
     words = search_words(text)
-    if len(text) > _MAX_SEARCH_LENGTH or not 1 <= len(words) <= _MAX_WORDS or _CONTROL_CHARACTER.search(text):
+    if len(text) > _MAX_SEARCH_LENGTH or not 1 <= len(words) <= _MAX_WORDS or has_control(text):
         raise ValueError(text)
     return words
 
@@ -111,8 +109,7 @@ _PARAMETERS = (
     limit(),
     flag(
         "total",
-        f"Whether `Total-Count` is sent. By default only up to {COUNT_LIMIT}; `true`: however long the counting takes; "
-        "`false`: never.",
+        f"`true`: always send `Total-Count`, however slow; `false`: never; by default only up to {COUNT_LIMIT}.",
     ),
     cursor("It expires a day after the first page."),
 )
@@ -125,5 +122,5 @@ _FIELDS = parameter(
     example=["name", "lowest_price"],
 )
 
-browsing_query = query(mapping(*_PARAMETERS), BrowsingQuery)
+listing_query = query(mapping(*_PARAMETERS), ListingQuery)
 partial_query = query(mapping(_FIELDS, *_PARAMETERS), PartialQuery)

@@ -1,0 +1,1 @@
+"""Feeds: one document with the offers of many products. See adapter.py."""
