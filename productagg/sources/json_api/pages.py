@@ -8,18 +8,16 @@ from urllib.parse import quote_plus, unquote_plus, urljoin, urlsplit, urlunsplit
 
 import orjson
 from requests.utils import parse_header_links
-from urllib3.exceptions import LocationParseError
-from urllib3.util import parse_url
 
 from productagg.sources.base import Request
 from productagg.sources.json_api.configuration import SECRET
 from productagg.sources.json_api.expressions import Expression, json_type
 from productagg.sources.web import NO_VALIDATORS, Validators, WebResponse
+from productagg.sources.web.urls import parse
 
 MAX_PAGES = 1000
 MAX_PAGE_BYTES = 20_000_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class PageError(Exception):
@@ -86,7 +84,8 @@ class Pages:
 
     def _get(self, url: str, number: int) -> tuple[Page, str | None]:
         """A page, and the address of the next."""
-        is_at_home = _origin(url) == _origin(self._first)
+        # By the parser that the requests are sent with: others see another host where a backslash stands before '@'.
+        is_at_home = parse(url).origin == parse(self._first).origin
         headers = self._headers | (self._secret_headers if is_at_home else {})
         # The version of the first of many pages says nothing about the others.
         known = self._request.validators if self._rule is None else NO_VALIDATORS
@@ -164,12 +163,3 @@ def _with_parameter(url: str, name: str | None, value: str) -> str:
     others = [pair for pair in parts.query.split("&") if pair and unquote_plus(pair.partition("=")[0]) != name]
     query = "&".join([*others, f"{quote_plus(name or '')}={quote_plus(value)}"])
     return urlunsplit(parts._replace(query=query, fragment=""))
-
-
-def _origin(url: str) -> tuple[str | None, str | None, int | None] | None:
-    """Scheme, host and port, by the parser that the requests are sent with: others see another host in '\\@'."""
-    try:
-        parts = parse_url(url)
-    except LocationParseError:
-        return None
-    return parts.scheme, parts.host, parts.port or _DEFAULT_PORTS.get(parts.scheme or "")

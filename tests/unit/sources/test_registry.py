@@ -45,7 +45,9 @@ def packages(tmp_path, monkeypatch):
 
 
 class TestLoading:
-    @pytest.mark.parametrize(("kind", "whole_document"), [("json_api", False), ("json_list", True)])
+    @pytest.mark.parametrize(
+        ("kind", "whole_document"), [("json_api", False), ("json_list", True), ("jsonld", False), ("feed", True)]
+    )
     def test_a_kind_that_is_shipped_is_there(self, kind, whole_document):
         adapter = registry.load(kind)
 
@@ -58,7 +60,9 @@ class TestLoading:
         assert registry.load("other").title == "x"
 
     def test_an_unknown_kind_is_told_which_there_are(self):
-        with pytest.raises(registry.AdapterError, match=r"no adapter of the kind 'jsonapi'.*json_api, json_list"):
+        with pytest.raises(
+            registry.AdapterError, match=r"no adapter of the kind 'jsonapi'.*feed, json_api, json_list, jsonld"
+        ):
             registry.load("jsonapi")
 
     def test_a_kind_that_two_packages_define_is_not_chosen_by_chance(self, packages):
