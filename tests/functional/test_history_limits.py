@@ -8,8 +8,8 @@ import time_machine
 
 from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
-from tests.reference import OfferRow
-from tests.timelines import ProductRow
+from tests.history_strategies import ProductRow
+from tests.reference_statistics import OfferRow
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -39,7 +39,7 @@ def two(database, tmp_path):
 
 @contextmanager
 def only(child, server):
-    """Whoever else serves is held up, so that this one answers."""
+    """Suspend the server's other processes, so that this one answers."""
     others = [each for each in children(server) if each.pid != child.pid]
     for other in others:
         other.suspend()

@@ -45,5 +45,5 @@ def test_an_export_does_not_load_the_price_history(loaded):
     assert "productagg.history" not in loaded["export"]
 
 
-def test_cron_does_not_wait_for_modules_that_a_pass_has_no_use_for(loaded):
+def test_cron_does_not_wait_for_modules_that_a_run_has_no_use_for(loaded):
     assert loaded["sync"] & {"tqdm", "argon2", "alembic", "pyramid", "productagg.sandbox"} == set()

@@ -18,7 +18,7 @@ from tests.conftest import Database, ini
 from tests.databases import only_postgresql, only_sqlite
 from tests.factories import environment, make_due, rows, states
 from tests.integration.conftest import Gate, wait_until
-from tests.integration.histories import make_synced, offer_to_all, recorded, replay, stored
+from tests.integration.offer_history import make_synced, offer_to_all, recorded, replay, stored
 
 OLD = states((100, 5), (200, 3))
 NEW = states((90, 4))

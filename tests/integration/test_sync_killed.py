@@ -20,7 +20,7 @@ from tests.conftest import Database, Upstream, ini
 from tests.databases import only_postgresql
 from tests.factories import environment, make_due, make_products, rows
 from tests.integration.conftest import wait_until
-from tests.integration.histories import replay, stored, summaries
+from tests.integration.offer_history import replay, stored, summaries
 from tests.scale import ALL_TESTS, KILLED_RUNS
 
 PHASES, PRODUCTS = (9, 60) if ALL_TESTS else (6, 30)
