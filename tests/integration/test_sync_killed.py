@@ -116,6 +116,7 @@ def killer(database, upstream, fork):
 @pytest.mark.processes
 def test_killed_runs_leave_what_undisturbed_ones_leave(database, upstream, make_synchronizer, calm, killer):
     database.end_connections()  # those of other tests' applications would look like a killed run's
+    database.close()
     calm_database, calm_upstream = calm
     product_ids = make_products(database, PRODUCTS)
     copy_products(database, calm_database)
