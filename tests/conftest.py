@@ -24,6 +24,7 @@ from argon2 import PasswordHasher
 from pyramid.router import Router
 from sqlalchemy import Engine, create_engine, event, insert, text
 from sqlalchemy.orm import sessionmaker
+from sqlalchemy.pool import NullPool
 
 from alembic import command
 from productagg.accounts import users as accounts
@@ -183,6 +184,7 @@ class Database:
         self.writer = writer_engine(database_url(self.url))
         self.reader = reader_engine(database_url(self.url))
         self.sessions = sessionmaker(self.writer)
+        self.connections_ended = False
 
     def migrate(self, revision="head"):
         with pytest.MonkeyPatch.context() as patch:
@@ -218,6 +220,14 @@ class Database:
         with self.reader.connect() as connection:
             found = "SELECT oid::regclass::text FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE relkind = 'r'"
             return set(connection.scalars(text(found)))
+
+    def end_connections(self):
+        """What clients notice of PostgreSQL's restart: the server ends all connections to this database."""
+        self.connections_ended = True
+        engine = create_engine(self.writer.url, poolclass=NullPool)
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        with engine.connect() as connection:
+            connection.execute(text(f"SELECT pg_terminate_backend(pid, 5000) {others}"))
 
     def close(self):
         self.writer.dispose()
@@ -445,6 +455,10 @@ def make_client(database, request):
     made: list[Client] = []
     keys: Counter[tuple[tuple[str, str], ...]] = Counter()
     applications = request.getfixturevalue("_applications")
+    if database.connections_ended:
+        for app in applications.values():
+            app.registry.services.engines.dispose()
+        database.connections_ended = False
 
     def make(upstream=None, **options):
         values = ini(database, upstream, **options)

@@ -11,7 +11,7 @@ from sqlalchemy import event, func, select
 
 from productagg.db.models import Product, ProductSync
 from tests.functional.routes import there  # noqa: F401 - a fixture
-from tests.integration.pasts import PastWriter
+from tests.integration.history_writer import PastWriter
 
 
 @pytest.fixture

@@ -135,11 +135,12 @@ class Server:
 
 
 @contextmanager
-def serving(database, directory, *variables, **environ):
+def serving(database, directory, *variables, before="", **environ):
+    """A server, after the Python code `before` has run in its process."""
     log = directory / "log"
     log.touch()
     process = forked.start(
-        _PSERVE,
+        before + _PSERVE,
         *("pserve", "development.ini", "http_host=127.0.0.1", "http_port=0", *variables),
         # Not the ini file's Offers service: `make serve` may run beside the tests.
         environ={

@@ -10,7 +10,7 @@ from webob import Request
 from productagg.api.core import compression
 from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
-from tests.timelines import ProductRow
+from tests.history_strategies import ProductRow
 
 pytestmark = only_sqlite
 

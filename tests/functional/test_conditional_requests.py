@@ -411,7 +411,7 @@ class TestLastModified:
                 assert again.json["description"] == "second"
 
     @only_sqlite
-    def test_it_is_only_said_once_its_second_is_long_over(self, client, admin, clock, path, modified, subtests):
+    def test_last_modified_is_sent_only_well_after_its_second(self, client, admin, clock, path, modified, subtests):
         start = datetime.now(UTC)
         for number, milliseconds in enumerate(range(0, 3200, 200), 1):
             with subtests.test(milliseconds):

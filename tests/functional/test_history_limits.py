@@ -8,8 +8,8 @@ import time_machine
 
 from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
-from tests.reference import OfferRow
-from tests.timelines import ProductRow
+from tests.history_strategies import ProductRow
+from tests.reference_statistics import OfferRow
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -78,7 +78,7 @@ def test_raw_prices_that_are_no_longer_kept_are_not_answered_from_something_else
 
     answer = send("GET", f"{path}?resolution=raw&from=2026-01-29T00:00:00Z")
 
-    kept = "'raw' is kept from 2026-01-30T00:00:00Z on: ask from then on, or for 'day', 'week' or 'auto'"
+    kept = "'raw' is available from 2026-01-30T00:00:00Z on: use a later 'from', or 'day', 'week' or 'auto'"
     assert_problem(answer, "invalid-data", {"resolution": kept})
     answer = send("GET", f"{path}?resolution=hour&from=2026-01-29T00:00:00Z")
     assert_problem(answer, "invalid-data", {"resolution": kept.replace("raw", "hour")})

@@ -124,13 +124,10 @@ def test_a_trusted_proxy_can(database, tmp_path):
 
 
 @pytest.mark.processes
-def test_what_escapes_the_application_altogether_has_them(database, tmp_path, monkeypatch):
+def test_what_escapes_the_application_altogether_has_them(database, tmp_path):
     """As an error in a tween would."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import productagg.api.core.tweens as it\ndef fails(*_): raise RuntimeError\nit.add_security = fails\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with serving(database, tmp_path) as server:
+    broken = "import productagg.api.core.tweens as it\ndef fails(*_): raise RuntimeError\nit.add_security = fails\n"
+    with serving(database, tmp_path, before=broken) as server:
         answer = server.send(b"GET /products HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
     assert answer.status_int == 500

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
-from tests.integration.pasts import examples
+from tests.integration.history_writer import examples
 
 # Clocks: an offset makes times of them.
 FIRST, EPOCH, LAST = datetime.min, datetime(1970, 1, 1), datetime.max  # noqa: DTZ001, DTZ901

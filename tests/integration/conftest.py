@@ -28,7 +28,7 @@ from productagg.sync.run import Synchronizer
 from tests.conftest import Upstream, ini
 from tests.factories import environment
 from tests.forked import Server
-from tests.integration.pasts import PastWriter
+from tests.integration.history_writer import PastWriter
 from tests.leaks import watch
 
 

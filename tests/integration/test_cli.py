@@ -36,7 +36,7 @@ def is_one_line_without_secrets(output, *secrets):
     return output.count("\n") == 1 and "Traceback" not in output and not any(each in output for each in secrets)
 
 
-def test_a_pass_in_which_all_went_well_says_so_in_one_line(database, upstream, run):
+def test_a_run_in_which_all_went_well_says_so_in_one_line(database, upstream, run):
     for product_id in make_products(database, 3):
         upstream.offer(product_id, states((100, 5)))
 
@@ -48,7 +48,7 @@ def test_a_pass_in_which_all_went_well_says_so_in_one_line(database, upstream, r
     assert done.stdout.count("\n") == 1
 
 
-def test_a_pass_in_which_a_product_failed_exits_with_1(database, upstream, run):
+def test_a_run_in_which_a_product_failed_exits_with_1(database, upstream, run):
     make_products(database, 3)
     upstream.faults.replace([Fault("error", {}, ("offers",), times=1)])
 
@@ -58,7 +58,7 @@ def test_a_pass_in_which_a_product_failed_exits_with_1(database, upstream, run):
     assert "3 products asked, 0 changed, 0 offers closed, 1 failed" in done.stdout
 
 
-def test_a_pass_that_could_not_run_exits_with_2_and_the_reason(database, run):
+def test_a_run_that_could_not_run_exits_with_2_and_the_reason(database, run):
     make_product(database)
 
     done = run("sync", OFFERS_REFRESH_TOKEN="a wrong one")
@@ -68,7 +68,7 @@ def test_a_pass_that_could_not_run_exits_with_2_and_the_reason(database, run):
     assert "a wrong one" not in done.output
 
 
-def test_a_pass_that_crashed_exits_with_2_and_leaves_the_traceback_to_the_log(database, run):
+def test_a_run_that_crashed_exits_with_2_and_leaves_the_traceback_to_the_log(database, run):
     make_product(database)
 
     with before_call(sync_run, "apply_outcomes", crash):
@@ -340,7 +340,7 @@ def test_every_command_explains_itself(command, option):
 
 @pytest.mark.processes
 @only_sqlite
-def test_the_installed_command_makes_a_pass(database, upstream):
+def test_the_installed_command_makes_a_run(database, upstream):
     make_product(database)
     process = start("productagg", "sync", "development.ini", env=environment(database, upstream))
 

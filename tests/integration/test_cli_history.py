@@ -16,7 +16,7 @@ from productagg.history.move_steps import move_steps
 from tests.databases import only_postgresql
 from tests.factories import environment, rows
 from tests.integration.conftest import before_commit
-from tests.integration.shops import Shop
+from tests.integration.observed_products import Shop
 
 ONE = UUID(int=1)
 

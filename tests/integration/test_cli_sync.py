@@ -13,7 +13,7 @@ from tests.databases import only_sqlite
 from tests.factories import environment, make_product, make_products, rows, states, sync_row
 
 
-def test_for_machines_a_pass_is_summed_up_in_one_object(database, upstream, run):
+def test_json_output_is_one_object(database, upstream, run):
     for product_id in make_products(database, 3):
         upstream.offer(product_id, states((100, 5)))
     upstream.faults.replace([Fault("error", {"status": 500}, ("offers",), times=1)])
@@ -41,7 +41,7 @@ def test_for_machines_a_pass_is_summed_up_in_one_object(database, upstream, run)
     assert sum(summary["failures"].values()) == 1
 
 
-def test_for_machines_a_pass_that_could_not_run_is_an_object_too(database, run):
+def test_json_output_of_a_run_that_could_not_start_is_an_object(database, run):
     make_product(database)
 
     done = run("sync", "--json", OFFERS_REFRESH_TOKEN="a wrong one")
@@ -134,7 +134,7 @@ def test_as_many_requests_are_under_way_at_once_as_workers_were_wished_for(datab
     assert not together.broken
 
 
-def test_a_pass_whose_time_is_up_ends_well_and_leaves_the_rest_due(database, upstream, run):
+def test_a_run_whose_time_is_up_ends_well_and_leaves_the_rest_due(database, upstream, run):
     product_ids = make_products(database, 60)
     upstream.faults.replace([Fault("latency", {"seconds": 0.1}, ("offers",))])
 

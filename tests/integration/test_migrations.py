@@ -106,7 +106,7 @@ def test_the_check_accepts_the_newest_schema(database):
 
 
 @pytest.mark.parametrize("state", ["blank", "base", "unknown"])
-def test_any_other_schema_is_refused_with_the_command_that_mends_it(blank_database, state):
+def test_any_other_schema_is_refused_with_the_command_that_migrates_it(blank_database, state):
     if state != "blank":
         blank_database.migrate()
     if state == "base":

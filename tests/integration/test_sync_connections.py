@@ -16,7 +16,7 @@ from productagg.sync.tokens import SharedToken
 from tests.conftest import ini
 from tests.databases import only_sqlite
 from tests.factories import make_due, make_products, rows, states, sync_row
-from tests.integration.histories import make_synced, recorded, stored
+from tests.integration.offer_history import make_synced, recorded, stored
 from tests.scripted_server import RESET, ScriptedServer, answer
 
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"

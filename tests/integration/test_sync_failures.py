@@ -23,7 +23,7 @@ from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN, ini
 from tests.databases import only_sqlite
 from tests.factories import make_due, rows, states, sync_row
-from tests.integration.histories import make_synced, recorded, stored
+from tests.integration.offer_history import make_synced, recorded, stored
 from tests.scripted_server import ScriptedServer, always, answer
 
 MINUTE = timedelta(minutes=1)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import NullPool, create_engine, event, text
+from sqlalchemy import event
 
 from productagg.db.models import ProductSync, SyncRun
 from productagg.settings import Settings
@@ -18,7 +18,7 @@ from tests.conftest import Database, ini
 from tests.databases import only_postgresql, only_sqlite
 from tests.factories import environment, make_due, rows, states
 from tests.integration.conftest import Gate, wait_until
-from tests.integration.histories import make_synced, offer_to_all, recorded, replay, stored
+from tests.integration.offer_history import make_synced, offer_to_all, recorded, replay, stored
 
 OLD = states((100, 5), (200, 3))
 NEW = states((90, 4))
@@ -102,15 +102,6 @@ def test_a_run_goes_on_after_a_database_that_was_away_while_offers_were_fetched(
     check_that_all_have_the_new_offers_once(database, product_ids)
 
 
-def end_connections(database):
-    """What a run notices of a restart: the server ends all connections."""
-    engine = create_engine(database.writer.url, poolclass=NullPool)
-    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    with engine.connect() as connection:
-        connection.execute(text(f"SELECT pg_terminate_backend(pid, 5000) {others}"))
-    database.reader.dispose()
-
-
 @only_postgresql
 def test_a_run_goes_on_wherever_in_it_the_database_is_restarted(database, upstream, make_synchronizer, tries_often):
     run = make_synchronizer(**{"sync.workers": "2"}).run
@@ -124,7 +115,8 @@ def test_a_run_goes_on_wherever_in_it_the_database_is_restarted(database, upstre
         if moments or moment == "commit":
             moments.append(moment)
         if len(moments) == restart_at + 1:
-            end_connections(database)
+            database.end_connections()
+            database.reader.dispose()
 
     # At the begin or the end of its first transaction after that, of its second one … until it has no more
     while len(moments) >= restart_at:

@@ -20,7 +20,7 @@ from tests.conftest import Database, Upstream, ini
 from tests.databases import only_postgresql
 from tests.factories import environment, make_due, make_products, rows
 from tests.integration.conftest import wait_until
-from tests.integration.histories import replay, stored, summaries
+from tests.integration.offer_history import replay, stored, summaries
 from tests.scale import ALL_TESTS, KILLED_RUNS
 
 PHASES, PRODUCTS = (9, 60) if ALL_TESTS else (6, 30)
@@ -115,6 +115,8 @@ def killer(database, upstream, fork):
 @only_postgresql
 @pytest.mark.processes
 def test_killed_runs_leave_what_undisturbed_ones_leave(database, upstream, make_synchronizer, calm, killer):
+    database.end_connections()  # those of other tests' applications would look like a killed run's
+    database.close()
     calm_database, calm_upstream = calm
     product_ids = make_products(database, PRODUCTS)
     copy_products(database, calm_database)

@@ -18,16 +18,16 @@ each_signal = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def start_pass(database, upstream, fork):
+def start_run(database, upstream, fork):
     """Start a real run."""
     return lambda **options: fork(
         "productagg", "sync", "development.ini", env=environment(database, upstream, **options)
     )
 
 
-def test_two_processes_at_once_share_the_work_and_the_token(database, upstream, gate, start_pass):
+def test_two_processes_at_once_share_the_work_and_the_token(database, upstream, gate, start_run):
     product_ids = make_products(database, 50)
-    processes = [start_pass(SYNC_WORKERS="2") for _ in range(2)]
+    processes = [start_run(SYNC_WORKERS="2") for _ in range(2)]
     # Both have claimed their first batch before either has an answer
     wait_until(lambda: len({row.leased_until for row in rows(database, ProductSync)} - {None}) == 2)
 
@@ -43,9 +43,9 @@ def test_two_processes_at_once_share_the_work_and_the_token(database, upstream, 
     assert all("0 failed" in output and output.rstrip().endswith("done") for output in outputs)
 
 
-def test_a_killed_run_leaves_leases_that_run_out(database, upstream, gate, start_pass, synchronizer, clock):
+def test_a_killed_run_leaves_leases_that_run_out(database, upstream, gate, start_run, synchronizer, clock):
     product_id = make_product(database)
-    process = start_pass()
+    process = start_run()
     assert gate.entered.wait(15)
 
     process.send_signal(signal.SIGKILL)
@@ -62,9 +62,9 @@ def test_a_killed_run_leaves_leases_that_run_out(database, upstream, gate, start
 
 
 @each_signal
-def test_a_run_that_is_told_to_stop_ends_in_good_order(database, upstream, gate, start_pass, number):
+def test_a_run_that_is_told_to_stop_ends_in_good_order(database, upstream, gate, start_run, number):
     make_products(database, 50)
-    process = start_pass(SYNC_WORKERS="1")
+    process = start_run(SYNC_WORKERS="1")
     assert gate.entered.wait(15)
 
     process.send_signal(number)

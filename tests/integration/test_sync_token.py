@@ -10,7 +10,7 @@ from productagg.sandbox.service import Response, endpoint_of
 from productagg.sources.offers_service.client import OffersClient
 from tests.conftest import REFRESH_TOKEN
 from tests.factories import environment, make_products, rows, states, sync_row
-from tests.integration.histories import make_synced, offer_to_all, recorded, stored
+from tests.integration.offer_history import make_synced, offer_to_all, recorded, stored
 
 FRESH = states((90, 4), (210, 1))
 
