@@ -38,10 +38,10 @@ $(PEER_STAMP): benchmarks/requirements-peer.txt
 	@$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
 	@touch $@
 
-serve: $(STAMP) ## run everything: web, sandbox Offers service, one sync pass a minute
+serve: $(STAMP) ## run everything: web, sandbox Offers service, one sync run a minute
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python serve.py
 
-quick: $(STAMP) ## run every test once, with one set of parameters, without PostgreSQL and programs: half a minute
+quick: $(STAMP) ## run each test once, without PostgreSQL and without starting programs: half a minute
 	QUICK=1 $(PYTEST) $(ARGS)
 
 test: $(STAMP) ## run the tests on SQLite and PostgreSQL; ARGS="-k name" passes arguments to pytest

@@ -153,7 +153,7 @@ class Benchmark:
         self._targets.at_most(f"history-{name}", pairs.ratio().median, 10.0)
 
     def _a_year_ago(self) -> None:
-        say("a trend over 30 days a year ago, of summed-up days, beside one until now")
+        say("a trend over 30 days a year ago, of summarised days, beside one until now")
         service = self._service
         pairs = self._pairs(
             lambda product: service.trend(product, _MONTH, _A_YEAR), lambda product: service.trend(product, _MONTH)

@@ -19,7 +19,7 @@ from productagg.catalog import products as catalog
 from productagg.db.engines import reader_engine, writer_engine
 from productagg.db.models import OfferPrice, ProductPrice
 from productagg.history import partitions
-from productagg.history.compaction import Compaction, Report
+from productagg.history.compaction import Compaction, CompactionResult
 from productagg.settings import database_url
 
 OFFERS = 4
@@ -60,7 +60,7 @@ class Sizes:
 
     replaced: int
     kept: int
-    report: Report
+    result: CompactionResult
     seconds: float
 
 
@@ -78,7 +78,7 @@ def measure(url: str, rate: int, products: int) -> Sizes:
             seconds = timed(run.run)
         if any(_count(sessions, model) for model in (ProductPrice, OfferPrice)):
             raise RuntimeError("the compaction left steps")
-        return Sizes(replaced, _bytes(writer), run.report, seconds)
+        return Sizes(replaced, _bytes(writer), run.result, seconds)
     finally:
         writer.dispose()
         reader.dispose()
@@ -127,10 +127,10 @@ def main() -> int:
             say(f"{rate} changes a day")
             with harness.database(server, "history_size") as url:
                 sizes = measure(url, rate, max(1, products // 20) if options.quick else products)
-            report, ratio = sizes.report, sizes.kept / sizes.replaced
+            result, ratio = sizes.result, sizes.kept / sizes.replaced
             print(
-                f"{rate} changes a day: {report.steps:,} steps became {report.rows:,} rows at"
-                f" {report.steps / sizes.seconds:,.0f} steps a second;"
+                f"{rate} changes a day: {result.steps:,} steps became {result.rows:,} rows at"
+                f" {result.steps / sizes.seconds:,.0f} steps a second;"
                 f" {sizes.replaced:,} bytes became {sizes.kept:,}, ratio {ratio:.3f}"
             )
             targets.at_most(f"history-size-{rate}-a-day", ratio, 1.0)

@@ -52,13 +52,13 @@ class Scale:
 
     sizes: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)
     rounds: int = 9
-    passes: int = 5
+    runs: int = 5
     calls: int = 100
     writes: int = 30
     due: int = 1_000
 
 
-_QUICK = Scale(sizes=(50, 100, 200), rounds=1, passes=1, calls=5, writes=3, due=50)
+_QUICK = Scale(sizes=(50, 100, 200), rounds=1, runs=1, calls=5, writes=3, due=50)
 
 
 class Operations:
@@ -200,7 +200,7 @@ class Benchmark:
         for name, operation in large.by_name().items():
             say(f"{name}, {size} products, beside {smallest}")
             pairs = in_turn(
-                self._scale.passes if name == "sync" else self._scale.rounds, operation, operations_of_small[name]
+                self._scale.runs if name == "sync" else self._scale.rounds, operation, operations_of_small[name]
             )
             # The smallest catalogue is measured beside each of the others: all of its measurements count.
             before = self._costs[name].get(smallest, Spread([])).values

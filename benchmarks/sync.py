@@ -142,7 +142,7 @@ class Benchmark:
         with catalogue.synchronizer() as synchronizer:
             pairs = self._beside_the_floor(catalogue, synchronizer.run)
         print(f"run {name}, {products} products: {pairs.first} s, floor {pairs.second} s, by floor {pairs.ratio()}")
-        self._targets.at_most(f"sync-pass-{name}", pairs.ratio().median, limit)
+        self._targets.at_most(f"sync-run-{name}", pairs.ratio().median, limit)
 
     def _unchanged(self, catalogue: Catalogue) -> None:
         say("a run without changes")

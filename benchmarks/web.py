@@ -310,7 +310,7 @@ def reads_during_sync(laboratory: Laboratory, scale: Scale, targets: Targets) ->
             ratios.append(2 * during / (before + after))
             say(f"  {before:.0f}, during a sync run {during:.0f}, {after:.0f}")
     print(f"one product, reads during a sync run over {len(laboratory.ids)} by reads without: {Spread(ratios)}")
-    targets.at_least("reads_beside_a_pass", Spread(ratios).median, 0.6)
+    targets.at_least("reads_beside_a_run", Spread(ratios).median, 0.6)
 
 
 def memory(laboratory: Laboratory, scale: Scale, targets: Targets) -> None:

@@ -30,7 +30,7 @@ class OfferRow(NamedTuple):
     items_in_stock: int
 
 
-class Standing(NamedTuple):
+class OfferAt(NamedTuple):
     """An offer in stock at some time, and since when it has been exactly this."""
 
     id: UUID
@@ -165,14 +165,14 @@ def in_force(rows: Iterable[_AnyRow], at: datetime) -> _AnyRow | None:
     return found
 
 
-def standing(rows: Iterable[OfferRow], at: datetime) -> list[Standing]:
+def offers_at(rows: Iterable[OfferRow], at: datetime) -> list[OfferAt]:
     """The offers in stock at this time, cheapest first, of the same price by their ids."""
     history = list(rows)
     found = []
     for offer_id in {row.id for row in history}:
         row = in_force([row for row in history if row.id == offer_id], at)
         if row is not None and row.items_in_stock:
-            found.append(Standing(row.id, row.price, row.items_in_stock, row.at))
+            found.append(OfferAt(row.id, row.price, row.items_in_stock, row.at))
     return sorted(found, key=lambda offer: (offer.price, offer.id))
 
 

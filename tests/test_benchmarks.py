@@ -11,9 +11,9 @@ from benchmarks.harness import Targets
 TARGETS = {
     "sync": {
         "sync-process-1000",
-        "sync-pass-1000",
-        "sync-pass-10000",
-        "sync-pass-latency-20ms",
+        "sync-run-1000",
+        "sync-run-10000",
+        "sync-run-latency-20ms",
         "sync-two-processes",
         "sync-statements-per-batch",
         "sync-commits-per-1000",

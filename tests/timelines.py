@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -85,12 +86,14 @@ def as_steps(rows: Iterable[Row]) -> list[PriceStep]:
     return [PriceStep(microseconds(row.at), row.price, row.observed) for row in rows]
 
 
+@cache
 def _spans(longest: timedelta) -> st.SearchStrategy[timedelta]:
     """Lengths of time, many of them exactly an hour, a day and the like."""
     anything = st.timedeltas(timedelta(), longest)
     return st.one_of(st.sampled_from([each for each in _LENGTHS if each <= longest]), anything)
 
 
+@cache
 def times(longest: timedelta = 40 * DAY) -> st.SearchStrategy[datetime]:
     """Times around a special one, in a zone of their own."""
     signed = st.builds(lambda sign, span: sign * span, st.sampled_from([-1, 0, 1]), _spans(longest))
@@ -126,11 +129,13 @@ def _timelines(
     return st.dictionaries(at, values, max_size=8).map(lambda said: sorted(said.items(), key=lambda each: each[0]))
 
 
+@cache
 def histories(longest: timedelta = 40 * DAY) -> st.SearchStrategy[list[Row]]:
     """The history of one price, oldest first: in stock, sold out and not observed, some of it for a microsecond."""
     return _timelines(_said, longest).map(lambda rows: [Row(at, *said) for at, said in rows])
 
 
+@cache
 def product_histories(longest: timedelta = 40 * DAY) -> st.SearchStrategy[list[ProductRow]]:
     """The rows of a product, oldest first, with gaps where the sync writes any: between two rows that are observed."""
 
@@ -143,6 +148,7 @@ def product_histories(longest: timedelta = 40 * DAY) -> st.SearchStrategy[list[P
     return _timelines(values, longest).map(lambda rows: possible([ProductRow(at, *said) for at, said in rows]))
 
 
+@cache
 def offer_histories(count: int, longest: timedelta = 40 * DAY) -> st.SearchStrategy[list[OfferRow]]:
     """The rows of so many offers of a product, oldest first. Their ids begin with UUID(int=1)."""
     ids = st.integers(1, count).map(lambda number: UUID(int=number))
@@ -156,6 +162,7 @@ def offer_steps(rows: Iterable[OfferRow], offer_id: UUID) -> list[OfferStep]:
     return [OfferStep(microseconds(row.at), row.price, row.items_in_stock) for row in rows if row.id == offer_id]
 
 
+@cache
 @st.composite
 def windows(draw: st.DrawFn, longest: timedelta = 40 * DAY) -> tuple[datetime, datetime]:
     """A window's ends, each in a zone of its own."""
@@ -164,6 +171,7 @@ def windows(draw: st.DrawFn, longest: timedelta = 40 * DAY) -> tuple[datetime, d
     return begin, (begin.astimezone(UTC) + length).astimezone(draw(st.sampled_from(ZONES)))
 
 
+@cache
 @st.composite
 def pasts(draw: st.DrawFn, longest: timedelta = 40 * DAY) -> Past:
     """A product's rows, a window, and a time to ask at, before which the product may have gone unasked for long."""
@@ -204,6 +212,7 @@ class Compacted(NamedTuple):
         return told if told and told[-1].at < self.raw_from else self.past.rows
 
 
+@cache
 @st.composite
 def compacted_pasts(draw: st.DrawFn, longest: timedelta = 40 * DAY) -> Compacted:
     """Windows begin before, at and after `raw_from`."""

@@ -230,7 +230,7 @@ def upgrade() -> None:
         sa.CheckConstraint("average >= lowest", name=op.f("ck_product_prices_average_not_below_lowest")),
         sa.CheckConstraint("lowest >= 0", name=op.f("ck_product_prices_lowest_not_negative")),
         sa.CheckConstraint(
-            "observed OR (offers = 0 AND items_in_stock = 0)", name=op.f("ck_product_prices_gap_says_nothing")
+            "observed OR (offers = 0 AND items_in_stock = 0)", name=op.f("ck_product_prices_gap_is_empty")
         ),
         sa.CheckConstraint("offers >= 0 AND items_in_stock >= 0", name=op.f("ck_product_prices_counts_not_negative")),
         sa.ForeignKeyConstraint(

@@ -189,8 +189,9 @@ class _Counters(Storage):
     def remove_expired(self) -> None:
         """Remove some expired rows. Call it last in a transaction; it does not wait for locks."""
         expired = select(LoginCounter.key).where(LoginCounter.expires_at <= self.now).order_by(LoginCounter.expires_at)
-        unlocked = expired.limit(_REMOVED_AT_ONCE).with_for_update(skip_locked=True)
-        self._connection.execute(delete(LoginCounter).where(LoginCounter.key.in_(unlocked)))
+        # PostgreSQL reads a CTE once; a subquery, it may read again for each row, without those that it has removed.
+        unlocked = expired.limit(_REMOVED_AT_ONCE).with_for_update(skip_locked=True).cte("unlocked")
+        self._connection.execute(delete(LoginCounter).where(LoginCounter.key.in_(select(unlocked.c.key))))
 
     def check(self) -> bool:
         return self._connection.execute(select(1)).scalar() == 1

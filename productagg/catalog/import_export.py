@@ -5,7 +5,7 @@ The import takes a session and products whose values are valid; the caller's tra
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from io import StringIO
 from typing import Any, Literal
 from uuid import UUID
@@ -18,6 +18,7 @@ from productagg.catalog import products
 from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.catalog.matching import ExistingMatch, existing_matches
 from productagg.record_reader import Format, RecordError, excerpt
+from productagg.times import format_time
 
 FIELDS = ("id", "name", "description", "created_at", "updated_at")
 OPTIONAL = ("id", "created_at", "updated_at")
@@ -34,7 +35,7 @@ def header(form: Format) -> bytes:
 def serialize(rows: Iterable[Row[Any]], form: Format) -> bytes:
     """Rows of `products.all_products` as records."""
     if form == "csv":
-        return _csv([*row[:3], _time(row.created_at), _time(row.updated_at)] for row in rows)
+        return _csv([*row[:3], format_time(row.created_at), format_time(row.updated_at)] for row in rows)
     option = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
     return b"".join(orjson.dumps(dict(zip(FIELDS, row, strict=True)), option=option) for row in rows)
 
@@ -109,7 +110,3 @@ def _csv(rows: Iterable[Sequence[object]]) -> bytes:
     text = StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()
-
-
-def _time(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")

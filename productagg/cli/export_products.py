@@ -1,26 +1,22 @@
 """`productagg export`: writes the catalogue to a file, as CSV or NDJSON."""
 
-import signal
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 from sqlalchemy import Row
 
 from productagg.catalog import import_export, products
-from productagg.cli.bootstrap import config_uri, reading
+from productagg.cli.bootstrap import CannotRun, config_uri, reading
 from productagg.cli.files import STANDARD, format_of, format_option, written
 from productagg.cli.progress import progress_bar
+from productagg.cli.signals import Interrupted, InterruptOnSignal, ignore_signals
 from productagg.db.engines import snapshot
 from productagg.record_reader import Format
 
 _PRODUCTS_PER_BATCH = 1000
-
-
-def _terminated(*_: object) -> NoReturn:
-    raise SystemExit(2)
 
 
 @click.command(short_help="Write all products to a file.")
@@ -37,8 +33,15 @@ def export(config_uri: str, file: Path, form: Format | None) -> None:
 
     Exit codes: 0 all products are written, 2 the export could not start or could not finish.
     """
-    signal.signal(signal.SIGTERM, _terminated)  # the default handler would leave the incomplete file behind
-    form = form or format_of(file)
+    InterruptOnSignal()  # the default handler of SIGTERM would leave the incomplete file behind
+    try:
+        _export(config_uri, file, form or format_of(file))
+    except Interrupted:
+        ignore_signals()
+        raise CannotRun("interrupted; the export is incomplete") from None
+
+
+def _export(config_uri: str, file: Path, form: Format) -> None:
     with reading(config_uri) as (_, connection), snapshot(connection), written(file) as output:
         rows = products.all_products(connection)
         output.write(import_export.header(form))

@@ -4,17 +4,17 @@ Export and import are in a module of their own, which compaction need not load.
 """
 
 import logging
-import signal
 from datetime import datetime, timedelta
-from importlib import import_module
-from typing import Any, NoReturn, cast
+from typing import cast
 
 import click
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.catalog import change_feed
 from productagg.cli.bootstrap import CannotRun, config_uri, writing
+from productagg.cli.lazy import LazyGroup
 from productagg.cli.progress import progress_bar
+from productagg.cli.signals import Interrupted, InterruptOnSignal, ignore_signals
 from productagg.db import clock
 from productagg.db.engines import reader_engine
 from productagg.db.errors import is_unavailable
@@ -23,48 +23,34 @@ from productagg.sync.schedule import Schedule
 
 log = logging.getLogger(__name__)
 
-# The commands in history_import_export, and their functions there.
-_ELSEWHERE = {"export": "export_prices", "import": "import_prices"}
+_LAZY = {
+    "export": "productagg.cli.history_import_export:export_prices",
+    "import": "productagg.cli.history_import_export:import_prices",
+}
 
 
-class _Interrupted(BaseException):
-    """SIGTERM arrived."""
-
-
-class _Lazy(click.Group):
-    def list_commands(self, context: click.Context) -> list[str]:
-        return [*super().list_commands(context), *_ELSEWHERE]
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in _ELSEWHERE:
-            return super().get_command(context, name)
-        command: Any = getattr(import_module("productagg.cli.history_import_export"), _ELSEWHERE[name])
-        assert isinstance(command, click.Command)
-        return command
-
-
-@click.group(cls=_Lazy)
+@click.group(cls=LazyGroup, lazy=_LAZY)
 def history() -> None:
     """Compact, export and import the price histories."""
 
 
-@history.command(short_help="Sum up old days, remove what is over age.")
+@history.command(short_help="Summarise old days and remove expired data.")
 @config_uri
 def compact(config_uri: str) -> None:
-    """Sum up the busy days of whole months that are older than HISTORY_RAW_DAYS.
+    """Compact whole months that are older than HISTORY_RAW_DAYS.
 
     A day with many steps becomes one row: its open, close, lowest, highest and mean price, the time in stock and the
     number of changes. Days with few steps keep them.
 
-    Also remove offers that were closed more than OFFERS_CLOSED_DAYS ago, and, of changes older than CHANGES_RAW_DAYS,
-    those that a newer one replaces.
+    Also removes offers that closed more than OFFERS_CLOSED_DAYS ago, and changes older than CHANGES_RAW_DAYS that a
+    newer change supersedes.
 
-    Meant to run once a day, beside passes and readers. It may be killed at any time, and run any number of times: the
-    next run does the rest. On a terminal, a bar shows the progress.
+    Run it once a day. It may run beside sync runs and readers, be killed at any time and run again; it continues where
+    it stopped. On a terminal, a bar shows the progress.
 
-    Exit codes: 0 all well, 1 another one is at work, 2 it could not run, or not to its end.
+    Exit codes: 0 done, 1 another compaction is running, 2 it could not start or could not finish.
     """
-    signal.signal(signal.SIGTERM, _interrupted)
+    InterruptOnSignal()
     with writing(config_uri) as (settings, sessions):
         engine = reader_engine(settings.database_url, prepared=settings.database_prepared)
         observed_for = Schedule.of(settings).observed_for
@@ -81,11 +67,12 @@ def compact(config_uri: str) -> None:
                     progress,
                     closed_days=settings.offers_closed_days,
                 )
-                report = run.run()
-        except compaction.Busy as busy:
-            raise click.ClickException(f"history: {busy}") from None
-        except _Interrupted:
-            raise CannotRun("history: interrupted; the next run goes on") from None
+                result = run.run()
+        except compaction.CompactionRunning as reason:
+            raise click.ClickException(f"history: {reason}") from None
+        except Interrupted:
+            ignore_signals()
+            raise CannotRun("history: interrupted; run it again to continue") from None
         except partitions.Locked as reason:
             raise CannotRun(f"history: {reason}") from None
         except Exception as error:
@@ -95,7 +82,7 @@ def compact(config_uri: str) -> None:
             raise SystemExit(2) from None
         finally:
             engine.dispose()
-    click.echo(f"history: {report}; {superseded} changes removed")
+    click.echo(f"history: {result}; {superseded} changes removed")
 
 
 def _compact_changes(sessions: sessionmaker[Session], before: datetime) -> int:
@@ -106,7 +93,3 @@ def _compact_changes(sessions: sessionmaker[Session], before: datetime) -> int:
             count, after = change_feed.compact(session, after, before)
         removed += count
     return removed
-
-
-def _interrupted(*_: object) -> NoReturn:
-    raise _Interrupted

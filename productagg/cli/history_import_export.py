@@ -15,18 +15,19 @@ from productagg.cli.files import STANDARD, format_of, format_option, opened, wri
 from productagg.cli.progress import progress_bar
 from productagg.db import clock
 from productagg.history import lines
-from productagg.history.exporting import export, snapshot
-from productagg.history.importing import Refused, import_
+from productagg.history.exporting import export, history_snapshot
+from productagg.history.importing import ImportRefused, import_
 from productagg.history.lines import Line
 from productagg.history.staging import BadFile, Staged, stage
 from productagg.record_reader import Format, RecordError
+from productagg.times import parse_record_time
 
 _LINES_AT_ONCE = 1000
 
 
 def _time(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
     try:
-        return lines.parse_time(text) if text is not None else None
+        return parse_record_time(text) if text is not None else None
     except RecordError as bad:
         raise click.BadParameter(str(bad)) from None
 
@@ -36,15 +37,21 @@ def _time(_context: click.Context, _option: click.Parameter, text: str | None) -
 @click.option(
     "--product", "products", metavar="ID", type=click.UUID, multiple=True, help="Only this product. May be repeated."
 )
-@click.option("--from", "begin", metavar="TIME", callback=_time, help="What was in force then comes first, as of then.")
-@click.option("--to", "end", metavar="TIME", callback=_time, help="What happened then, or later, is left out.")
+@click.option(
+    "--from",
+    "begin",
+    metavar="TIME",
+    callback=_time,
+    help="Start of the export. The state at this time comes first, dated at it.",
+)
+@click.option("--to", "end", metavar="TIME", callback=_time, help="End of the export, exclusive.")
 @format_option
 @click.option(
     "--output",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     default=STANDARD,
-    help="Instead of standard output.",
+    help="Write to this file instead of standard output.",
 )
 def export_prices(
     config_uri: str,
@@ -56,15 +63,16 @@ def export_prices(
 ) -> None:
     """Write the price histories as lines that `import` takes.
 
-    It exports what is kept raw, the last HISTORY_RAW_DAYS days at least; older days may be summed up.
+    Exports uncompacted steps only: at least the last HISTORY_RAW_DAYS days.
 
-    A line is an offer's price and items in stock from a time on. Without an offer it is about the product: with nothing
-    else, it was not observed from then on; with 0 items_in_stock it was observed again, and no offer had changed.
+    A line is an offer's price and items in stock from a time on. A line without an offer concerns the product: with
+    nothing else, it was not observed from then on; with 0 items_in_stock it was observed again, and no offer had
+    changed.
     """
     if begin and end and begin >= end:
-        raise click.UsageError("--from is to be before --to")
+        raise click.UsageError("--from must be before --to")
     form = form or format_of(output)
-    with reading(config_uri) as (_, connection), snapshot(connection):
+    with reading(config_uri) as (_, connection), history_snapshot(connection):
         unknown = catalog.missing_ids(connection, products)
         if unknown:
             raise CannotRun(f"there is no product {', '.join(map(str, unknown))}")
@@ -81,18 +89,18 @@ def _write(file: IO[bytes], exported: Iterator[Line], form: Format) -> None:
 @click.command(name="import")
 @config_uri
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
-@click.option("--replace", is_flag=True, help="Replace what was imported earlier of the products in the file.")
+@click.option("--replace", is_flag=True, help="Replace earlier imports of the products in this file.")
 @format_option
 def import_prices(config_uri: str, file: Path, replace: bool, form: Format | None) -> None:
     """Import prices that were collected elsewhere, from before a product was created here.
 
     FILE is CSV with a header, or NDJSON, with the fields product_id, offer_id, at, price, items_in_stock; '-' is
     standard input. Lines may come in any order. A line is an offer's state from a time on, until the offer's next line:
-    0 items_in_stock says that it is sold out. A line without offer_id, price and items_in_stock says that the product
-    was not observed from then on: put one where the collecting ended. Times are before the UTC day on which the
-    product was created. The file is checked as a whole; if anything is wrong with it, nothing is imported.
+    0 items_in_stock says that it is sold out. A line without offer_id, price and items_in_stock means that the product
+    was not observed from then on; end your data with one. Times are before the UTC day on which the product was
+    created. The file is checked as a whole; if anything is wrong with it, nothing is imported.
 
-    Exit codes: 0 all is imported, 2 nothing is.
+    Exit codes: 0 everything was imported, 2 nothing was.
     """
     form = form or format_of(file)
     with writing(config_uri) as (_, sessions), Staged() as staged:
@@ -105,9 +113,9 @@ def import_prices(config_uri: str, file: Path, replace: bool, form: Format | Non
                 import_(session, staged, replace=replace, progress=progress)
         except BadFile as bad:
             _report(file, bad)
-            raise CannotRun("nothing is imported") from None
-        except Refused as refused:
-            raise CannotRun(f"{refused}; nothing is imported") from None
+            raise CannotRun("nothing was imported") from None
+        except ImportRefused as refused:
+            raise CannotRun(f"{refused}; nothing was imported") from None
         products = staged.products()
     click.echo(f"import: {sum(product.lines for product in products)} lines of {len(products)} products imported")
 

@@ -7,9 +7,9 @@ from uuid import UUID
 from productagg.catalog.batch_creation import NewProduct
 from productagg.catalog.import_export import OPTIONAL
 from productagg.catalog.product_schema import NEW_PRODUCT
-from productagg.history.lines import parse_time
 from productagg.record_reader import Format, RecordError, excerpt
 from productagg.schema_types import uuid, validate
+from productagg.times import parse_record_time
 
 
 def new_product(record: dict[str, Any], form: Format, now: datetime) -> NewProduct:
@@ -55,7 +55,7 @@ def _time(name: str, value: object, now: datetime) -> datetime | None:
         return None
     if not isinstance(value, str):
         raise RecordError(f"{name} is not a time like 2026-01-31T12:00:00Z")
-    time = parse_time(value)
+    time = parse_record_time(value)
     if time > now:
         raise RecordError(f"{name} {value} is in the future")
     return time

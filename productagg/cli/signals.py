@@ -1,9 +1,8 @@
 """SIGTERM and Ctrl-C, for commands that clean up before they end."""
 
 import signal
+from collections.abc import Callable
 from typing import NoReturn
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupted(BaseException):
@@ -15,8 +14,7 @@ class InterruptOnSignal:
 
     def __init__(self) -> None:
         self._received = False
-        for number in _SIGNALS:
-            signal.signal(number, self._handle)
+        on_signal(self._handle)
 
     def _handle(self, *_: object) -> NoReturn:
         self._received = True
@@ -28,7 +26,12 @@ class InterruptOnSignal:
             raise Interrupted
 
 
+def on_signal(act: Callable[..., object] | signal.Handlers) -> None:
+    """Call `act`, with the signal's number and the frame, whenever a signal comes."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, act)
+
+
 def ignore_signals() -> None:
     """Ignore further signals, because the program is ending already."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    on_signal(signal.SIG_IGN)

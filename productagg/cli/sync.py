@@ -1,7 +1,6 @@
 """`productagg sync`: one sync run. cron starts one every minute; people can also sync chosen products."""
 
 import logging
-import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from productagg.catalog import products as catalog
 from productagg.cli.bootstrap import CannotRun, config_uri, writing
 from productagg.cli.progress import progress_bar
+from productagg.cli.signals import on_signal
 from productagg.db.errors import is_unavailable
 from productagg.settings import Settings
 from productagg.sync.run import Synchronizer
@@ -106,7 +106,7 @@ def _with_options(settings: Settings, workers: int | None, budget: int | None) -
 
 def _run(settings: Settings, sessions: sessionmaker[Session], products: Sequence[UUID], everything: bool) -> RunResult:
     with Synchronizer(settings, sessions) as synchronizer:
-        _interrupt_on_signal(synchronizer)
+        on_signal(lambda *_: synchronizer.interrupt())
         try:
             with progress_bar(" products") as progress:
                 return synchronizer.run(products=products or None, everything=everything, progress=progress)
@@ -115,11 +115,6 @@ def _run(settings: Settings, sessions: sessionmaker[Session], products: Sequence
                 raise
             log.exception("the sync run crashed")
             raise SystemExit(2) from None
-
-
-def _interrupt_on_signal(synchronizer: Synchronizer) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: synchronizer.interrupt())
 
 
 def _json(result: RunResult) -> bytes:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from productagg import text_rules
 from productagg.accounts import users
-from productagg.cli.bootstrap import config_uri, writing
+from productagg.cli.bootstrap import config_uri, reading, writing
 
 
 @click.group()
@@ -80,7 +80,7 @@ def enable(config_uri: str, username: str) -> None:
 @config_uri
 def list_users(config_uri: str) -> None:
     """List the users: name, role, and whether disabled."""
-    with writing(config_uri) as (_, sessions), sessions.begin() as session:
+    with reading(config_uri) as (_, connection), Session(connection) as session:
         for account in users.list_users(session):
             state = "disabled" if account.disabled else "active"
             click.echo(f"{account.username}\t{account.role}\t{state}")

@@ -110,8 +110,10 @@ def _remove_expired_statement(dialect: str) -> Executable:
         .order_by(_KEYS.c.created_at)
         .limit(_REMOVED_AT_ONCE)
         .with_for_update(skip_locked=True)
+        # PostgreSQL reads a CTE once; a subquery, it may read again for each row, without those that it has removed.
+        .cte("oldest")
     )
-    return delete(_KEYS).where(tuple_(_KEYS.c.user_id, _KEYS.c.key).in_(oldest))
+    return delete(_KEYS).where(tuple_(_KEYS.c.user_id, _KEYS.c.key).in_(select(*oldest.c)))
 
 
 def _time(dialect: str, name: str) -> ColumnElement[datetime]:

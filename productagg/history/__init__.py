@@ -1,8 +1,8 @@
 """What products and offers cost over time: series, trends, verdicts, offers as of a time, and keeping years of it.
 
 A history is a step function of time: a price in stock, sold out, or not observed. Every step is stored once: as a row
-of its own, or, in days long past that have many, within a row that sums up its day (see day_summaries). All arithmetic
-is on whole numbers (prices in the upstream's unit, microseconds) until the last division. Readers take a connection and
+of its own, or, in old days with many steps, within the row of a summarised day (see day_summaries). All arithmetic is
+on whole numbers (prices in the upstream's unit, microseconds) until the last division. Queries take a connection and
 plain values; only the sync and the `history` commands write.
 """
 

@@ -1,7 +1,7 @@
-"""Hours, UTC days and ISO weeks of a price's history: downsampled from steps, and days read back from their summaries.
+"""Downsamples steps into hours, UTC days and ISO weeks, and reads summaries of compacted days.
 
-Pure: no database. No bucket of a window is left out (gap filling), and the last step before a bucket is carried into it
-(LOCF: last observation carried forward). What is not observed counts for nothing.
+Pure: no database. Every bucket of a window is returned (gapfill). The step before a bucket holds at its start (LOCF).
+Unobserved time enters no sum.
 
 A day's summary is a JSON list of numbers. It begins with not_observed_us and sold_out_us, in microseconds of the whole
 day. Then come, for the price of an offer, or for the lowest and then for the average price of a product: changes, open,
@@ -14,14 +14,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from productagg.history.timeline import DAY, OfferStep, PriceStep, ProductStep, Summary, bucket_start, state_of
+from productagg.history.timeline import DAY, DaySummary, OfferStep, PriceStep, ProductStep, bucket_start, state_of
+
+# Positions in a summary.
+NOT_OBSERVED_US, SOLD_OUT_US, CHANGES, OPEN, CLOSE, LOWEST, HIGHEST, MEAN, REMAINDER = range(9)
+_AVERAGE = REMAINDER + 1  # where the average price's part begins
+_AVERAGE_MEAN, _AVERAGE_REMAINDER = (_AVERAGE + position - CHANGES for position in (MEAN, REMAINDER))
 
 
 class Bucket(NamedTuple):
-    """What a price did from `at` on, for as long as the bucket is. `state` is the one at its end.
+    """Statistics of a price in one bucket. `state` is that at its end.
 
-    `open` to `highest` are of the time in stock, None if there was none; weighted / in_stock_us is the exact mean.
-    `changes` counts new prices, sold out among them. `weighted_average` is of the average price that steps have beside.
+    `open` to `highest` cover the time in stock, else None; weighted / in_stock_us is the exact mean. `changes` includes
+    those to and from sold out. `weighted_average`: like `weighted`, for the average price.
     """
 
     at: int
@@ -37,44 +42,44 @@ class Bucket(NamedTuple):
     weighted_average: int = 0
 
 
-def summary_of(buckets: Sequence[Bucket]) -> Summary:
-    """The summary of a day, which is a bucket for each price."""
+def summary_of(buckets: Sequence[Bucket]) -> DaySummary:
+    """The summary of a day, of one bucket for each price."""
     day = buckets[0]
-    summary: Summary = [DAY - day.observed_us, day.observed_us - day.in_stock_us]
+    summary: DaySummary = [DAY - day.observed_us, day.observed_us - day.in_stock_us]
     for price in buckets:
         mean = divmod(price.weighted, price.in_stock_us) if price.in_stock_us else (0, 0)
         summary += [price.changes, price.open, price.close, price.lowest, price.highest, *mean]
     return summary
 
 
-def summary_of_average(summary: Summary) -> Summary:
+def summary_of_average(summary: DaySummary) -> DaySummary:
     """The summary of a product's average price alone."""
-    return [*summary[:2], *summary[9:]]
+    return [*summary[:CHANGES], *summary[_AVERAGE:]]
 
 
 def is_exact(steps: Iterable[PriceStep | ProductStep | OfferStep], begin: int, end: int) -> bool:
-    """Whether all steps of a window are kept: no summed-up day lies in it, or ends it before the day's last step."""
+    """Whether steps alone answer the window: it cuts no summarised day before that day's last step."""
     return not any(step.summary is not None and step.at > begin and bucket_start(step.at, DAY) < end for step in steps)
 
 
-def without_summed_up(steps: Sequence[PriceStep]) -> Sequence[PriceStep]:
-    """The steps without those that a day's summary counts already: a step with a summary is the last of its day then.
+def without_summarised(steps: Sequence[PriceStep]) -> Sequence[PriceStep]:
+    """Drop the steps that a day's summary includes; the step with the summary becomes the last of its day.
 
-    An offer's steps may be followed by its product's gaps on a summed-up day.
+    On a summarised day, gaps of the product may follow an offer's last step.
     """
     newest = next((step for step in reversed(steps) if step[3] is not None), None)
     if newest is None:
         return steps
     raw_from = bisect_left(steps, bucket_start(newest.at, DAY) + DAY, key=_at)
     left: list[PriceStep] = []
-    day, summed_up_until = 0, 0
+    day, summarised_until = 0, 0
     for step in steps[:raw_from]:
         if step[3] is not None:
             day = step[0] - step[0] % DAY
-            summed_up_until = day + DAY
+            summarised_until = day + DAY
             while left and left[-1][0] >= day:
                 left.pop()
-        elif step[0] < summed_up_until:
+        elif step[0] < summarised_until:
             step = left.pop()._replace(price=step.price, observed=step.observed)
         left.append(step)
     return [*left, *steps[raw_from:]]
@@ -84,11 +89,11 @@ _at = itemgetter(0)
 
 
 def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) -> Iterator[Bucket]:
-    """All buckets of [begin, end), of which the last may be cut off by the end; none before the first step of all.
+    """Yield the buckets of [begin, end) from the first step on; `end` may cut the last one.
 
-    The steps are those of the window; one may lie before its begin, which is that of a bucket. Hours need all steps.
+    `begin` starts a bucket. Hours need every step.
     """
-    steps = without_summed_up(steps)
+    steps = without_summarised(steps)
     if not steps:
         return
     begin = max(begin, bucket_start(steps[0].at, length))
@@ -99,9 +104,9 @@ def downsample(steps: Sequence[PriceStep], begin: int, end: int, length: int) ->
         yield bucket(steps[first - 1] if first else None, steps[first:number], at, stop)
 
 
-def bucket(carried: PriceStep | None, steps: Iterable[PriceStep], begin: int, end: int) -> Bucket:
-    """The bucket of [begin, end) in which these steps lie; `carried` is the step before them."""
-    sums = _Sums(carried, begin)
+def bucket(step_before: PriceStep | None, steps: Iterable[PriceStep], begin: int, end: int) -> Bucket:
+    """The bucket of [begin, end) with these steps, after the step before them, if any."""
+    sums = _Sums(step_before, begin)
     for step in steps:
         if step.summary is None:
             sums.add_step(step)
@@ -111,7 +116,7 @@ def bucket(carried: PriceStep | None, steps: Iterable[PriceStep], begin: int, en
 
 
 class _Sums:
-    """What a price did so far: the last step that was added holds from `at` on."""
+    """Running sums; the last step added is in force from `_at`."""
 
     __slots__ = (
         "_at",
@@ -124,11 +129,11 @@ class _Sums:
         "_weighted_avg",
     )
 
-    def __init__(self, carried: PriceStep | None, begin: int) -> None:
+    def __init__(self, step_before: PriceStep | None, begin: int) -> None:
         self._at = begin
-        self._last = carried or PriceStep(begin, None, observed=False)
+        self._last = step_before or PriceStep(begin, None, observed=False)
         self._in_stock_us = self._observed_us = self._changes = self._weighted = self._weighted_avg = 0
-        # In the order of time; of a day its open, lowest, highest and close.
+        # By time; of a summarised day its open, lowest, highest and close.
         self._prices: list[int] = []
 
     def add_step(self, step: PriceStep) -> None:
@@ -138,19 +143,19 @@ class _Sums:
             self._changes += 1
         self._last = step
 
-    def add_day(self, step: PriceStep, summary: Summary) -> None:
+    def add_day(self, step: PriceStep, summary: DaySummary) -> None:
         day = step.at - step.at % DAY
         if day > self._at:
             self._hold(day)
-        in_stock_us = DAY - summary[0] - summary[1]
-        self._observed_us += DAY - summary[0]
-        self._changes += summary[2]
+        in_stock_us = DAY - summary[NOT_OBSERVED_US] - summary[SOLD_OUT_US]
+        self._observed_us += DAY - summary[NOT_OBSERVED_US]
+        self._changes += summary[CHANGES]
         if in_stock_us:
             self._in_stock_us += in_stock_us
-            self._prices += (summary[3], summary[5], summary[6], summary[4])
-            self._weighted += summary[7] * in_stock_us + summary[8]
-            if len(summary) > 9:
-                self._weighted_avg += summary[14] * in_stock_us + summary[15]
+            self._prices += (summary[OPEN], summary[LOWEST], summary[HIGHEST], summary[CLOSE])
+            self._weighted += summary[MEAN] * in_stock_us + summary[REMAINDER]
+            if len(summary) > _AVERAGE:
+                self._weighted_avg += summary[_AVERAGE_MEAN] * in_stock_us + summary[_AVERAGE_REMAINDER]
         self._at = day + DAY
         self._last = step
 
@@ -173,7 +178,7 @@ class _Sums:
         )
 
     def _hold(self, until: int) -> None:
-        """The last step goes on until then; one that ended where the bucket begins is no part of it."""
+        """Extend the last step to `until`. A step that ended at the bucket's start adds nothing."""
         last, us = self._last, until - self._at
         if last.observed and us:
             self._observed_us += us

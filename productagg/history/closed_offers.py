@@ -1,7 +1,7 @@
 """Removes offers that were closed long ago, with their steps. For compaction.
 
-Products' own histories stay as they are: nothing of theirs is computed from offers. An offer is removed only if it was
-closed before the time since which all steps are kept.
+Products' own histories do not change: they do not depend on offers. An offer is removed only if it was closed before
+the time since which all steps are kept.
 """
 
 from collections.abc import Sequence
@@ -25,31 +25,30 @@ _STEPS = [Base.metadata.tables[model.__tablename__] for model in (OfferPrice, Of
 def remove_closed(reader: Connection, sessions: sessionmaker[Session], before: datetime) -> int:
     """Remove the offers that were closed before a time, in short transactions. Returns how many.
 
-    `before` is not after HistoryProgress.raw_from. Products of which something is being imported are left to the next
-    run.
+    `before` is not after HistoryProgress.raw_from. Products that are being imported are left to the next run.
     """
     removed, after = 0, UUID(int=0)
     while product_ids := reader.scalars(_with_closed(before, after)).all():
         if not removed:
-            _announce(sessions, before)
+            _advance_watermark(sessions, before)
         after = product_ids[-1]
-        gone = OFFERS_AT_ONCE
-        while gone == OFFERS_AT_ONCE:
+        count = OFFERS_AT_ONCE
+        while count == OFFERS_AT_ONCE:
             with sessions.begin() as session:
-                gone = _remove_some(session, product_ids, before)
-            removed += gone
+                count = _remove_some(session, product_ids, before)
+            removed += count
     return removed
 
 
 def _with_closed(before: datetime, after: UUID) -> Select[UUID]:
-    """The next products that have offers closed before a time. It costs one index probe per product."""
+    """The next products that have offers closed before a time. It probes the index once per product."""
     mine = (Offer.product_id == Product.id, Offer.closed_at.is_not(None))
     oldest = select(func.min(Offer.closed_at)).where(*mine).correlate(Product).scalar_subquery()
     return select(Product.id).where(Product.id > after, oldest < before).order_by(Product.id).limit(PRODUCTS_AT_ONCE)
 
 
-def _announce(sessions: sessionmaker[Session], before: datetime) -> None:
-    """Record since when all offers are kept, before any is removed: offers_at reads it after the offers."""
+def _advance_watermark(sessions: sessionmaker[Session], before: datetime) -> None:
+    """Advance the watermark before any offer is removed; offers_at reads it after the offers."""
     earlier = or_(HistoryProgress.offers_from.is_(None), HistoryProgress.offers_from < before)
     with sessions.begin() as session:
         session.execute(update(HistoryProgress).where(earlier).values(offers_from=before))
@@ -59,14 +58,14 @@ def _remove_some(session: Session, product_ids: Sequence[UUID], before: datetime
     # Imports take the same lock on a product whose offers they write.
     products = select(Product.id).where(Product.id.in_(product_ids)).order_by(Product.id)
     locked = session.scalars(products.with_for_update(key_share=True, skip_locked=True)).all()
-    # A pass holds this lock while it writes a product's offers: none of them is opened again meanwhile.
+    # A sync run holds this lock while it writes a product's offers: none of them is opened again meanwhile.
     sync = select(ProductSync.product_id).where(ProductSync.product_id.in_(locked)).order_by(ProductSync.product_id)
     session.execute(sync.with_for_update())
     key = tuple_(_OFFERS.c.product_id, _OFFERS.c.id)
     closed = select(*key).where(_OFFERS.c.product_id.in_(locked), _OFFERS.c.closed_at < before).limit(OFFERS_AT_ONCE)
     removal: Any = delete(_OFFERS).where(key.in_(closed)).returning(*key)
-    gone = [tuple(row) for row in session.execute(removal)]
-    # Steps may not be compacted yet, if an import had locked their product.
-    for steps in _STEPS if gone else ():
-        session.execute(delete(steps).where(tuple_(steps.c.product_id, steps.c.offer_id).in_(gone)))
-    return len(gone)
+    removed = [tuple(row) for row in session.execute(removal)]
+    # If an import had locked the product, its steps may not be compacted yet.
+    for steps in _STEPS if removed else ():
+        session.execute(delete(steps).where(tuple_(steps.c.product_id, steps.c.offer_id).in_(removed)))
+    return len(removed)

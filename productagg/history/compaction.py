@@ -1,4 +1,4 @@
-"""Keeps years of history small: moves the steps of old months to days, and removes offers that were closed long ago.
+"""Keeps years of history small: compacts the steps of old months, and removes offers that were closed long ago.
 
 For `productagg history compact`. It works in short transactions, can be killed at any time, and continues with the next
 run. At every moment each step is in exactly one place. See docs/decisions/0006-price-history.md.
@@ -32,13 +32,13 @@ _STEPS_AT_ONCE = 20_000
 _MOST_PRODUCTS = 1000
 
 
-class Busy(Exception):
-    """Another compaction is at work."""
+class CompactionRunning(Exception):
+    """Another compaction is running."""
 
 
 @dataclass
-class Report:
-    """What a compaction did: steps moved and the rows left of them, months dropped, closed offers removed."""
+class CompactionResult:
+    """What a compaction did: steps moved and the rows that replaced them, months dropped, closed offers removed."""
 
     steps: int = 0
     rows: int = 0
@@ -73,33 +73,33 @@ class Compaction:
         self._reader = reader
         self._sessions = sessions
         self._now = now
-        # A gap that begins before it is certain by now, also for hosts with a slower schedule.
+        # Gaps that began before the cutoff are final, even for hosts that sync less often.
         self._cutoff = month_of(now - max(timedelta(days=raw_days), observed_for + timedelta(days=1)))
         self._closed_cutoff = moment(bucket_start(microseconds(now - timedelta(days=closed_days)), DAY))
         self._postgresql = reader.dialect.name == "postgresql"
-        self._tell = progress
-        self.report = Report()
+        self._progress = progress
+        self.result = CompactionResult()
 
-    def run(self) -> Report:
-        """Compact all old months. Raises Busy, or partitions.Locked, in which case the next run finishes the work."""
-        with self._alone():
+    def run(self) -> CompactionResult:
+        """Compact all old months. Raises CompactionRunning, or partitions.Locked: the next run finishes the work."""
+        with self._exclusive():
             self._record_open_gaps()
             self._compact()
-            self._tidy_up()
-        return self.report
+            self._clean_up()
+        return self.result
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         """Only PostgreSQL needs the lock: on SQLite, transactions of two compactions wait for each other."""
         if not self._postgresql:
             yield
             return
-        # The lock of a transaction, not of a session: behind a pooler, sessions are shared. It does nothing else.
+        # A transaction's lock: behind a pooler a session's lock would not stay ours. The transaction does nothing else.
         no_limit = func.set_config("idle_in_transaction_session_timeout", "0", literal(value=True))
         with self._sessions() as session:
             is_ours, _ = session.execute(select(func.pg_try_advisory_xact_lock(_LOCK), no_limit)).one()
             if not is_ours:
-                raise Busy("another compaction is at work")
+                raise CompactionRunning("another compaction is running")
             try:
                 yield
             finally:
@@ -107,9 +107,9 @@ class Compaction:
                     session.rollback()
 
     def _record_open_gaps(self) -> None:
-        """Write the beginnings of gaps that go on since before the cutoff, as steps like any other.
+        """Record the start of open gaps that began before the cutoff.
 
-        The next observation would write them, but into days that are summed up by then.
+        Otherwise the next observation would record them in compacted days.
         """
         last = ProductSync.last_synced_at
         nothing_since = (
@@ -124,18 +124,18 @@ class Compaction:
 
     def _compact(self) -> None:
         total = done = 0
-        if self._tell is not None:
+        if self._progress is not None:
             total = self._reader.scalar(select(func.count()).select_from(Product).where(self._has_old_steps())) or 0
         # The first product alone, to learn how many steps a product has.
         after, limit = UUID(int=0), 1
         while product_ids := self._next_products(after, limit):
-            self._announce()
+            self._advance_watermark()
             steps = self._compact_months(product_ids)
             after = product_ids[-1]
             limit = max(1, min(_MOST_PRODUCTS, len(product_ids) * _STEPS_AT_ONCE // max(steps, 1)))
             done += len(product_ids)
-            if self._tell is not None:
-                self._tell(done, max(done, total))
+            if self._progress is not None:
+                self._progress(done, max(done, total))
 
     def _next_products(self, after: UUID, limit: int) -> Sequence[UUID]:
         query = select(Product.id).where(Product.id > after, self._has_old_steps())
@@ -148,23 +148,23 @@ class Compaction:
         of_offer = exists().where(*mine, OfferPrice.observed_at < self._cutoff)
         return or_(of_product, exists().where(Offer.product_id == Product.id, of_offer))
 
-    def _announce(self) -> None:
-        """Record since when all steps are kept, before any older step goes."""
+    def _advance_watermark(self) -> None:
+        """Advance the watermark before any older step is removed."""
         earlier = or_(HistoryProgress.raw_from.is_(None), HistoryProgress.raw_from < self._cutoff)
         with self._sessions.begin() as session:
             session.execute(update(HistoryProgress).where(earlier).values(raw_from=self._cutoff))
 
     def _compact_months(self, product_ids: Sequence[UUID]) -> int:
-        """One transaction per month in which these products have steps. Returns how many steps the last one moved."""
+        """One transaction per month with steps of these products. Returns the number of steps moved in the last one."""
         steps = 0
         while (oldest := self._oldest_step(product_ids)) is not None and oldest < self._cutoff:
             with self._sessions.begin() as session:
                 moved = move_steps(session, product_ids, month_of(oldest, 1))
-            # Products of which something is being imported are left to the next run.
+            # Products that are being imported are left to the next run.
             product_ids = moved.product_ids
             steps = moved.steps
-            self.report.steps += moved.steps
-            self.report.rows += moved.rows
+            self.result.steps += moved.steps
+            self.result.rows += moved.rows
         return steps
 
     def _oldest_step(self, product_ids: Sequence[UUID]) -> datetime | None:
@@ -178,8 +178,11 @@ class Compaction:
         found: datetime | None = self._reader.scalar(select(func.min(oldest.c.at)))
         return found
 
-    def _tidy_up(self) -> None:
-        """Remove closed offers and empty partitions, and create partitions ahead: if one is locked, do the others."""
+    def _clean_up(self) -> None:
+        """Remove closed offers and empty partitions, and create partitions ahead.
+
+        A locked partition does not stop the other steps.
+        """
         locked = None
         on_postgresql = (self._drop_months, self._create_months) if self._postgresql else ()
         for act in (self._remove_closed, *on_postgresql):
@@ -194,17 +197,17 @@ class Compaction:
         raw_from = self._reader.scalar(select(HistoryProgress.raw_from))
         if raw_from is not None:
             before = min(raw_from, self._closed_cutoff)
-            self.report.offers = remove_closed(self._reader, self._sessions, before)
+            self.result.offers = remove_closed(self._reader, self._sessions, before)
 
     def _drop_months(self) -> None:
-        self.report.months = partitions.drop_empty(self._sessions, self._cutoff)
+        self.result.months = partitions.drop_empty(self._sessions, self._cutoff)
 
     def _create_months(self) -> None:
         partitions.prepare(self._sessions, self._now)
 
 
 def _insert_gaps(session: Session, gap_from: Mapping[UUID, datetime]) -> None:
-    """Append the gaps' beginnings to the products' histories; a pass may have done so meanwhile."""
+    """Append the starts of gaps to the products' histories; a sync run may have done so meanwhile."""
     lock = select(Product.id).where(Product.id.in_(gap_from)).order_by(Product.id)
     products = session.scalars(lock.with_for_update(read=True, key_share=True)).all()
     gap = {"offers": 0, "items_in_stock": 0, "observed": False}

@@ -30,15 +30,15 @@ class _Product(NamedTuple):
     last_synced_at: datetime | None
 
     def exported_until(self, end: datetime | None) -> int | None:
-        """The end of the window, or of what is known of the product if that is earlier; None: no limit."""
+        """End of the window or of the product's last observation, whichever is earlier; None: no limit."""
         known_until = self.last_synced_at + INSTANT if self.last_synced_at is not None else None
         limits = [time for time in (end, known_until) if time is not None]
         return microseconds(min(limits)) if limits else None
 
 
 @contextmanager
-def snapshot(connection: Connection) -> Iterator[None]:
-    """All reads within see one moment; no partition is dropped meanwhile. Writers need not wait."""
+def history_snapshot(connection: Connection) -> Iterator[None]:
+    """Read one snapshot; no partition is dropped meanwhile. Writers do not wait."""
     with engines.snapshot(connection):
         if connection.dialect.name == "postgresql":
             # Before the first read: a dropped partition is gone from every snapshot.
@@ -53,11 +53,11 @@ def export(
     begin: datetime | None = None,
     end: datetime | None = None,
 ) -> Iterator[Line]:
-    """The steps of [begin, end) of these products, or of all, product by product, in the order of time.
+    """Yield the steps of [begin, end), of these products or of all, by product and time.
 
-    Only steps since HistoryProgress.raw_from are exported: older days may be summed up. What was in force at the begin,
-    or at that time if it is later, comes first, as of then. Last comes the time from which on nothing is known any
-    more, so that an import does not take the last price for one that lasted.
+    Only steps since HistoryProgress.raw_from are exported: older days may be summarised. The first lines are the state
+    at the start of the window, or at that time if it is later. The last line says when observation ended, so that an
+    import does not extend the last price.
     """
     raw_from = connection.execute(select(HistoryProgress.raw_from)).scalar_one_or_none()
     first = microseconds(max(begin or _EPOCH, raw_from or _EPOCH))
@@ -84,7 +84,7 @@ def _products(connection: Connection, product_ids: Collection[UUID]) -> Iterator
 
 
 def _lines(connection: Connection, product_id: UUID, begin: int, end: int | None, now: datetime) -> Iterator[Line]:
-    """One product's lines of [begin, end); begin 0 is that of its history."""
+    """One product's lines of [begin, end); `begin` 0: from the start of the history."""
     in_force = list(_in_force(connection, product_id, begin, now)) if begin else []
     observed = bool(in_force) and not in_force[-1].is_gap
     yield from in_force
@@ -97,7 +97,7 @@ def _lines(connection: Connection, product_id: UUID, begin: int, end: int | None
 
 
 def _lines_of_time(product_id: UUID, at: int, changes: Iterable[Any], *, observed: bool) -> tuple[list[Line], bool]:
-    """The lines of what changed at a time, and whether the product was observed from then on, as before or anew."""
+    """The lines for one time, and whether the product was observed from then on."""
     lines = []
     for _, of_product, offer_id, price, items in changes:
         if of_product:
@@ -112,8 +112,8 @@ def _lines_of_time(product_id: UUID, at: int, changes: Iterable[Any], *, observe
 
 
 def _in_force(connection: Connection, product_id: UUID, at: int, now: datetime) -> Iterator[Line]:
-    """A product's state, including what changed at that very time, as lines of that time."""
-    # No open gap begins before: the caller ends with the last observation.
+    """A product's state at a time, as lines; changes at that time are included."""
+    # No open gap begins earlier: the caller ends with the last observation.
     found = offers_at(connection, product_id, moment(at), now=now, observed_for=timedelta.max)
     for offer in sorted(found.offers, key=attrgetter("id")):
         yield Line(product_id, offer.id, at, offer.price, offer.items_in_stock)
@@ -124,7 +124,7 @@ def _in_force(connection: Connection, product_id: UUID, at: int, now: datetime) 
 
 
 def _rows(product_id: UUID, begin: int, end: int | None) -> CompoundSelect[Any]:
-    """The steps after `begin`. A product's has 0 items where it was observed, else NULL, like a line of a product."""
+    """The steps after `begin`. As in a product's line, `items_in_stock` is 0 if it was observed, else NULL."""
     offer, product = OfferPrice, ProductPrice
     offers = select(
         offer.observed_at.label("at"),

@@ -1,4 +1,4 @@
-"""Imports histories that were collected elsewhere, as the steps that observing those offers would have left.
+"""Imports price histories collected elsewhere, as the steps that our own observations would have written.
 
 For `productagg history import`. An import lies wholly before its product's own history, which begins with the UTC day
 on which the product was created. The caller's transaction holds all of it; nothing here commits. Steps of any age are
@@ -20,20 +20,21 @@ from productagg.history.row_writer import insert_rows
 from productagg.history.staging import MOST_REPORTED, Staged, StagedProduct
 from productagg.history.timeline import OfferStep, ProductStep, moment
 from productagg.offers.summary import summarise
+from productagg.times import format_time
 
 ROWS_PER_INSERT = 5000
 
 
-class Refused(Exception):
+class ImportRefused(Exception):
     """Why the import is refused."""
 
 
 class Replay:
-    """A product's lines, as the steps that observing those offers would have left: a step only where something changed.
+    """A product's lines as steps, one only where something changed.
 
-    `last` is the last instant before the product's own history. Then at the latest a gap begins, and no offer is left
-    in stock: the own history does not close offers that it never saw, so they would stay in stock for ever. In the end,
-    `offers` says when each offer was first seen, and holds its last step.
+    `last` is the last instant before the own history. All offers close there and a gap begins: the own history would
+    never close offers that it did not see. Afterwards `offers` says when each offer was first seen, and has its last
+    step.
     """
 
     def __init__(self, product_id: UUID, last: int) -> None:
@@ -44,10 +45,10 @@ class Replay:
         self._in_stock: dict[UUID, tuple[int, int]] = {}
 
     def steps(self, lines: Iterable[Line]) -> Iterator[tuple[UUID | None, ProductStep | OfferStep]]:
-        """The steps in order, with an offer's id or None for the product. Raises Refused if items are too many."""
+        """The steps by time, with an offer's id or None for the product. Raises ImportRefused for too many items."""
         newest: ProductStep | None = None
-        the_end = Line(self._product_id, None, self._last, None, None)
-        for at, group in groupby(chain(lines, [the_end]), attrgetter("at")):
+        final_gap = Line(self._product_id, None, self._last, None, None)
+        for at, group in groupby(chain(lines, [final_gap]), attrgetter("at")):
             observed = True
             for line in group:
                 observed = observed and not line.is_gap
@@ -86,39 +87,41 @@ class Replay:
     def _product_step(self, at: int, *, observed: bool) -> ProductStep:
         summary = summarise(self._in_stock.values() if observed else ())
         if summary.items_in_stock > LARGEST:
-            which = f"at {moment(at)} of product {self._product_id}"
-            raise Refused(f"more items than can be counted are in stock {which}")
+            time = format_time(moment(at))
+            raise ImportRefused(f"product {self._product_id} has more items in stock at {time} than 64 bits hold")
         return ProductStep(at, *summary, observed)
 
 
 def import_(
     session: Session, staged: Staged, *, replace: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Write the steps of the staged lines; `progress` is told the lines done, and all there are.
+    """Write the steps of the staged lines; `progress` is called with the lines done and all lines.
 
-    Raises Refused, and then the caller rolls back: if a product has imported history already and that is not to be
-    replaced, or if a product was deleted after its lines were checked.
+    Raises ImportRefused, and then the caller rolls back: if a product already has imported history and `replace` is not
+    set, or if a product was deleted after its lines were checked.
     """
     products = staged.products()
-    # The products first, as everywhere. A pass may go on to write its observations: they lie elsewhere.
+    # Lock products first, as everywhere. A sync run may continue: it writes later times.
     _lock_products(session, products)
     present = [product for product in products if _has_imported(session, product)]
     if present and not replace:
-        raise Refused(_listed("there is imported history already, which --replace would replace, of product", present))
+        has = "has" if len(present) == 1 else "have"
+        raise ImportRefused(f"{_listed(present)} already {has} imported history; --replace replaces it")
     for product in present:
         _remove_imported(session, product)
     _insert_all(session, _rows(staged, products, progress))
 
 
 def _lock_products(session: Session, products: Sequence[StagedProduct]) -> None:
-    """Keep the products from being removed, and other imports and compactions away from them."""
+    """Lock the products against removal, other imports and compaction."""
     for first in range(0, len(products), ROWS_PER_INSERT):
         batch = {product.id: product for product in products[first : first + ROWS_PER_INSERT]}
         lock = select(Product.id).where(Product.id.in_(batch)).order_by(Product.id)
         for id_ in session.scalars(lock.with_for_update(key_share=True)):
             del batch[id_]
         if batch:
-            raise Refused(_listed("since the file was read, these products were deleted:", list(batch.values())))
+            was = "was" if len(batch) == 1 else "were"
+            raise ImportRefused(f"{_listed(list(batch.values()))} {was} deleted after the file was read")
 
 
 def _has_imported(session: Session, product: StagedProduct) -> bool:
@@ -143,7 +146,7 @@ def _remove_imported(session: Session, product: StagedProduct) -> None:
 def _rows(
     staged: Staged, products: Sequence[StagedProduct], progress: Callable[[int, int], None] | None
 ) -> Iterator[tuple[type[Base], dict[str, Any]]]:
-    """The rows of all tables, made while the lines are read."""
+    """The rows of all tables, built as the lines are read."""
     total = sum(product.lines for product in products)
     counted = _counted((staged.lines(product.id) for product in products), total, progress)
     for product, lines in zip(products, counted, strict=True):
@@ -156,7 +159,7 @@ def _rows_of_product(product: StagedProduct, lines: Iterable[Line]) -> Iterator[
     for offer_id, step in replay.steps(lines):
         row = {**key, **step._asdict(), "observed_at": moment(step.at)}
         yield (ProductPrice, row) if offer_id is None else (OfferPrice, {**row, "offer_id": offer_id})
-    # All offers of the past become offers of the product: closed ones, unless the sync has seen them.
+    # Imported offers become closed offers, unless the sync already knows them.
     for offer_id, (since, last) in replay.offers.items():
         times = {"first_seen_at": moment(since), **dict.fromkeys(("changed_at", "closed_at"), moment(last.at))}
         yield Offer, {**key, "id": offer_id, **last._asdict(), **times}
@@ -165,7 +168,7 @@ def _rows_of_product(product: StagedProduct, lines: Iterable[Line]) -> Iterator[
 def _counted(
     lines_of_products: Iterable[Iterable[Line]], total: int, progress: Callable[[int, int], None] | None
 ) -> Iterator[Iterator[Line]]:
-    """The lines, unchanged; `progress` is told how many there were, every few thousand."""
+    """The lines, unchanged; every few thousand lines `progress` is called with their number."""
     done = 0
 
     def count(lines: Iterable[Line]) -> Iterator[Line]:
@@ -180,7 +183,7 @@ def _counted(
 
 
 def _insert_all(session: Session, rows: Iterable[tuple[type[Base], dict[str, Any]]]) -> None:
-    """Insert rows, many of a table at a time. Offers that exist already stay as they are: the sync knows newer ones."""
+    """Insert rows, many of a table at a time. Offers that already exist do not change: the sync knows newer states."""
     waiting: dict[type[Base], list[dict[str, Any]]] = {Offer: [], ProductPrice: [], OfferPrice: []}
     for model, row in rows:
         batch = waiting[model]
@@ -192,7 +195,7 @@ def _insert_all(session: Session, rows: Iterable[tuple[type[Base], dict[str, Any
         insert_rows(session, model, batch)
 
 
-def _listed(what: str, products: Sequence[StagedProduct]) -> str:
+def _listed(products: Sequence[StagedProduct]) -> str:
     shown = ", ".join(str(product.id) for product in products[:MOST_REPORTED])
     more = len(products) - MOST_REPORTED
-    return f"{what} {shown}{f' and {more} more' if more > 0 else ''}"
+    return f"product{'s' if len(products) > 1 else ''} {shown}{f' and {more} more' if more > 0 else ''}"

@@ -1,12 +1,11 @@
 """The lines of price histories that `productagg history export` writes and `import` reads. Pure: no database.
 
-A line says what one offer was like from a time on. Without an offer it is about the whole product: with nothing else,
-it was not observed from then on; with 0 as items_in_stock it was observed (again), and no offer had changed.
+A line is an offer's state from a time on. A line without an offer concerns the product: with nothing else, it was not
+observed from then on; with 0 as items_in_stock it was observed (again), and no offer had changed.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import IO, Any, NamedTuple
 from uuid import UUID
@@ -16,15 +15,14 @@ import orjson
 from productagg import record_reader
 from productagg.history.timeline import microseconds, moment
 from productagg.record_reader import Format, RecordError, excerpt
+from productagg.times import format_time, parse_record_time
 
 FIELDS = ("product_id", "offer_id", "at", "price", "items_in_stock")
 
 LARGEST = 2**63 - 1
 _LONGEST = 10_000  # of a line, in bytes
-_OLDEST = datetime(1970, 1, 1, tzinfo=UTC)
 _DIGITS = re.compile(r"\d{1,19}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
 
 class Line(NamedTuple):
@@ -39,22 +37,6 @@ class Line(NamedTuple):
     @property
     def is_gap(self) -> bool:
         return self.offer_id is None and self.items_in_stock is None
-
-
-def parse_time(text: str) -> datetime:
-    """A time as RFC 3339 writes it, in UTC. Raises RecordError."""
-    found = _TIME.fullmatch(text)
-    if found is None:
-        raise RecordError(f"{excerpt(text)} is not a time like 2026-01-31T12:00:00Z, with at most 6 decimals")
-    if found[2] is None:
-        raise RecordError(f"{excerpt(text)} has no time zone, like the Z of 2026-01-31T12:00:00Z")
-    try:
-        time = datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise RecordError(f"{excerpt(text)} is not a time: {error}") from None
-    if time < _OLDEST:
-        raise RecordError(f"{excerpt(text)} is before 1970")
-    return time
 
 
 def write(lines: Sequence[Line], form: Format) -> bytes:
@@ -81,16 +63,12 @@ def read(file: IO[bytes], form: Format) -> Iterator[tuple[int, Line | RecordErro
 
 def _as_csv(line: Line) -> bytes:
     product_id, offer_id, at, price, items = line
-    values = ("" if value is None else value for value in (offer_id, time_text(at), price, items))
+    values = ("" if value is None else value for value in (offer_id, format_time(moment(at)), price, items))
     return f"{product_id},{','.join(map(str, values))}\n".encode()
 
 
 def _as_json(line: Line) -> bytes:
-    return orjson.dumps({**line._asdict(), "at": time_text(line.at)}, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def time_text(at: int) -> str:
-    return moment(at).isoformat().replace("+00:00", "Z")
+    return orjson.dumps({**line._asdict(), "at": format_time(moment(line.at))}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _typed(texts: Mapping[str, str]) -> dict[str, Any]:
@@ -106,7 +84,7 @@ def _line(values: Mapping[str, Any]) -> Line:
         raise RecordError("product_id is empty")
     if not isinstance(values["at"], str):
         raise RecordError("at is not a time like 2026-01-31T12:00:00Z")
-    product_id, at = _id("product_id", values["product_id"]), microseconds(parse_time(values["at"]))
+    product_id, at = _id("product_id", values["product_id"]), microseconds(parse_record_time(values["at"]))
     price, items = _whole("price", values["price"]), _whole("items_in_stock", values["items_in_stock"])
     if values["offer_id"] is None:
         return _product_line(product_id, at, price, items)

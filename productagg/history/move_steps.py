@@ -1,7 +1,7 @@
 """Moves the steps of some products from the tables of steps to those of days, in one transaction.
 
-For compaction, which decides about products and time. The steps are deleted and what is left of them is inserted at
-once, so that a reader finds every step in one table or in the other.
+For compaction, which chooses the products and the time. Steps are deleted and their compacted steps inserted at once,
+so that a query finds every step in one table or in the other.
 """
 
 from collections import defaultdict
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Executable, FromClause, Table, Text, and_, cast, delete, func, select
@@ -21,16 +21,15 @@ from productagg.db.models import Base, OfferPrice, OfferPriceDay, Product, Produ
 from productagg.history.day_summaries import compact_offer, compact_product
 from productagg.history.queries import as_microseconds
 from productagg.history.row_writer import insert_rows
-from productagg.history.timeline import OfferStep, ProductStep, gap_turns, moment, timeline_of
+from productagg.history.timeline import OfferStep, ProductStep, Step, gap_turns, moment, timeline_of
 
-# The ids of a product, or of a product and an offer, as the database writes them: they are only handed back to it.
+# The ids of a product, or of a product and an offer, as the database writes them; they only go back to it.
 _Key = tuple[str, ...]
 _Row = dict[str, Any]
-_Step = TypeVar("_Step", ProductStep, OfferStep)
 
 
 class Moved(NamedTuple):
-    """The products whose steps were moved, how many steps, and how many rows are left of them."""
+    """The products whose steps were moved, the number of steps, and the number of compacted rows."""
 
     product_ids: Sequence[UUID]
     steps: int
@@ -38,7 +37,7 @@ class Moved(NamedTuple):
 
 
 def move_steps(session: Session, product_ids: Sequence[UUID], before: datetime) -> Moved:
-    """Compact all steps before a time, the beginning of a UTC day. Products that are locked or gone are left out."""
+    """Compact all steps before a time, the start of a UTC day. Locked and deleted products are left out."""
     # The products first, as everywhere; imports take the same lock.
     lock = select(Product.id).where(Product.id.in_(product_ids)).order_by(Product.id)
     locked = session.scalars(lock.with_for_update(key_share=True, skip_locked=True)).all()
@@ -58,9 +57,9 @@ def _take(
     model: type[Base],
     product_ids: Sequence[UUID],
     before: datetime,
-    make_step: Callable[[Sequence[Any]], _Step],
-) -> dict[_Key, list[_Step]]:
-    """Delete the steps and return them by key, in order: so the rows to insert fill the pages of table and key."""
+    make_step: Callable[[Sequence[Any]], Step],
+) -> dict[_Key, list[Step]]:
+    """Delete the steps and return them by key, in order, so that the inserts fill pages in order."""
     table = model.__table__
     assert isinstance(table, Table)
     keys, values = _columns(table)
@@ -76,7 +75,7 @@ def _take(
 def _products_before(
     session: Session, products: Mapping[_Key, Sequence[ProductStep]], offers: Mapping[_Key, Sequence[OfferStep]]
 ) -> dict[_Key, ProductStep]:
-    """The products' last steps before the first of these steps, which may be an offer's."""
+    """Each product's last compacted step before these steps."""
     first: dict[_Key, int] = {key: steps[0].at for key, steps in products.items()}
     for (product_id, _), steps in offers.items():
         first[product_id,] = min(steps[0].at, first.get((product_id,), steps[0].at))
@@ -129,7 +128,7 @@ def _row(model: type[Base], key: _Key, at: int, values: Iterable[Any]) -> _Row:
 
 
 def _last_before(session: Session, model: type[Base], first: Mapping[_Key, int]) -> dict[_Key, Sequence[Any]]:
-    """The last compacted step before a time, by key: its time in microseconds, then the other columns of a step."""
+    """The last compacted step before a time, by key: its time in microseconds, then the other columns."""
     dialect = session.get_bind().dialect.name
     names = ("product_id", "offer_id")
     rows = [{**dict(zip(names, key, strict=False)), "first": moment(at)} for key, at in first.items()]
@@ -157,7 +156,7 @@ def _last_before_statement(dialect: str, model: type[Base]) -> Executable:
 
 
 def _columns(table: FromClause) -> tuple[list[KeyedColumnElement[Any]], list[KeyedColumnElement[Any]]]:
-    """The ids of a table of steps, and what else it has beside the time and the summary."""
+    """The columns of a table of steps without the time and the summary: the ids, and the others."""
     keys = [column for column in table.c if column.name in ("product_id", "offer_id")]
     values = [column for column in table.c if column.name not in ("product_id", "offer_id", "observed_at", "summary")]
     return keys, values

@@ -1,7 +1,7 @@
 """The largest moves of the catalogue, from summaries: the sync keeps them up to date, the API reads them.
 
-A summary says what a product costs now, and what it cost a day, a week and a month ago, so that no request has to
-search the histories of all products.
+A summary has a product's current price and those of a day, a week and a month ago, so that no request has to search
+the histories of all products.
 """
 
 from dataclasses import dataclass
@@ -28,15 +28,16 @@ from productagg.db.models import Base, Product, ProductPrice, ProductPriceDay, P
 
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 
-# How old the past prices of a summary may get, while the product's price changes at all.
+# How stale a summary's past prices may get while the price changes.
 REFRESHED_EVERY = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
 class Mover:
-    """A product whose lowest price moved. `start_price` was in force at `start_at`, `end_price` is since `end_at`.
+    """A product whose lowest price moved.
 
-    `change_percent` is 100 * (end - start) / start, rounded to two decimals.
+    `start_price` was in force at `start_at`; `end_price` has been since `end_at`. `change_percent` is
+    100 * (end - start) / start, rounded to two decimals.
     """
 
     product_id: UUID
@@ -80,9 +81,9 @@ def movers(
 
 
 def refresh(session: Session, now: datetime, limit: int) -> int:
-    """Look up what up to `limit` products cost a day, a week and a month ago. Returns how many were due.
+    """Look up the prices of up to `limit` products a day, a week and a month ago. Returns how many were due.
 
-    A product that has not changed for a month costs what it did then, and is left alone until it changes.
+    A product that has not changed for a month has the same price as then, and is not due until it changes.
     """
     starts = {f"at_{period}": now - length for period, length in PERIODS.items()}
     times = {**starts, "now": now, "refresh_at": now + REFRESHED_EVERY}

@@ -1,4 +1,4 @@
-"""A product's offers as they stood at a time. For the API and the export."""
+"""A product's offers at a time. For the API and the export."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from sqlalchemy import (
 )
 
 from productagg.db.models import Base, HistoryProgress, Offer, OfferPrice, OfferPriceDay, UtcDateTime
-from productagg.history.queries import Reader
+from productagg.history.queries import StepQueries
 from productagg.history.timeline import DAY, bucket_start, microseconds, moment
 
 
 @dataclass(frozen=True)
-class OfferThen:
-    """An offer that was in stock: its price in the upstream's unit, and since when it had stood so."""
+class OfferAt:
+    """An offer that was in stock, with its price in the upstream's unit. It had not changed since `since`."""
 
     id: UUID
     price: int
@@ -38,21 +38,21 @@ class OfferThen:
 
 
 @dataclass(frozen=True)
-class OffersThen:
-    """The in-stock offers at a time, the cheapest first. 'not_observed': those last seen; nothing newer is known.
+class OffersAt:
+    """The in-stock offers at a time, the cheapest first. 'not_observed': the offers when last observed.
 
-    `resolution` is 'raw' for an exact answer. It is 'day' where an offer's steps of that day are summed up: then the
-    answer is as of the end of the UTC day, which is `at`.
+    `resolution` is 'raw' for an exact answer. It is 'day' if an offer's day is summarised: then the offers are those at
+    the end of the UTC day, which is `at`.
     """
 
     at: datetime
     state: Literal["observed", "not_observed"]
     resolution: Literal["raw", "day"]
-    offers: Sequence[OfferThen]
+    offers: Sequence[OfferAt]
 
 
 class OffersNotKept(Exception):
-    """Some of the offers at the time may have been removed; all that were open at `offers_from` or later are kept."""
+    """Offers open at this time may have been removed; none open at `offers_from` or later were."""
 
     def __init__(self, offers_from: datetime) -> None:
         self.offers_from = offers_from
@@ -60,33 +60,36 @@ class OffersNotKept(Exception):
 
 def offers_at(
     connection: Connection, product_id: UUID, at: datetime, *, now: datetime, observed_for: timedelta
-) -> OffersThen:
-    """The offers at a time not in the future. `observed_for`: see Reader. Raises UnknownProduct, OffersNotKept."""
-    reader = Reader(connection, product_id, now, observed_for)
+) -> OffersAt:
+    """The offers at a time that is not in the future. `observed_for`: see StepQueries.
+
+    Raises UnknownProduct, OffersNotKept.
+    """
+    queries = StepQueries(connection, product_id, now, observed_for)
     last = microseconds(at)
     day_end = bucket_start(last, DAY) + DAY
-    summed_up, offers = _read(connection, product_id, last, day_end)
-    if summed_up:
+    summarised, offers = _read(connection, product_id, last, day_end)
+    if summarised:
         last = day_end - 1
         _, offers = _read(connection, product_id, last, day_end)
-    steps = reader.price_steps(last, last)
-    _check_that_they_are_kept(connection, at)
+    steps = queries.price_steps(last, last)
+    _check_kept(connection, at)
     state: Literal["observed", "not_observed"] = "observed" if steps and steps[-1].observed else "not_observed"
-    return OffersThen(moment(day_end if summed_up else last), state, "day" if summed_up else "raw", offers)
+    return OffersAt(moment(day_end if summarised else last), state, "day" if summarised else "raw", offers)
 
 
-def _check_that_they_are_kept(connection: Connection, at: datetime) -> None:
-    """To be called after the offers are read: compaction writes offers_from before it removes any offers."""
+def _check_kept(connection: Connection, at: datetime) -> None:
+    """Call this after the offers are read: compaction writes `offers_from` before it removes offers."""
     offers_from = connection.scalar(select(HistoryProgress.offers_from))
     if offers_from is not None and at < offers_from:
         raise OffersNotKept(offers_from)
 
 
-def _read(connection: Connection, product_id: UUID, at: int, day_end: int) -> tuple[bool, list[OfferThen]]:
-    """Whether steps of the day's rest are summed up, and the offers in stock at a time as the kept steps say."""
+def _read(connection: Connection, product_id: UUID, at: int, day_end: int) -> tuple[bool, list[OfferAt]]:
+    """Whether a summary includes steps after the time on that day, and the offers in stock by the steps."""
     parameters = {"product_id": product_id, "at": moment(at), "day_end": moment(day_end)}
     rows = connection.execute(_statement(), parameters).all()
-    return rows[0].summed_up, [OfferThen(*offer) for _, *offer in rows if offer[0] is not None]
+    return rows[0].summarised, [OfferAt(*offer) for _, *offer in rows if offer[0] is not None]
 
 
 @cache
@@ -96,7 +99,7 @@ def _statement() -> Select[Any]:
     mine = offer.c.product_id == bindparam("product_id", type_=Uuid)
     day = OfferPriceDay.__table__
     later = (_of(day, offer), day.c.observed_at > at, day.c.observed_at < day_end, day.c.summary.is_not(None))
-    summed_up = select(select(1).select_from(offer.join(day, and_(*later))).where(mine).exists().label("summed_up"))
+    summarised = select(select(1).select_from(offer.join(day, and_(*later))).where(mine).exists().label("summarised"))
 
     step, compacted = (_newest(model, offer, at) for model in (OfferPrice, OfferPriceDay))
     is_newer = or_(compacted.table.c.observed_at.is_(None), step.table.c.observed_at > compacted.table.c.observed_at)
@@ -108,12 +111,12 @@ def _statement() -> Select[Any]:
     offers = (
         select(offer.c.id, price, items, since)
         .select_from(offer.outerjoin(*step).outerjoin(*compacted))
-        # An offer that was closed by then, and is so now, was not in stock.
+        # An offer that was closed by then, and still is, was not in stock.
         .where(mine, or_(offer.c.closed_at.is_(None), offer.c.closed_at > at), items > 0)
         .subquery()
     )
-    flag = summed_up.subquery()
-    rows = select(flag.c.summed_up, *offers.c).select_from(flag.outerjoin(offers, true()))
+    flag = summarised.subquery()
+    rows = select(flag.c.summarised, *offers.c).select_from(flag.outerjoin(offers, true()))
     return rows.order_by(offers.c.price, offers.c.id)
 
 
@@ -125,7 +128,7 @@ class _Joined(NamedTuple):
 
 
 def _newest(model: type[Base], offer: FromClause, at: ColumnElement[datetime]) -> _Joined:
-    """The offers' newest steps up to a time: one index probe per offer, rather than years of rows."""
+    """The offers' newest steps up to a time: one index probe per offer instead of years of rows."""
     steps, earlier = model.__table__.alias(), model.__table__.alias()
     newest = select(func.max(earlier.c.observed_at)).where(_of(earlier, offer), earlier.c.observed_at <= at)
     which = _of(steps, offer) & (steps.c.observed_at == newest.correlate(offer).scalar_subquery())

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -24,37 +25,33 @@ _MONTHS_AHEAD = 2
 LOCK_TIMEOUT = "2s"
 STATEMENT_TIMEOUT = "5s"
 _ATTEMPTS = 5
+_Result = TypeVar("_Result")
 _TIMED_OUT = {"55P03", "57014"}  # lock_not_available; query_canceled, by the statement's time-out
 
 
 class Locked(Exception):
-    """A partition is always in use, or searching it would lock it for too long."""
+    """A table stayed locked, or checking its default partition would lock it for too long."""
 
 
 def month_of(time: datetime, later: int = 0) -> datetime:
-    """The beginning of the UTC month that a time lies in, or of the month that comes so many `later`."""
+    """The start of the UTC month that a time lies in, or of the month so many months `later`."""
     time = time.astimezone(UTC)
     months = time.year * 12 + time.month - 1 + later
     return datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
 
 
-def prepare(sessions: sessionmaker[Session], now: datetime) -> int:
-    """Create the partitions of this month and the next two, except of months with rows in the default partition.
-
-    Returns how many were created.
-    """
+def prepare(sessions: sessionmaker[Session], now: datetime) -> None:
+    """Create the partitions of this month and the next two, except of months with rows in the default partition."""
     ahead = [month_of(now, later) for later in range(_MONTHS_AHEAD + 1)]
-    created = 0
     for table in TABLES:
         with sessions() as session:
             missing = _missing_months(session, table, ahead)
         for month in missing:
-            created += _retry(sessions, partial(_create, table=table, month=month))
-    return created
+            _retry(sessions, partial(_create, table=table, month=month))
 
 
 def drop_empty(sessions: sessionmaker[Session], before: datetime) -> int:
-    """Drop the partitions of months before a month that have no rows left. Returns how many months of steps went."""
+    """Drop the empty partitions of months before a month. Returns the number of months."""
     dropped = set()
     for table in TABLES:
         with sessions() as session:
@@ -66,7 +63,7 @@ def drop_empty(sessions: sessionmaker[Session], before: datetime) -> int:
 
 
 def _missing_months(session: Session, table: str, months: Sequence[datetime]) -> Sequence[datetime]:
-    """Those of the months that have no partition, and no rows in the default partition."""
+    """The months without a partition and without rows in the default partition."""
     missing = sorted(set(months).difference(dict(_partitions(session, table))))
     if not missing:
         return []
@@ -92,24 +89,23 @@ def _months_in_default(session: Session, table: str, begin: datetime, end: datet
     return {month_of(month) for month in session.scalars(query, {"begin": begin, "end": end})}
 
 
-def _create(session: Session, table: str, month: datetime) -> bool:
+def _create(session: Session, table: str, month: datetime) -> None:
     name = f"{table}_{month:%Y_%m}"
     # Attaching a partition locks all three; no row may enter the default partition before it is attached.
     session.execute(text(f"LOCK TABLE {SCHEMA}.products IN SHARE ROW EXCLUSIVE MODE"))
     session.execute(text(f"LOCK TABLE ONLY {SCHEMA}.{table} IN SHARE UPDATE EXCLUSIVE MODE"))
     session.execute(text(f"LOCK TABLE {SCHEMA}.{table}_default IN ACCESS EXCLUSIVE MODE"))
     if session.scalar(text("SELECT to_regclass(:name)"), {"name": f"{SCHEMA}.{name}"}) is not None:
-        return False  # another compaction was faster
+        return  # another compaction was faster
     if _months_in_default(session, table, month, month_of(month, 1)):
-        return False
+        return
     session.execute(text(f"CREATE TABLE {SCHEMA}.{name} (LIKE {SCHEMA}.{table} INCLUDING ALL)"))
     window = f"FOR VALUES FROM ('{month}') TO ('{month_of(month, 1)}')"
     session.execute(text(f"ALTER TABLE {SCHEMA}.{table} ATTACH PARTITION {SCHEMA}.{name} {window}"))
-    return True
 
 
 def _drop_if_empty(session: Session, name: str) -> bool:
-    # Nothing can be written into the month from here on; it can be read until it is dropped.
+    # From here on nothing can be written to the month; it can be read until it is dropped.
     session.execute(text(f"LOCK TABLE {SCHEMA}.{name} IN SHARE MODE"))
     if session.scalar(text(f"SELECT EXISTS (SELECT FROM {SCHEMA}.{name})")):  # noqa: S608
         return False
@@ -117,7 +113,7 @@ def _drop_if_empty(session: Session, name: str) -> bool:
     return True
 
 
-def _retry(sessions: sessionmaker[Session], act: Callable[[Session], bool]) -> bool:
+def _retry(sessions: sessionmaker[Session], act: Callable[[Session], _Result]) -> _Result:
     """Run a transaction that waits for locks only briefly, up to _ATTEMPTS times."""
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -131,6 +127,6 @@ def _retry(sessions: sessionmaker[Session], act: Callable[[Session], bool]) -> b
             if getattr(error.orig, "pgcode", None) not in _TIMED_OUT:
                 raise
     raise Locked(
-        "the price histories are in use all the time, or their partitions are too large to search: "
-        "the next run tries again to create or drop them"
+        "a history table stayed locked, or its default partition is too large to check in time; "
+        "the next run tries again"
     )

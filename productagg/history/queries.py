@@ -1,6 +1,6 @@
-"""Reads a product's steps, or those of one of its offers, with one statement: what it returns is of one moment.
+"""Reads a product's steps, or those of one of its offers, with one statement, and so as of one moment.
 
-For the readers of this package. A step is either in the table of steps or in that of compacted days (see
+For the other modules of this package. A step is either in the table of steps or in that of compacted steps (see
 models.ProductPriceDay), and both are read at once. Rows travel as JSON, a list for each column (see
 json_rows.aggregate_columns). Statements are built once: building one takes as long as running it.
 """
@@ -62,7 +62,7 @@ from productagg.history.timeline import (
 
 Metric = Literal["lowest", "average"]
 
-# A table of steps with the table of its compacted days.
+# A table of steps with the table of its compacted steps.
 PRODUCT_TABLES: tuple[type[Base], ...] = (ProductPrice, ProductPriceDay)
 OFFER_TABLES: tuple[type[Base], ...] = (OfferPrice, OfferPriceDay)
 
@@ -75,11 +75,11 @@ _NO_AVERAGE = (None,)
 _NEVER = 2**63 - 1  # after every window
 
 
-class Reader:
+class StepQueries:
     """Reads one product's steps as of `now`; `observed_for` is how long an observation counts (see Schedule).
 
-    Windows are in microseconds since the epoch. Their steps are the one in force at the begin, if there was one, and
-    those after it up to the end; the beginning of a gap that goes on is a step too. All raise UnknownProduct.
+    Windows are in microseconds since the epoch. The steps of a window are the step in force at its start, if any, and
+    those after it up to its end. An open gap counts as a step. All raise UnknownProduct.
     """
 
     def __init__(self, connection: Connection, product_id: UUID, now: datetime, observed_for: timedelta) -> None:
@@ -113,7 +113,7 @@ class Reader:
         return in_window(with_gaps(offers, gaps), begin, end)
 
     def first_observed(self) -> int | None:
-        """When the product was first observed; None: never, or there is no such product."""
+        """When the product was first observed; None if never, or if it does not exist."""
         times = self.connection.execute(_FIRST, {"product_id": self.product_id}).one()
         return min((microseconds(time) for time in times if time is not None), default=None)
 
@@ -124,7 +124,7 @@ class Reader:
     def _read(
         self, statement: Select[Any], begin: int, end: int, sizes: Iterable[int], **more: UUID
     ) -> tuple[int, list[Sequence[_Row]]]:
-        """When the open gap began; for each of the sizes, rows of so many columns, in order, their time first."""
+        """The start of the open gap, and one list of rows, sorted by time, for each number of columns in `sizes`."""
         parameters = {"product_id": self.product_id, "begin": moment(begin), "end": moment(end), **more}
         found = prepared_statements.row(self.connection, statement, parameters)
         if found is None:
@@ -136,7 +136,7 @@ class Reader:
         return self._gap_from(last_synced_at), rows
 
     def _gap_from(self, last_synced_at: datetime | None) -> int:
-        """When the gap began that goes on now; _NEVER if the product is observed, or never was."""
+        """When the open gap began; _NEVER if the product is observed, or never was."""
         last = microseconds(last_synced_at) if last_synced_at is not None else _NEVER
         return last + 1 if self.now - last > self._observed_for else _NEVER
 
@@ -162,7 +162,7 @@ def _offer_steps(dialect: str) -> Select[Any]:
 
 
 def _beside_last_sync(*lists: Subquery) -> Select[Any]:
-    """A row of the product's last whole list and of the lists; no row if there is no such product."""
+    """One row: the time of the last complete list, and the JSON lists; no row for an unknown product."""
     sync = select(ProductSync.last_synced_at).where(ProductSync.product_id == _PRODUCT).subquery()
     joined = sync.join(lists[0], true())
     for others in lists[1:]:
@@ -173,7 +173,7 @@ def _beside_last_sync(*lists: Subquery) -> Select[Any]:
 def _lists(dialect: str, rows: Subquery) -> Subquery:
     """One row, with a JSON list for each column, the time first."""
     at, *others = rows.c
-    # On SQLite, an aggregate would take the summaries for texts.
+    # On SQLite, an aggregate would treat the summaries as texts.
     values = (
         func.json(column) if dialect == "sqlite" and isinstance(column.type, JSON) else column for column in others
     )
@@ -181,12 +181,12 @@ def _lists(dialect: str, rows: Subquery) -> Subquery:
 
 
 def _window(tables: Sequence[type[Base]], columns: Sequence[str]) -> Subquery:
-    """The rows of both tables in (begin, end], and the newest row of either table at or before the begin."""
-    return union_all(*(select(rows) for model in tables for rows in _parts(model, columns))).subquery()
+    """The rows of both tables in (begin, end], and each table's newest row at or before `begin`."""
+    return union_all(*(select(rows) for model in tables for rows in _window_selects(model, columns))).subquery()
 
 
-def _parts(model: type[Base], columns: Sequence[str]) -> Iterator[Subquery]:
-    # A subquery for each part: SQLite's grammar has ORDER BY and LIMIT only at the end of a UNION.
+def _window_selects(model: type[Base], columns: Sequence[str]) -> Iterator[Subquery]:
+    # Each is a subquery: SQLite's grammar has ORDER BY and LIMIT only at the end of a UNION.
     table = model.__table__.c
     which = [table.product_id == _PRODUCT]
     if "offer_id" in table:
@@ -198,7 +198,7 @@ def _parts(model: type[Base], columns: Sequence[str]) -> Iterator[Subquery]:
 
 
 def _gap_turns() -> Subquery:
-    """The times in a window at which being observed begins or ends, and the first step. All of them are kept."""
+    """Times in the window at which observation begins or ends, and the first step. Compaction keeps all of them."""
     steps = _window(PRODUCT_TABLES, ("observed",))
     observed_before = func.lag(steps.c.observed).over(order_by=steps.c.observed_at)
     in_turn = select(steps, observed_before.label("before")).subquery()

@@ -1,4 +1,4 @@
-"""A price's course over a window, for charts and for export: every step, or a point for each hour, day or week.
+"""A price over a window, for charts: every step, or one point per hour, day or week.
 
 For the API. A series has at most MAX_POINTS points. Buckets are whole, in UTC, and the window is aligned to them. The
 time before the first observation has no points.
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from operator import itemgetter
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal
 from uuid import UUID
 
 from sqlalchemy import Connection, exists, select
 
 from productagg.db.models import HistoryProgress, Offer
 from productagg.history.buckets import Bucket, downsample, is_exact
-from productagg.history.queries import Reader
+from productagg.history.queries import StepQueries
 from productagg.history.timeline import (
     DAY,
     HOUR,
@@ -26,6 +26,7 @@ from productagg.history.timeline import (
     OfferStep,
     PriceStep,
     ProductStep,
+    Step,
     as_steps,
     bucket_end,
     bucket_start,
@@ -34,7 +35,7 @@ from productagg.history.timeline import (
     state_of,
 )
 
-# About as many as a screen has columns.
+# About the number of columns of a screen.
 MAX_POINTS = 1000
 Resolution = Literal["raw", "hour", "day", "week"]
 _LENGTHS: dict[Resolution, int] = {"hour": HOUR, "day": DAY, "week": WEEK}
@@ -44,11 +45,10 @@ Point = dict[str, Any]
 _at = itemgetter(0)
 # Of a product's step, in the order of PriceStep: at, lowest, observed, summary, average.
 _price_columns = itemgetter(0, 1, 5, 6, 2)
-_Step = TypeVar("_Step", ProductStep, OfferStep)
 
 
 class TooManyPoints(Exception):
-    """The window has more than MAX_POINTS points at this resolution; it fits at the `coarser` one (None: at none)."""
+    """The window has more than MAX_POINTS points at this resolution, but not at the `coarser` one (None: at all)."""
 
     def __init__(self, resolution: str, coarser: Resolution | None) -> None:
         self.resolution = resolution
@@ -56,7 +56,7 @@ class TooManyPoints(Exception):
 
 
 class NotKept(Exception):
-    """Some of the window's days are summed up: not all of its steps and hours are kept. Those since `raw_from` are."""
+    """Some days of the window are summarised, so its steps and hours are gone. Steps since `raw_from` are kept."""
 
     def __init__(self, resolution: Resolution, raw_from: datetime) -> None:
         self.resolution = resolution
@@ -65,12 +65,12 @@ class NotKept(Exception):
 
 @dataclass(frozen=True)
 class Series:
-    """Points in the order of time, of [begin, end): the window as it was aligned to the resolution.
+    """Points of [begin, end), by time; the window is aligned to the resolution.
 
-    A point of the resolution 'raw' holds from its `at` on, until the next one; the first is what was in force at the
-    begin. Any other sums up the hour, day or week that begins at its `at`: `lowest` (of an offer: `price`), `highest`,
-    `open` and `close` and the time-weighted `mean` are of the time in stock, the product's `average` is the mean of its
-    average price, rounded half up; `state`, `offers` and `items_in_stock` are those at its end.
+    A 'raw' point holds from `at` to the next point; the first is the step in force at `begin`. Other points describe
+    the hour, day or week starting at `at`. Their `lowest` (of an offer: `price`), `highest`, `open`, `close` and
+    time-weighted `mean` cover the time in stock; a product's `average` is the mean of its average price, rounded half
+    up; `state`, `offers` and `items_in_stock` are those at its end.
     """
 
     begin: datetime
@@ -91,11 +91,11 @@ def product_series(
 ) -> Series:
     """A product's series in one of RESOLUTIONS, or 'auto': the finest that is kept and has at most MAX_POINTS points.
 
-    Begin lies before end, and before now, to which the end is clamped. `observed_for`: see Reader. Raises
+    `begin` lies before `end` and before now; `end` is clamped to now. `observed_for`: see StepQueries. Raises
     UnknownProduct; TooManyPoints, with 'auto' if even weeks are too many; NotKept, never with 'auto'.
     """
-    reader = Reader(connection, product_id, now, observed_for)
-    source = _Source(reader, reader.product_steps, _product_prices, _product_point, _product_bucket_point)
+    queries = StepQueries(connection, product_id, now, observed_for)
+    source = _Source(queries, queries.product_steps, _product_prices, _product_point, _product_bucket_point)
     return _series(source, begin, end, resolution)
 
 
@@ -110,27 +110,27 @@ def offer_series(
     now: datetime,
     observed_for: timedelta,
 ) -> Series | None:
-    """One offer's series, with `price` for `lowest` and no averages; None: the product never had such an offer."""
-    reader = Reader(connection, product_id, now, observed_for)
-    steps = partial(reader.offer_steps, offer_id)
-    found = _series(_Source(reader, steps, _offer_prices, _offer_point, _offer_bucket_point), begin, end, resolution)
+    """One offer's series, with `price` for `lowest` and no averages; None if the product never had this offer."""
+    queries = StepQueries(connection, product_id, now, observed_for)
+    steps = partial(queries.offer_steps, offer_id)
+    found = _series(_Source(queries, steps, _offer_prices, _offer_point, _offer_bucket_point), begin, end, resolution)
     if not found.points and not _ever_offered(connection, product_id, offer_id):
         return None
     return found
 
 
 @dataclass(frozen=True)
-class _Source(Generic[_Step]):
-    """What the points of a series are made of: a product's steps, or an offer's.
+class _Source(Generic[Step]):
+    """The source of a series: a product's steps, or an offer's, and how they become points.
 
-    A point is that of a step, or of a bucket and the step in force at its end.
+    A point describes a step, or a bucket and the step in force at its end.
     """
 
-    reader: Reader
-    steps: Callable[[int, int], Sequence[_Step]]
-    prices: Callable[[Sequence[_Step]], Sequence[PriceStep]]
-    point: Callable[[_Step], Point]
-    bucket_point: Callable[[Bucket, _Step], Point]
+    queries: StepQueries
+    steps: Callable[[int, int], Sequence[Step]]
+    prices: Callable[[Sequence[Step]], Sequence[PriceStep]]
+    point: Callable[[Step], Point]
+    bucket_point: Callable[[Bucket, Step], Point]
 
 
 def _product_prices(steps: Sequence[ProductStep]) -> Sequence[PriceStep]:
@@ -200,34 +200,34 @@ def _statistics(bucket: Bucket) -> Point:
     }
 
 
-def _series(source: _Source[_Step], begin: datetime, end: datetime, resolution: str) -> Series:
-    now = source.reader.now
-    first, last = source.reader.window(begin, end)
+def _series(source: _Source[Step], begin: datetime, end: datetime, resolution: str) -> Series:
+    now = source.queries.now
+    first, last = source.queries.window(begin, end)
     asked = next((name for name in RESOLUTIONS if name == resolution), None)
     if asked in _LENGTHS:
-        _check_that_it_fits(source, first, last, asked)
+        _check_point_count(source, first, last, asked)
     length = _length_to_read(asked, first, last)
     steps = source.steps(bucket_start(first, length) - 1, min(bucket_end(last, length), now))
     if asked is None:
         asked = _finest_kept(steps, first, last)
     elif not _is_kept(steps, first, last, asked):
-        raise NotKept(asked, _raw_from(source.reader.connection))
+        raise NotKept(asked, _raw_from(source.queries.connection))
     if asked == "raw":
         return _raw(source, steps, first, last)
     return _in_buckets(source, steps, first, last, asked)
 
 
 def _length_to_read(asked: Resolution | None, first: int, last: int) -> int:
-    """The length of the buckets whose steps are read: a day at least, to see whether a day is summed up."""
+    """Length of the buckets to read: at least a day, to detect summarised days."""
     if asked is None:
         asked = _finest(first, last) or "week"
     return max(DAY, _LENGTHS.get(asked, DAY))
 
 
-def _check_that_it_fits(source: _Source[_Step], first: int, last: int, resolution: Resolution) -> None:
+def _check_point_count(source: _Source[Step], first: int, last: int, resolution: Resolution) -> None:
     if not _fits(first, last, resolution):
-        # Before the first observation there are no points.
-        seen_from = max(first, min(source.reader.first_observed() or last, last - 1))
+        # There are no points before the first observation.
+        seen_from = max(first, min(source.queries.first_observed() or last, last - 1))
         if not _fits(seen_from, last, resolution):
             raise TooManyPoints(resolution, _finest(seen_from, last))
 
@@ -238,15 +238,15 @@ def _fits(begin: int, end: int, resolution: Resolution) -> bool:
 
 
 def _finest(begin: int, end: int) -> Resolution | None:
-    """The finest resolution of buckets in which a window has no more than MAX_POINTS points; None: in none."""
+    """The finest resolution of buckets at which a window has at most MAX_POINTS points; None if there is none."""
     return next((name for name in _LENGTHS if _fits(begin, end, name)), None)
 
 
-def _finest_kept(steps: Sequence[_Step], first: int, last: int) -> Resolution:
-    """The finest resolution that has no more than MAX_POINTS points, and all steps that it needs."""
+def _finest_kept(steps: Sequence[Step], first: int, last: int) -> Resolution:
+    """The finest resolution with at most MAX_POINTS points whose steps are kept."""
     if _is_kept(steps, first, last, "raw") and len(in_window(steps, first, last)) <= MAX_POINTS:
         return "raw"
-    # If there was no step before, the first one is the first of all.
+    # Without a step before the window, the first step is the first of the history.
     seen_from = max(first, min(steps[0].at, last - 1))
     for name in _LENGTHS:
         if _fits(seen_from, last, name) and _is_kept(steps, first, last, name):
@@ -254,17 +254,17 @@ def _finest_kept(steps: Sequence[_Step], first: int, last: int) -> Resolution:
     raise TooManyPoints("auto", None)
 
 
-def _is_kept(steps: Sequence[_Step], first: int, last: int, resolution: Resolution) -> bool:
-    """Whether the window can be answered at a resolution: steps and hours only if no day in it is summed up."""
+def _is_kept(steps: Sequence[Step], first: int, last: int, resolution: Resolution) -> bool:
+    """Whether the window can be answered at this resolution."""
     if resolution in ("day", "week"):
         return True
     if resolution == "hour":
-        # The step before the window is needed, too: a change at its very beginning counts.
+        # The step before the window is needed, too: a change at its start counts.
         first, last = bucket_start(first, HOUR) - 1, bucket_end(last, HOUR)
     return is_exact(steps, first, last)
 
 
-def _raw(source: _Source[_Step], steps: Sequence[_Step], first: int, last: int) -> Series:
+def _raw(source: _Source[Step], steps: Sequence[Step], first: int, last: int) -> Series:
     steps = in_window(steps, first, last)
     if len(steps) > MAX_POINTS:
         raise TooManyPoints("raw", _finest(first, last))
@@ -272,11 +272,9 @@ def _raw(source: _Source[_Step], steps: Sequence[_Step], first: int, last: int) 
     return Series(moment(first), moment(last), "raw", points)
 
 
-def _in_buckets(
-    source: _Source[_Step], steps: Sequence[_Step], first: int, last: int, resolution: Resolution
-) -> Series:
+def _in_buckets(source: _Source[Step], steps: Sequence[Step], first: int, last: int, resolution: Resolution) -> Series:
     length = _LENGTHS[resolution]
-    first, last = bucket_start(first, length), min(bucket_end(last, length), source.reader.now)
+    first, last = bucket_start(first, length), min(bucket_end(last, length), source.queries.now)
     window = list(in_window(steps, first - 1, last - 1))
     if window and window[0].at < first:
         # A summary before the window is not part of it.
@@ -285,9 +283,7 @@ def _in_buckets(
     return Series(moment(first), moment(last), resolution, points)
 
 
-def _bucket_points(
-    source: _Source[_Step], steps: Sequence[_Step], begin: int, end: int, length: int
-) -> Iterator[Point]:
+def _bucket_points(source: _Source[Step], steps: Sequence[Step], begin: int, end: int, length: int) -> Iterator[Point]:
     for bucket in downsample(source.prices(steps), begin, end, length):
         after = bisect_left(steps, bucket.at + length, key=_at)
         yield source.bucket_point(bucket, steps[after - 1])
@@ -295,7 +291,7 @@ def _bucket_points(
 
 def _raw_from(connection: Connection) -> datetime:
     raw_from = connection.execute(select(HistoryProgress.raw_from)).scalar_one()
-    assert raw_from is not None, "compaction sets raw_from before it sums up days"
+    assert raw_from is not None, "compaction sets raw_from before it summarises days"
     return raw_from
 
 

@@ -1,7 +1,7 @@
-"""Checks all lines of a file that is to be imported, and puts them in order, before any of them is written.
+"""Checks and sorts all lines of a file to import, before anything is written.
 
-They are kept in a temporary database on disk, so that a file may be of any length and in any order. This module reports
-what is wrong with a file; history/importing.py turns a right one into steps.
+Lines go to a temporary database on disk, so files may have any length and order. This module reports what is wrong with
+a file; history/importing.py turns a valid one into steps.
 """
 
 import sqlite3
@@ -16,9 +16,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.db.models import Product
-from productagg.history.lines import Line, time_text
-from productagg.history.timeline import DAY, bucket_start, microseconds
+from productagg.history.lines import Line
+from productagg.history.timeline import DAY, bucket_start, microseconds, moment
 from productagg.record_reader import RecordError
+from productagg.times import format_time
 
 MOST_REPORTED = 50
 _CHUNK = 1000
@@ -31,9 +32,9 @@ class BadFile(Exception):
         self.lines: list[tuple[int, str]] = []
         self.more = 0
 
-    def add(self, number: int, reason: object) -> None:
+    def add(self, number: int, reason: str) -> None:
         if len(self.lines) < MOST_REPORTED:
-            self.lines.append((number, str(reason)))
+            self.lines.append((number, reason))
         else:
             self.more += 1
 
@@ -98,9 +99,9 @@ def stage(
     """
     bad = BadFile()
     for number, line in _with_products(staged, numbered, sessions):
-        fault = _fault(staged, number, line, now)
-        if fault is not None:
-            bad.add(number, fault)
+        reason = _reason_invalid(staged, number, line, now)
+        if reason is not None:
+            bad.add(number, reason)
     if not staged.own_from and not bad.lines:
         bad.add(1, "there are no lines in the file")
     if bad.lines:
@@ -120,28 +121,26 @@ def _with_products(
         yield from chunk
 
 
-def _fault(staged: Staged, number: int, line: Line | RecordError, now: datetime) -> object:
+def _reason_invalid(staged: Staged, number: int, line: Line | RecordError, now: datetime) -> str | None:
     """Why a line is invalid. If it is valid, keep it and return None."""
     if isinstance(line, RecordError):
-        return line
-    objection = _objection(line, staged.own_from.get(line.product_id), now)
-    if objection is not None:
-        return objection
+        return str(line)
+    own_from = staged.own_from.get(line.product_id)
+    if own_from is None:
+        return f"there is no product {line.product_id}"
+    if line.at > microseconds(now):
+        return f"{_time(line.at)} is in the future"
+    if line.at >= own_from:
+        return f"{_time(line.at)} is not before {_time(own_from)}, the day the product was created"
     same = staged.add(number, line)
-    return f"it is about the same offer and time as line {same}" if same is not None else None
+    return f"line {same} has the same offer and time" if same is not None else None
+
+
+def _time(at: int) -> str:
+    return format_time(moment(at))
 
 
 def own_histories(session: Session, product_ids: Collection[UUID]) -> dict[UUID, int]:
     """When the products' own histories begin: with the UTC day on which the product was created."""
     found = session.execute(select(Product.id, Product.created_at).where(Product.id.in_(product_ids)))
     return {id_: bucket_start(microseconds(created_at), DAY) for id_, created_at in found}
-
-
-def _objection(line: Line, own_from: int | None, now: datetime) -> str | None:
-    if own_from is None:
-        return f"there is no product {line.product_id}"
-    if line.at > microseconds(now):
-        return f"{time_text(line.at)} is in the future"
-    if line.at >= own_from:
-        return f"{time_text(line.at)} is not before {time_text(own_from)}, the day on which the product was created"
-    return None

@@ -1,22 +1,31 @@
 """Statistics of a price in a window, weighted by how long each price held in stock. Pure: no database.
 
-All sums are whole numbers; a statistic divides once, at its end. What is not observed counts for nothing.
+Sums are integers; each statistic divides once. Unobserved time is excluded.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from operator import itemgetter, mul
 
-from productagg.history.buckets import without_summed_up
-from productagg.history.timeline import DAY, PriceStep, Summary, gap_turns
+from productagg.history.buckets import (
+    CHANGES,
+    HIGHEST,
+    LOWEST,
+    MEAN,
+    NOT_OBSERVED_US,
+    REMAINDER,
+    SOLD_OUT_US,
+    without_summarised,
+)
+from productagg.history.timeline import DAY, DaySummary, PriceStep, gap_turns
 
 
-class Tally:
-    """What a price did in [begin, end), durations in microseconds. No summed-up day may be cut by the window.
+class TimeWeighted:
+    """Statistics of a price in [begin, end), in microseconds. The window must not cut a summarised day.
 
-    `steps` are in order; the first one may lie before the window and be carried into it. `weighted` is the sum of price
-    times duration in stock. `lowest` and `highest` are (price, since when); the first time counts. `changes` are those
-    from one step to the next, and within summed-up days.
+    `steps` are sorted by time; the first may lie before the window. `weighted` is the sum of price times duration in
+    stock. `lowest` and `highest` are (price, since when); the first time counts. `changes` are those from one step to
+    the next, and within summarised days.
     """
 
     def __init__(self, steps: Sequence[PriceStep], begin: int, end: int) -> None:
@@ -26,7 +35,7 @@ class Tally:
         self.changes = 0
         self.lowest: tuple[int, int] | None = None
         self.highest: tuple[int, int] | None = None
-        # How long each price of the steps held; of the days in stock the lowest, highest, weighted and in_stock_us.
+        # How long each price held; for summarised days: lowest, highest, weighted, in_stock_us.
         self._held: dict[int, int] = {}
         self._days: list[tuple[int, int, int, int]] = []
         self._add(steps, begin, end)
@@ -40,9 +49,9 @@ class Tally:
         return self.weighted / self.in_stock_us if self.in_stock_us else None
 
     def median(self) -> float | None:
-        """The weighted median: as long dearer as cheaper; the mean of two prices where time is halved between them.
+        """Weighted median; if exactly half of the time lies on either side, the mean of the two prices.
 
-        A day's price is its mean.
+        The price of a summarised day is its mean.
         """
         half, passed = self.in_stock_us, 0
         prices: list[tuple[float, int]] = [(weighted / us, us) for _, _, weighted, us in self._days]
@@ -56,15 +65,15 @@ class Tally:
         return None
 
     def dearer_us(self, price: int) -> int:
-        """How long it was dearer than this price. A day counts as if it had only its lowest and highest price."""
+        """How long the price was higher than this one."""
         return sum(us for held, us in self._prices() if held > price)
 
     def cheaper_us(self, price: int) -> int:
-        """How long it was cheaper than this price. A day counts as if it had only its lowest and highest price."""
+        """How long the price was lower than this one."""
         return sum(us for held, us in self._prices() if held < price)
 
     def _prices(self) -> Iterator[tuple[int, int]]:
-        """Prices and how long they held. A day's lowest and highest price last so long that their mean is the day's."""
+        """A summarised day counts as its lowest and highest price, for the durations that give its mean."""
         yield from self._held.items()
         for lowest, highest, weighted, in_stock_us in self._days:
             spread = highest - lowest
@@ -74,9 +83,9 @@ class Tally:
 
     def _add(self, steps: Sequence[PriceStep], begin: int, end: int) -> None:
         run: list[PriceStep] = []
-        days: list[tuple[int, Summary]] = []
+        days: list[tuple[int, DaySummary]] = []
         at = begin
-        for step in without_summed_up(steps):
+        for step in without_summarised(steps):
             summary, day = step[3], step[0] - step[0] % DAY
             if summary is None or day < begin:
                 run.append(step)
@@ -101,32 +110,32 @@ class Tally:
             lowest, highest = min(since), max(since)
             self._extremes((lowest, since[lowest]), (highest, since[highest]))
 
-    def _add_days(self, days: Sequence[tuple[int, Summary]]) -> None:
-        self.sold_out_us += sum([summary[1] for _, summary in days])
-        self.changes += sum([summary[2] for _, summary in days])
-        in_stock = [(day, summary) for day, summary in days if summary[0] + summary[1] < DAY]
-        if in_stock:
-            self._add_days_in_stock(in_stock)
-
-    def _add_days_in_stock(self, days: Sequence[tuple[int, Summary]]) -> None:
-        times = ((summary, DAY - summary[0] - summary[1]) for _, summary in days)
-        self._days = [(summary[5], summary[6], summary[7] * us + summary[8], us) for summary, us in times]
+    def _add_days(self, days: Sequence[tuple[int, DaySummary]]) -> None:
+        self.sold_out_us += sum([summary[SOLD_OUT_US] for _, summary in days])
+        self.changes += sum([summary[CHANGES] for _, summary in days])
+        in_stock = [(day, summary) for day, summary in days if summary[NOT_OBSERVED_US] + summary[SOLD_OUT_US] < DAY]
+        if not in_stock:
+            return
+        times = ((summary, DAY - summary[NOT_OBSERVED_US] - summary[SOLD_OUT_US]) for _, summary in in_stock)
+        self._days = [
+            (summary[LOWEST], summary[HIGHEST], summary[MEAN] * us + summary[REMAINDER], us) for summary, us in times
+        ]
         self.in_stock_us += sum([us for _, _, _, us in self._days])
         self.weighted += sum([weighted for _, _, weighted, _ in self._days])
-        self._extremes(*_extremes_of(days))
+        self._extremes(*_extremes_of(in_stock))
 
     def _extremes(self, lowest: tuple[int, int], highest: tuple[int, int]) -> None:
-        """The first time of a price counts: steps and days are not added in the order of time."""
+        """The first time of a price counts; steps and days are not added by time."""
         if self.lowest is None or lowest < self.lowest:
             self.lowest = lowest
         if self.highest is None or (-highest[0], highest[1]) < (-self.highest[0], self.highest[1]):
             self.highest = highest
 
 
-def _extremes_of(days: Sequence[tuple[int, Summary]]) -> tuple[tuple[int, int], tuple[int, int]]:
+def _extremes_of(days: Sequence[tuple[int, DaySummary]]) -> tuple[tuple[int, int], tuple[int, int]]:
     """The lowest and the highest price of days in stock, each with its first day."""
-    highest, minus_day = max([(summary[6], -day) for day, summary in days])
-    return min([(summary[5], day) for day, summary in days]), (highest, -minus_day)
+    highest, minus_day = max([(summary[HIGHEST], -day) for day, summary in days])
+    return min([(summary[LOWEST], day) for day, summary in days]), (highest, -minus_day)
 
 
 def _held(steps: Sequence[PriceStep], begin: int, end: int) -> tuple[dict[int, int], dict[int, int], int, int]:
@@ -154,9 +163,9 @@ def _held(steps: Sequence[PriceStep], begin: int, end: int) -> tuple[dict[int, i
 
 
 def longest_gap_us(steps: Sequence[PriceStep], begin: int, end: int) -> int:
-    """The longest time without a break, after the first step, that nothing is known of: exact, also in summed-up days.
+    """The longest unobserved time after the first step, which may lie before the window.
 
-    The first step may lie before the window.
+    It is exact in summarised days, too.
     """
     if all(map(_observed, steps)):
         return 0

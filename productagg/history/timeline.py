@@ -17,8 +17,8 @@ HOUR = 3600 * SECOND
 DAY = 24 * HOUR
 WEEK = 7 * DAY
 
-# A day's summary, as it is stored: see buckets.
-Summary = list[Any]
+# As it is stored; see buckets.
+DaySummary = list[Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The epoch was a Thursday; ISO weeks begin on Mondays.
@@ -34,18 +34,18 @@ def microseconds(time: datetime) -> int:
 
 
 def moment(microseconds: int) -> datetime:
-    """The time that lies so many microseconds after the epoch, in UTC."""
+    """The time so many microseconds after the epoch, in UTC."""
     return _EPOCH + timedelta(0, 0, microseconds)
 
 
 def bucket_start(at: int, length: int) -> int:
-    """The beginning of the bucket (of HOUR, DAY or WEEK) that a time lies in."""
+    """The start of the bucket (of HOUR, DAY or WEEK) that a time lies in."""
     offset = _MONDAY if length == WEEK else 0
     return (at - offset) // length * length + offset
 
 
 def bucket_end(at: int, length: int) -> int:
-    """The end of the last bucket that begins before a time: the time itself, if a bucket begins there."""
+    """The end of the last bucket that starts before a time: the time itself, if a bucket starts there."""
     return bucket_start(at - 1, length) + length
 
 
@@ -58,30 +58,33 @@ class ProductStep(NamedTuple):
     offers: int
     items_in_stock: int
     observed: bool
-    summary: Summary | None = None
+    summary: DaySummary | None = None
 
 
 class OfferStep(NamedTuple):
-    """A row of offer_prices or offer_price_days; not `observed`: from `at` on, its product was not."""
+    """A row of offer_prices or offer_price_days. `observed` is false while the product is not observed."""
 
     at: int
     price: int
     items_in_stock: int
     observed: bool = True
-    summary: Summary | None = None
+    summary: DaySummary | None = None
+
+
+Step = TypeVar("Step", ProductStep, OfferStep)
 
 
 class PriceStep(NamedTuple):
-    """One price of a product or an offer from `at` on: None for sold out; not `observed`: unknown.
+    """One price of a product or an offer from `at` on: None for sold out; unknown if not `observed`.
 
-    The last step of a summed-up day has the day's `summary`, whose first price is this one. Other steps of that day may
-    be kept too (see day_summaries): the summary counts them already. An `average` price is summed up beside the price.
+    The last step of a summarised day has its `summary`; the summary includes that day's other steps. The summary's
+    first price is this one. `average` is a second price, which buckets average.
     """
 
     at: int
     price: int | None
     observed: bool = True
-    summary: Summary | None = None
+    summary: DaySummary | None = None
     average: int | None = None
 
     @property
@@ -91,7 +94,7 @@ class PriceStep(NamedTuple):
 
 
 def as_steps(kind: type[_AnyStep], rows: Iterable[tuple[Any, ...]]) -> list[_AnyStep]:
-    """The rows as named tuples with as many fields; of thousands of rows, twice as fast as to call the class."""
+    """Build named tuples without calling the class, twice as fast for thousands of rows."""
     return list(map(partial(tuple.__new__, kind), rows))
 
 
@@ -103,18 +106,18 @@ def state_of(price: int | None, observed: bool) -> str:
 
 
 def in_window(steps: Sequence[_AnyStep], begin: int, end: int) -> Sequence[_AnyStep]:
-    """The step in force at `begin`, if there is one, and those after it up to `end`."""
+    """The step in force at `begin`, if any, and those after it up to `end`."""
     first = bisect_right(steps, begin, key=_at)
     return steps[max(first - 1, 0) : bisect_right(steps, end, key=_at)]
 
 
 def timeline_of(before: _AnyStep | None, steps: Sequence[_AnyStep]) -> Sequence[_AnyStep]:
-    """The steps, after the step before them if there is one."""
+    """The steps, after the step before them, if any."""
     return [before, *steps] if before is not None else steps
 
 
 def with_open_gap(steps: Sequence[_AnyStep], gap: _AnyStep, begin: int, end: int) -> Sequence[_AnyStep]:
-    """A window's steps with the gap that goes on now, if the window reaches it and the gap is not recorded yet."""
+    """A window's steps with the open gap, if the window reaches it and the gap is not recorded yet."""
     if steps and steps[-1][0] >= gap[0]:
         return steps
     return in_window([*steps, gap], begin, end)
@@ -126,20 +129,20 @@ def gap_turns(steps: Iterable[ProductStep | PriceStep]) -> list[tuple[int, bool]
 
 
 def with_gaps(offers: Sequence[OfferStep], gaps: Sequence[tuple[int, bool]]) -> list[OfferStep]:
-    """An offer's steps with the gaps of its product, during which nothing is known of the offer either.
+    """An offer's steps with the gaps of its product, in which the offer is not observed either.
 
-    `gaps` are those of gap_turns. After a gap the offer is as it was before, unless it has a step of its own then.
+    `gaps` come from gap_turns. After a gap the offer returns to its previous state, unless it has a step then.
     """
     own_steps = {step.at: step for step in offers}
     turns = dict(gaps)
-    merged: list[OfferStep] = []
+    steps: list[OfferStep] = []
     current: OfferStep | None = None
     observed = True
     for at in sorted({*own_steps, *turns}):
         was_observed, observed = observed, turns.get(at, observed)
         if at in own_steps:
             current = own_steps[at]
-            merged.append(current._replace(observed=observed))
+            steps.append(current._replace(observed=observed))
         elif current is not None and observed != was_observed:
-            merged.append(current._replace(at=at, observed=observed, summary=None))
-    return merged
+            steps.append(current._replace(at=at, observed=observed, summary=None))
+    return steps

@@ -1,6 +1,6 @@
-"""A price's trend in a window: its ends, the change between them, and the statistics. For the API.
+"""A price's trend in a window: the prices at its ends, the change between them, and the statistics. For the API.
 
-A window whose steps are all kept is answered exactly; one with summed-up days in it, at the resolution of days.
+A window whose steps are all kept is answered exactly; a window with summarised days, at the resolution of days.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from productagg.history.buckets import is_exact
-from productagg.history.queries import Metric, Reader
-from productagg.history.time_weighted import Tally, longest_gap_us
+from productagg.history.queries import Metric, StepQueries
+from productagg.history.time_weighted import TimeWeighted, longest_gap_us
 from productagg.history.timeline import DAY, SECOND, PriceStep, bucket_end, bucket_start, in_window, moment
 
 Resolution = Literal["raw", "day"]
@@ -24,7 +24,7 @@ _DIRECTIONS: dict[int, Direction] = {1: "up", -1: "down", 0: "unchanged"}
 
 @dataclass(frozen=True)
 class Extreme:
-    """A price, and since when it was asked; within the trend's resolution."""
+    """A price and when it first held, at the trend's resolution."""
 
     price: int
     at: datetime
@@ -32,17 +32,16 @@ class Extreme:
 
 @dataclass(frozen=True)
 class Trend:
-    """What a price (`metric`: the lowest or the average of the in-stock offers) did in [begin, end).
+    """The trend of a price (`metric`: the lowest or the average of the in-stock offers) in [begin, end).
 
-    Prices are in the upstream's unit. `start_price` and `end_price` are as of the window's ends; None: sold out, or not
-    observed. `change_percent` is 100 * (end - start) / start, None without both prices or if the first is 0. `minimum`,
-    `maximum`, `mean` and `median` are of the time in stock, the last two weighted by how long each price held: the
-    median is the price that was undercut for as long as it was exceeded. `out_of_stock_percent` is of the observed
-    time, `observed_percent` of the window; percentages are rounded to two decimals. `changes` counts new prices, sold
-    out among them, within (begin, end].
+    Prices are in the upstream's unit. `start_price` and `end_price` are those at the window's ends; None if sold out or
+    not observed. `change_percent` is 100 * (end - start) / start, None without both prices or if the first is 0.
+    `minimum`, `maximum`, `mean` and `median` cover the time in stock; mean and median are weighted by how long each
+    price held. `out_of_stock_percent` is of the observed time, `observed_percent` of the window; percentages are
+    rounded to two decimals. `changes` within (begin, end] include those to and from sold out.
 
     With the `resolution` 'raw' all of it is exact. With 'day' the window is aligned to UTC days, the times of the
-    extremes are days, the median takes each summed-up day as its mean, and changes are those within [begin, end).
+    extremes are days, the median takes each summarised day as its mean, and changes are those within [begin, end).
     """
 
     begin: datetime
@@ -65,10 +64,10 @@ class Trend:
 
 
 @dataclass(frozen=True)
-class Window:
-    """The tally of a window, in microseconds since the epoch, at a resolution."""
+class WindowStatistics:
+    """The statistics of a window, in microseconds since the epoch, and their resolution."""
 
-    tally: Tally
+    statistics: TimeWeighted
     begin: int
     end: int
     resolution: Resolution
@@ -84,28 +83,28 @@ def trend(
     now: datetime,
     observed_for: timedelta,
 ) -> Trend:
-    """The trend of [begin, end). Begin lies before end, and before now, to which the end is clamped.
+    """The trend of [begin, end). `begin` lies before `end` and before now; `end` is clamped to now.
 
     `observed_for` is how long an observation counts (see Schedule). Raises UnknownProduct.
     """
-    reader = Reader(connection, product_id, now, observed_for)
-    first, last = reader.window(begin, end)
-    # Whole days, with the step before them: whether any of them is summed up remains to be seen.
-    steps = reader.price_steps(bucket_start(first, DAY) - 1, min(bucket_end(last, DAY), reader.now), metric)
-    window = add_up(steps, first, last, reader.now)
+    queries = StepQueries(connection, product_id, now, observed_for)
+    first, last = queries.window(begin, end)
+    # Whole days and the step before: only the steps tell whether a day is summarised.
+    steps = queries.price_steps(bucket_start(first, DAY) - 1, min(bucket_end(last, DAY), queries.now), metric)
+    window = add_up(steps, first, last, queries.now)
     return _trend(window, in_window(steps, window.begin, window.end), metric)
 
 
-def add_up(steps: Sequence[PriceStep], begin: int, end: int, now: int) -> Window:
-    """Add up [begin, end), or the whole days of it if one of them is summed up. `steps` are those of whole days."""
+def add_up(steps: Sequence[PriceStep], begin: int, end: int, now: int) -> WindowStatistics:
+    """The statistics of [begin, end), or of its whole days if one is summarised. `steps` are those of whole days."""
     if is_exact(steps, begin, end):
-        return Window(Tally(in_window(steps, begin, end), begin, end), begin, end, "raw")
+        return WindowStatistics(TimeWeighted(in_window(steps, begin, end), begin, end), begin, end, "raw")
     begin, end = bucket_start(begin, DAY), min(bucket_end(end, DAY), now)
-    return Window(Tally(in_window(steps, begin - 1, end - 1), begin, end), begin, end, "day")
+    return WindowStatistics(TimeWeighted(in_window(steps, begin - 1, end - 1), begin, end), begin, end, "day")
 
 
-def _trend(window: Window, steps: Sequence[PriceStep], metric: Metric) -> Trend:
-    tally, begin, end = window.tally, window.begin, window.end
+def _trend(window: WindowStatistics, steps: Sequence[PriceStep], metric: Metric) -> Trend:
+    statistics, begin, end = window.statistics, window.begin, window.end
     start_price, end_price = _end_prices(steps, begin)
     change = end_price - start_price if start_price is not None and end_price is not None else None
     return Trend(
@@ -118,19 +117,19 @@ def _trend(window: Window, steps: Sequence[PriceStep], metric: Metric) -> Trend:
         change=change,
         change_percent=percent_of(change, start_price),
         direction=_DIRECTIONS[(change > 0) - (change < 0)] if change is not None else None,
-        minimum=extreme(tally.lowest),
-        maximum=extreme(tally.highest),
-        mean=tally.mean(),
-        median=tally.median(),
-        out_of_stock_percent=percent_of(tally.sold_out_us, tally.observed_us),
-        observed_percent=rounded_percent(tally.observed_us, end - begin),
+        minimum=extreme(statistics.lowest),
+        maximum=extreme(statistics.highest),
+        mean=statistics.mean(),
+        median=statistics.median(),
+        out_of_stock_percent=percent_of(statistics.sold_out_us, statistics.observed_us),
+        observed_percent=rounded_percent(statistics.observed_us, end - begin),
         longest_gap_seconds=longest_gap_us(steps, begin, end) / SECOND,
-        changes=tally.changes,
+        changes=statistics.changes,
     )
 
 
 def _end_prices(steps: Sequence[PriceStep], begin: int) -> tuple[int | None, int | None]:
-    """The prices in force at the begin of a window and at its end."""
+    """The prices in force at the start of a window and at its end."""
     if not steps:
         return None, None
     return steps[0].known_price if steps[0].at <= begin else None, steps[-1].known_price

@@ -73,7 +73,7 @@ class Observation:
 
     @property
     def starts_history(self) -> bool:
-        """Whether the summary is written even if no offer differs: the history begins, or goes on after a gap."""
+        """Whether the summary is written even if no offer differs: the history begins, or continues after a gap."""
         return self.first or self.unobserved_from is not None
 
 
@@ -152,7 +152,7 @@ def _plan_update(stored: Mapping[UUID, OfferState], observation: Observation) ->
 def apply_updates(session: Session, updates: Iterable[OffersUpdate]) -> None:
     """Write the changed offers and append to both histories. The number of statements is constant.
 
-    The beginning of a gap is written once, even if several observations name it.
+    The start of a gap is written once, even if several observations name it.
     """
     offers: list[dict[str, object]] = []
     summaries: list[dict[str, object]] = []

@@ -125,7 +125,7 @@ def _leases(session: Session, now: datetime, settings: Settings) -> Iterator[Rep
 def _gaps(session: Session, now: datetime, settings: Settings) -> Iterator[Repair]:
     """Replace gaps that a compaction recorded too early, while the last observation still counted, by the newest price.
 
-    The rows are not removed: the step of that price may have been summed up.
+    The rows are not removed: the step of that price may be part of a summary.
     """
     too_late = now - Schedule.of(settings).observed_for
     tables = (_PRODUCT_STEPS, _PRODUCT_DAYS)

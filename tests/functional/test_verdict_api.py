@@ -69,7 +69,10 @@ def test_a_short_past_makes_an_unsure_verdict(verdict):
 
 @pytest.mark.parametrize(
     ("prices", "state", "reason"),
-    [((), "not_observed", "its price now is not known"), (((60, 200), (1, None)), "sold_out", "it is sold out now")],
+    [
+        ((), "not_observed", "its current price is unknown"),
+        (((60, 200), (1, None)), "sold_out", "it is currently sold out"),
+    ],
 )
 def test_without_a_price_there_is_no_verdict(verdict, prices, state, reason):
     answer = verdict(*prices)

@@ -19,7 +19,7 @@ from productagg.db.models import (
     ProductSummary,
     ProductSync,
 )
-from productagg.history.exporting import export, snapshot
+from productagg.history.exporting import export, history_snapshot
 from productagg.history.importing import import_
 from productagg.history.lines import Line, header, read, write
 from productagg.history.move_steps import move_steps
@@ -58,7 +58,7 @@ def bring(database, lines, *, replace=False, progress=None):
 
 def take(database, *product_ids, begin=None, end=None):
     """Export as lines."""
-    with database.reader.connect() as connection, snapshot(connection):
+    with database.reader.connect() as connection, history_snapshot(connection):
         return list(export(connection, product_ids, begin, end))
 
 

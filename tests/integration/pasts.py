@@ -18,6 +18,7 @@ from productagg.db.models import (
 )
 from productagg.history import day_summaries
 from productagg.history.move_steps import move_steps
+from tests import scale
 from tests.factories import make_product
 from tests.reference import OfferRow
 from tests.timelines import ProductRow
@@ -27,7 +28,7 @@ _TABLES = [Offer, OfferPrice, OfferPriceDay, ProductPrice, ProductPriceDay, Hist
 
 def examples(count: int) -> settings:
     """How many a property test tries. They share the test's fixtures, because each replaces the product's past."""
-    return settings(max_examples=count, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    return settings(max_examples=scale.examples(count), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class PastWriter:

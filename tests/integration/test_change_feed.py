@@ -1,5 +1,6 @@
 """What is recorded of every change, in which order, and with what was before."""
 
+import os
 import random
 import signal
 import subprocess
@@ -210,7 +211,7 @@ class TestWhatIsNotRecorded:
         assert news() == []
 
 
-@pytest.mark.parametrize("act", ["create", "change", "remove", "several", "settle"])
+@pytest.mark.parametrize("act", ["create", "change", "remove", "several", "apply"])
 def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream, synchronizer, monkeypatch, act):
     # A change of a product that the service refused writes more than other changes.
     product_id = make_product(database, **({"registration": "failed"} if act == "change" else {}))
@@ -237,7 +238,7 @@ def test_recording_is_the_last_thing_that_a_transaction_does(database, upstream,
     event.listen(database.writer, "commit", end)
     try:
         with before_statement(database.writer, "", lambda statement: transactions[-1].append(statement)):
-            if act == "settle":
+            if act == "apply":
                 synchronizer.run()
             else:
                 with database.sessions.begin() as session:
@@ -594,8 +595,10 @@ def test_a_follower_beside_many_writers_whose_commits_are_late_sees_everything_o
     assert follower.found == all_of_it
 
 
-# A process that creates products, two at a time, so many times, or until it is killed.
+# Processes that create products, two at a time, so many times, or until they are killed. They are forks of one process,
+# because to start each of them anew takes a second; it says who they are, and how they ended.
 WRITE = """
+import os
 import sys
 from datetime import UTC, datetime
 from sqlalchemy.orm import sessionmaker
@@ -603,33 +606,49 @@ from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.db.engines import writer_engine
 from productagg.settings import database_url
 
-sessions = sessionmaker(writer_engine(database_url(sys.argv[1])))
-for number in range(int(sys.argv[3])):
-    with sessions.begin() as session:
-        new = [NewProduct(f"{sys.argv[2]} {number} {copy}", "") for copy in range(2)]
-        create_many(session, new, datetime.now(UTC))
+def write(name, times):
+    sessions = sessionmaker(writer_engine(database_url(sys.argv[1])))
+    for number in range(times):
+        with sessions.begin() as session:
+            new = [NewProduct(f"{name} {number} {copy}", "") for copy in range(2)]
+            create_many(session, new, datetime.now(UTC))
+
+writers = []
+for name, times in (("one", 20), ("another", 20), ("killed", 1_000_000)):
+    writers.append(os.fork())
+    if not writers[-1]:
+        status = 1
+        try:
+            write(name, times)
+            status = 0
+        finally:
+            os._exit(status)
+print(*writers, flush=True)
+for writer in writers:
+    print(os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1]), flush=True)
 """
 
 
 @pytest.mark.processes
 def test_a_follower_beside_processes_of_which_one_is_killed_sees_what_was_committed(database):
     follower = Follower(database)
-    processes = [
-        subprocess.Popen([sys.executable, "-c", WRITE, database.url, name, turns])
-        for name, turns in (("one", "40"), ("another", "40"), ("killed", "1000000"))
-    ]
-    try:
-        wait_until(lambda: follower.read() or len(follower.found) > 20, 60)
-        while any(process.poll() is None for process in processes[:2]):
-            follower.read()
-        processes[2].kill()
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    with (
+        subprocess.Popen([sys.executable, "-c", WRITE, database.url], stdout=subprocess.PIPE, text=True) as parent,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        said = parent.stdout
+        assert said is not None
+        endless = int(said.readline().split()[2])
+        try:
+            others = pool.submit(lambda: [said.readline() for _ in range(2)])
+            while not others.done():
+                follower.read()
+        finally:
+            os.kill(endless, signal.SIGKILL)
+        ended = [int(line) for line in [*others.result(), said.readline()]]
     follower.catch_up()
 
-    assert [process.returncode for process in processes] == [0, 0, -signal.SIGKILL]
+    assert ended == [0, 0, -signal.SIGKILL]
     assert follower.found == [(row.sequence, row.product_id) for row in rows(database, ProductChange)]
     assert sorted(product_id for _, product_id in follower.found) == [row.id for row in rows(database, Product)]
 

@@ -75,7 +75,9 @@ def test_an_export_that_is_terminated_leaves_nothing(database, run, tmp_path, mo
     make_product(database)
     monkeypatch.setattr(import_export, "serialize", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
-    assert run("export", str(tmp_path / "products.csv")).exit_code == 2
+    done = run("export", str(tmp_path / "products.csv"))
+
+    assert (done.exit_code, done.stderr) == (2, "Error: interrupted; the export is incomplete\n")
     assert [each for each in tmp_path.iterdir() if "products" in each.name] == []
 
 

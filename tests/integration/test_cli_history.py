@@ -91,7 +91,7 @@ def test_a_second_one_at_the_same_time_ends_with_one_line(database, shop):
             reader, database.sessions, 90, timedelta(minutes=5), datetime.now(UTC), closed_days=366
         ).run()
 
-    assert set(ended) == {(1, "Error: history: another compaction is at work\n")}
+    assert set(ended) == {(1, "Error: history: another compaction is running\n")}
 
 
 def test_what_stops_it_is_one_line(database, history, monkeypatch):
@@ -123,7 +123,7 @@ def test_sigterm_ends_it_with_one_line_and_the_next_run_goes_on(database, shop, 
 
     monkeypatch.setattr(compaction, "move_steps", be_stopped)
     stopped = history("compact")
-    assert (stopped.exit_code, stopped.stderr) == (2, "Error: history: interrupted; the next run goes on\n")
+    assert (stopped.exit_code, stopped.stderr) == (2, "Error: history: interrupted; run it again to continue\n")
     assert rows(database, ProductPriceDay) == []
     monkeypatch.undo()
 
@@ -136,7 +136,7 @@ def test_rows_are_kept_for_as_long_as_the_settings_say(database, history, monkey
 
     def look(_self, _reader, _sessions, raw_days, observed_for, *_, closed_days):
         seen.append((raw_days, observed_for, closed_days))
-        raise compaction.Busy("seen")
+        raise compaction.CompactionRunning("seen")
 
     monkeypatch.setattr(compaction.Compaction, "__init__", look)
 

@@ -9,7 +9,7 @@ import pytest
 
 from productagg.db.models import OfferPrice, ProductPrice
 from productagg.history import importing
-from productagg.history.exporting import export, snapshot
+from productagg.history.exporting import export, history_snapshot
 from productagg.history.row_writer import insert_rows
 from tests.factories import environment, make_product, make_products, on_a_terminal, rows
 
@@ -149,7 +149,7 @@ def test_chosen_products_and_times_are_exported_and_no_others(database, run, wri
     [
         (["--from", "2019-03-01T00:00:00"], "'2019-03-01T00:00:00' has no time zone"),
         (["--to", "yesterday"], "'yesterday' is not a time"),
-        (["--from", "2019-03-02T00:00:00Z", "--to", "2019-03-02T00:00:00Z"], "--from is to be before --to"),
+        (["--from", "2019-03-02T00:00:00Z", "--to", "2019-03-02T00:00:00Z"], "--from must be before --to"),
         (["--product", "1"], "'1' is not a valid UUID"),
         (["--product", str(OFFER)], f"there is no product {OFFER}"),
         (["--format", "xml"], "'xml' is not one of"),
@@ -224,12 +224,12 @@ def test_all_bad_lines_are_reported_with_their_numbers_and_nothing_is_imported(d
         f"{path}:4: offer_id 'offer' is not a UUID",
         f"{path}:5: '2019-03-01T12:00:00' has no time zone, like the Z of 2026-01-31T12:00:00Z",
         f"{path}:6: {tomorrow:%Y-%m-%dT00:00:00Z} is in the future",
-        f"{path}:7: 2020-01-01T00:00:00Z is not before 2020-01-01T00:00:00Z, the day on which the product was created",
-        f"{path}:8: it is about the same offer and time as line 2",
-        f"{path}:10: it is about the same offer and time as line 9",
+        f"{path}:7: 2020-01-01T00:00:00Z is not before 2020-01-01T00:00:00Z, the day the product was created",
+        f"{path}:8: line 2 has the same offer and time",
+        f"{path}:10: line 9 has the same offer and time",
         f"{path}:11: price '-1' is not a whole number from 0 to 9223372036854775807",
         f"{path}:12: it has 4 fields, not 5",
-        "Error: nothing is imported",
+        "Error: nothing was imported",
     ]
     assert nothing_is_imported(database)
 
@@ -253,7 +253,7 @@ def test_a_file_without_lines_is_refused(database, run, content, form):
     done = run("history", "import", "-", "--format", form, typed=content)
 
     assert done.exit_code == 2
-    assert done.stderr == "-:1: there are no lines in the file\nError: nothing is imported\n"
+    assert done.stderr == "-:1: there are no lines in the file\nError: nothing was imported\n"
 
 
 def test_a_file_that_is_not_text_is_refused(database, run, tmp_path):
@@ -283,8 +283,7 @@ def test_an_import_over_another_one_is_refused_unless_it_is_to_replace_it(databa
 
     assert refused.exit_code == 2
     assert refused.stderr == (
-        f"Error: there is imported history already, which --replace would replace, of product {product}; "
-        "nothing is imported\n"
+        f"Error: product {product} already has imported history; --replace replaces it; nothing was imported\n"
     )
     assert prices(database) == before
 
@@ -336,7 +335,7 @@ def test_the_memory_of_an_export_does_not_grow_with_the_history(database, run, w
     assert run("history", "import", write("prices.csv", HEADER.strip(), *lines)).exit_code == 0
 
     def peak(product_id, at_least):
-        with database.reader.connect() as connection, snapshot(connection):
+        with database.reader.connect() as connection, history_snapshot(connection):
             tracemalloc.start()
             try:
                 assert sum(1 for _ in export(connection, [product_id])) > at_least

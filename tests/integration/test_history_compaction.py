@@ -5,7 +5,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -20,7 +20,8 @@ from productagg.history.trends import trend
 from tests.databases import only_postgresql, only_sqlite
 from tests.factories import rows
 from tests.integration.conftest import before_commit, before_statement
-from tests.integration.shops import FIRST, OBSERVED_FOR, Shop, compact, day, progress, recorded
+from tests.integration.pasts import examples
+from tests.integration.shops import FIRST, OBSERVED_FOR, CopiedShop, Shop, compact, day, progress, recorded
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 JANUARY, FEBRUARY, MARCH = day(0), day(31), day(59)
@@ -28,8 +29,8 @@ JANUARY, FEBRUARY, MARCH = day(0), day(31), day(59)
 NOW = day(130, 12)
 
 
-@pytest.fixture
-def shop(database):
+@CopiedShop
+def kettle(database):
     """Observed until now. Its prices changed every hour of the first of January, then each day, and once in March."""
     shop = Shop(database)
     for hour in range(24):
@@ -41,6 +42,11 @@ def shop(database):
     shop.observe(MARCH, {ONE: (80, 5)})
     shop.keep(NOW)
     return shop
+
+
+@pytest.fixture
+def shop(database):
+    return kettle.put(database)
 
 
 def ask(database, shop, question, *arguments, now=NOW):
@@ -199,8 +205,7 @@ pauses = st.sampled_from(
 )
 
 
-# The fixture is shared by a test's examples because each has products of its own.
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)  # each has products of its own
 @given(
     timeline=st.lists(st.tuples(pauses, offers), min_size=1, max_size=12), months=st.sets(st.integers(1, 7), max_size=3)
 )
@@ -297,14 +302,14 @@ class TestAgain:
         busy = []
 
         def try_meanwhile(_session):
-            with pytest.raises(compaction.Busy) as raised:
+            with pytest.raises(compaction.CompactionRunning) as raised:
                 compact(database, NOW)
             busy.append(str(raised.value))
 
         with before_commit(database, try_meanwhile):
             compact(database, NOW)
 
-        assert set(busy) == {"another compaction is at work"}
+        assert set(busy) == {"another compaction is running"}
         assert progress(database).raw_from == FEBRUARY
 
 

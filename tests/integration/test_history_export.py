@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from productagg.db.models import HistoryProgress, OfferPrice, ProductPrice, ProductSync
-from productagg.history.exporting import export, snapshot
+from productagg.history.exporting import export, history_snapshot
 from productagg.history.lines import LARGEST
 from productagg.history.timeline import INSTANT, microseconds
 from tests.factories import LONG_AGO, make_product, make_products
@@ -169,7 +169,7 @@ def test_an_export_is_of_one_moment(database):
     first, second = make_products(database, 2)
     bring(database, [line(first, A, after(), 1, 1), line(second, A, after(), 1, 1)])
 
-    with database.reader.connect() as connection, snapshot(connection):
+    with database.reader.connect() as connection, history_snapshot(connection):
         lines = export(connection)
         found = [next(lines)]
         observe(database, second, LONG_AGO + timedelta(hours=1), {A: (5, 5)})

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from productagg.history.offers_at import offers_at
 from tests.integration.pasts import examples
-from tests.reference import OfferRow, in_force, standing
+from tests.reference import OfferRow, in_force
+from tests.reference import offers_at as expected_offers
 from tests.timelines import DAY, HOUR, INSTANT, OBSERVED_FOR, ProductRow, compacted_pasts, midnight, pasts, times
 
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -36,7 +37,7 @@ def described(offers):
     return [(offer.id, offer.price, offer.items_in_stock) for offer in offers]
 
 
-@examples(25)
+@examples(40)
 @given(past=pasts(20 * DAY), time=times(20 * DAY))
 def test_the_offers_as_of_a_time_are_those_of_a_replay(writer, read, past, time):
     at = min(time, past.now)
@@ -50,12 +51,12 @@ def test_the_offers_as_of_a_time_are_those_of_a_replay(writer, read, past, time)
 
 def check_they_are(found, past, at):
     assert found.state == expected_state(past, at)
-    expected = standing(past.offers, at)
+    expected = expected_offers(past.offers, at)
     assert described(found.offers) == described(expected)
     assert [offer.since for offer in found.offers] == [offer.since for offer in expected]
 
 
-@examples(25)
+@examples(40)
 @given(compacted=compacted_pasts(20 * DAY), data=st.data())
 def test_since_the_last_compacted_day_the_offers_are_exact_even_those_that_have_not_changed_since(
     writer, read, compacted, data
@@ -71,7 +72,7 @@ def test_since_the_last_compacted_day_the_offers_are_exact_even_those_that_have_
 
 
 @pytest.mark.parametrize("longest", [2 * DAY, 20 * DAY], ids=["days", "weeks"])
-@examples(25)
+@examples(40)
 @given(data=st.data())
 def test_before_that_they_are_exact_or_those_at_the_end_of_a_summed_up_day(writer, read, longest, data):
     past, raw_from = compacted = data.draw(compacted_pasts(longest))

@@ -3,12 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from productagg.accounts import users
 from productagg.db import clock, idempotency_keys
 from productagg.db.idempotency_keys import InProgress, KeyLease, StoredResponse
 from productagg.db.models import IdempotencyKey
+from tests.databases import only_postgresql
 from tests.factories import rows
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -48,6 +49,20 @@ def test_what_is_over_is_removed_bit_by_bit_the_oldest_first(database, acquire):
     acquire("new 3")
 
     assert keys(database) == ["new 1", "new 2", "new 3", "young"]
+
+
+@only_postgresql
+def test_no_more_are_removed_at_once_where_the_planner_takes_the_table_for_tiny(database, acquire):
+    """It then looks through the table row by row, and might ask anew for each row which ones are to be removed."""
+    acquire("young", NOW - timedelta(hours=23, minutes=59))
+    with database.writer.begin() as connection:
+        connection.execute(text("ANALYZE idempotency_keys"))
+    for number in range(25):
+        acquire(f"old {number:02}", NOW - timedelta(hours=24, minutes=30 - number))
+
+    acquire("new")
+
+    assert keys(database) == ["new", *(f"old {number}" for number in range(10, 25)), "young"]
 
 
 def test_an_answer_comes_back_as_it_was_given(database, acquire):

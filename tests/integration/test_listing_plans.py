@@ -14,7 +14,7 @@ from productagg.catalog.product_query import SORTS, ProductQuery
 from tests.databases import only_postgresql
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-PRODUCTS = 10_000
+PRODUCTS = 3_000
 INDEXES = {
     "name": "ix_products_sort_name_id",
     "created_at": "ix_products_created_at_id",
@@ -70,7 +70,7 @@ def plan(connection, query, cursor=None, options="COSTS ON"):
 
 @pytest.mark.parametrize("sort", [sort for sort in SORTS if sort != "relevance"])
 def test_a_page_deep_in_the_catalogue_is_a_range_of_the_sorts_index(catalogue, sort):
-    middle = listing.page(catalogue, ProductQuery(sort=sort), PRODUCTS // 2).following
+    middle = listing.page(catalogue, ProductQuery(sort=sort, fields=("id",)), PRODUCTS // 2).following
     assert middle is not None
 
     for cursor in (None, middle, middle._replace(backward=True)):
@@ -85,7 +85,7 @@ def test_a_page_deep_in_the_catalogue_is_a_range_of_the_sorts_index(catalogue, s
 
 @only_postgresql
 @pytest.mark.parametrize("sort", ["created_at", "relevance"])
-@pytest.mark.parametrize("word", ["0123", "03999"])
+@pytest.mark.parametrize("word", ["0123", "01999"])
 def test_a_word_that_few_have_is_found_by_its_trigrams(catalogue, word, sort):
     lines = plan(catalogue, ProductQuery(sort, words=[word]))
 

@@ -7,6 +7,7 @@ from sqlalchemy.exc import DBAPIError
 from productagg.db import prepared_statements
 from productagg.db.engines import READER_POOL_SIZE, reader_engine
 from productagg.db.readers import Readers
+from tests.databases import only_postgresql
 
 
 @pytest.fixture
@@ -46,13 +47,12 @@ def test_after_a_lost_connection_none_of_the_open_ones_is_kept(engine, readers):
     assert engine.pool.checkedout() == 0
 
 
-def test_after_the_server_ended_a_connection_those_in_use_are_replaced_too(postgresql):
-    engine = reader_engine(postgresql.reader.url)
-    readers = Readers(engine)
+@only_postgresql
+def test_after_the_server_ended_a_connection_those_in_use_are_replaced_too(database, readers):
     in_use, broken = readers.take(), readers.take()
     pid = broken[0].scalar(text("SELECT pg_backend_pid()"))
     drivers = [connection.connection.dbapi_connection for connection, _ in (in_use, broken)]
-    with postgresql.writer.begin() as connection:
+    with database.writer.begin() as connection:
         connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
 
     with pytest.raises(DBAPIError) as caught:
@@ -66,7 +66,6 @@ def test_after_the_server_ended_a_connection_those_in_use_are_replaced_too(postg
     assert all(driver is not None and driver.closed for driver in drivers)
     for _, give_back in again:
         give_back()
-    engine.dispose()
 
 
 def test_a_connection_with_execution_options_is_not_kept(engine, readers):

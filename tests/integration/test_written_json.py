@@ -141,7 +141,7 @@ A_SECOND, A_FRACTION = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2026,
 AN_OFFER = {"price": LARGEST, "items_in_stock": LARGEST, "first_seen_at": A_SECOND, "changed_at": A_FRACTION}
 
 
-@examples(25)
+@examples(40)
 @given(product=products, sync=syncs, summary=summaries, offers=offers)
 @example(
     product={
@@ -167,7 +167,7 @@ def test_a_product_and_its_offers_are_written_as_orjson_writes_them(written, dat
     assert page.offers == dumped([*current, *closed])
 
 
-@examples(25)
+@examples(40)
 @given(product=products, sync=syncs, summary=summaries, fields=some_fields)
 def test_of_a_listed_product_the_fields_are_written_in_the_order_wanted(written, product, sync, summary, fields):
     written.write(product, sync, summary)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from productagg.history.buckets import Bucket, bucket, downsample, is_exact, summary_of
-from productagg.history.time_weighted import Tally, longest_gap_us
+from productagg.history.time_weighted import TimeWeighted, longest_gap_us
 from productagg.history.timeline import (
     DAY,
     HOUR,
@@ -99,14 +99,14 @@ def test_the_sums_of_a_window_are_the_same_of_summed_up_days(past):
         return
     begin, end = bucket_start(steps[0].at, DAY), bucket_end(steps[-1].at + 1, DAY)
 
-    tally = Tally(steps, begin, end)
+    statistics = TimeWeighted(steps, begin, end)
 
     told = facts(rows, moment(begin), moment(end))
-    assert tally.in_stock_us == told.in_stock * SECOND
-    assert tally.sold_out_us == told.sold_out * SECOND
-    assert tally.changes == told.changes
-    assert tally.weighted == (0 if told.mean is None else told.mean * told.in_stock * SECOND)
-    for found, expected in ((tally.lowest, told.minimum), (tally.highest, told.maximum)):
+    assert statistics.in_stock_us == told.in_stock * SECOND
+    assert statistics.sold_out_us == told.sold_out * SECOND
+    assert statistics.changes == told.changes
+    assert statistics.weighted == (0 if told.mean is None else told.mean * told.in_stock * SECOND)
+    for found, expected in ((statistics.lowest, told.minimum), (statistics.highest, told.maximum)):
         assert (found and found[0]) == (expected and expected[0])
 
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.history.lines import FIELDS, LARGEST, Line, header, parse_time, read, write
+from productagg.history.lines import FIELDS, LARGEST, Line, header, read, write
 from productagg.history.timeline import microseconds
 from productagg.record_reader import RecordError
+from productagg.times import parse_record_time
 
 PRODUCT = UUID("019a0000-0000-7000-8000-000000000001")
 OFFER = UUID("6f1c8a52-0a1e-4a53-9f0e-000000000002")
@@ -231,4 +232,4 @@ def test_the_largest_numbers_stay_exact():
     ["2024-02-29T12:00:00Z", "2024-02-29t12:00:00.0z", "2024-02-29 12:00:00Z", "2024-02-29T14:00:00+02:00"],
 )
 def test_a_time_has_several_forms(text):
-    assert parse_time(text) == datetime(2024, 2, 29, 12, tzinfo=UTC)
+    assert parse_record_time(text) == datetime(2024, 2, 29, 12, tzinfo=UTC)

@@ -19,7 +19,6 @@ from productagg.accounts.access_tokens import bearer_token
 from productagg.accounts.login_throttle import TooManyLogins
 from productagg.api.core.errors import ErrorCode, Problem
 from productagg.api.core.request import Request
-from productagg.api.core.times import format_time
 from productagg.api.core.transactions import needs_transaction
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
@@ -27,6 +26,7 @@ from productagg.db.errors import driver_message, is_unavailable
 from productagg.history import UnknownProduct
 from productagg.history.offers_at import OffersNotKept
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
+from productagg.times import format_time
 
 log = logging.getLogger(__name__)
 

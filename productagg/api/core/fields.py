@@ -8,8 +8,8 @@ from typing import Any
 
 import colander
 
-from productagg.api.core.times import TIME, parse_time
 from productagg.schema_types import Text, TextCheck, at_most, mapping, uuid
+from productagg.times import TIME, parse_time
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 _MAX_CREDENTIAL_LENGTH = 1000

@@ -61,7 +61,7 @@ MEMBERS: dict[str, Member] = {
     "offers": Member("The offers, cheapest first."),
     "sync": Member("The state of the product's synchronisation. Only in responses to admins."),
     "Offer.id": Member("The offer's id at the Offers service.", _OFFER),
-    "OfferThen.id": Member("The offer's id at the Offers service.", _OFFER),
+    "OfferAt.id": Member("The offer's id at the Offers service.", _OFFER),
     "offer_id": Member("The offer's id at the Offers service.", _OFFER),
     "price": Member("The price of one unit, in the Offers service's unit of money.", 4990),
     "items_in_stock": Member("Number of units in stock.", 12),
@@ -185,10 +185,10 @@ MEMBERS: dict[str, Member] = {
     "location": Member("The URL of the created product.", f"http://localhost:6543/products/{_PRODUCT}"),
     "problem": Member("Why the product was not created. Its pointers refer to the whole body of the request."),
     # Offers at a time, and the cost of several units
-    "OffersThen.resolution": Member(
-        "`raw`: exact. `day`: as of the end of a UTC day, since its steps are summed up.", "raw"
+    "OffersAt.resolution": Member(
+        "`raw`: exact. `day`: as of the end of a UTC day, since that day is summarised.", "raw"
     ),
-    "OffersThen.state": Member("`not_observed`: the listed offers were in stock when last observed.", "observed"),
+    "OffersAt.state": Member("`not_observed`: the listed offers were in stock when last observed.", "observed"),
     "quantity": Member("Number of units.", 10, {"minimum": 1}),
     "available_quantity": Member("Number of units in stock, at most `quantity`.", 10, _COUNT),
     "complete": Member("Whether `available_quantity` equals `quantity`.", True),

@@ -9,7 +9,7 @@ from productagg.api.core.errors import ErrorCode
 from productagg.api.openapi.response_schemas import ObjectSchema, OneOf, StringEnum, dataclass_schema
 from productagg.catalog.change_feed import Change
 from productagg.history.movers import Mover
-from productagg.history.offers_at import OffersThen
+from productagg.history.offers_at import OffersAt
 from productagg.history.series import Series
 from productagg.history.trends import Trend
 from productagg.history.verdicts import Verdict
@@ -109,7 +109,7 @@ VERDICT = dataclass_schema(Verdict, product_id=UUID).extended("PriceVerdict")
 MOVER = dataclass_schema(Mover)
 CHANGE = dataclass_schema(Change)
 COST = dataclass_schema(Cost).extended("OffersCost")
-OFFERS = OneOf(([OFFER], dataclass_schema(OffersThen)))
+OFFERS = OneOf(([OFFER], dataclass_schema(OffersAt)))
 
 TOKEN = ObjectSchema("Token", {"access_token": str, "token_type": Literal["Bearer"], "expires_in": int})
 LIVE = ObjectSchema("Live", {"status": Literal["live"]})

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, TypedDict
 
 from productagg.api.core.fields import parameter, time_parameter
-from productagg.api.core.times import EARLIEST, PERIOD, PERIOD_PATTERN, format_time, parse_period
 from productagg.api.core.validators import invalid_query
+from productagg.times import EARLIEST, PERIOD, PERIOD_PATTERN, format_time, parse_period
 
 _DEFAULT_LENGTH = timedelta(days=30)
 

@@ -14,7 +14,6 @@ from productagg.api.core.fields import PRODUCT_ID, choice, uuid_parameter
 from productagg.api.core.request import Request
 from productagg.api.core.responses import digest, json_response, public_cache_control, respond
 from productagg.api.core.service import PUBLIC, service
-from productagg.api.core.times import format_time
 from productagg.api.core.validators import no_query, path_uuid, product_in_path, query
 from productagg.api.openapi import schemas
 from productagg.api.openapi.response_schemas import json_name
@@ -24,6 +23,7 @@ from productagg.history.series import RESOLUTIONS, Series, offer_series, product
 from productagg.history.trends import Trend, trend
 from productagg.history.verdicts import Verdict, verdict
 from productagg.schema_types import mapping
+from productagg.times import format_time
 
 _PRODUCT_COLUMNS = ("at", "state", "lowest", "average", "offers", "items_in_stock")
 _OFFER_COLUMNS = ("at", "state", "price", "items_in_stock")

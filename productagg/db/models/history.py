@@ -69,7 +69,7 @@ class OfferPrice(Base):
 
 
 class OfferPriceDay(Base):
-    """A compacted step of an offer's history. With a `summary` it is the last of a UTC day whose other steps are gone.
+    """A compacted step. With a `summary`, it is the last step of a UTC day whose other steps were removed.
 
     history/buckets.py defines what a summary holds.
     """
@@ -88,7 +88,7 @@ class ProductPrice(Base):
     """A step of a product's history: append-only, a row only when it changed. NULL prices mean 'sold out'.
 
     `average` is rounded half up to a whole unit: money is never a float. A row that is not `observed` begins a gap:
-    until the next row, the price is unknown. Partitions and compaction: see OfferPrice.
+    the price is unknown until the next row. Partitions and compaction: see OfferPrice.
     """
 
     __tablename__ = "product_prices"
@@ -99,7 +99,7 @@ class ProductPrice(Base):
         CheckConstraint(
             "(lowest IS NULL) = (offers = 0) AND (average IS NULL) = (offers = 0)", name="sold_out_is_null"
         ),
-        CheckConstraint("observed OR (offers = 0 AND items_in_stock = 0)", name="gap_says_nothing"),
+        CheckConstraint("observed OR (offers = 0 AND items_in_stock = 0)", name="gap_is_empty"),
         {"postgresql_partition_by": "RANGE (observed_at)"},
     )
 
@@ -113,10 +113,10 @@ class ProductPrice(Base):
 
 
 class ProductPriceDay(Base):
-    """A compacted step of a product's history. With a `summary` it is the last of a UTC day that lost other steps.
+    """A compacted step. With a `summary`, it is the last step of a UTC day whose other steps were removed.
 
-    Eight columns: with a ninth, PostgreSQL's NULL bitmap would make every row eight bytes larger. Checks are those of
-    ProductPrice, from which every row comes.
+    Eight columns: with a ninth, PostgreSQL's NULL bitmap would make every row eight bytes larger. No constraints here:
+    rows come from ProductPrice, which checks them.
     """
 
     __tablename__ = "product_price_days"
@@ -132,10 +132,10 @@ class ProductPriceDay(Base):
 
 
 class HistoryProgress(Base):
-    """From when on the histories are complete; NULL: from their beginning. There is one row; the migration made it.
+    """Compaction's watermarks, in one row. NULL: nothing was removed yet.
 
-    Every step since `raw_from` is kept as it was, in OfferPrice and ProductPrice; older days may be summed up. Offers
-    that were closed before `offers_from` may be removed. Both are the beginning of a UTC day.
+    Every step since `raw_from` is kept in OfferPrice and ProductPrice; older days may be summarised. Offers that were
+    closed before `offers_from` may be removed. Both are the start of a UTC day. The migration inserts the row.
     """
 
     __tablename__ = "history_progress"
