@@ -51,12 +51,12 @@ def _patterns_until(level: int) -> Sequence[tuple[str, str]]:
 
 
 def match_level(dialect: str, text: _Text, words: Sequence[str]) -> ColumnElement[int]:
-    """The best level at which a search text matches all words, or NO_MATCH."""
-    first, *others = (_word_level(text, word) for word in words)
-    if not others:
-        return first
+    """The best level at which a search text matches all words, or NO_MATCH. Without words, it is the best of all."""
+    levels = [_word_level(text, word) for word in words] or [_constant(LEVELS[0])]
+    if len(levels) == 1:
+        return levels[0]  # with one argument, SQLite's max is an aggregate
     worst = func.max if dialect == "sqlite" else func.greatest
-    return worst(first, *others, type_=Integer)
+    return worst(*levels, type_=Integer)
 
 
 def _word_level(text: _Text, word: str) -> ColumnElement[int]:

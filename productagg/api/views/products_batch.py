@@ -25,7 +25,7 @@ from productagg.catalog.product_schema import NEW_PRODUCT
 from productagg.schema_types import mapping
 
 MAX_ITEMS = 1000
-# Enough for as many products of full size: characters of four bytes in UTF-8, and the JSON around them.
+# Enough for as many products with names and descriptions of full size, of characters of four bytes in UTF-8.
 MAX_BYTES = 40 * 1024 * 1024
 
 
