@@ -27,7 +27,7 @@ def breaking_changes(published: Document, current: Document) -> list[str]:
 
 
 def _operations(document: Document) -> dict[str, Document]:
-    paths = _resolved(document, document)["paths"]
+    paths = _resolved(document["paths"], document)
     return {
         f"{method.upper()} {path}": {
             **item[method],

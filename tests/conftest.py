@@ -7,10 +7,13 @@ was really committed; it is deleted afterwards (docs/decisions/0001-tests-commit
 import gc
 import os
 import signal
+import sqlite3
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import hypothesis
@@ -18,8 +21,10 @@ import pytest
 import time_machine
 from alembic.config import Config
 from argon2 import PasswordHasher
-from sqlalchemy import create_engine, insert, text
+from pyramid.router import Router
+from sqlalchemy import Engine, create_engine, event, insert, text
 from sqlalchemy.orm import sessionmaker
+from sqlalchemy.pool import NullPool
 
 from alembic import command
 from productagg.accounts import users as accounts
@@ -117,6 +122,19 @@ def _interruptible():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk():
+    """SQLite commits without waiting for the disk, as the tests' PostgreSQL does: no test survives a power failure."""
+
+    def commit_at_once(connection, _record):
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF").close()
+
+    event.listen(Engine, "connect", commit_at_once)
+    yield
+    event.remove(Engine, "connect", commit_at_once)
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _tireless_background():
     """The background does not pause between products: no requests compete with it for the processor in the tests."""
     with pytest.MonkeyPatch.context() as patch:
@@ -166,6 +184,7 @@ class Database:
         self.writer = writer_engine(database_url(self.url))
         self.reader = reader_engine(database_url(self.url))
         self.sessions = sessionmaker(self.writer)
+        self.connections_ended = False
 
     def migrate(self, revision="head"):
         with pytest.MonkeyPatch.context() as patch:
@@ -174,18 +193,25 @@ class Database:
             (command.downgrade if revision == "base" else command.upgrade)(config, revision)
         self._migrated_partitions = self._partitions()
 
+    def add_users(self, names, password_hash):
+        """Users whose roles have their names: `admin` or `reader`."""
+        same = {"password_hash": password_hash, "disabled": False, "token_generation": 1}
+        with self.writer.begin() as connection:
+            connection.execute(insert(User), [{"username": name, "role": name, **same} for name in names])
+
     def add_user(self, name, password_hash):
-        """A user whose role has the user's name: `admin` or `reader`."""
-        with self.sessions.begin() as session:
-            session.add(User(username=name, password_hash=password_hash, role=name, disabled=False, token_generation=1))
+        self.add_users((name,), password_hash)
 
     def empty(self):
         with self.writer.begin() as connection:
             # A compaction makes partitions; the next test must not find them.
             for partition in self._partitions() - self._migrated_partitions:
                 connection.execute(text(f"DROP TABLE {partition}"))
+            # Past SQLAlchemy, which would take most of the time of emptying tables that are mostly empty.
+            cursor = connection.connection.cursor()
             for statement in DELETIONS if self.name == "sqlite" else ["; ".join(DELETIONS)]:
-                connection.exec_driver_sql(statement)
+                cursor.execute(statement)
+            cursor.close()
             connection.execute(insert(HistoryProgress).values(id=1))  # as the migration did
 
     def _partitions(self):
@@ -194,6 +220,14 @@ class Database:
         with self.reader.connect() as connection:
             found = "SELECT oid::regclass::text FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE relkind = 'r'"
             return set(connection.scalars(text(found)))
+
+    def end_connections(self):
+        """What clients notice of PostgreSQL's restart: the server ends all connections to this database."""
+        self.connections_ended = True
+        engine = create_engine(self.writer.url, poolclass=NullPool)
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        with engine.connect() as connection:
+            connection.execute(text(f"SELECT pg_terminate_backend(pid, 5000) {others}"))
 
     def close(self):
         self.writer.dispose()
@@ -374,10 +408,11 @@ class Client:
     def __getattr__(self, name):
         return getattr(self.web, name)
 
-    def close(self):
+    def close(self, *, dispose=True):
         self.background.close()
         with self.services.synchronizer:
-            self.services.engines.dispose()
+            if dispose:
+                self.services.engines.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -387,7 +422,10 @@ def _applications(migrated_database):
     Each client gives its application new parts for those that remember what they did. A test that changes the
     application itself uses the fixture `own_application`.
     """
-    return {}
+    applications: dict[Any, Router] = {}
+    yield applications
+    for app in applications.values():
+        app.registry.services.engines.dispose()
 
 
 @pytest.fixture
@@ -412,17 +450,24 @@ def _renew(registry, settings):
 def make_client(database, request):
     """Make a client of an application with these ini options: `make_client(upstream, **{"sync.workers": "1"})`.
 
-    The first client of a test gets an application that it shares with other tests.
+    Each client of a test has another application, which it shares with other tests.
     """
     made: list[Client] = []
+    keys: Counter[tuple[tuple[str, str], ...]] = Counter()
+    applications = request.getfixturevalue("_applications")
+    if database.connections_ended:
+        for app in applications.values():
+            app.registry.services.engines.dispose()
+        database.connections_ended = False
 
     def make(upstream=None, **options):
         values = ini(database, upstream, **options)
-        if made or "own_application" in request.fixturenames:
+        if "own_application" in request.fixturenames:
             app = main({}, **values)
         else:
-            applications = request.getfixturevalue("_applications")
-            key = tuple(sorted(options.items()))
+            options_key = tuple(sorted(options.items()))
+            key = (options_key, keys[options_key], "add_view" in request.fixturenames)
+            keys[options_key] += 1
             if key not in applications:
                 applications[key] = main({}, **values)
                 gc.freeze()  # as after the collection of the tests
@@ -432,15 +477,16 @@ def make_client(database, request):
         return made[-1]
 
     yield make
+    # That of most tests keeps its connections, which take longer to open than most tests to run.
+    kept = applications.get(((), 0, False))
     for client in made:
-        client.close()
+        client.close(dispose=client.app is not kept)
 
 
 @pytest.fixture
 def users(database, _password_hash):
     """An admin `admin` and a reader `reader`, both with the password PASSWORD."""
-    for name in ("admin", "reader"):
-        database.add_user(name, _password_hash)
+    database.add_users(("admin", "reader"), _password_hash)
 
 
 @pytest.fixture

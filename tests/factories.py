@@ -1,10 +1,8 @@
 """Makes what many tests start from, and reads back what they look at."""
 
 import os
-import pty
 import subprocess
 import sys
-import termios
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -15,7 +13,6 @@ from uuid_utils.compat import uuid7
 from productagg.catalog import products
 from productagg.db.models import ProductSync, SyncRun
 from tests.conftest import REFRESH_TOKEN
-from tests.leaks import watch
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -100,34 +97,3 @@ def start(*command, env):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-
-
-def on_a_terminal(*command, env):
-    """Run one of our commands with a terminal as its standard error: exit code, output, what the terminal was sent."""
-    ours, its = pty.openpty()
-    termios.tcsetwinsize(its, (24, 100))
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name(command[0]), *command[1:]],
-        env={**env, "TERM": "xterm"},
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=its,
-    )
-    os.close(its)
-    shown = b""
-    try:
-        while chunk := _read(ours):
-            shown += chunk
-        output, _ = process.communicate(timeout=30)
-    finally:
-        os.close(ours)
-    watch.look(shown, "shown on the terminal")
-    return process.returncode, output, shown.decode()
-
-
-def _read(terminal):
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # how Linux says that the other end is closed
-        return b""

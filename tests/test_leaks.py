@@ -1,6 +1,7 @@
 """The watch for secrets in logs bites."""
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,7 @@ def test_the_test_that_logged_it_fails(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--rootdir", tmp_path, "-p", "no:cacheprovider", tmp_path],
         cwd=ROOT,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,

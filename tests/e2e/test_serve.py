@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import psutil
 import pytest
 import requests
+
+from tests.leaks import watch
 
 pytestmark = pytest.mark.processes
 
@@ -39,18 +42,20 @@ def eventually(check, seconds=30):
 class Served:
     """serve.py in a process of its own, with a sync run every second."""
 
-    def __init__(self, database):
+    def __init__(self, database_url):
         self.ports = free_port(), free_port()
         self.web = f"http://localhost:{self.ports[0]}"
         self._environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "DATABASE_URL": database.url,
+            "DATABASE_URL": database_url,
             "SYNC_INTERVAL_SECONDS": "1",
         }
         self.process: Any = None
+        self._log: Any = None
 
     def start(self):
+        self._log = TemporaryFile("w+")  # noqa: SIM115 - it is open as long as the processes write
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "serve.py", "--no-reload", "--every", "1"),
@@ -58,9 +63,8 @@ class Served:
             ],
             cwd=ROOT,
             env=self._environment,
-            stdout=subprocess.PIPE,
+            stdout=self._log,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
         )
 
@@ -68,17 +72,26 @@ class Served:
         """Press Ctrl-C; the exit code, the output, and what is still running."""
         children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(signal.SIGINT)
-        output, _ = self.process.communicate(timeout=20)
+        self.process.wait(timeout=20)
         # A zombie has ended; reaping it is the init process's business.
         running = [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
-        return self.process.returncode, output, running
+        return self.process.returncode, self.output(), running
+
+    def output(self):
+        """All that was written until the end; looked through for secrets."""
+        with self._log:
+            self._log.seek(0)
+            output = self._log.read()
+        watch.look(output, "the output of serve.py")
+        return output
 
     def kill(self):
         if self.process is not None and self.process.poll() is None:
             for child in psutil.Process(self.process.pid).children(recursive=True):
                 child.kill()
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
+            self.output()
 
     def get(self, path):
         return requests.get(self.web + path, timeout=5)
@@ -87,16 +100,19 @@ class Served:
         return self.get("/health/ready").ok
 
 
-@pytest.fixture
-def served(blank_database):
-    served = Served(blank_database)
-    yield served
-    served.kill()
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """It runs, and each test leaves it running. On SQLite, as for whoever types `make serve`."""
+    served = Served(f"sqlite:///{tmp_path_factory.mktemp('served')}/served.sqlite")
+    served.start()
+    try:
+        eventually(served.is_ready)
+        yield served
+    finally:
+        served.kill()
 
 
 def test_a_product_gets_offers_and_their_changes_without_anybody_asking(served):
-    served.start()
-    eventually(served.is_ready)
     login = requests.post(f"{served.web}/login", json={"username": "admin", "password": "admin"}, timeout=5)
 
     created = requests.post(
@@ -119,10 +135,7 @@ def test_a_product_gets_offers_and_their_changes_without_anybody_asking(served):
     assert eventually(changed)
 
 
-@pytest.mark.parametrize("blank_database", ["sqlite"], indirect=True)
 def test_ctrl_c_stops_everything_and_a_second_start_keeps_the_data(served):
-    served.start()
-    eventually(served.is_ready)
     before = served.get("/products").json()
 
     code, output, running = served.stop()
@@ -137,16 +150,16 @@ def test_ctrl_c_stops_everything_and_a_second_start_keeps_the_data(served):
     assert [product["id"] for product in after] == [product["id"] for product in before] != []
 
 
-@pytest.mark.parametrize("blank_database", ["sqlite"], indirect=True)
-def test_a_taken_port_is_one_clear_line(served):
+def test_a_taken_port_is_one_clear_line():
+    refused = Served("sqlite://")
     with socket.socket() as squatter:
-        squatter.bind(("127.0.0.1", served.ports[1]))
+        squatter.bind(("127.0.0.1", refused.ports[1]))
         squatter.listen()
 
-        served.start()
-        output, _ = served.process.communicate(timeout=20)
+        refused.start()
+        refused.process.wait(timeout=20)
 
-    assert served.process.returncode == 1
-    assert output.splitlines() == [
-        f"port {served.ports[1]} is taken by another program, perhaps another 'make serve': stop it"
+    assert refused.process.returncode == 1
+    assert refused.output().splitlines() == [
+        f"port {refused.ports[1]} is taken by another program, perhaps another 'make serve': stop it"
     ]

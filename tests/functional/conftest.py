@@ -11,7 +11,7 @@ from sqlalchemy import event, func, select
 
 from productagg.db.models import Product, ProductSync
 from tests.functional.routes import there  # noqa: F401 - a fixture
-from tests.integration.pasts import PastWriter
+from tests.integration.history_writer import PastWriter
 
 
 @pytest.fixture
@@ -76,8 +76,11 @@ def stored(database):
 
 
 @pytest.fixture
-def add_view(own_application):
-    """Give a client's application one more view: `add_view(client, "/path", view)`. It is public, for every method."""
+def add_view():
+    """Give a client's application one more view: `add_view(client, "/path", view)`. It is public, for every method.
+
+    The tests that use this share an application: there, a view stays until another one takes its path.
+    """
 
     def add(client, path, view):
         config = Configurator(registry=client.app.registry)
@@ -89,7 +92,7 @@ def add_view(own_application):
 
 
 @pytest.fixture
-def lose_database(own_application):
+def lose_database():
     """Make the database of a client's application unreachable, as its driver would report it."""
     lost = []
 

@@ -1,41 +1,43 @@
-"""Runs `pserve` for real, for the tests that want a server and not only an application."""
+"""Runs `pserve` in a process of its own, for the tests that want a server and not only an application."""
 
 import io
 import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-import plaster
 from webob import Response
 
+from tests.functional import forked
 from tests.integration.conftest import wait_until
 from tests.leaks import watch
 
-PSERVE = Path(sys.executable).with_name("pserve")
+_SERVER_ALONE = """
+import sys, plaster
+_, ini, *variables = sys.argv
+load = plaster.get_loader(ini, protocols=["wsgi"]).get_wsgi_server
+load("main", dict(variable.split("=", 1) for variable in variables))(None)
+"""
+# What the program `pserve` does. tests/e2e starts the program itself.
+_PSERVE = "import sys; from pyramid.scripts.pserve import main; sys.exit(main(sys.argv))"
 
 
-def refusal(database, *variables, ini="development.ini"):
+def refusal(database, directory, *variables, ini="development.ini"):
     """The last line that `pserve` prints when it refuses to start, with exit code 1 and without a traceback."""
-    done = subprocess.run(
-        [PSERVE, ini, "http_host=127.0.0.1", *variables],
-        env={**os.environ, "DATABASE_URL": database.url},
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    return done.stderr.splitlines()[-1]
+    log = directory / "refusal"
+    environ = {**os.environ, "DATABASE_URL": database.url}
+    process = forked.start(_PSERVE, "pserve", ini, "http_host=127.0.0.1", *variables, environ=environ, output=log)
+    assert process.wait() == 1
+    said = log.read_text()
+    watch.look(said, "the server's log")
+    assert "Traceback" not in said
+    return said.splitlines()[-1]
 
 
 def request(method, path, body=b"", *headers):
@@ -51,25 +53,18 @@ def request(method, path, body=b"", *headers):
 def refused_options(*variables, ini="development.ini"):
     """The line with which the server refuses what the ini file and the command line say about it.
 
-    As `refusal`, but in a fork of this process, which spares importing everything, and without the application.
+    As `refusal`, but without the application.
     """
-    received, sent = os.pipe()
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the fork has one thread of several
-        process = os.fork()
-    if process == 0:
-        signal.alarm(30)  # a server that takes the options would serve for ever
-        os.dup2(sent, 2)
-        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    with TemporaryDirectory() as directory:
+        log = Path(directory) / "log"
+        process = forked.start(_SERVER_ALONE, "server", ini, *variables, environ=dict(os.environ), output=log)
         try:
-            load = plaster.get_loader(str(ini), protocols=["wsgi"]).get_wsgi_server
-            load("main", dict(variable.split("=", 1) for variable in variables))(None)
+            code = process.wait()  # a server that takes the options would serve for ever
         finally:
-            os._exit(0)
-    os.close(sent)
-    with os.fdopen(received) as output:
-        said = output.read()
-    _, status = os.waitpid(process, 0)
-    assert os.waitstatus_to_exitcode(status) == 1, said
+            process.kill()
+            process.wait()
+        said = log.read_text()
+    assert code == 1, said
     return said.splitlines()[-1]
 
 
@@ -140,26 +135,27 @@ class Server:
 
 
 @contextmanager
-def serving(database, directory, *variables, **environ):
+def serving(database, directory, *variables, before="", **environ):
+    """A server, after the Python code `before` has run in its process."""
     log = directory / "log"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [PSERVE, "development.ini", "http_host=127.0.0.1", "http_port=0", *variables],
-            stdout=stream,
-            stderr=stream,
-            # Not the ini file's Offers service: `make serve` may run beside the tests.
-            env={
-                **os.environ,
-                "DATABASE_URL": database.url,
-                "OFFERS_BASE_URL": "http://127.0.0.1:9/api/v1",
-                **environ,
-            },
-        )
-        try:
-            server = Server(process, log)
-            database.empty()  # of the admin that the first start makes
-            yield server
-        finally:
-            process.kill()
-            process.wait()
-            watch.look(log.read_text(), "the server's log")
+    log.touch()
+    process = forked.start(
+        before + _PSERVE,
+        *("pserve", "development.ini", "http_host=127.0.0.1", "http_port=0", *variables),
+        # Not the ini file's Offers service: `make serve` may run beside the tests.
+        environ={
+            **os.environ,
+            "DATABASE_URL": database.url,
+            "OFFERS_BASE_URL": "http://127.0.0.1:9/api/v1",
+            **environ,
+        },
+        output=log,
+    )
+    try:
+        server = Server(process, log)
+        database.empty()  # of the admin that the first start makes
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+        watch.look(log.read_text(), "the server's log")

@@ -18,6 +18,7 @@ from sqlalchemy import update
 from productagg.accounts import users
 from productagg.db.models import User
 from tests.databases import only_sqlite
+from tests.factories import make_product
 from tests.functional.problems import assert_problem
 from tests.functional.routes import BODIES, MATRIX, NEW, QUERIES
 from tests.integration.conftest import before_statement
@@ -64,24 +65,24 @@ def test_everybody_may_ask_every_route_what_works_there(send, admin, reader):
 
 
 @only_sqlite
-@pytest.mark.parametrize(("method", "path"), MATRIX)
-def test_everybody_may_do_what_the_matrix_says(send, create, admin, reader, stored, method, path):
-    product_id = create()["id"]
-    where = path.format(id=product_id, offer_id=product_id, code="not-found", name="start.js") + QUERIES.get(
-        (method, path), ""
-    )
-    body = BODIES.get((method, path))
+def test_everybody_may_do_what_the_matrix_says(send, database, admin, reader, subtests):
+    for number, ((method, path), statuses) in enumerate(MATRIX.items()):
+        with subtests.test(f"{method} {path}"):
+            product_id = make_product(database, f"Lamp {number}")
+            where = path.format(id=product_id, offer_id=product_id, code="not-found", name="start.js")
+            where += QUERIES.get((method, path), "")
+            body = BODIES.get((method, path))
 
-    answers = [send(method, where, body, headers) for headers in (NOBODY, reader, admin)]
+            answers = [send(method, where, body, headers) for headers in (NOBODY, reader, admin)]
 
-    assert tuple(answer.status_int for answer in answers) == MATRIX[method, path]
-    for answer in answers:
-        if answer.status_int == 403:
-            assert_problem(answer, "forbidden")
-            assert answer.headers["WWW-Authenticate"] == f'{CHALLENGE}, error="insufficient_scope"'
-        elif answer.status_int == 401 and path != "/login":
-            assert_problem(answer, "authentication-required")
-            assert answer.headers["WWW-Authenticate"] == CHALLENGE
+            assert tuple(answer.status_int for answer in answers) == statuses
+            for answer in answers:
+                if answer.status_int == 403:
+                    assert_problem(answer, "forbidden")
+                    assert answer.headers["WWW-Authenticate"] == f'{CHALLENGE}, error="insufficient_scope"'
+                elif answer.status_int == 401 and path != "/login":
+                    assert_problem(answer, "authentication-required")
+                    assert answer.headers["WWW-Authenticate"] == CHALLENGE
 
 
 def refused(answer):
@@ -272,27 +273,27 @@ def test_a_bad_token_does_not_stand_in_the_way_of_what_is_public(send, create):
 
 
 @only_sqlite
-@pytest.mark.parametrize(("method", "path"), [row for row, (nobody, _, _) in MATRIX.items() if nobody != 401])
-def test_what_is_public_looks_no_account_up(client, send, create, admin, method, path):
+def test_what_is_public_looks_no_account_up(client, send, database, admin, subtests):
     """With a token or without; only what shows an admin more has to find out whether one asks, if there is a token."""
-    product_id = create()["id"]
-    where = path.format(id=product_id, offer_id=product_id, code="not-found", name="start.js") + QUERIES.get(
-        (method, path), ""
-    )
+    product_id = make_product(database)
     _, reader = client.services.engines
 
-    def count_statements(headers):
+    def count_statements(method, where, headers):
         statements: list[str] = []
         with before_statement(reader, "", statements.append):
             send(method, where, None, headers)
         return len(statements)
 
-    count_statements(NOBODY)  # with what is only looked up once
-    without_token = count_statements(NOBODY)
-    with_token = count_statements(admin)
+    for method, path in [row for row, (nobody, _, _) in MATRIX.items() if nobody != 401]:
+        with subtests.test(f"{method} {path}"):
+            where = path.format(id=product_id, offer_id=product_id, code="not-found", name="start.js")
+            where += QUERIES.get((method, path), "")
+            count_statements(method, where, NOBODY)  # with what is only looked up once
+            without_token = count_statements(method, where, NOBODY)
+            with_token = count_statements(method, where, admin)
 
-    assert (with_token > without_token) == ((method, path) == ("GET", "/products/{id}"))
-    assert count_statements({"Authorization": "Bearer nonsense"}) == without_token
+            assert (with_token > without_token) == ((method, path) == ("GET", "/products/{id}"))
+            assert count_statements(method, where, {"Authorization": "Bearer nonsense"}) == without_token
 
 
 @only_sqlite

@@ -276,7 +276,7 @@ def test_what_was_rolled_back_is_not_handed_over(post, submitted):
     assert submitted == []
 
 
-def test_more_than_the_backlog_takes_waits_for_the_next_pass(client, post, database):
+def test_more_than_the_backlog_takes_waits_for_the_next_run(client, post, database):
     assert post([new(str(number)) for number in range(300)]).status_int == 201
     client.background.wait()
 

@@ -9,6 +9,7 @@ import time_machine
 
 from productagg.db.models import ProductSync
 from tests.databases import only_sqlite
+from tests.factories import make_product
 from tests.functional.problems import assert_problem
 from tests.functional.routes import KEPT, MOMENTARY
 
@@ -35,24 +36,24 @@ def test_every_answer_that_is_a_product_has_a_strong_tag(client, admin):
 
 
 @only_sqlite
-@pytest.mark.parametrize(
-    "form", ["{tag}", "W/{tag}", '"other", {tag}', '"other",{tag}', ' W/"a,b" , W/{tag}', "*", " * ", '{tag}, "other"']
-)
-def test_who_has_the_current_answer_gets_304_and_no_body(client, path, tag, form):
-    answer = client.get(path, headers={"If-None-Match": form.format(tag=tag)}, status=304)
+def test_who_has_the_current_answer_gets_304_and_no_body(client, path, tag, subtests):
+    for form in ("{0}", "W/{0}", '"other", {0}', '"other",{0}', ' W/"a,b" , W/{0}', "*", " * ", '{0}, "other"'):
+        with subtests.test(form):
+            answer = client.get(path, headers={"If-None-Match": form.format(tag)}, status=304)
 
-    assert answer.body == b""
-    assert answer.headers["ETag"] == tag
+            assert answer.body == b""
+            assert answer.headers["ETag"] == tag
 
 
 @only_sqlite
-@pytest.mark.parametrize("known", ['"other"', "nonsense", '"1-"', "", '""', '"*"', 'W/"other"', "unquoted: {tag}"])
-def test_who_has_another_answer_gets_the_current_one(client, path, tag, known):
-    known = known.format(tag=tag.strip('"'))
-    answer = client.get(path, headers={"If-None-Match": known}, status=200)
+def test_who_has_another_answer_gets_the_current_one(client, path, tag, subtests):
+    unquoted = tag.strip('"')
+    for known in ('"other"', "nonsense", '"1-"', "", '""', '"*"', 'W/"other"', f"unquoted: {unquoted}"):
+        with subtests.test(known):
+            answer = client.get(path, headers={"If-None-Match": known}, status=200)
 
-    assert answer.headers["ETag"] == tag
-    assert answer.json["name"] == "Lamp"
+            assert answer.headers["ETag"] == tag
+            assert answer.json["name"] == "Lamp"
 
 
 @only_sqlite
@@ -76,14 +77,15 @@ def test_a_changed_offer_makes_another_answer(client, path, tag, sync, upstream)
 
 
 @only_sqlite
-@pytest.mark.parametrize("form", ["{tag}", "*", '"other", {tag}', '"other",{tag}', '{tag},"9-x"', 'W/"1-x", {tag}'])
-@pytest.mark.parametrize(("method", "status"), [("PATCH", 200), ("DELETE", 204)])
-def test_a_write_that_names_the_current_version_succeeds(send, admin, path, tag, form, method, status):
-    body = {"description": "Better"} if method == "PATCH" else None
+def test_a_write_that_names_the_current_version_succeeds(client, send, admin, database, subtests):
+    for form in ("{0}", "*", '"other", {0}', '"other",{0}', '{0},"9-x"', 'W/"1-x", {0}'):
+        path = f"/products/{make_product(database, form)}"
+        for method, body, status in (("PATCH", {"description": "Better"}, 200), ("DELETE", None, 204)):
+            with subtests.test(f"{method} {form}"):
+                tag = client.get(path).headers["ETag"]
+                answer = send(method, path, body, {**admin, "If-Match": form.format(tag)})
 
-    answer = send(method, path, body, {**admin, "If-Match": form.format(tag=tag)})
-
-    assert answer.status_int == status
+                assert answer.status_int == status
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
@@ -143,9 +145,13 @@ def test_what_is_not_there_is_not_found_whatever_version_is_named(send, admin):
 
 
 @only_sqlite
-@pytest.mark.parametrize("path", KEPT)
-def test_everything_that_is_read_has_a_strong_tag_and_a_304(client, there, admin, path):
-    where = there(path)
+def test_everything_that_is_read_has_a_strong_tag_and_a_304(client, there, admin, subtests):
+    for path in KEPT:
+        with subtests.test(path):
+            check_tag(client, there(path), admin)
+
+
+def check_tag(client, where, admin):
     # Some answers say up to when they are good.
     with time_machine.travel(datetime.now(UTC), tick=False):
         whole = client.get(where, headers=admin)
@@ -187,9 +193,13 @@ def test_another_page_to_follow_is_another_answer(client, create):
 
 
 @only_sqlite
-@pytest.mark.parametrize("path", KEPT)
-def test_what_is_read_only_if_it_is_what_one_has(send, there, admin, path):
-    where = there(path)
+def test_what_is_read_only_if_it_is_what_one_has(send, there, admin, subtests):
+    for path in KEPT:
+        with subtests.test(path):
+            check_if_match(send, there(path), admin)
+
+
+def check_if_match(send, where, admin):
     with time_machine.travel(datetime.now(UTC), tick=False):
         tag = send("GET", where, None, admin).headers["ETag"]
         for wanted, status in (("*", 200), (tag, 200), (f'"x",{tag}', 200), (f"W/{tag}", 412), ('"x"', 412), ("", 412)):
@@ -251,12 +261,12 @@ def test_a_write_on_condition_that_nothing_is_there_is_refused(client, send, adm
 
 
 @only_sqlite
-@pytest.mark.parametrize("known", ['"9-x"', '"other"', "nonsense", "", '"1"', 'W/"2-x"'])
-@pytest.mark.parametrize(("method", "status"), [("PATCH", 200), ("DELETE", 204)])
-def test_a_write_on_condition_that_something_else_is_there_succeeds(send, admin, path, known, method, status):
-    body = {"description": "Better"} if method == "PATCH" else None
-
-    assert send(method, path, body, {**admin, "If-None-Match": known}).status_int == status
+def test_a_write_on_condition_that_something_else_is_there_succeeds(send, admin, database, subtests):
+    for known in ('"9-x"', '"other"', "nonsense", "", '"1"', 'W/"2-x"'):
+        for method, body, status in (("PATCH", {"description": "Better"}, 200), ("DELETE", None, 204)):
+            path = f"/products/{make_product(database, f'{method} {known}')}"
+            with subtests.test(f"{method} {known}"):
+                assert send(method, path, body, {**admin, "If-None-Match": known}).status_int == status
 
 
 @only_sqlite
@@ -354,11 +364,15 @@ class TestLastModified:
         client.get(path, headers={"If-Modified-Since": (known - timedelta(days=1)).strftime(form)}, status=200)
 
     @only_sqlite
-    @pytest.mark.parametrize("since", NOT_DATES)
-    def test_what_is_not_a_date_is_ignored(self, client, send, admin, path, modified, since):
-        client.get(path, headers={"If-Modified-Since": since}, status=200)
-        client.get(path, headers={"If-Unmodified-Since": since}, status=200)
-        assert send("PATCH", path, {"name": "B"}, {**admin, "If-Unmodified-Since": since}).status_int == 200
+    def test_what_is_not_a_date_is_ignored(self, client, send, admin, path, modified, subtests):
+        for since in NOT_DATES:
+            with subtests.test(since):
+                client.get(path, headers={"If-Modified-Since": since}, status=200)
+                client.get(path, headers={"If-Unmodified-Since": since}, status=200)
+        for since in NOT_DATES:
+            with subtests.test(f"PATCH {since}"):
+                headers = {**admin, "If-Unmodified-Since": since}
+                assert send("PATCH", path, {"description": f"Not {since}"}, headers).status_int == 200
 
     @only_sqlite
     def test_beside_a_tag_it_is_not_looked_at(self, client, path, tag, modified):
@@ -397,20 +411,21 @@ class TestLastModified:
                 assert again.json["description"] == "second"
 
     @only_sqlite
-    @pytest.mark.parametrize("milliseconds", range(0, 3200, 200))
-    def test_it_is_only_said_once_its_second_is_long_over(self, client, admin, clock, path, modified, milliseconds):
-        clock.shift(100)
-        client.patch_json(path, {"description": "Better"}, headers=admin)
-        changed_at = datetime.now(UTC)
-        clock.shift(milliseconds / 1000)
+    def test_last_modified_is_sent_only_well_after_its_second(self, client, admin, clock, path, modified, subtests):
+        start = datetime.now(UTC)
+        for number, milliseconds in enumerate(range(0, 3200, 200), 1):
+            with subtests.test(milliseconds):
+                changed_at = start + number * timedelta(seconds=10)
+                clock.move_to(changed_at)
+                client.patch_json(path, {"description": f"Better {number}"}, headers=admin)
+                clock.shift(milliseconds / 1000)
 
-        found = client.get(path).headers.get("Last-Modified")
+                found = client.get(path).headers.get("Last-Modified")
 
-        if found is not None:
-            assert datetime.now(UTC) - parsedate_to_datetime(found) >= timedelta(seconds=1)
-            assert parsedate_to_datetime(found) >= changed_at
-        assert found != modified
-        assert (found is not None) == (milliseconds >= 2600)
+                if found is not None:
+                    assert datetime.now(UTC) - parsedate_to_datetime(found) >= timedelta(seconds=1)
+                    assert parsedate_to_datetime(found) >= changed_at
+                assert (found is not None) == (milliseconds >= 2600)
 
 
 class TestIfUnmodifiedSince:

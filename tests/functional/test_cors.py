@@ -10,6 +10,20 @@ pytestmark = only_sqlite
 
 SHOP = "https://shop.example"
 OTHER = "https://other.example"
+EXPOSED = {
+    "ETag",
+    "Location",
+    "Link",
+    "Next-Cursor",
+    "Prev-Cursor",
+    "Total-Count",
+    "Retry-After",
+    "X-Request-ID",
+    "Last-Modified",
+    "Last-Sequence",
+    "Idempotency-Replayed",
+    "WWW-Authenticate",
+}
 
 
 @pytest.fixture
@@ -26,40 +40,28 @@ def names(answer, header):
     return {each.strip() for each in answer.headers[header].split(",")}
 
 
-@pytest.mark.parametrize("path", READ)
-def test_it_is_closed_unless_opened(send, there, admin, path):
+def test_it_is_closed_unless_opened(send, there, admin, subtests):
     preflight = {"Origin": SHOP, "Access-Control-Request-Method": "GET"}
 
-    for answer in (
-        send("GET", there(path), None, {**admin, "Origin": SHOP}),
-        send("OPTIONS", there(path), None, preflight),
-    ):
-        assert of_cors(answer) == set()
-        assert "Origin" not in answer.headers.get("Vary", "").split(", ")
-        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    for path in READ:
+        for method, headers in (("GET", {**admin, "Origin": SHOP}), ("OPTIONS", preflight)):
+            with subtests.test(f"{method} {path}"):
+                answer = send(method, there(path), None, headers)
+
+                assert of_cors(answer) == set()
+                assert "Origin" not in answer.headers.get("Vary", "").split(", ")
+                assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
-@pytest.mark.parametrize("path", READ)
-def test_a_page_of_a_named_origin_reads_every_route(send, there, admin, open_client, path):
-    answer = send("GET", there(path), None, {**admin, "Origin": SHOP}, open_client)
+def test_a_page_of_a_named_origin_reads_every_route(send, there, admin, open_client, subtests):
+    for path in READ:
+        with subtests.test(path):
+            answer = send("GET", there(path), None, {**admin, "Origin": SHOP}, open_client)
 
-    assert answer.headers["Access-Control-Allow-Origin"] == SHOP
-    assert "Access-Control-Allow-Credentials" not in answer.headers
-    assert "Origin" in names(answer, "Vary")
-    assert {
-        "ETag",
-        "Location",
-        "Link",
-        "Next-Cursor",
-        "Prev-Cursor",
-        "Total-Count",
-        "Retry-After",
-        "X-Request-ID",
-        "Last-Modified",
-        "Last-Sequence",
-        "Idempotency-Replayed",
-        "WWW-Authenticate",
-    } <= names(answer, "Access-Control-Expose-Headers")
+            assert answer.headers["Access-Control-Allow-Origin"] == SHOP
+            assert "Access-Control-Allow-Credentials" not in answer.headers
+            assert "Origin" in names(answer, "Vary")
+            assert names(answer, "Access-Control-Expose-Headers") >= EXPOSED
 
 
 @pytest.mark.parametrize(
@@ -75,20 +77,24 @@ def test_any_other_origin_gets_the_answer_without_leave_to_read_it(send, open_cl
     assert "Origin" in names(answer, "Vary")
 
 
-@pytest.mark.parametrize(("method", "path"), MATRIX)
-def test_a_preflight_says_what_may_be_sent(send, there, open_client, method, path):
-    asked = {"Origin": SHOP, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": "authorization"}
+def test_a_preflight_says_what_may_be_sent(send, there, open_client, subtests):
+    sent = {"Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID"}
+    for method, path in MATRIX:
+        with subtests.test(f"{method} {path}"):
+            asked = {
+                "Origin": SHOP,
+                "Access-Control-Request-Method": method,
+                "Access-Control-Request-Headers": "authorization",
+            }
 
-    answer = send("OPTIONS", there(path), None, asked, open_client)
+            answer = send("OPTIONS", there(path), None, asked, open_client)
 
-    assert (answer.status_int, answer.body) == (204, b"")
-    assert answer.headers["Access-Control-Allow-Origin"] == SHOP
-    assert method in names(answer, "Access-Control-Allow-Methods")
-    assert {"Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID"} <= names(
-        answer, "Access-Control-Allow-Headers"
-    )
-    assert int(answer.headers["Access-Control-Max-Age"]) > 0
-    assert "Access-Control-Expose-Headers" not in answer.headers
+            assert (answer.status_int, answer.body) == (204, b"")
+            assert answer.headers["Access-Control-Allow-Origin"] == SHOP
+            assert method in names(answer, "Access-Control-Allow-Methods")
+            assert names(answer, "Access-Control-Allow-Headers") >= sent
+            assert int(answer.headers["Access-Control-Max-Age"]) > 0
+            assert "Access-Control-Expose-Headers" not in answer.headers
 
 
 def test_a_preflight_of_another_origin_gets_nothing(send, open_client):

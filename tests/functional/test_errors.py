@@ -3,7 +3,6 @@
 import logging
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from productagg.api.core.errors import ErrorCode
@@ -124,9 +123,7 @@ def test_a_lost_database_is_a_503_that_says_when_to_come_back(
 @pytest.mark.parametrize("migrated_database", ["postgresql"], indirect=True)
 def test_after_the_server_dropped_the_connection_one_answer_is_a_503_and_the_next_is_well(database, client, send):
     send("GET", "/products")
-    with database.writer.connect() as connection:
-        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-        connection.execute(text(f"{others} AND pid <> pg_backend_pid()"))
+    database.end_connections()
     database.close()  # the test's own connections were dropped, too
 
     assert_problem(send("GET", "/products"), "unavailable")

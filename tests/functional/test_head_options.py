@@ -18,38 +18,40 @@ for method, path in MATRIX:
 
 
 @pytest.mark.parametrize("accepted", ["identity", "gzip"])
-@pytest.mark.parametrize("path", READ)
-def test_head_has_the_headers_of_get_and_no_body(client, there, admin, path, accepted):
+def test_head_has_the_headers_of_get_and_no_body(client, there, admin, accepted, subtests):
     headers = {**admin, "Accept-Encoding": accepted, "X-Request-ID": "the-same"}
-    where = there(path)
-    # Some answers say up to when they are good.
-    with time_machine.travel(datetime.now(UTC), tick=False):
-        # Not with WebTest, which unpacks what is packed.
-        get, head = (
-            Request.blank(where, headers=headers, method=method).get_response(client.app) for method in ("GET", "HEAD")
-        )
+    for path in READ:
+        # Some answers say up to when they are good.
+        with subtests.test(path), time_machine.travel(datetime.now(UTC), tick=False):
+            # Not with WebTest, which unpacks what is packed.
+            get, head = (
+                Request.blank(there(path), headers=headers, method=method).get_response(client.app)
+                for method in ("GET", "HEAD")
+            )
 
-    assert (head.status_int, head.body) == (get.status_int, b"")
-    assert sorted(head.headers.items()) == sorted(get.headers.items())
-    assert int(head.headers["Content-Length"]) == len(get.body)
-
-
-@pytest.mark.parametrize("path", METHODS)
-def test_options_says_what_works(send, there, path):
-    answer = send("OPTIONS", there(path))
-
-    assert (answer.status_int, answer.body) == (204, b"")
-    assert "Content-Type" not in answer.headers
-    assert {each.strip() for each in answer.headers["Allow"].split(",")} == METHODS[path]
+            assert (head.status_int, head.body) == (get.status_int, b"")
+            assert sorted(head.headers.items()) == sorted(get.headers.items())
+            assert int(head.headers["Content-Length"]) == len(get.body)
 
 
-@pytest.mark.parametrize("path", METHODS)
-def test_what_does_not_work_is_answered_with_what_does(send, there, path):
-    for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - METHODS[path]:
-        answer = send(method, there(path))
+def test_options_says_what_works(send, there, subtests):
+    for path, methods in METHODS.items():
+        with subtests.test(path):
+            answer = send("OPTIONS", there(path))
 
-        assert answer.status_int == 405
-        assert {each.strip() for each in answer.headers["Allow"].split(",")} == METHODS[path]
+            assert (answer.status_int, answer.body) == (204, b"")
+            assert "Content-Type" not in answer.headers
+            assert {each.strip() for each in answer.headers["Allow"].split(",")} == methods
+
+
+def test_what_does_not_work_is_answered_with_what_does(send, there, subtests):
+    for path, methods in METHODS.items():
+        for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - methods:
+            with subtests.test(f"{method} {path}"):
+                answer = send(method, there(path))
+
+                assert answer.status_int == 405
+                assert {each.strip() for each in answer.headers["Allow"].split(",")} == methods
 
 
 def test_conditions_mean_nothing_to_options(send, there):

@@ -26,7 +26,7 @@ def test_a_service_that_can_work_is_live_and_ready(client):
     assert client.get("/health/ready", status=200).json == {"status": "ready", "database": "ok", "schema": "ok"}
 
 
-def test_on_another_schema_it_is_not_ready_and_says_which_and_what_mends_it(client, send, at_revision):
+def test_on_another_schema_it_is_not_ready_and_names_both_and_the_command(client, send, at_revision):
     at_revision("9999")
 
     detail = assert_problem(send("GET", "/health/ready"), "unavailable")["detail"]

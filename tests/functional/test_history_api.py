@@ -11,8 +11,8 @@ import time_machine
 
 from tests.factories import make_product
 from tests.functional.problems import assert_problem
-from tests.reference import OfferRow
-from tests.timelines import ProductRow
+from tests.history_strategies import ProductRow
+from tests.reference_statistics import OfferRow
 
 T0 = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -99,7 +99,7 @@ def test_the_price_from_before_the_window_is_carried_into_it(ask, product):
     assert points == [{**RAW_POINTS[0], "at": "2026-01-31T12:05:00Z"}, RAW_POINTS[1]]
 
 
-def test_an_hour_of_prices_is_summed_up(ask, past, product):
+def test_an_hour_of_prices_is_summarised(ask, past, product):
     answer = ask(f"{product}/prices", from_=T0 - HOUR, to=NOW, resolution="hour")
 
     assert answer.json == {

@@ -1,9 +1,8 @@
 """Equal POSTs under one key at the same time, in threads and processes, and processes that are killed: one product."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import time_machine
 from webtest import TestApp
 
 from tests.conftest import PASSWORD, ini
+from tests.functional import forked
 from tests.functional.problems import assert_problem
 from tests.functional.pserve import serving
 from tests.functional.replays import assert_replayed
@@ -128,14 +128,14 @@ TestApp(app).post_json("/products", body, headers=headers)
 
 
 @pytest.fixture
-def kill(database, admin):
+def kill(database, admin, tmp_path):
     """Start a process that sends the request, and kills itself (SIGKILL) at this point."""
 
     def kill(where):
         given = json.dumps([where, ini(database), {**admin, **KEY}, NEW])
-        command = [sys.executable, "-W", "ignore", "-c", KILLED, given]
-        done = subprocess.run(command, timeout=120, capture_output=True, text=True, check=False)
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        output = tmp_path / "output"
+        process = forked.start(KILLED, "killed", given, environ=dict(os.environ), output=output)
+        assert process.wait() == -signal.SIGKILL, output.read_text()
 
     return kill
 

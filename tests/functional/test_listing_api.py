@@ -49,26 +49,27 @@ def test_a_listed_product_has_the_summary_that_people_browse_by(client, shop):
     assert [chair[name] for name in summary] == [None, 0, 0, None, None]
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("q=caj", {"Čaj"}),
-        ("q=a%20LAMP", {"Lamp"}),
-        ("q=A+%C4%8CAJ", {"Čaj"}),
-        ("min_price=100&max_price=199", {"Kettle"}),
-        ("min_price=200", {"Lamp"}),
-        (f"max_price={LARGEST}", {"Lamp", "Kettle"}),
-        ("in_stock=true", {"Lamp", "Kettle"}),
-        ("in_stock=false", {"Čaj"}),
-        ("registration=registered", {"Lamp", "Kettle", "Čaj"}),
-        ("registration=failed", set()),
-        ("updated_since=2026-01-01T00:00:00Z", {"Lamp", "Kettle", "Čaj"}),
-        ("updated_since=2100-01-01T00:00:00%2B02:00", set()),
-        ("q=a&in_stock=true&min_price=150", {"Lamp"}),
-    ],
-)
-def test_filters(client, shop, query, expected):
-    assert found(client, query) == expected
+FILTERS = {
+    "q=caj": {"Čaj"},
+    "q=a%20LAMP": {"Lamp"},
+    "q=A+%C4%8CAJ": {"Čaj"},
+    "min_price=100&max_price=199": {"Kettle"},
+    "min_price=200": {"Lamp"},
+    f"max_price={LARGEST}": {"Lamp", "Kettle"},
+    "in_stock=true": {"Lamp", "Kettle"},
+    "in_stock=false": {"Čaj"},
+    "registration=registered": {"Lamp", "Kettle", "Čaj"},
+    "registration=failed": set(),
+    "updated_since=2026-01-01T00:00:00Z": {"Lamp", "Kettle", "Čaj"},
+    "updated_since=2100-01-01T00:00:00%2B02:00": set(),
+    "q=a&in_stock=true&min_price=150": {"Lamp"},
+}
+
+
+def test_filters(client, shop, subtests):
+    for query, expected in FILTERS.items():
+        with subtests.test(query):
+            assert found(client, query) == expected
 
 
 def test_ids_are_looked_up_and_unknown_ones_are_simply_not_there(client, shop):
@@ -76,12 +77,13 @@ def test_ids_are_looked_up_and_unknown_ones_are_simply_not_there(client, shop):
     assert found(client, f"ids={','.join(str(uuid4()) for _ in range(200))}") == set()
 
 
-@pytest.mark.parametrize("sort", SORTS)
-def test_each_sort_leads_through_all_of_them(client, shop, sort):
-    answers = list(walk(client, f"/products?q=a&sort={sort}&limit=2"))
+def test_each_sort_leads_through_all_of_them(client, shop, subtests):
+    for sort in SORTS:
+        with subtests.test(sort):
+            answers = list(walk(client, f"/products?q=a&sort={sort}&limit=2"))
 
-    assert [len(answer.json) for answer in answers] == [2, 1]
-    assert {product["name"] for answer in answers for product in answer.json} == set(shop)
+            assert [len(answer.json) for answer in answers] == [2, 1]
+            assert {product["name"] for answer in answers for product in answer.json} == set(shop)
 
 
 def test_the_cheapest_come_first_and_those_without_a_price_last(client, shop):
@@ -136,22 +138,22 @@ def test_a_price_that_falls_meanwhile_neither_repeats_nor_hides_a_product(client
     assert names([client.get(link(rest[0], "prev")), client.get(link(first, "first"))]) == [["Kettle"], ["Lamp"]]
 
 
-@pytest.mark.parametrize(
-    ("fields", "members"),
-    [
-        ("name", {"id", "name"}),
-        ("lowest_price,name,name", {"id", "name", "lowest_price"}),
-        ("id", {"id"}),
-        ("change_24h", {"id", "change_24h"}),
-        (",".join(MEMBERS), set(MEMBERS)),
-    ],
-)
-def test_members_are_picked_and_the_id_is_always_there(client, shop, fields, members):
+CHOSEN = {
+    "name": {"id", "name"},
+    "lowest_price,name,name": {"id", "name", "lowest_price"},
+    "id": {"id"},
+    "change_24h": {"id", "change_24h"},
+    ",".join(MEMBERS): set(MEMBERS),
+}
+
+
+def test_members_are_picked_and_the_id_is_always_there(client, shop, subtests):
     whole = client.get("/products").json
+    for fields, members in CHOSEN.items():
+        with subtests.test(fields):
+            picked = client.get(f"/products/partial?fields={fields}").json
 
-    picked = client.get(f"/products/partial?fields={fields}").json
-
-    assert picked == [{name: value for name, value in product.items() if name in members} for product in whole]
+            assert picked == [{name: value for name, value in product.items() if name in members} for product in whole]
 
 
 @only_sqlite
@@ -221,22 +223,22 @@ def test_a_cursor_goes_with_its_question_only(client, send, shop):
         assert "other parameters" in answer.json["detail"]
 
 
-@only_sqlite
-@pytest.mark.parametrize(
-    ("question", "errors"),
-    [
-        ("limit=1&cursor={0}&cursor={0}", {"cursor": "is given more than once"}),
-        ("cursor={0}&limit=1&cursor={0}", {"cursor": "is given more than once"}),
-        ("c%75rsor={0}&limit=1&cursor={0}", {"cursor": "is given more than once"}),
-        ("limit=1&limit=1&cursor={0}", {"limit": "is given more than once"}),
-        ("limit=0&cursor={0}", {"limit": "must be a whole number from 1 to 200"}),
-        ("limit=1&limits=1&cursor={0}", {"limits": "is not known"}),
-    ],
-)
-def test_what_is_wrong_before_a_cursor_is_told_as_without_one(client, send, shop, question, errors):
-    cursor = link(client.get("/products?limit=1")).partition("cursor=")[2]
+WRONG_BESIDE_A_CURSOR = {
+    "limit=1&cursor={0}&cursor={0}": {"cursor": "is given more than once"},
+    "cursor={0}&limit=1&cursor={0}": {"cursor": "is given more than once"},
+    "c%75rsor={0}&limit=1&cursor={0}": {"cursor": "is given more than once"},
+    "limit=1&limit=1&cursor={0}": {"limit": "is given more than once"},
+    "limit=0&cursor={0}": {"limit": "must be a whole number from 1 to 200"},
+    "limit=1&limits=1&cursor={0}": {"limits": "is not known"},
+}
 
-    assert_problem(send("GET", f"/products?{question.format(cursor)}"), "invalid-data", errors)
+
+@only_sqlite
+def test_what_is_wrong_before_a_cursor_is_told_as_without_one(client, send, shop, subtests):
+    cursor = link(client.get("/products?limit=1")).partition("cursor=")[2]
+    for question, errors in WRONG_BESIDE_A_CURSOR.items():
+        with subtests.test(question):
+            assert_problem(send("GET", f"/products?{question.format(cursor)}"), "invalid-data", errors)
 
 
 @only_sqlite

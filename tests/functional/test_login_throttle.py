@@ -14,7 +14,6 @@ from tests.conftest import PASSWORD
 from tests.databases import only_sqlite
 from tests.factories import rows
 from tests.functional.problems import assert_problem
-from tests.functional.pserve import serving
 
 WINDOW = 60
 LIMITS = {
@@ -133,7 +132,7 @@ def test_retry_after_is_the_longest_of_all_limits_that_are_reached(log_in, clock
 
 def test_a_refused_login_is_not_counted(log_in, clock):
     fail(log_in, 3)
-    assert set(statuses(log_in() for _ in range(50))) == {429}
+    assert set(statuses(log_in() for _ in range(10))) == {429}
 
     # Neither towards the address's limit, nor the account's.
     fail(log_in, 2, username="reader")
@@ -145,7 +144,7 @@ def test_a_refused_login_is_not_counted(log_in, clock):
 
 
 def test_only_failures_count(log_in):
-    assert set(statuses(log_in(password=PASSWORD) for _ in range(30))) == {200}
+    assert set(statuses(log_in(password=PASSWORD) for _ in range(9))) == {200}
 
     fail(log_in, 3)
 
@@ -221,7 +220,7 @@ def test_one_site_with_many_ipv6_networks_cannot_use_up_the_limit_of_an_account(
     for number in range(1, 3):
         fail(log_in, 1, address=f"2001:db8:1:{number}::1")
 
-    answers = statuses(log_in(address=f"2001:db8:1:{number:x}::1") for number in range(3, 50))
+    answers = statuses(log_in(address=f"2001:db8:1:{number:x}::1") for number in range(3, 15))
 
     assert set(answers) == {429}
     # The limit of the account is 8, and 5 are counted: the owner can log in, even from a new address.
@@ -292,18 +291,18 @@ def test_two_processes_count_together(log_in, make_client):
     assert statuses([log_in(), log_in(client=other)]) == [429, 429]
 
 
-def test_fifty_concurrent_logins_get_no_more_guesses_than_sequential_ones(log_in, make_client, verifier):
+def test_concurrent_logins_get_no_more_guesses_than_sequential_ones(log_in, make_client, verifier):
     """Half of them in another process, which shares only the database with the first."""
     other = make_client(**LIMITS)
-    with ThreadPoolExecutor(50) as pool:
-        attempts = [pool.submit(log_in, **({"client": other} if number % 2 else {})) for number in range(50)]
+    with ThreadPoolExecutor(20) as pool:
+        attempts = [pool.submit(log_in, **({"client": other} if number % 2 else {})) for number in range(20)]
         answers = statuses(attempt.result() for attempt in attempts)
 
-    assert sorted(answers) == [401] * 3 + [429] * 47
+    assert sorted(answers) == [401] * 3 + [429] * 17
     assert verifier.verified == 3
 
 
-def test_fifty_concurrent_logins_to_many_accounts_stay_within_all_limits(log_in, database, verifier):
+def test_concurrent_logins_to_many_accounts_stay_within_all_limits(log_in, database, verifier):
     """Their transactions lock overlapping rows, and none of them deadlocks."""
     pairs = [(f"user {number % 5}", somewhere(number // 5 % 5)) for number in range(50)]
     with ThreadPoolExecutor(50) as pool:
@@ -319,9 +318,9 @@ def test_fifty_concurrent_logins_to_many_accounts_stay_within_all_limits(log_in,
 
 
 def test_expired_rows_are_removed(log_in, database, clock):
-    for number in range(30):
+    for number in range(8):
         fail(log_in, 1, username=f"user {number}", address=somewhere(number))
-    assert count(database) == 90
+    assert count(database) == 24
 
     clock.shift(WINDOW)
     fail(log_in, 1)
@@ -363,29 +362,6 @@ def test_without_a_database_no_password_is_verified(make_client, users, verifier
 
     assert_problem(answer, "unavailable")
     assert verifier.verified == 0
-
-
-@pytest.mark.processes
-@only_sqlite
-@pytest.mark.parametrize(
-    ("variables", "believed"),
-    [((), False), (("trusted_proxy=192.0.2.1",), False), (("trusted_proxy=127.0.0.1",), True)],
-)
-def test_a_server_trusts_the_forwarded_address_of_its_proxy_only(database, tmp_path, variables, believed):
-    def attempt(forwarded_for):
-        return server.send(
-            b"POST /login HTTP/1.1\r\nHost: shop.example\r\nContent-Type: application/json\r\n"
-            b"X-Forwarded-For: %s\r\nContent-Length: 36\r\n\r\n" % forwarded_for,
-            b'{"username":"admin","password":"xx"}',
-        ).status_int
-
-    with serving(database, tmp_path, *variables, LOGIN_ATTEMPTS="1") as server:
-        # A proxy appends the address that it sees; the client can invent the ones before it.
-        forged = [attempt(b"203.0.113.%d, 192.0.2.9" % number) for number in range(2)]
-        honest = attempt(b"192.0.2.10")
-
-    assert forged == [401, 429]
-    assert honest == (401 if believed else 429)
 
 
 def count(database):

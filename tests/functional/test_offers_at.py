@@ -8,8 +8,8 @@ import time_machine
 
 from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
-from tests.reference import OfferRow
-from tests.timelines import ProductRow
+from tests.history_strategies import ProductRow
+from tests.reference_statistics import OfferRow
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -74,7 +74,7 @@ def test_a_time_at_which_something_changed_is_already_after_it(then, hours, stat
     assert (answer["state"], [offer["id"] for offer in answer["offers"]]) == (state, [str(id_) for id_ in ids])
 
 
-def test_offers_of_a_summed_up_day_are_those_at_its_end(client, past):
+def test_offers_of_a_summarised_day_are_those_at_its_end(client, past):
     kept_from = datetime(2026, 1, 30, tzinfo=UTC)
     seen = [kept_from - hours * HOUR for hours in (9, 7, 5)]
     past.write(

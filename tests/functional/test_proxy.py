@@ -21,16 +21,13 @@ def proxied(migrated_database, tmp_path_factory):
         yield server
 
 
-@pytest.fixture
-def attempt(proxied, database):
-    def attempt(forwarded_for):
-        return proxied.send(
-            b"POST /login HTTP/1.1\r\nHost: shop.example\r\nContent-Type: application/json\r\n"
-            b"X-Forwarded-For: %s\r\nContent-Length: 36\r\n\r\n" % forwarded_for.encode(),
-            b'{"username":"admin","password":"xx"}',
-        ).status_int
-
-    return attempt
+def attempt(server, forwarded_for):
+    """The status of a login that fails, from there."""
+    return server.send(
+        b"POST /login HTTP/1.1\r\nHost: shop.example\r\nContent-Type: application/json\r\n"
+        b"X-Forwarded-For: %s\r\nContent-Length: 36\r\n\r\n" % forwarded_for.encode(),
+        b'{"username":"admin","password":"xx"}',
+    ).status_int
 
 
 def link(server, *headers):
@@ -49,8 +46,8 @@ def link(server, *headers):
         ("unknown", "_hidden"),
     ],
 )
-def test_the_limits_on_logins_see_one_address_however_it_is_written(attempt, first, same):
-    assert [attempt(first), attempt(same), attempt("198.51.100.7")] == [401, 429, 401]
+def test_the_limits_on_logins_see_one_address_however_it_is_written(proxied, database, first, same):
+    assert [attempt(proxied, each) for each in (first, same, "198.51.100.7")] == [401, 429, 401]
 
 
 @pytest.mark.parametrize(
@@ -75,12 +72,24 @@ def test_a_scheme_that_does_not_exist_is_a_problem(proxied):
     assert "X-Forwarded-Proto" in assert_problem(answer, "malformed-request")["detail"]
 
 
-def test_who_is_no_proxy_is_not_heard(database, tmp_path):
-    with serving(database, tmp_path) as server:
+@pytest.mark.parametrize(
+    ("variables", "believed"),
+    [((), False), (("trusted_proxy=192.0.2.1",), False), (("trusted_proxy=127.0.0.1",), True)],
+)
+def test_only_the_trusted_proxy_is_heard(database, tmp_path, variables, believed):
+    with serving(database, tmp_path, *variables, LOGIN_ATTEMPTS="1") as server:
         make_products(database, 2)
-        headers = b"X-Forwarded-Proto: nonsense", b"X-Forwarded-Host: a/b", b"X-Forwarded-For: ,,"
+        secure = link(server, b"X-Forwarded-Proto: https")
+        # A proxy appends the address that it sees; the client can invent the ones before it.
+        forged = [attempt(server, f"203.0.113.{number}, 192.0.2.9") for number in range(2)]
+        honest = attempt(server, "192.0.2.10")
+        if not believed:
+            wrong = b"X-Forwarded-Proto: nonsense", b"X-Forwarded-Host: a/b", b"X-Forwarded-For: ,,"
+            assert link(server, *wrong) == "<http://shop.example"
 
-        assert link(server, *headers) == "<http://shop.example"
+    assert secure == ("<https://shop.example" if believed else "<http://shop.example")
+    assert forged == [401, 429]
+    assert honest == (401 if believed else 429)
 
 
 @pytest.mark.parametrize(

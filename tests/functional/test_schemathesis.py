@@ -14,9 +14,9 @@ from tests.conftest import PASSWORD
 from tests.contract import in_full
 from tests.factories import make_products, make_runs
 from tests.functional.pserve import serving
-from tests.integration.pasts import PastWriter
-from tests.reference import OfferRow
-from tests.timelines import ProductRow
+from tests.history_strategies import ProductRow
+from tests.integration.history_writer import PastWriter
+from tests.reference_statistics import OfferRow
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 

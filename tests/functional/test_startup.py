@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from alembic.config import Config
@@ -14,7 +16,8 @@ from productagg.app import main
 from productagg.db.models import SCHEMA_REVISION
 from tests.conftest import ini
 from tests.databases import only_sqlite
-from tests.functional.pserve import PSERVE
+
+PSERVE = Path(sys.executable).with_name("pserve")
 
 
 def start(database, **options):

@@ -37,7 +37,7 @@ def set_sync(database):
     return set_sync
 
 
-def test_a_pass_is_answered_as_it_was_recorded(client, admin, database):
+def test_a_run_is_answered_as_it_was_recorded(client, admin, database):
     started = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     run_id = make_run(
         database,
@@ -78,7 +78,7 @@ def test_a_pass_is_answered_as_it_was_recorded(client, admin, database):
     }
 
 
-def test_a_pass_that_was_made_is_the_newest_one_listed(client, listed, database):
+def test_a_run_that_was_made_is_the_newest_one_listed(client, listed, database):
     for number in range(2):
         make_run(database, id=UUID(int=number))  # of long ago: ids begin with their time in milliseconds
     report = client.services.synchronizer.run()
@@ -99,7 +99,7 @@ def test_a_pass_that_was_made_is_the_newest_one_listed(client, listed, database)
         (130, "interrupted", "finished"),
     ],
 )
-def test_a_pass_that_did_not_say_in_time_how_it_ended_is_lost(client, admin, database, seconds_ago, ended_by, state):
+def test_a_run_that_did_not_say_in_time_how_it_ended_is_lost(client, admin, database, seconds_ago, ended_by, state):
     started = datetime.now(UTC) - timedelta(seconds=seconds_ago)
     run_id = make_run(database, started_at=started, finished_at=started if ended_by else None, ended_by=ended_by)
 
@@ -114,7 +114,7 @@ def test_a_longer_budget_is_a_longer_time_to_be_running(make_client, users, data
     assert client.get(f"/sync-runs/{run_id}", headers=client.log_in()).json["state"] == "running"
 
 
-def test_passes_are_listed_newest_first(listed, database):
+def test_runs_are_listed_newest_first(listed, database):
     run_ids = make_runs(database, 3)
 
     answer = listed()
@@ -123,12 +123,12 @@ def test_passes_are_listed_newest_first(listed, database):
     assert not {"Link", "Next-Cursor"} & set(answer.headers)
 
 
-def test_no_passes_are_an_empty_list(listed):
+def test_no_runs_are_an_empty_list(listed):
     assert listed().json == []
 
 
 @pytest.mark.parametrize(("limit", "sizes"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (5, [5]), (200, [5])])
-def test_following_the_links_one_sees_every_pass_once(listed, database, limit, sizes):
+def test_following_the_links_one_sees_every_run_once(listed, database, limit, sizes):
     run_ids = make_runs(database, 5)
     path, pages = f"/sync-runs?limit={limit}", []
     while path:
@@ -141,7 +141,7 @@ def test_following_the_links_one_sees_every_pass_once(listed, database, limit, s
     assert [id_ for page in pages for id_ in page] == [str(run_id) for run_id in reversed(run_ids)]
 
 
-def test_passes_that_start_meanwhile_do_not_move_the_next_page(listed, database):
+def test_runs_that_start_meanwhile_do_not_move_the_next_page(listed, database):
     run_ids = make_runs(database, 3)
     first = listed("/sync-runs?limit=2")
     make_runs(database, 2)
@@ -172,13 +172,13 @@ def test_a_cursor_that_was_made_up_is_refused(send, admin):
 
 
 @only_sqlite
-def test_what_is_not_the_id_of_a_pass_is_not_found(send, admin, subtests):
+def test_what_is_not_the_id_of_a_run_is_not_found(send, admin, subtests):
     for wrong in (str(uuid4()), "1", "None", "%00", "x" * 5000, uuid4().hex, "%C3%A9"):
         with subtests.test(wrong[:40]):
             assert_problem(send("GET", f"/sync-runs/{wrong}", None, admin), "not-found")
 
 
-def test_who_may_not_see_passes_learns_nothing_about_what_is_there(client, send, database):
+def test_who_may_not_see_runs_learns_nothing_about_what_is_there(client, send, database):
     reader, run_id = client.log_in("reader"), make_run(database)
     for path in (f"/sync-runs/{run_id}", f"/sync-runs/{uuid4()}", "/sync-runs/1", "/sync-runs?limit=x"):
         assert_problem(send("GET", path), "authentication-required")
@@ -222,7 +222,7 @@ def test_an_admin_sees_in_addition_how_a_product_stands_with_the_sync(client, ad
 
 @only_sqlite
 @pytest.mark.parametrize("who", ["nobody", "reader", "nonsense", "basic"])
-def test_whoever_is_no_admin_sees_what_everybody_sees(client, create, who):
+def test_users_without_the_admin_role_see_the_public_response(client, create, who):
     headers = {
         "nobody": {},
         "reader": client.log_in("reader"),

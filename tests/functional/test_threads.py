@@ -76,7 +76,7 @@ def test_changes_of_one_product_that_wait_for_its_lock_keep_no_read_waiting(serv
     assert [answer.status_int for answer in answers] == [200] * 2 * THREADS
 
 
-@pytest.mark.parametrize("server", [{"SHUTDOWN_SECONDS": "3"}], indirect=True)
+@pytest.mark.parametrize("server", [{"SHUTDOWN_SECONDS": "1.5"}], indirect=True)
 def test_what_still_waits_when_the_server_ends_is_told_to_come_back(server, database, change):
     changed, patch, _ = change
     with locked(database, changed):
@@ -89,7 +89,7 @@ def test_what_still_waits_when_the_server_ends_is_told_to_come_back(server, data
         took = time.monotonic() - began
     answers = waiting.join()
 
-    assert took < 2.9
+    assert took < 1.4
     for answer in refused:
         assert_problem(answer, "unavailable")
         assert answer.headers["Retry-After"] == "5"

@@ -44,15 +44,9 @@ def assert_unavailable(answer):
     return answer.json["detail"]
 
 
-def end_all_others(database):
-    with database.writer.connect() as connection:
-        connection.execute(
-            text(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
-    database.close()
+def end_connections(database):
+    database.end_connections()
+    database.close()  # those of the test were ended, too
 
 
 @only_postgresql
@@ -66,7 +60,7 @@ class TestThePrimaryBecomesReadOnly:
             with admin_engine.connect() as connection:
                 connection.execute(text(f"ALTER DATABASE {database.writer.url.database} {change}"))
 
-        end_all_others(database)
+        end_connections(database)
         alter("SET default_transaction_read_only = on")
         yield lambda: alter("RESET default_transaction_read_only")
         alter("RESET default_transaction_read_only")
@@ -118,7 +112,7 @@ class TestTheServerGoesAway:
             "at the commit": (client.services.engines[0], "commit"),
         }[moment]
 
-        event.listen(target, event_name, lambda *_: end_all_others(database), once=True)
+        event.listen(target, event_name, lambda *_: end_connections(database), once=True)
         with one_line(caplog) as lines:
             answer = send("PATCH", f"/products/{product['id']}", {"description": "Dim"}, admin)
 

@@ -1,11 +1,14 @@
 """An Offers service that tells the tests what it is asked, runs with a test's own options, and clocks that move."""
 
 import logging
+import os
+import pty
 import signal
+import termios
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
 from uuid import UUID
@@ -24,7 +27,9 @@ from productagg.sync import run as sync_run
 from productagg.sync.run import Synchronizer
 from tests.conftest import Upstream, ini
 from tests.factories import environment
-from tests.integration.pasts import PastWriter
+from tests.forked import Server
+from tests.integration.history_writer import PastWriter
+from tests.leaks import watch
 
 
 class WatchedUpstream(Upstream):
@@ -185,6 +190,49 @@ def run(database, upstream):
     root.handlers[:], root.level = handlers, level
     for number, handler in signals.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def _forking():
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def fork(_forking):
+    """Start a command as a process: `fork("productagg", "sync", "development.ini", env=…)`; see tests.forked."""
+    started = []
+
+    def start(*command, **options):
+        started.append(_forking.start(*command, **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.close()
+
+
+@pytest.fixture
+def on_a_terminal(fork):
+    """Run a command with a terminal as its standard error: exit code, output, what the terminal was sent."""
+
+    def run(*command, env):
+        ours, its = pty.openpty()
+        termios.tcsetwinsize(its, (24, 100))
+        process = fork(*command, env={**env, "TERM": "xterm"}, stderr=its)
+        os.close(its)
+        shown = b""
+        # An error is how Linux says that the other end is closed.
+        with os.fdopen(ours, "rb", buffering=0) as terminal, suppress(OSError):
+            while chunk := terminal.read(65536):
+                shown += chunk
+        watch.look(shown, "shown on the terminal")
+        output, _ = process.communicate()
+        return process.returncode, output, shown.decode()
+
+    return run
 
 
 @pytest.fixture

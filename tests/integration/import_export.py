@@ -27,7 +27,7 @@ from productagg.history.staging import Staged, stage
 from productagg.history.timeline import INSTANT, microseconds
 from productagg.offers.reconcile import Observation, OfferState
 from tests.factories import LONG_AGO, rows
-from tests.integration.histories import write_down
+from tests.integration.offer_history import write_down
 
 # The products' own histories begin with LONG_AGO; the last instant before:
 LAST = LONG_AGO - INSTANT

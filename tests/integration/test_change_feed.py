@@ -26,7 +26,7 @@ from productagg.offers.reconcile import Observation, OfferState
 from tests.databases import only_postgresql
 from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states
 from tests.integration.conftest import before_statement, wait_until
-from tests.integration.histories import write_down
+from tests.integration.offer_history import write_down
 from tests.scale import examples
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -99,7 +99,7 @@ class TestWhatIsRecorded:
         assert news() == [("created", product_id), ("deleted", product_id)]
         assert rows(database, Product) == []
 
-    def test_a_pass_records_whose_offers_changed_and_what_they_summed_up_to(
+    def test_a_run_records_whose_offers_changed_and_what_they_summed_up_to(
         self, database, upstream, synchronizer, news
     ):
         changing, resting, empty = make_products(database, 3)

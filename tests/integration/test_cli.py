@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Engine
 
 from productagg.accounts.users import authenticate
 from productagg.cli import main
 from productagg.db.models import Product, ProductSync, SyncRun, User
 from productagg.sandbox import Fault
+from productagg.sync import run as sync_run
 from tests.conftest import PASSWORD, REFRESH_TOKEN
+from tests.databases import only_sqlite
 from tests.factories import environment, make_product, make_products, rows, start, states
-from tests.integration.conftest import before_statement, crash
+from tests.integration.conftest import before_call, crash
 
 COMMANDS = [
     ["sync"],
@@ -35,7 +36,7 @@ def is_one_line_without_secrets(output, *secrets):
     return output.count("\n") == 1 and "Traceback" not in output and not any(each in output for each in secrets)
 
 
-def test_a_pass_in_which_all_went_well_says_so_in_one_line(database, upstream, run):
+def test_a_run_in_which_all_went_well_says_so_in_one_line(database, upstream, run):
     for product_id in make_products(database, 3):
         upstream.offer(product_id, states((100, 5)))
 
@@ -47,7 +48,7 @@ def test_a_pass_in_which_all_went_well_says_so_in_one_line(database, upstream, r
     assert done.stdout.count("\n") == 1
 
 
-def test_a_pass_in_which_a_product_failed_exits_with_1(database, upstream, run):
+def test_a_run_in_which_a_product_failed_exits_with_1(database, upstream, run):
     make_products(database, 3)
     upstream.faults.replace([Fault("error", {}, ("offers",), times=1)])
 
@@ -57,7 +58,7 @@ def test_a_pass_in_which_a_product_failed_exits_with_1(database, upstream, run):
     assert "3 products asked, 0 changed, 0 offers closed, 1 failed" in done.stdout
 
 
-def test_a_pass_that_could_not_run_exits_with_2_and_the_reason(database, run):
+def test_a_run_that_could_not_run_exits_with_2_and_the_reason(database, run):
     make_product(database)
 
     done = run("sync", OFFERS_REFRESH_TOKEN="a wrong one")
@@ -67,10 +68,10 @@ def test_a_pass_that_could_not_run_exits_with_2_and_the_reason(database, run):
     assert "a wrong one" not in done.output
 
 
-def test_a_pass_that_crashed_exits_with_2_and_leaves_the_traceback_to_the_log(database, run):
+def test_a_run_that_crashed_exits_with_2_and_leaves_the_traceback_to_the_log(database, run):
     make_product(database)
 
-    with before_statement(Engine, "UPDATE product_sync", crash):
+    with before_call(sync_run, "apply_outcomes", crash):
         done = run("sync")
 
     assert done.exit_code == 2
@@ -78,6 +79,7 @@ def test_a_pass_that_crashed_exits_with_2_and_leaves_the_traceback_to_the_log(da
     assert [row.ended_by for row in rows(database, SyncRun)] == ["crashed"]
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     "command",
     [
@@ -108,6 +110,7 @@ def test_a_config_that_cannot_be_read_is_one_line(run, command, config, reason):
     assert is_one_line_without_secrets(done.stderr)
 
 
+@only_sqlite
 def test_a_file_that_is_no_ini_file_is_one_line(run, tmp_path):
     broken = tmp_path / "broken.ini"
     broken.write_text("hello\n")
@@ -118,6 +121,7 @@ def test_a_file_that_is_no_ini_file_is_one_line(run, tmp_path):
     assert is_one_line_without_secrets(done.stderr)
 
 
+@only_sqlite
 def test_an_option_that_cannot_be_read_is_named_and_not_shown(run, tmp_path):
     path = tmp_path / "test.ini"
     path.write_text("[app:main]\njwt.secret = abc%hunter2\n")
@@ -139,6 +143,7 @@ def test_an_unknown_key_of_the_ini_file_is_a_warning_with_the_nearest_one(databa
     assert "sync.worker in the ini file is not an option and has no effect; did you mean sync.workers?" in done.stderr
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -157,6 +162,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(run, variable, value):
     assert is_one_line_without_secrets(done.stderr, "hunter2", REFRESH_TOKEN)
 
 
+@only_sqlite
 def test_a_schema_that_is_not_the_newest_is_refused_with_the_command_that_mends_it(blank_database, run):
     done = run("sync", DATABASE_URL=blank_database.url)
 
@@ -165,6 +171,7 @@ def test_a_schema_that_is_not_the_newest_is_refused_with_the_command_that_mends_
     assert is_one_line_without_secrets(done.stderr)
 
 
+@only_sqlite
 def test_a_database_that_cannot_be_reached_is_one_line_without_its_password(run):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
@@ -177,6 +184,7 @@ def test_a_database_that_cannot_be_reached_is_one_line_without_its_password(run)
     assert is_one_line_without_secrets(done.stderr, "hunter2")
 
 
+@only_sqlite
 @pytest.mark.parametrize("place", ["below a file", "not a database"])
 def test_a_file_that_cannot_be_a_database_is_one_line(run, tmp_path, place):
     (tmp_path / "file").write_text("This is not a database, however long it is. " * 50)
@@ -242,6 +250,7 @@ def test_a_password_that_will_not_do_changes_nothing(database, users, run, comma
     assert rows(database, User) == before
 
 
+@only_sqlite
 @pytest.mark.parametrize("command", ["add", "passwd"])
 def test_a_password_is_no_option(database, run, command):
     done = run("user", command, "amber", "--password", PASSWORD)
@@ -330,7 +339,8 @@ def test_every_command_explains_itself(command, option):
 
 
 @pytest.mark.processes
-def test_the_installed_command_makes_a_pass(database, upstream):
+@only_sqlite
+def test_the_installed_command_makes_a_run(database, upstream):
     make_product(database)
     process = start("productagg", "sync", "development.ini", env=environment(database, upstream))
 
@@ -341,6 +351,7 @@ def test_the_installed_command_makes_a_pass(database, upstream):
 
 
 @pytest.mark.processes
+@only_sqlite
 def test_the_installed_command_says_in_one_line_what_is_wrong(database):
     env = environment(database, SYNC_WORKERS="0")
     process = start("productagg", "sync", "development.ini", env=env)

@@ -10,7 +10,8 @@ import pytest
 from productagg.catalog import import_export, products
 from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.db.engines import snapshot
-from tests.factories import LONG_AGO, environment, make_product, make_products, on_a_terminal
+from tests.databases import only_sqlite
+from tests.factories import LONG_AGO, environment, make_product, make_products
 
 HEADER = "id,name,description,created_at,updated_at,gtin,brand,category,image_url\r\n"
 
@@ -98,7 +99,8 @@ def test_a_file_that_cannot_be_written_is_one_line(database, run, tmp_path):
 
 
 def test_what_changes_meanwhile_is_not_exported(database):
-    make_products(database, 3000)
+    with database.sessions.begin() as session:
+        create_many(session, [NewProduct(f"Kettle {number}", "") for number in range(3000)], LONG_AGO)
 
     with database.reader.connect() as connection, snapshot(connection):
         found = products.all_products(connection)
@@ -111,7 +113,8 @@ def test_what_changes_meanwhile_is_not_exported(database):
 
 
 @pytest.mark.processes
-def test_on_a_terminal_an_export_to_a_file_shows_its_progress(database, tmp_path):
+@only_sqlite
+def test_on_a_terminal_an_export_to_a_file_shows_its_progress(database, tmp_path, on_a_terminal):
     make_products(database, 30)
     command = ["productagg", "export", "development.ini", str(tmp_path / "products.csv")]
 

@@ -14,19 +14,19 @@ from productagg.db.models import ProductChange, ProductPrice, ProductPriceDay
 from productagg.history import compaction, partitions
 from productagg.history.move_steps import move_steps
 from tests.databases import only_postgresql
-from tests.factories import environment, rows, start
+from tests.factories import environment, rows
 from tests.integration.conftest import before_commit
-from tests.integration.shops import Shop
+from tests.integration.observed_products import Shop
 
 ONE = UUID(int=1)
 
 
 @pytest.fixture
 def shop(database):
-    """A price each hour of three days half a year ago, and until now the last one."""
+    """A price each hour of a day half a year ago, and until now the last one."""
     shop = Shop(database)
     now = datetime.now(UTC)
-    for number in range(72):
+    for number in range(24):
         shop.observe(now - timedelta(days=180) + timedelta(hours=number), {ONE: (100 + number, 5)})
     shop.keep(now)
     return shop
@@ -42,17 +42,24 @@ def history(database, run):
     return call
 
 
-def as_process(database, command):
-    process = start("productagg", "history", command, "development.ini", env=environment(database))
-    output, _ = process.communicate(timeout=60)
-    return process.returncode, output
+@pytest.fixture
+def as_process(database, fork):
+    """Run the command as cron does: exit code, standard output and standard error."""
+
+    def run(command):
+        process = fork("productagg", "history", command, "development.ini", env=environment(database))
+        output, error = process.communicate()
+        return process.returncode, output, error
+
+    return run
 
 
-def test_as_cron_calls_it_it_compacts_and_says_so_in_one_line(database, shop):
-    compacted = as_process(database, "compact")
+@pytest.mark.processes
+def test_as_cron_calls_it_it_compacts_and_says_so_in_one_line(database, shop, as_process):
+    code, output, error = as_process("compact")
 
-    assert compacted[0] == 0
-    assert compacted[1].startswith("history: 144 steps compacted to ") and compacted[1].count("\n") == 1
+    assert (code, error) == (0, "")
+    assert output.startswith("history: 48 steps compacted to ") and output.count("\n") == 1
     assert rows(database, ProductPrice) == []
     assert any(row.summary for row in rows(database, ProductPriceDay))
 
@@ -80,18 +87,18 @@ def test_compacting_removes_superseded_changes_that_are_older_than_the_settings_
 
 
 @only_postgresql
-def test_a_second_one_at_the_same_time_ends_with_one_line(database, shop):
+def test_a_second_one_at_the_same_time_ends_with_one_line(database, shop, as_process):
     ended = []
 
     def try_meanwhile(_session):
-        ended.append(as_process(database, "compact"))
+        ended.append(as_process("compact"))
 
     with before_commit(database, try_meanwhile), database.reader.connect() as reader:
         compaction.Compaction(
             reader, database.sessions, 90, timedelta(minutes=5), datetime.now(UTC), closed_days=366
         ).run()
 
-    assert set(ended) == {(1, "Error: history: another compaction is running\n")}
+    assert set(ended) == {(1, "", "Error: history: another compaction is running\n")}
 
 
 def test_what_stops_it_is_one_line(database, history, monkeypatch):

@@ -11,7 +11,8 @@ from productagg.db.models import OfferPrice, ProductPrice
 from productagg.history import importing
 from productagg.history.exporting import export, history_snapshot
 from productagg.history.row_writer import insert_rows
-from tests.factories import environment, make_product, make_products, on_a_terminal, rows
+from tests.databases import only_sqlite
+from tests.factories import environment, make_product, make_products, rows
 
 HEADER = "product_id,offer_id,at,price,items_in_stock\n"
 OFFER = UUID(int=10)
@@ -313,7 +314,8 @@ def test_an_import_that_is_interrupted_leaves_nothing(database, run, write, monk
 
 
 @pytest.mark.processes
-def test_on_a_terminal_an_import_shows_its_progress(database, product, write):
+@only_sqlite
+def test_on_a_terminal_an_import_shows_its_progress(database, product, write, on_a_terminal):
     path = write("prices.csv", HEADER.strip(), f"{product},{OFFER},2019-03-01T12:00:00Z,1,1")
 
     command = ["productagg", "history", "import", "development.ini", path]

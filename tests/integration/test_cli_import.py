@@ -18,7 +18,8 @@ from productagg.cli import import_run
 from productagg.cli.import_records import new_product
 from productagg.db.models import Product, ProductSummary, ProductSync
 from productagg.schema_types import validate
-from tests.factories import LONG_AGO, environment, make_product, on_a_terminal, rows, sync_row
+from tests.databases import only_sqlite
+from tests.factories import LONG_AGO, environment, make_product, rows, sync_row
 from tests.scale import examples
 
 HEADER = "id,name,description,created_at,updated_at"
@@ -418,7 +419,8 @@ def test_what_is_exported_is_the_same_catalogue_where_it_is_imported(database, r
 
 
 @pytest.mark.processes
-def test_on_a_terminal_the_progress_is_shown_and_bad_lines_stand_above_it(database, write):
+@only_sqlite
+def test_on_a_terminal_the_progress_is_shown_and_bad_lines_stand_above_it(database, write, on_a_terminal):
     path = write("products.csv", "name,description", *[f"{number},x" for number in range(30)], "?")
 
     code, output, shown = on_a_terminal("productagg", "import", "development.ini", path, env=environment(database))

@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from productagg.cli.checkpoint import Checkpoint
 from productagg.cli.import_records import new_product
 from productagg.cli.import_rejects import RejectedLines
 from productagg.db.models import Product, ProductSummary, ProductSync
+from tests.databases import only_sqlite
 from tests.factories import LONG_AGO, environment, make_product, rows
 from tests.integration.conftest import wait_until
 
@@ -37,6 +36,18 @@ def few_at_once(monkeypatch):
     """Two lines at once."""
     for name in ("RECORDS_PER_BATCH", "UPDATES_PER_BATCH"):
         monkeypatch.setattr(import_run, name, 2)
+
+
+@pytest.fixture
+def import_process(database, fork):
+    """Start an import as a process, which takes ten lines at once: `import_process(file, option, …)`."""
+    constants = {f"productagg.cli.import_run.{name}_PER_BATCH": 10 for name in ("RECORDS", "UPDATES")}
+
+    def start(*arguments, **streams):
+        command = ["productagg", "import", "development.ini", *arguments]
+        return fork(*command, env=environment(database), constants=constants, **streams)
+
+    return start
 
 
 def write(path, count=COUNT, changed=None):
@@ -219,30 +230,29 @@ def test_invalid_lines_before_the_interruption_count_and_are_reported_once(datab
 
 
 @pytest.mark.processes
-# So many products take PostgreSQL a minute to remove afterwards.
-@pytest.mark.parametrize("migrated_database", ["sqlite"], indirect=True)
-def test_bad_lines_are_in_their_file_once_though_it_is_killed(database, run, path, tmp_path):
+@only_sqlite
+def test_bad_lines_are_in_their_file_once_though_it_is_killed(database, run, path, tmp_path, import_process):
     rejects = tmp_path / "rejects.txt"
-    bad = "?\n" * 1000
-    good = "".join(f"{number},x\n" for number in range(60_000))
+    bad = "?\n" * 10
+    good = "".join(f"{number},x\n" for number in range(4000))
     path.write_text(f"name,description\n{bad}{good}?\n")
-    with import_process(database, str(path), "--rejects", str(rejects)) as process:
-        wait_until(lambda: stored(database) >= 50_000, 60)
-        process.kill()
-    assert rejects.read_text().count("\n") == 1000
+    process = import_process(str(path), "--rejects", str(rejects))
+    wait_until(lambda: stored(database) >= 500)  # and so it has saved a checkpoint
+    process.kill()
+    process.wait()
+    assert rejects.read_text().count("\n") == 10
     with rejects.open("a") as file:
         file.write("written after the checkpoint\n")
 
     done = run("import", str(path), "--rejects", str(rejects))
 
     assert "continuing after line" in done.stderr
-    numbers = [*range(2, 1002), 61_002]
+    numbers = [*range(2, 12), 4012]
     expected = [f"{path}:{number}: it has 1 fields, not 2" for number in numbers]
     assert rejects.read_text().splitlines() == expected
 
 
-@pytest.mark.parametrize("act", [is_terminated, crashes])
-@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(("act", "batch"), [(is_terminated, 1), (is_terminated, 4), (crashes, 4)])
 @pytest.mark.parametrize(
     ("options", "summary"), [((), "14 existed already (14"), (("--update",), "0 existed already, 14 ch")]
 )
@@ -364,6 +374,7 @@ def test_with_other_options_it_begins_again(database, run, path, interrupted):
     assert "the interrupted import was into another database, or with other options" in done.stderr
 
 
+@pytest.mark.parametrize("blank_database", ["sqlite"], indirect=True)
 def test_in_another_database_it_begins_again(tmp_path, database, run, path, interrupted, blank_database):
     blank_database.migrate()
 
@@ -406,51 +417,44 @@ def test_a_file_of_that_name_that_is_not_an_imports_is_left_alone(database, run,
     assert names(database) == []
 
 
-def import_process(database, *arguments):
-    return subprocess.Popen(
-        [Path(sys.executable).with_name("productagg"), "import", "development.ini", *arguments],
-        env=environment(database),
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
 def stored(database):
     with database.reader.connect() as connection:
         return connection.execute(select(func.count()).select_from(Product)).scalar_one()
 
 
 @pytest.mark.processes
-def test_a_killed_import_of_a_file_goes_on(database, run, path):
-    write(path, 6000)
-    with import_process(database, str(path)) as process:
-        wait_until(lambda: stored(database) >= 1000, 60)
-        process.kill()
+def test_a_killed_import_of_a_file_goes_on(database, run, path, import_process):
+    write(path, 3000)
+    process = import_process(str(path))
+    wait_until(lambda: stored(database) >= 200)
+    process.kill()
+    process.wait()
     there = stored(database)
 
     done = run("import", str(path))
 
-    assert there < 6000, "it was killed too late"
+    assert there < 3000, "it was killed too late"
     assert done.exit_code == 0
-    assert done.stdout == "import: 6000 products created, 0 existed already, 0 changed, 0 invalid lines\n"
-    assert is_whole(database, 6000)
+    assert done.stdout == "import: 3000 products created, 0 existed already, 0 changed, 0 invalid lines\n"
+    assert is_whole(database, 3000)
     assert [*path.parent.glob("products*")] == [path]
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_an_import_from_a_pipe_that_is_ended_can_be_run_again(database, run, path, number):
-    text = write(path, 2500).read_text()
-    with import_process(database, "-") as process:
-        process.stdin.write(text)
-        process.stdin.flush()
-        wait_until(lambda: stored(database) == 2000, 60)  # for the next thousand it waits
+def test_an_import_from_a_pipe_that_is_ended_can_be_run_again(database, run, path, import_process, number):
+    text = write(path, 25).read_text()
+    reader, writer = os.pipe()
+    process = import_process("-", stdin=reader)
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        pipe.write(text)
+        pipe.flush()
+        wait_until(lambda: stored(database) == 20)  # for the next ten it waits
         process.send_signal(number)
-        process.wait(30)
-        # Before that, Python tells what a finalizer dropped, if the signal found one.
-        said = re.sub(r"\AException ignored in: .*?\n\S+Interrupted: \n", "", process.stderr.read(), flags=re.DOTALL)
+        _, error = process.communicate()
+    # Before that, Python tells what a finalizer dropped, if the signal found one.
+    said = re.sub(r"\AException ignored in: .*?\n\S+Interrupted: \n", "", error, flags=re.DOTALL)
 
     assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 2)
     assert said == (
@@ -459,8 +463,8 @@ def test_an_import_from_a_pipe_that_is_ended_can_be_run_again(database, run, pat
 
     done = run("import", "-", typed=text)
 
-    assert done.stdout == "import: 500 products created, 2000 existed already, 0 changed, 0 invalid lines\n"
-    assert is_whole(database, 2500)
+    assert done.stdout == "import: 5 products created, 20 existed already, 0 changed, 0 invalid lines\n"
+    assert is_whole(database, 25)
 
 
 def test_what_was_committed_after_the_checkpoint_existed_already(database, run, path, interrupted):

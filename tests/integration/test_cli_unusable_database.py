@@ -1,6 +1,7 @@
 """The commands and alembic on a database that cannot be used: one line and a documented exit code."""
 
 import json
+import os
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -9,7 +10,7 @@ from productagg.app import main
 from productagg.settings import database_url
 from tests.conftest import PASSWORD, Database, ini
 from tests.databases import only_postgresql, only_sqlite
-from tests.factories import environment, make_product, start
+from tests.factories import make_product
 
 WRITING = [
     (("sync",), ""),
@@ -32,6 +33,20 @@ def admin_of(own_postgres_server):
         engine.dispose()
 
     return execute
+
+
+@pytest.fixture
+def alembic(fork):
+    """Run alembic on the database with this URL: its exit code and its error, which is one line."""
+
+    def run(url, *arguments):
+        process = fork("alembic", "-c", "development.ini", *arguments, env={**os.environ, "DATABASE_URL": url})
+        output = "".join(process.communicate())
+        assert "Traceback" not in output
+        (error,) = [line.strip() for line in output.splitlines() if "FAILED" in line]
+        return process.returncode, error
+
+    return run
 
 
 @pytest.fixture
@@ -87,36 +102,25 @@ class TestRights:
         admin_of("postgres", "DROP DATABASE guests WITH (FORCE)", "DROP ROLE guest")
 
     @only_postgresql
-    @pytest.mark.parametrize(
-        ("command", "typed"), [(command, typed) for command, typed in WRITING if "compact" not in command]
-    )
-    def test_rights_that_were_revoked(self, guest, own_postgres_server, admin_of, run, products, command, typed):
+    def test_rights_that_were_revoked(self, guest, own_postgres_server, admin_of, run, products):
         Database("postgresql", own_postgres_server.url("guests")).migrate()
         admin_of("guests", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest")
 
-        done = run(*with_file(command, products), typed=typed, DATABASE_URL=guest)
+        for command, typed in WRITING:
+            if "compact" not in command:
+                done = run(*with_file(command, products), typed=typed, DATABASE_URL=guest)
 
-        assert_one_line(done, "permission denied")
+                assert_one_line(done, "permission denied")
 
     @pytest.mark.processes
-    def test_alembic_without_the_right_to_create(self, guest):
+    def test_alembic_without_the_right_to_create(self, guest, alembic):
         code, error = alembic(guest, "upgrade", "head")
 
         assert (code, error) == (255, "FAILED: the database cannot be used: permission denied for schema public")
 
 
-def alembic(url, *arguments):
-    """Run alembic and return its exit code and its error, which is one line."""
-    env = {**environment(Database("postgresql", url)), "DATABASE_URL": url}
-    process = start("alembic", "-c", "development.ini", *arguments, env=env)
-    output, _ = process.communicate(timeout=60)
-    assert "Traceback" not in output
-    (error,) = [line.strip() for line in output.splitlines() if "FAILED" in line]
-    return process.returncode, error
-
-
 @pytest.mark.processes
-def test_alembic_without_a_database():
+def test_alembic_without_a_database(alembic):
     code, error = alembic("postgresql://somebody:hunter2@127.0.0.1:9/nowhere", "upgrade", "head")
 
     assert code == 255
@@ -126,7 +130,7 @@ def test_alembic_without_a_database():
 
 @pytest.mark.processes
 @only_postgresql
-def test_alembic_on_a_read_only_server(database):
+def test_alembic_on_a_read_only_server(database, alembic):
     code, error = alembic(read_only_url(database), "downgrade", "base")
 
     assert code == 255
@@ -134,8 +138,9 @@ def test_alembic_on_a_read_only_server(database):
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("blank_database", ["sqlite"], indirect=True)  # it looks at none
 @pytest.mark.parametrize("command", [("upgrade", "head"), ("downgrade", "head:base")])
-def test_alembic_writes_no_sql(blank_database, command):
+def test_alembic_writes_no_sql(blank_database, alembic, command):
     code, error = alembic(blank_database.url, *command, "--sql")
 
     assert (code, error) == (255, "FAILED: --sql does not work here: migrations read the rows that they change")
@@ -162,17 +167,16 @@ class TestEncodings:
 
         assert stopped.value.code == f"productagg: {self.expected(encoding)}"
 
-    @pytest.mark.processes
-    def test_so_do_the_programs(self, encoded):
+    @only_sqlite  # the other database
+    def test_so_do_the_commands(self, encoded, run):
         url, encoding = encoded
-        process = start("productagg", "sync", "development.ini", env=environment(Database("postgresql", url)))
 
-        output, _ = process.communicate(timeout=60)
+        done = run("sync", DATABASE_URL=url)
 
-        assert (process.returncode, output) == (2, f"Error: {self.expected(encoding)}\n")
+        assert (done.exit_code, done.output) == (2, f"Error: {self.expected(encoding)}\n")
 
     @pytest.mark.processes
-    def test_no_table_is_made_in_them(self, encoded):
+    def test_no_table_is_made_in_them(self, encoded, alembic):
         url, encoding = encoded
 
         assert alembic(url, "upgrade", "head") == (255, f"FAILED: {self.expected(encoding)}")

@@ -19,7 +19,7 @@ from productagg.history.verdicts import verdict
 from tests.databases import only_postgresql
 from tests.factories import rows
 from tests.integration.conftest import before_commit, before_statement, crash, wait_until
-from tests.integration.shops import OBSERVED_FOR, CopiedShop, Shop, compact, day, progress, somebody_waits
+from tests.integration.observed_products import OBSERVED_FOR, CopiedShop, Shop, compact, day, progress, somebody_waits
 
 OPEN, OLD, OLD_TOO, RECENT = (UUID(int=number) for number in range(1, 5))
 FEBRUARY = day(31)

@@ -20,8 +20,8 @@ from productagg.history.trends import trend
 from tests.databases import only_postgresql, only_sqlite
 from tests.factories import rows
 from tests.integration.conftest import before_commit, before_statement
-from tests.integration.pasts import examples
-from tests.integration.shops import FIRST, OBSERVED_FOR, CopiedShop, Shop, compact, day, progress, recorded
+from tests.integration.history_writer import examples
+from tests.integration.observed_products import FIRST, OBSERVED_FOR, CopiedShop, Shop, compact, day, progress, recorded
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 JANUARY, FEBRUARY, MARCH = day(0), day(31), day(59)
@@ -100,7 +100,7 @@ class TestWhatIsLeft:
         assert {row.summary for row in kept} == {None}
 
     @pytest.mark.parametrize(("steps", "rows_left"), [(5, 5), (6, 2)])
-    def test_a_day_is_summed_up_if_that_replaces_four_steps(self, database, steps, rows_left):
+    def test_a_day_is_summarised_if_that_replaces_four_steps(self, database, steps, rows_left):
         shop = Shop(database)
         for hour in range(steps):
             shop.observe(day(0, hour), {ONE: (100 + hour, 5)})
@@ -171,7 +171,7 @@ class TestAnswers:
 
         assert days_of(database, shop) == before
 
-    def test_a_trend_is_exact_but_for_the_times_in_a_summed_up_day(self, database, shop):
+    def test_a_trend_is_exact_but_for_the_times_in_a_summarised_day(self, database, shop):
         exact = ask(database, shop, trend, day(0), day(60))
 
         compact(database, NOW)
@@ -182,7 +182,7 @@ class TestAnswers:
             assert getattr(found, name) == getattr(exact, name), name
         assert (found.minimum, found.maximum) == (exact.minimum, exact.maximum)
 
-    def test_a_window_without_a_summed_up_day_is_answered_exactly(self, database, shop):
+    def test_a_window_without_a_summarised_day_is_answered_exactly(self, database, shop):
         windows = [(day(1), day(60)), (day(0, 23), day(20)), (day(40), day(41))]
         before = [ask(database, shop, trend, *window) for window in windows]
 
@@ -190,7 +190,7 @@ class TestAnswers:
 
         assert [ask(database, shop, trend, *window) for window in windows] == before
 
-    def test_the_offers_of_a_summed_up_day_are_those_at_its_end(self, database, shop):
+    def test_the_offers_of_a_summarised_day_are_those_at_its_end(self, database, shop):
         compact(database, NOW)
 
         found = ask(database, shop, offers_at, day(0, 5))

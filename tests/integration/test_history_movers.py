@@ -10,9 +10,9 @@ from sqlalchemy import delete
 from productagg.db.models import ProductSummary
 from productagg.history.movers import PERIODS, refresh
 from tests.factories import rows
-from tests.integration.pasts import examples
-from tests.reference import facts
-from tests.timelines import DAY, HOUR, compacted_pasts
+from tests.history_strategies import DAY, HOUR, compacted_pasts
+from tests.integration.history_writer import examples
+from tests.reference_statistics import facts
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -8,10 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from productagg.history.offers_at import offers_at
-from tests.integration.pasts import examples
-from tests.reference import OfferRow, in_force
-from tests.reference import offers_at as expected_offers
-from tests.timelines import DAY, HOUR, INSTANT, OBSERVED_FOR, ProductRow, compacted_pasts, midnight, pasts, times
+from tests.history_strategies import (
+    DAY,
+    HOUR,
+    INSTANT,
+    OBSERVED_FOR,
+    ProductRow,
+    compacted_pasts,
+    midnight,
+    pasts,
+    times,
+)
+from tests.integration.history_writer import examples
+from tests.reference_statistics import OfferRow, in_force
+from tests.reference_statistics import offers_at as expected_offers
 
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
 FIRST, SECOND, THIRD = (UUID(int=number) for number in (1, 2, 3))
@@ -74,7 +84,7 @@ def test_since_the_last_compacted_day_the_offers_are_exact_even_those_that_have_
 @pytest.mark.parametrize("longest", [2 * DAY, 20 * DAY], ids=["days", "weeks"])
 @examples(40)
 @given(data=st.data())
-def test_before_that_they_are_exact_or_those_at_the_end_of_a_summed_up_day(writer, read, longest, data):
+def test_before_that_they_are_exact_or_those_at_the_end_of_a_summarised_day(writer, read, longest, data):
     past, raw_from = compacted = data.draw(compacted_pasts(longest))
     at = min(data.draw(times(longest)).astimezone(UTC), raw_from - INSTANT)
     writer.write(compacted.rows, past.offers, synced_at=past.synced_at, raw_from=raw_from)

@@ -16,8 +16,8 @@ from productagg.offers.reconcile import Observation, OfferState
 from tests.conftest import Database
 from tests.factories import make_product, rows
 from tests.integration.conftest import wait_until
-from tests.integration.histories import write_down
-from tests.integration.shops import Shop, compact, day, progress, somebody_waits
+from tests.integration.observed_products import Shop, compact, day, progress, somebody_waits
+from tests.integration.offer_history import write_down
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 LONG_AGO, MAY = datetime(2020, 1, 1, tzinfo=UTC), datetime(2026, 5, 11, tzinfo=UTC)
@@ -193,8 +193,8 @@ class TestInUse:
             with pytest.raises(partitions.Locked, match="too large to check in time"):
                 partitions.prepare(bare.sessions, MAY)
 
-    def test_passes_and_removals_go_on_beside_a_new_month(self, bare, shop):
-        """What a pass and a removal have locked, in their order: they are waited for, and nothing is a deadlock."""
+    def test_runs_and_removals_go_on_beside_a_new_month(self, bare, shop):
+        """What a sync run and a removal have locked, in their order: they are waited for, and nothing is a deadlock."""
         with bare.sessions.begin() as session:
             catalog.create(session, "Lamp", "", MAY)
             session.flush()

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints, offer_series, product_series
+from tests.history_strategies import DAY, HOUR, INSTANT, OBSERVED_FOR, ProductRow, compacted_pasts, pasts
 from tests.integration.conftest import before_statement
-from tests.integration.pasts import examples
-from tests.reference import OfferRow, facts, in_force, offer_history
-from tests.timelines import DAY, HOUR, INSTANT, OBSERVED_FOR, ProductRow, compacted_pasts, pasts
+from tests.integration.history_writer import examples
+from tests.reference_statistics import OfferRow, facts, in_force, offer_history
 
 WEEK = 7 * DAY
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -59,7 +59,7 @@ def expected_buckets(history, past, length):
         begin += length
 
 
-def summed_up(at, told):
+def summarised(at, told):
     return {
         "at": at,
         "state": told.state,
@@ -80,7 +80,7 @@ def product_points(past, length):
         row = in_force(past.told, end - INSTANT)
         assert row is not None
         yield {
-            **summed_up(begin, told),
+            **summarised(begin, told),
             "lowest": told.minimum[0] if told.minimum else None,
             "average": None if mean is None else floor(mean + Fraction(1, 2)),
             "offers": row.offers,
@@ -92,7 +92,7 @@ def offer_points(past, length):
     history = offer_history(past.offers, past.of("lowest"), OFFER)
     for begin, end, told in expected_buckets(history, past, length):
         yield {
-            **summed_up(begin, told),
+            **summarised(begin, told),
             "price": told.minimum[0] if told.minimum else None,
             "items_in_stock": items_at(past, end - INSTANT),
         }
@@ -273,7 +273,7 @@ def busy_day(at):
 
 
 @pytest.mark.parametrize("resolution", ["raw", "hour"])
-def test_steps_and_hours_of_a_summed_up_day_are_not_made_up(writer, read, resolution):
+def test_steps_and_hours_of_a_summarised_day_are_not_made_up(writer, read, resolution):
     raw_from = MONDAY + DAY
     writer.write(busy_day(MONDAY), raw_from=raw_from)
     now = raw_from + DAY
@@ -298,7 +298,7 @@ def test_days_with_few_steps_keep_them(writer, read):
     assert [point["lowest"] for point in found.points] == [100, 101, 102, 103]
 
 
-def test_a_summed_up_day_is_known_from_its_last_step_on(writer, read):
+def test_a_summarised_day_is_known_from_its_last_step_on(writer, read):
     writer.write(busy_day(MONDAY), raw_from=MONDAY + DAY)
 
     found = read(MONDAY + WEEK, MONDAY + 23 * HOUR, MONDAY + 2 * DAY, "raw")

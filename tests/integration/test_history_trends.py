@@ -8,11 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from productagg.history.trends import Extreme, Trend, trend
-from tests.integration.conftest import before_statement
-from tests.integration.pasts import examples
-from tests.integration.shops import compact
-from tests.reference import facts
-from tests.timelines import (
+from tests.history_strategies import (
     DAY,
     INSTANT,
     LARGEST,
@@ -24,6 +20,10 @@ from tests.timelines import (
     midnight,
     pasts,
 )
+from tests.integration.conftest import before_statement
+from tests.integration.history_writer import examples
+from tests.integration.observed_products import compact
+from tests.reference_statistics import facts
 
 metrics = st.sampled_from(["lowest", "average"])
 
@@ -86,7 +86,7 @@ def test_a_trend_of_raw_rows_is_exact(writer, read, past, metric):
 
 @examples(40)
 @given(compacted=compacted_pasts(), metric=metrics)
-def test_a_trend_of_days_that_are_kept_is_exact_even_if_older_ones_are_summed_up(writer, read, compacted, metric):
+def test_a_trend_of_days_that_are_kept_is_exact_even_if_older_ones_are_summarised(writer, read, compacted, metric):
     past, raw_from = compacted
     begin = max(past.begin.astimezone(UTC), raw_from)
     past = past._replace(begin=begin, end=max(past.end.astimezone(UTC), begin + SECOND))
@@ -100,7 +100,7 @@ def test_a_trend_of_days_that_are_kept_is_exact_even_if_older_ones_are_summed_up
 @pytest.mark.parametrize("longest", [2 * DAY, 40 * DAY], ids=["days", "weeks"])
 @examples(40)
 @given(data=st.data(), metric=metrics)
-def test_a_trend_of_summed_up_days_is_that_of_the_steps_they_were_made_of(writer, read, longest, data, metric):
+def test_a_trend_of_summarised_days_is_that_of_the_steps_they_were_made_of(writer, read, longest, data, metric):
     past, raw_from = compacted = data.draw(compacted_pasts(longest))
     writer.write(compacted.rows, synced_at=past.synced_at, raw_from=raw_from)
 
@@ -257,7 +257,7 @@ def test_compaction_changes_no_answer(database, writer, read):
         assert abs(found.changes - raw.changes) <= 1
 
 
-def test_the_price_of_a_midnight_is_known_of_summed_up_days_too(writer, read):
+def test_the_price_of_a_midnight_is_known_of_summarised_days_too(writer, read):
     # A price at each midnight, and three more in the morning.
     rows = [product_row(24 * 60 * day + hour, 100 + 10 * day - hour) for day in range(10) for hour in range(4)]
     writer.write(rows, synced_at=minutes(20 * 24 * 60), raw_from=minutes(0) + 10 * DAY)

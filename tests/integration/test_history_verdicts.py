@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from productagg.history.prior_price import Reduction
 from productagg.history.trends import Extreme
 from productagg.history.verdicts import verdict
-from tests.integration.pasts import examples
-from tests.reference import facts, first_fall, time_at
-from tests.timelines import DAY, HOUR, OBSERVED_FOR, Compacted, ProductRow, compacted_pasts, midnight, pasts
+from tests.history_strategies import DAY, HOUR, OBSERVED_FOR, Compacted, ProductRow, compacted_pasts, midnight, pasts
+from tests.integration.history_writer import examples
+from tests.reference_statistics import facts, first_fall, time_at
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -117,7 +117,7 @@ def slow_pasts(draw: st.DrawFn) -> Compacted:
 
 @examples(80)
 @given(compacted=slow_pasts())
-def test_a_verdict_from_summed_up_days_is_exact_for_whole_days(writer, read, compacted):
+def test_a_verdict_from_summarised_days_is_exact_for_whole_days(writer, read, compacted):
     past, raw_from = compacted
     writer.write(compacted.rows, synced_at=past.synced_at, raw_from=raw_from)
 
@@ -228,7 +228,7 @@ def test_a_reduction_is_from_the_lowest_price_of_the_30_days_before_the_first_fa
     assert [found.reference_price, found.reduction, found.reduction_percent] == expected
 
 
-def test_the_fall_of_a_summed_up_day_is_that_of_the_whole_day(writer, read):
+def test_the_fall_of_a_summarised_day_is_that_of_the_whole_day(writer, read):
     rows = [row(300, 200), row(120, 150, -3), row(120, 100)]
     writer.write(rows, synced_at=NOW, raw_from=midnight(NOW - 60 * DAY))
 
@@ -237,7 +237,7 @@ def test_the_fall_of_a_summed_up_day_is_that_of_the_whole_day(writer, read):
     assert (found.since, found.reference_price) == (midnight(NOW - 120 * DAY), 200)
 
 
-def test_a_summed_up_day_with_a_rise_hides_whether_it_fell_after_that(writer, read):
+def test_a_summarised_day_with_a_rise_hides_whether_it_fell_after_that(writer, read):
     rows = [row(300, 100), row(120, 80, -6), row(120, 90, -3), row(120, 85)]
     writer.write(rows, synced_at=NOW, raw_from=midnight(NOW - 60 * DAY))
 

@@ -1,4 +1,4 @@
-"""The table of keys does not grow for ever, and a lease is lost to whoever took it over."""
+"""Keys do not accumulate, and a lease can be taken over."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -23,8 +23,8 @@ from productagg.db.models import ProductSummary
 from productagg.offers.reconcile import Observation, OfferState
 from tests.factories import make_product
 from tests.integration.conftest import before_statement
-from tests.integration.histories import write_down
-from tests.integration.pasts import examples
+from tests.integration.history_writer import examples
+from tests.integration.offer_history import write_down
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

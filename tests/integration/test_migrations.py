@@ -106,7 +106,7 @@ def test_the_check_accepts_the_newest_schema(database):
 
 
 @pytest.mark.parametrize("state", ["blank", "base", "unknown"])
-def test_any_other_schema_is_refused_with_the_command_that_mends_it(blank_database, state):
+def test_any_other_schema_is_refused_with_the_command_that_migrates_it(blank_database, state):
     if state != "blank":
         blank_database.migrate()
     if state == "base":
@@ -123,6 +123,7 @@ def test_any_other_schema_is_refused_with_the_command_that_mends_it(blank_databa
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("blank_database", ["sqlite"], indirect=True)
 def test_the_command_that_pyramid_users_expect_migrates(blank_database):
     done = start("alembic", "-c", "development.ini", "upgrade", "head", env=environment(blank_database))
     output, _ = done.communicate(timeout=30)
@@ -134,9 +135,9 @@ def test_the_command_that_pyramid_users_expect_migrates(blank_database):
 
 @pytest.mark.processes
 @pytest.mark.parametrize("blank_database", ["postgresql"], indirect=True)
-def test_two_releases_that_migrate_at_once_both_succeed(blank_database):
+def test_two_releases_that_migrate_at_once_both_succeed(blank_database, fork):
     env = environment(blank_database)
-    processes = [start("alembic", "-c", "development.ini", "upgrade", "head", env=env) for _ in range(2)]
+    processes = [fork("alembic", "-c", "development.ini", "upgrade", "head", env=env) for _ in range(2)]
 
     outputs = [process.communicate(timeout=30)[0] for process in processes]
 

@@ -15,7 +15,7 @@ from productagg.db.models import Offer, OfferPrice, ProductPrice
 from productagg.offers.reconcile import Observation, OfferState
 from tests.factories import make_product, make_products, rows, states
 from tests.integration.conftest import on_statement
-from tests.integration.histories import write_down
+from tests.integration.offer_history import write_down
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=1)

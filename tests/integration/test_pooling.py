@@ -22,7 +22,7 @@ from productagg.db.startup_checks import UnusableDatabase, check_database
 from productagg.settings import database_url
 from tests.conftest import Client, Database, ini
 from tests.databases import only_postgresql
-from tests.factories import environment, make_products, start
+from tests.factories import make_products, start
 from tests.integration.conftest import wait_until
 from tests.pooler import Pooler
 
@@ -131,13 +131,13 @@ class TestTheStartUpCheck:
         assert "DATABASE_PREPARED" in line and "transaction mode" in line
 
     @pytest.mark.processes
-    def test_the_command_line_refuses_them_too(self, shared):
-        process = start("productagg", "sync", "development.ini", env=environment(Database("postgresql", shared)))
-        output, _ = process.communicate(timeout=60)
+    @only_postgresql
+    def test_the_command_line_refuses_them_too(self, shared, run):
+        done = run("sync", DATABASE_URL=shared)
 
-        assert process.returncode == 2
-        assert output.startswith("Error: DATABASE_PREPARED is true, but a pooler")
-        assert output.count("\n") == 1
+        assert done.exit_code == 2
+        assert done.output.startswith("Error: DATABASE_PREPARED is true, but a pooler")
+        assert done.output.count("\n") == 1
 
     @pytest.mark.processes
     @pytest.mark.parametrize("in_turn", [False, True])

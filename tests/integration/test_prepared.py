@@ -102,10 +102,7 @@ def test_after_a_lost_connection_one_read_fails_and_the_next_works(database):
     with database.reader.connect() as one, database.reader.connect() as other:
         for connection in (one, other):
             catalog.get(connection, product_id)
-    with database.writer.begin() as connection:
-        pids = text("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
-        for pid in connection.scalars(pids).all():
-            connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+    database.end_connections()
 
     with database.reader.connect() as connection, pytest.raises(DBAPIError) as raised:
         catalog.get(connection, product_id)

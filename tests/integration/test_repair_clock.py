@@ -29,8 +29,8 @@ from productagg.sync.clock_repair import repair
 from productagg.sync.tokens import SharedToken, account_key
 from tests.conftest import REFRESH_TOKEN, ini
 from tests.factories import make_product, make_products, make_run, rows, states, sync_row
-from tests.integration.histories import replay, stored
-from tests.integration.shops import Shop, compact, day, progress
+from tests.integration.observed_products import Shop, compact, day, progress
+from tests.integration.offer_history import replay, stored
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
@@ -130,7 +130,7 @@ class TestAfterAClockWasTwoHoursAhead:
         assert {row.lowest for row in rows(database, ProductSummary)} == {70}
         assert all(row.next_sync_at <= database_clock.now() + 60 * SECOND for row in rows(database, ProductSync))
 
-    def test_a_pass_that_fetched_before_it_and_settles_after_it_writes_nothing_into_the_future(
+    def test_a_run_that_fetched_before_it_and_applies_after_it_writes_nothing_into_the_future(
         self, database, upstream, run, one_by_one, future, database_clock
     ):
         def repair_once(_product_id):
@@ -171,7 +171,7 @@ class TestWhatStandsInTheWay:
     def test_what_a_right_clock_can_have_written_is_left_alone(
         self, database, upstream, run, one_by_one, make_synchronizer, database_clock
     ):
-        # Given failures, waits, leases and a pass as long as there can be
+        # Given failures, waits, leases and a run as long as there can be
         _failing, leased = make_products(database, 2)
         upstream.faults.replace([Fault("error", {}, ("offers",))])
         for _ in range(9):
@@ -228,7 +228,7 @@ class TestWhatWasCompactedBeforeItsTime:
         ]
         assert not any(row.summary for row in rows(database, ProductPriceDay) + rows(database, OfferPriceDay))
 
-    def test_days_before_stay_summed_up(self, database, shop, repair_at):
+    def test_days_before_stay_summarised(self, database, shop, repair_at):
         compact(database, day(300))
 
         repair_at(day(5, 2))

@@ -12,7 +12,7 @@ from productagg.db.models import Offer, OfferPrice, Product, ProductChange, Prod
 from productagg.sandbox import Fault
 from tests.databases import only_postgresql
 from tests.factories import make_due, make_product, make_products, rows, states, sync_row
-from tests.integration.histories import replay, stored
+from tests.integration.offer_history import replay, stored
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)

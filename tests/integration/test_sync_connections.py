@@ -16,7 +16,7 @@ from productagg.sync.tokens import SharedToken
 from tests.conftest import ini
 from tests.databases import only_sqlite
 from tests.factories import make_due, make_products, rows, states, sync_row
-from tests.integration.histories import make_synced, recorded, stored
+from tests.integration.offer_history import make_synced, recorded, stored
 from tests.scripted_server import RESET, ScriptedServer, answer
 
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
@@ -114,8 +114,7 @@ def test_a_service_that_closes_kept_connections_loses_no_product(database, run_o
     check_that_all_have_their_own_offers(database, product_ids)
 
 
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("endpoint", ["auth", "register", "offers"])
+@pytest.mark.parametrize(("endpoint", "status"), [("auth", 429), ("register", 503), ("offers", 429)])
 def test_a_busy_service_ends_the_run_even_if_the_database_cannot_be_told(
     database, upstream, one_by_one, caplog, endpoint, status
 ):

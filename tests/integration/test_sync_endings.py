@@ -12,7 +12,7 @@ from productagg.sync import leases
 from productagg.sync import run as sync_run
 from tests.factories import make_products, rows, states
 from tests.integration.conftest import before_call, on_statement, wait_until
-from tests.integration.histories import offer_to_all, stored
+from tests.integration.offer_history import offer_to_all, stored
 
 OFFERS = states((100, 5))
 BUDGET = 50

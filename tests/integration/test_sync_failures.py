@@ -23,7 +23,7 @@ from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN, ini
 from tests.databases import only_sqlite
 from tests.factories import make_due, rows, states, sync_row
-from tests.integration.histories import make_synced, recorded, stored
+from tests.integration.offer_history import make_synced, recorded, stored
 from tests.scripted_server import ScriptedServer, always, answer
 
 MINUTE = timedelta(minutes=1)
@@ -143,8 +143,27 @@ TOO_SLOW = {
     "dripping from the first byte": sandbox("dripping", drip_seconds=0.02, part="all"),
     "length too long, then silence": says(HEAD % 1000, FRESH_BODY.encode(), 9.0),
 }
+# One of each kind; tests/unit/sources has more of them.
+USUAL = {
+    "500",
+    "422",
+    "reset",
+    "cut",
+    "cut between two chunks",
+    "length too short",
+    "no HTTP",
+    "100 MB unannounced",
+    "decompression bomb",
+    "JSON html",
+    "an object for the list",
+    "duplicate ids",
+    "price above 2^63",
+}
 CASES = [
-    *(pytest.param(*case, "5", id=name) for name, case in BAD_ANSWERS.items()),
+    *(
+        pytest.param(*case, "5", id=name, marks=() if name in USUAL else pytest.mark.slow)
+        for name, case in BAD_ANSWERS.items()
+    ),
     *(pytest.param(case, "no complete response within 0.3 s", "0.3", id=name) for name, case in TOO_SLOW.items()),
 ]
 
@@ -248,6 +267,7 @@ UNREACHABLE = {
 unreachable = pytest.mark.parametrize(("place", "reason"), UNREACHABLE.values(), ids=UNREACHABLE)
 
 
+@only_sqlite
 @unreachable
 def test_a_service_that_cannot_be_reached_fails_every_product_with_the_reason(
     database, synchronizer, product_ids, run_at, place, reason
@@ -271,6 +291,7 @@ def test_a_service_that_cannot_be_reached_fails_every_product_with_the_reason(
     assert [stored(database, product_id) for product_id in product_ids] == [FRESH] * 3
 
 
+@only_sqlite
 @unreachable
 def test_a_service_that_cannot_be_reached_for_a_token_ends_the_run_and_is_no_products_failure(
     database, product_ids, run_at, place, reason
@@ -292,8 +313,7 @@ def test_a_service_that_cannot_be_reached_for_a_token_ends_the_run_and_is_no_pro
 # --- Too busy ---
 
 
-@pytest.mark.parametrize("form", ["seconds", "date"])
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("status", "form"), [(429, "seconds"), (503, "date")])
 def test_a_busy_service_keeps_the_offers_and_says_until_when(
     database, upstream, one_by_one, product_ids, clock, status, form
 ):

@@ -14,7 +14,7 @@ from productagg.offers.summary import summarise
 from productagg.sandbox.service import Response
 from tests import scale
 from tests.factories import LONG_AGO, make_products, rows, sync_row
-from tests.integration.histories import recorded, replay, stored, summaries
+from tests.integration.offer_history import recorded, replay, stored, summaries
 
 # Few, and the same for all products, so that lists share offers and products share offers' ids.
 OFFER_IDS = [UUID(int=number) for number in range(3)]

@@ -12,13 +12,13 @@ from sqlalchemy import event
 
 from productagg.db.models import ProductSync, SyncRun
 from productagg.settings import Settings
+from productagg.sync import transactions
 from productagg.sync.run import Synchronizer
 from tests.conftest import Database, ini
-from tests.databases import only_sqlite
-from tests.factories import environment, make_due, rows, start, states
+from tests.databases import only_postgresql, only_sqlite
+from tests.factories import environment, make_due, rows, states
 from tests.integration.conftest import Gate, wait_until
-from tests.integration.histories import make_synced, offer_to_all, recorded, replay, stored
-from tests.postgres import PostgresServer
+from tests.integration.offer_history import make_synced, offer_to_all, recorded, replay, stored
 
 OLD = states((100, 5), (200, 3))
 NEW = states((90, 4))
@@ -42,30 +42,30 @@ def check_that_all_are_well(database):
 # --- PostgreSQL restarted in the middle of a run ---
 
 
-@pytest.fixture(scope="module")
-def own_server():
-    """A server that a test may stop, with a migrated database."""
-    with PostgresServer() as server:
-        database = Database("postgresql", server.url("postgres"))
-        database.migrate()
-        yield server, database
-        database.close()
+@pytest.fixture
+def own(own_postgres_server, upstream):
+    """The server, its database, empty but for products that are due, with new offers, and a way to make a run.
 
-
-@pytest.fixture(params=[3, 12], ids=["one batch", "several batches"])
-def own(request, own_server, upstream):
-    """The server, its database, empty but for products that are due, with new offers, and a way to make a run."""
-    server, database = own_server
+    The run takes several batches.
+    """
+    database = Database("postgresql", own_postgres_server.url("postgres"))
+    database.migrate()
     settings = Settings.load(ini(database, upstream, **{"sync.workers": "2"}), environ={})
 
     def run():
         with Synchronizer(settings, database.sessions) as synchronizer:
             return synchronizer.run()
 
-    product_ids = make_synced(database, upstream, run, request.param, OLD, NEW)
-    yield server, database, run, product_ids
+    product_ids = make_synced(database, upstream, run, 12, OLD, NEW)
+    yield own_postgres_server, database, run, product_ids
     database.close()
     database.empty()
+    database.close()
+
+
+@pytest.fixture
+def tries_often(monkeypatch):
+    monkeypatch.setattr(transactions, "POLL_SECONDS", 0.01)
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def at_each(engine, name, act):
 
 
 @pytest.mark.postgresql
-def test_a_run_goes_on_after_a_database_that_was_away_while_offers_were_fetched(own, upstream):
+def test_a_run_goes_on_after_a_database_that_was_away_while_offers_were_fetched(own, upstream, tries_often):
     server, database, run, product_ids = own
     gate = upstream.before_offers = Gate()
     attempts = []
@@ -102,9 +102,10 @@ def test_a_run_goes_on_after_a_database_that_was_away_while_offers_were_fetched(
     check_that_all_have_the_new_offers_once(database, product_ids)
 
 
-@pytest.mark.postgresql
-def test_a_run_goes_on_wherever_in_it_the_database_is_restarted(own, upstream):
-    server, database, run, product_ids = own
+@only_postgresql
+def test_a_run_goes_on_wherever_in_it_the_database_is_restarted(database, upstream, make_synchronizer, tries_often):
+    run = make_synchronizer(**{"sync.workers": "2"}).run
+    product_ids = make_synced(database, upstream, run, 9, OLD, OLD)  # two batches
     history = [OLD]
     moments: list[str] = []
     restart_at = 0
@@ -114,7 +115,7 @@ def test_a_run_goes_on_wherever_in_it_the_database_is_restarted(own, upstream):
         if moments or moment == "commit":
             moments.append(moment)
         if len(moments) == restart_at + 1:
-            server.restart()
+            database.end_connections()
             database.reader.dispose()
 
     # At the begin or the end of its first transaction after that, of its second one … until it has no more
@@ -150,17 +151,17 @@ def test_a_run_waits_for_another_writer(database, upstream, synchronizer):
     writer = sqlite3.connect(database.writer.url.database, isolation_level=None, check_same_thread=False)
     locked_at: list[float] = []
 
-    def lock_for_3_seconds(_product_id):
+    def lock_for_a_second(_product_id):
         if not locked_at:
             locked_at.append(time.monotonic())
             writer.execute("BEGIN IMMEDIATE")
-            threading.Timer(3, writer.rollback).start()
+            threading.Timer(1, writer.rollback).start()
 
-    upstream.before_offers = lock_for_3_seconds
+    upstream.before_offers = lock_for_a_second
 
     result = synchronizer.run()
 
-    assert time.monotonic() - locked_at[0] >= 3
+    assert time.monotonic() - locked_at[0] >= 1
     writer.close()
     assert (result.exit_code, result.ended_by) == (0, "done")
     check_that_all_have_the_new_offers_once(database, product_ids)
@@ -169,9 +170,13 @@ def test_a_run_waits_for_another_writer(database, upstream, synchronizer):
 # --- A run that is told to stop ---
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("migrated_database", "number"),
+    [("sqlite", signal.SIGTERM), ("postgresql", signal.SIGINT)],
+    indirect=["migrated_database"],
+)
 def test_a_run_that_is_told_to_stop_ends_within_5_seconds_even_if_an_exchange_hangs(
-    database, upstream, synchronizer, number
+    database, upstream, synchronizer, fork, number
 ):
     # Given a run of which some exchanges are answered and some are not
     product_ids = make_synced(database, upstream, synchronizer.run, 40, OLD, NEW)
@@ -180,7 +185,7 @@ def test_a_run_that_is_told_to_stop_ends_within_5_seconds_even_if_an_exchange_ha
     gate = Gate()
     hanging = product_ids[5::3]
     upstream.before_offers = lambda product_id: gate() if product_id in hanging else None
-    process = start(
+    process = fork(
         "productagg",
         "sync",
         "development.ini",
@@ -196,8 +201,6 @@ def test_a_run_that_is_told_to_stop_ends_within_5_seconds_even_if_an_exchange_ha
         assert time.monotonic() - told_at < 5
     finally:
         gate.open.set()
-        process.kill()
-        process.communicate()
     assert process.returncode == 2, output
     assert rows(database, SyncRun)[-1].ended_by == "interrupted"
     assert rows(database, SyncRun)[-1].finished_at is not None

@@ -1,11 +1,8 @@
 """`kill -9` of real runs at random moments: in the end, the database is as undisturbed runs leave it."""
 
 import math
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -23,11 +20,10 @@ from tests.conftest import Database, Upstream, ini
 from tests.databases import only_postgresql
 from tests.factories import environment, make_due, make_products, rows
 from tests.integration.conftest import wait_until
-from tests.integration.histories import replay, stored, summaries
-from tests.scale import KILLED_RUNS
+from tests.integration.offer_history import replay, stored, summaries
+from tests.scale import ALL_TESTS, KILLED_RUNS
 
-PHASES = 9
-PRODUCTS = 60
+PHASES, PRODUCTS = (9, 60) if ALL_TESTS else (6, 30)
 TIMEOUT_SECONDS = 2
 # What a lease may last at most: the exchanges that one product can need, and a margin.
 LEASE = timedelta(seconds=6 * TIMEOUT_SECONDS + 30)
@@ -79,27 +75,12 @@ def longest_lease(database):
     return max(leases, default=datetime.now(UTC)) - datetime.now(UTC)
 
 
-# Forks a run off for every line that it reads, and says its process id. What a fork does not do again is importing,
-# which takes far longer than the run.
-FORKER = """
-import os, signal, sys
-from productagg.cli import main
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-for _ in sys.stdin:
-    if (pid := os.fork()) == 0:
-        os.dup2(2, 1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        main(["sync", "development.ini"])
-    print(pid, flush=True)
-"""
-
-
 class Killer:
     """Starts two runs at a time and kills them when random numbers of offers have been asked for."""
 
-    def __init__(self, upstream, forker):
+    def __init__(self, upstream, start):
         self._upstream = upstream
-        self._forker = forker
+        self._start = start
         self._chance = random.Random(0)
         self.kills = 0
 
@@ -110,11 +91,7 @@ class Killer:
         with ThreadPoolExecutor(2) as pool:
             self.kills += sum(pool.map(self._kill, processes, moments))
 
-    def _start(self):
-        print(file=self._forker.stdin, flush=True)
-        return int(self._forker.stdout.readline())
-
-    def _kill(self, process_id, asked):
+    def _kill(self, process, asked):
         """Kill the process at that number, or when no more requests come; return whether it was still alive."""
         last_asked, changed_at = self._upstream.asked.total(), math.inf
 
@@ -122,35 +99,24 @@ class Killer:
             nonlocal last_asked, changed_at
             if last_asked != self._upstream.asked.total():
                 last_asked, changed_at = self._upstream.asked.total(), time.monotonic()
-            return last_asked >= asked or time.monotonic() > changed_at + 2 or not is_alive(process_id)
+            return last_asked >= asked or time.monotonic() > changed_at + 2 or not process.is_alive()
 
         wait_until(is_due, 60)
-        killed = is_alive(process_id)
-        if killed:
-            os.kill(process_id, signal.SIGKILL)
-            wait_until(lambda: not is_alive(process_id))
-        return killed
-
-
-def is_alive(process_id):
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        process.kill()
+        return process.wait() == -signal.SIGKILL
 
 
 @pytest.fixture
-def killer(database, upstream):
+def killer(database, upstream, fork):
     env = environment(database, upstream, SYNC_WORKERS="4", OFFERS_TIMEOUT_SECONDS=str(TIMEOUT_SECONDS))
-    command = [sys.executable, "-c", FORKER]
-    with subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as forker:
-        yield Killer(upstream, forker)
+    return Killer(upstream, lambda: fork("productagg", "sync", "development.ini", env=env))
 
 
 @only_postgresql
 @pytest.mark.processes
 def test_killed_runs_leave_what_undisturbed_ones_leave(database, upstream, make_synchronizer, calm, killer):
+    database.end_connections()  # those of other tests' applications would look like a killed run's
+    database.close()
     calm_database, calm_upstream = calm
     product_ids = make_products(database, PRODUCTS)
     copy_products(database, calm_database)

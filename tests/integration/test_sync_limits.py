@@ -11,6 +11,7 @@ from productagg.sandbox import Fault
 from productagg.sandbox.service import Response
 from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN
+from tests.databases import only_sqlite
 from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states, sync_row
 from tests.integration.conftest import on_statement
 
@@ -36,6 +37,7 @@ def test_a_run_ends_within_its_time_keeps_what_it_has_and_leaves_the_rest_due(da
     assert {row.leased_until for row in after} == {None}
 
 
+@only_sqlite
 def test_an_exchange_that_hangs_at_the_end_of_a_run_is_left_and_is_no_failure(database, upstream, make_synchronizer):
     make_products(database, 3)
     # Registering takes nearly half of the time, so that the next exchange is cut off before its own time-out
@@ -49,6 +51,7 @@ def test_an_exchange_that_hangs_at_the_end_of_a_run_is_left_and_is_no_failure(da
     assert {(row.leased_until, row.failures) for row in rows(database, ProductSync)} == {(None, 0)}
 
 
+@only_sqlite
 def test_an_upstream_slower_than_the_run_is_recorded_as_such(database, upstream, make_synchronizer):
     product_id = make_product(database)
     make_synchronizer().run()
@@ -62,6 +65,7 @@ def test_an_upstream_slower_than_the_run_is_recorded_as_such(database, upstream,
     assert "within 0.5 s" in sync_row(database, product_id).last_error
 
 
+@only_sqlite
 def test_requests_are_paced_evenly_across_all_threads(database, upstream, make_synchronizer):
     product_ids = make_products(database, 12)
     make_synchronizer().run()
@@ -79,6 +83,7 @@ def test_requests_are_paced_evenly_across_all_threads(database, upstream, make_s
     assert sorted(gaps)[len(gaps) // 2] > 0.035
 
 
+@only_sqlite
 def test_a_slow_pace_does_not_keep_a_run_from_ending(database, upstream, make_synchronizer):
     make_products(database, 10)
     options = {"sync.workers": "4", "sync.max_requests_per_second": "0.1", "sync.budget_seconds": "1"}

@@ -5,31 +5,29 @@ import signal
 import pytest
 
 from productagg.db.models import ProductSync, SyncRun
-from tests.factories import environment, make_product, make_products, rows, start, sync_row
+from tests.factories import environment, make_product, make_products, rows, sync_row
 from tests.integration.conftest import wait_until
 
 pytestmark = pytest.mark.processes
+# The same handler for both, on any database.
+each_signal = pytest.mark.parametrize(
+    ("migrated_database", "number"),
+    [("sqlite", signal.SIGTERM), ("postgresql", signal.SIGINT)],
+    indirect=["migrated_database"],
+)
 
 
 @pytest.fixture
-def start_pass(database, upstream):
+def start_run(database, upstream, fork):
     """Start a real run."""
-    started = []
-
-    def run(**options):
-        env = environment(database, upstream, **options)
-        started.append(start("productagg", "sync", "development.ini", env=env))
-        return started[-1]
-
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
+    return lambda **options: fork(
+        "productagg", "sync", "development.ini", env=environment(database, upstream, **options)
+    )
 
 
-def test_two_processes_at_once_share_the_work_and_the_token(database, upstream, gate, start_pass):
+def test_two_processes_at_once_share_the_work_and_the_token(database, upstream, gate, start_run):
     product_ids = make_products(database, 50)
-    processes = [start_pass(SYNC_WORKERS="2") for _ in range(2)]
+    processes = [start_run(SYNC_WORKERS="2") for _ in range(2)]
     # Both have claimed their first batch before either has an answer
     wait_until(lambda: len({row.leased_until for row in rows(database, ProductSync)} - {None}) == 2)
 
@@ -45,9 +43,9 @@ def test_two_processes_at_once_share_the_work_and_the_token(database, upstream, 
     assert all("0 failed" in output and output.rstrip().endswith("done") for output in outputs)
 
 
-def test_a_killed_run_leaves_leases_that_run_out(database, upstream, gate, start_pass, synchronizer, clock):
+def test_a_killed_run_leaves_leases_that_run_out(database, upstream, gate, start_run, synchronizer, clock):
     product_id = make_product(database)
-    process = start_pass()
+    process = start_run()
     assert gate.entered.wait(15)
 
     process.send_signal(signal.SIGKILL)
@@ -63,10 +61,10 @@ def test_a_killed_run_leaves_leases_that_run_out(database, upstream, gate, start
     assert (row.leased_until, row.registration, row.failures) == (None, "registered", 0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_told_to_stop_ends_in_good_order(database, upstream, gate, start_pass, number):
+@each_signal
+def test_a_run_that_is_told_to_stop_ends_in_good_order(database, upstream, gate, start_run, number):
     make_products(database, 50)
-    process = start_pass(SYNC_WORKERS="1")
+    process = start_run(SYNC_WORKERS="1")
     assert gate.entered.wait(15)
 
     process.send_signal(number)

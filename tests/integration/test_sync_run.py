@@ -15,7 +15,7 @@ from productagg.sources.offers_service.client import OffersClient
 from productagg.sync import outcomes
 from tests.factories import make_due, make_product, make_products, rows, states, sync_row
 from tests.integration.conftest import before_call, crash
-from tests.integration.histories import stored
+from tests.integration.offer_history import stored
 
 
 def refusing(product_id):

@@ -65,9 +65,10 @@ def test_a_failing_product_is_asked_once_per_run(database, upstream, synchronize
     assert upstream.count("offers") == 1
 
 
-@pytest.mark.parametrize("endpoint", ["auth", "register", "offers"])
-@pytest.mark.parametrize("form", ["seconds", "date"])
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("endpoint", "form", "status"),
+    [("auth", "seconds", 429), ("register", "date", 503), ("offers", "date", 429), ("offers", "seconds", 503)],
+)
 def test_a_busy_service_is_left_alone_until_the_time_that_it_names(
     database, upstream, one_by_one, clock, endpoint, form, status
 ):

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
+from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.db.models import Base, UpstreamToken
 from productagg.sync import status
 from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN
 from tests.databases import only_postgresql, only_sqlite
-from tests.factories import make_product, make_products, make_run, make_runs, rows
+from tests.factories import LONG_AGO, make_product, make_products, make_run, make_runs, rows
 from tests.integration.conftest import on_event, on_statement
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
@@ -224,9 +225,11 @@ def test_the_number_of_statements_does_not_depend_on_what_there_is(database, rea
 
 @only_postgresql
 def test_among_many_products_the_one_due_the_longest_is_found_by_an_index(database):
-    make_products(database, 2000)
-    with database.writer.connect() as connection:
-        connection.execute(text("ANALYZE product_sync"))
+    with database.sessions.begin() as session:
+        for number in range(20):
+            new = [NewProduct(f"{number} {each}", "") for each in range(100)]
+            create_many(session, new, LONG_AGO + timedelta(minutes=number))
+        session.execute(text("ANALYZE product_sync"))
     plans: list[str] = []
 
     def explain(_connection, cursor, statement, parameters, *_):

@@ -10,7 +10,7 @@ from productagg.history import movers
 from productagg.sync import run as sync_run
 from tests.factories import make_due, make_products, rows, states
 from tests.integration.conftest import before_call
-from tests.integration.histories import offer_to_all
+from tests.integration.offer_history import offer_to_all
 
 MINUTE = timedelta(minutes=1)
 QUARTER = 15 * MINUTE

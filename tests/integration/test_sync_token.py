@@ -9,8 +9,8 @@ from productagg.sandbox import Fault
 from productagg.sandbox.service import Response, endpoint_of
 from productagg.sources.offers_service.client import OffersClient
 from tests.conftest import REFRESH_TOKEN
-from tests.factories import environment, make_products, rows, start, states, sync_row
-from tests.integration.histories import make_synced, offer_to_all, recorded, stored
+from tests.factories import environment, make_products, rows, states, sync_row
+from tests.integration.offer_history import make_synced, offer_to_all, recorded, stored
 
 FRESH = states((90, 4), (210, 1))
 
@@ -45,7 +45,16 @@ NO_TOKEN = {
 }
 
 
-@pytest.mark.parametrize(("bring_about", "reason", "wait"), NO_TOKEN.values(), ids=NO_TOKEN)
+# What the answers to a token's request have in common is stored on both databases.
+CASES = [
+    pytest.param(database, *case, id=f"{name}, {database}")
+    for name, case in NO_TOKEN.items()
+    for database in ("sqlite", "postgresql")
+    if database == "sqlite" or name in ("400", "401", "429, seconds", "500")
+]
+
+
+@pytest.mark.parametrize(("migrated_database", "bring_about", "reason", "wait"), CASES, indirect=["migrated_database"])
 def test_without_a_token_offers_stay_and_the_reason_and_the_end_of_the_wait_are_recorded(
     database, upstream, one_by_one, clock, bring_about, reason, wait
 ):
@@ -84,7 +93,9 @@ def test_without_a_token_offers_stay_and_the_reason_and_the_end_of_the_wait_are_
 
 
 @pytest.mark.processes
-def test_a_token_that_ends_in_the_middle_of_two_runs_is_replaced_once_for_all_threads_and_processes(database, upstream):
+def test_a_token_that_ends_in_the_middle_of_two_runs_is_replaced_once_for_all_threads_and_processes(
+    database, upstream, fork
+):
     product_ids = make_products(database, 60)
     offer_to_all(upstream, product_ids, FRESH)
     # Long enough for all threads of both to be at it
@@ -96,7 +107,7 @@ def test_a_token_that_ends_in_the_middle_of_two_runs_is_replaced_once_for_all_th
 
     upstream.before_offers = end_it_once
     env = environment(database, upstream, SYNC_WORKERS="4")
-    processes = [start("productagg", "sync", "development.ini", env=env) for _ in range(2)]
+    processes = [fork("productagg", "sync", "development.ini", env=env) for _ in range(2)]
     outputs = [process.communicate(timeout=30)[0] for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0], outputs

@@ -18,7 +18,7 @@ from productagg.catalog.product_query import ProductQuery
 from productagg.catalog.product_values import FACTS
 from productagg.db.models import Offer, Product, ProductSummary, ProductSync
 from tests.factories import make_product
-from tests.integration.pasts import examples
+from tests.integration.history_writer import examples
 
 LARGEST = 2**63 - 1
 OFFER = ("id", "price", "items_in_stock", "first_seen_at", "changed_at", "closed_at")

@@ -90,7 +90,7 @@ def test_most_prices_change_from_one_minute_to_the_next():
 
 
 def test_over_a_day_offers_sell_out_and_new_ones_appear_but_there_is_nearly_always_one():
-    for product_id in PRODUCTS[:5]:
+    for product_id in PRODUCTS[:2]:
         seen = histories(product_id, 0, 24 * 60)
         minutes_with_offers = {minute for history in seen.values() for minute, _ in history}
 

@@ -21,8 +21,8 @@ from productagg.history.timeline import (
     microseconds,
     moment,
 )
-from tests.reference import facts
-from tests.timelines import LARGEST, as_steps, histories
+from tests.history_strategies import LARGEST, as_steps, histories
+from tests.reference_statistics import facts
 
 lengths = st.sampled_from([HOUR, DAY, WEEK])
 
@@ -53,8 +53,8 @@ def sum_up(steps, day):
 
 
 @st.composite
-def summed_up_histories(draw):
-    """Rows, and their steps, of which some days are summed up."""
+def summarised_histories(draw):
+    """Rows, and their steps, of which some days are summarised."""
     rows = draw(histories())
     steps = as_steps(rows)
     for day in sorted({bucket_start(step.at, DAY) for step in steps}):
@@ -80,8 +80,8 @@ def test_buckets_lie_side_by_side_from_the_first_step_on_and_each_says_what_the_
     assert found == [expected_bucket(rows, at, min(at + length, end)) for at in range(begin, end, length)]
 
 
-@given(summed_up_histories(), st.sampled_from([DAY, WEEK]))
-def test_days_and_weeks_are_the_same_of_summed_up_days(past, length):
+@given(summarised_histories(), st.sampled_from([DAY, WEEK]))
+def test_days_and_weeks_are_the_same_of_summarised_days(past, length):
     rows, steps = past
     if not rows:
         return
@@ -92,8 +92,8 @@ def test_days_and_weeks_are_the_same_of_summed_up_days(past, length):
     assert found == [expected_bucket(rows, at, at + length) for at in range(begin, end, length)]
 
 
-@given(summed_up_histories())
-def test_the_sums_of_a_window_are_the_same_of_summed_up_days(past):
+@given(summarised_histories())
+def test_the_sums_of_a_window_are_the_same_of_summarised_days(past):
     rows, steps = past
     if not rows:
         return
@@ -132,7 +132,7 @@ def test_a_bucket_in_which_nothing_happened_is_as_the_step_before_left_it(step, 
     assert bucket(step, [], HOUR, HOUR + 5) == expected
 
 
-def test_a_window_is_exact_unless_a_summed_up_day_lies_in_it_or_ends_it():
+def test_a_window_is_exact_unless_a_summarised_day_lies_in_it_or_ends_it():
     last = sum_up([PriceStep(DAY + HOUR, 1), PriceStep(DAY + 2 * HOUR, 2)], DAY)
 
     def exact(begin, end):

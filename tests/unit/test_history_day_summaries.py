@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from productagg.history.day_summaries import FEWEST_REPLACED, compact_offer, compact_product
 from productagg.history.timeline import DAY, HOUR, OfferStep, ProductStep, bucket_start, gap_turns
-from tests.timelines import DAY as A_DAY
-from tests.timelines import LARGEST, offer_histories, offer_steps, product_histories
+from tests.history_strategies import DAY as A_DAY
+from tests.history_strategies import LARGEST, offer_histories, offer_steps, product_histories
 
 OFFER = UUID(int=1)
 # A step of a product with its key, and one of an offer, on PostgreSQL.
@@ -51,7 +51,7 @@ def test_an_offers_steps_that_are_left_are_some_of_those_there_were(offers, rows
     }
 
 
-def test_a_day_is_summed_up_if_that_replaces_enough_steps():
+def test_a_day_is_summarised_if_that_replaces_enough_steps():
     few, many = busy(FEWEST_REPLACED), busy(FEWEST_REPLACED + 1)
 
     assert list(compact_product(BEFORE, few)) == few

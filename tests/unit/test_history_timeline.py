@@ -22,8 +22,8 @@ from productagg.history.timeline import (
     state_of,
     with_gaps,
 )
-from tests.reference import offer_history
-from tests.timelines import as_steps, offer_histories, offer_steps, product_histories, times
+from tests.history_strategies import as_steps, offer_histories, offer_steps, product_histories, times
+from tests.reference_statistics import offer_history
 
 OFFER = UUID(int=1)
 PRAGUE = ZoneInfo("Europe/Prague")

@@ -13,6 +13,9 @@ from tests.breaking import breaking_changes
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = json.loads((ROOT / "docs/openapi-published.json").read_text("utf-8"))
+# As much of it as the changes below are made in: comparing the whole takes ten times as long.
+CHANGED_PATHS = ("/products", "/products/{id}", "/products/{id}/trend", "/movers", "/sync-runs")
+SMALL = {**PUBLISHED, "paths": {path: PUBLISHED["paths"][path] for path in CHANGED_PATHS}}
 
 
 def test_the_committed_contract_is_the_current_one():
@@ -108,17 +111,17 @@ BREAKS_NOTHING = {
 
 @pytest.mark.parametrize("change", BREAKS)
 def test_a_change_that_clients_notice_is_breaking(change):
-    changed = copy.deepcopy(PUBLISHED)
+    changed = copy.deepcopy(SMALL)
 
     BREAKS[change](changed)
 
-    assert breaking_changes(PUBLISHED, changed)
+    assert breaking_changes(SMALL, changed)
 
 
 @pytest.mark.parametrize("change", BREAKS_NOTHING)
 def test_a_change_that_clients_need_not_notice_is_not_breaking(change):
-    changed = copy.deepcopy(PUBLISHED)
+    changed = copy.deepcopy(SMALL)
 
     BREAKS_NOTHING[change](changed)
 
-    assert breaking_changes(PUBLISHED, changed) == []
+    assert breaking_changes(SMALL, changed) == []

@@ -203,7 +203,8 @@ def _parse_query(schema: colander.SchemaNode, text: str) -> Mapping[str, Any]:
         raise Problem(ErrorCode.MALFORMED_REQUEST, "The query string is not UTF-8.") from None
     lists = {name: parameters.getall(name) for name in arrays if name in parameters}
     joined = {name: texts if arrays[name].repeated else ",".join(texts) for name, texts in lists.items()}
-    values, faults = validate(schema, {**parameters, **joined})
+    # Not {**parameters}: that searches all of them for each.
+    values, faults = validate(schema, {**dict(parameters.items()), **joined})
     counts = Counter(iter(parameters))
     faults.update(
         (name, "is given more than once") for name, count in counts.items() if count > 1 and name not in arrays

@@ -25,7 +25,7 @@ def make_synced(database, upstream, run, count, old, new):
 
 
 def write_down(session, *observations):
-    """What a pass does with lists of offers; returns what they change, by product."""
+    """What a sync run does with lists of offers; returns what they change, by product."""
     stored = reconcile.read_stored(session, [each.product_id for each in observations])
     changes = reconcile.plan_updates(stored, observations)
     reconcile.apply_updates(session, changes.values())

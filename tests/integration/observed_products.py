@@ -1,4 +1,4 @@
-"""Products that are observed at times of the test's choice, as a pass would, and the compaction of what that leaves."""
+"""Products observed at times that the test chooses, as by sync runs, and the compaction of their histories."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -20,7 +20,7 @@ from productagg.history import compaction
 from productagg.history.timeline import INSTANT
 from productagg.offers.reconcile import Observation, OfferState
 from tests.factories import make_product, rows, sync_row
-from tests.integration.histories import write_down
+from tests.integration.offer_history import write_down
 
 OBSERVED_FOR = timedelta(hours=5)
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 from productagg.history.timeline import OfferStep, PriceStep, ProductStep, microseconds
-from tests.reference import OfferRow, Row, in_force
+from tests.reference_statistics import OfferRow, Row, in_force
 
 LARGEST = 2**63 - 1
 
@@ -124,7 +124,7 @@ _gap = st.just((None, None, 0, 0, False))
 def _timelines(
     values: st.SearchStrategy[_Value], longest: timedelta
 ) -> st.SearchStrategy[list[tuple[datetime, _Value]]]:
-    """Such values at rising times."""
+    """Values at increasing times."""
     at = times(longest).map(lambda time: time.astimezone(UTC))
     return st.dictionaries(at, values, max_size=8).map(lambda said: sorted(said.items(), key=lambda each: each[0]))
 

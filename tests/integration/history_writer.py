@@ -20,8 +20,8 @@ from productagg.history import day_summaries
 from productagg.history.move_steps import move_steps
 from tests import scale
 from tests.factories import make_product
-from tests.reference import OfferRow
-from tests.timelines import ProductRow
+from tests.history_strategies import ProductRow
+from tests.reference_statistics import OfferRow
 
 _TABLES = [Offer, OfferPrice, OfferPriceDay, ProductPrice, ProductPriceDay, HistoryProgress]
 
@@ -47,7 +47,7 @@ class PastWriter:
         raw_from: datetime | None = None,
         fewest_replaced: int = 1,
     ) -> None:
-        """Days before `raw_from` are compacted; they are summed up if that replaces so many steps."""
+        """Days before `raw_from` are compacted; they are summarised if that replaces so many steps."""
         product = {"product_id": self.product_id}
         offers = list(offers)
         written = {
