@@ -18,6 +18,7 @@ NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 NOT_TEXT = "must be a string"
+_NOT_TEXT_OR_NULL = "must be a string or null"
 
 
 class Text(colander.SchemaType):  # type: ignore[misc]  # colander is untyped
@@ -31,6 +32,18 @@ class Text(colander.SchemaType):  # type: ignore[misc]  # colander is untyped
         if cstruct is colander.null or isinstance(cstruct, str):
             return cstruct
         raise colander.Invalid(node, NOT_TEXT if cstruct is not None else self._null_message)
+
+
+class OptionalText(colander.SchemaType):  # type: ignore[misc]  # colander is untyped
+    """A JSON string or null, which is None. `schema` is its JSON Schema."""
+
+    def __init__(self, **schema: Any) -> None:
+        self.schema: dict[str, Any] = {"type": ["string", "null"], **schema}
+
+    def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
+        if cstruct is colander.null or cstruct is None or isinstance(cstruct, str):
+            return cstruct
+        raise colander.Invalid(node, _NOT_TEXT_OR_NULL)
 
 
 def at_most(length: int) -> TextCheck:

@@ -1,4 +1,4 @@
-"""Rules for product names, user names and passwords. Pure functions for the settings, the API and the command line.
+"""Rules for names, passwords and URLs of images. Pure functions for the settings, the API and the command line.
 
 Characters are classified by their Unicode properties (https://www.unicode.org/reports/tr44/) and emoji by the grammar
 of https://www.unicode.org/reports/tr51/, in the Unicode version of the package `regex`.
@@ -8,6 +8,7 @@ import re
 import unicodedata
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 PASSWORD_MIN_LENGTH, PASSWORD_MAX_LENGTH = 8, 1000
 USERNAME_MAX_LENGTH = 200
@@ -74,6 +75,19 @@ def has_invisible(text: str) -> bool:
         return False
     invisible = _compiled(_INVISIBLE)
     return bool(invisible.search(text) and invisible.search(_compiled(_SEQUENCES).sub("", text)))
+
+
+def is_web_url(text: str) -> bool:
+    """Whether the text is an http or https URL without a user name, a password, white space and control characters."""
+    if has_control(text) or text.split() != [text]:  # urlsplit would remove some of them
+        return False
+    try:
+        parts = urlsplit(text)
+        # Browsers take a backslash for a slash: the host would be another one than urlsplit finds.
+        has_plain_host = bool(parts.hostname) and parts.port != 0 and set("@\\").isdisjoint(parts.netloc)
+    except ValueError:  # for example a port that is not a number
+        return False
+    return parts.scheme in ("http", "https") and has_plain_host
 
 
 def valid_username(text: str) -> str:

@@ -28,13 +28,14 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from uuid_utils.compat import uuid7
 
 from productagg.catalog.change_feed import Event, record
+from productagg.catalog.product_values import FACTS
 from productagg.catalog.search_text import search_columns
 from productagg.db import clock, prepared_statements
 from productagg.db.engines import dialect_name
 from productagg.db.json_rows import Rows, as_text
 from productagg.db.models import Base, Product, ProductSummary, ProductSync, UtcDateTime
 
-# The most characters of names and descriptions in one statement: the database copies its parameter repeatedly.
+# The most characters of products' texts in one statement: the database copies its parameter repeatedly.
 MAX_CHARACTERS = 256 * 1024
 
 
@@ -46,6 +47,10 @@ class NewProduct(NamedTuple):
     id: UUID | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    gtin: str | None = None
+    brand: str | None = None
+    category: str | None = None
+    image_url: str | None = None
 
 
 def create_many(session: Session, products: Sequence[NewProduct], now: datetime | None = None) -> list[UUID | None]:
@@ -79,7 +84,7 @@ def _insert(session: Session, products: Iterable[NewProduct], now: datetime | No
 
 
 def _row(new: NewProduct) -> dict[str, Any]:
-    return {**new._asdict(), **search_columns(new.name, new.description)}
+    return {**new._asdict(), **search_columns(new.name, new.description, new.gtin, new.brand, new.category)}
 
 
 def _record_created(session: Session, product_ids: Sequence[UUID], now: datetime | None) -> None:
@@ -100,7 +105,7 @@ def _chunks(products: Iterable[NewProduct]) -> Iterator[list[NewProduct]]:
     chunk: list[NewProduct] = []
     characters = 0
     for new in products:
-        length = len(new.name) + len(new.description)
+        length = sum(len(value) for value in new if isinstance(value, str))
         if chunk and characters + length > MAX_CHARACTERS:
             yield chunk
             chunk, characters = [], 0
@@ -118,7 +123,7 @@ def _in_order(products: Iterable[NewProduct], created: set[tuple[UUID, str]]) ->
     return ids
 
 
-_TEXTS = ("name", "description", "search_text", "sort_name")
+_TEXTS = ("name", "description", *FACTS, "search_text", "sort_name", "brand_key", "category_key")
 _TIME = UtcDateTime().impl
 _NEW = Rows(id=Uuid, **dict.fromkeys(_TEXTS, Text), created_at=_TIME, updated_at=_TIME)
 _ADDED = Rows(id=Uuid)

@@ -7,7 +7,7 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from io import StringIO
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import orjson
@@ -17,11 +17,13 @@ from sqlalchemy.orm import Session
 from productagg.catalog import products
 from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.catalog.matching import ExistingMatch, existing_matches
+from productagg.catalog.product_values import FACTS, Facts
 from productagg.record_reader import Format, RecordError, excerpt
 from productagg.times import format_time
 
-FIELDS = ("id", "name", "description", "created_at", "updated_at")
-OPTIONAL = ("id", "created_at", "updated_at")
+# New fields come last: readers of files may know the others by their places.
+FIELDS = ("id", "name", "description", "created_at", "updated_at", *FACTS)
+OPTIONAL = ("id", "created_at", "updated_at", *FACTS)
 
 Outcome = Literal["created", "existing", "different", "changed"]
 Imported = tuple[Outcome, UUID]
@@ -35,7 +37,7 @@ def header(form: Format) -> bytes:
 def serialize(rows: Iterable[Row[Any]], form: Format) -> bytes:
     """Rows of `products.all_products` as records."""
     if form == "csv":
-        return _csv([*row[:3], format_time(row.created_at), format_time(row.updated_at)] for row in rows)
+        return _csv([*row[:3], format_time(row.created_at), format_time(row.updated_at), *row[5:]] for row in rows)
     option = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
     return b"".join(orjson.dumps(dict(zip(FIELDS, row, strict=True)), option=option) for row in rows)
 
@@ -46,8 +48,9 @@ def import_batch(
     """Create the products that do not exist yet. Returns the outcome and the id of every product, or why it is refused.
 
     No name may be in the batch twice. A product exists if its name does, and its id if it has one. It is then
-    'existing' or, with another description, 'different', and is left alone; with `update`, a different description is
-    'changed'. A product is refused if its name and its id belong to two products, or only one of them exists.
+    'existing' or, with other values, 'different', and is left alone; with `update`, different values are 'changed'.
+    Facts of the batch that are not known differ from nothing and change nothing. A product is refused if its name and
+    its id belong to two products, or only one of them exists.
     """
     ids = create_many(session, batch, now)
     rest = [new for new, id_ in zip(batch, ids, strict=True) if id_ is None]
@@ -72,7 +75,7 @@ def _compare(new: NewProduct, match: ExistingMatch) -> Imported | RecordError:
         return RecordError(_reason_without_match(match))
     if new.id not in (None, match.id):
         return RecordError(f"the product with this name has the id {match.id}")
-    return "existing" if match.same_description else "different", match.id
+    return "existing" if match.same_values else "different", match.id
 
 
 def _reason_without_match(match: ExistingMatch) -> str:
@@ -83,9 +86,9 @@ def _reason_without_match(match: ExistingMatch) -> str:
 def _update(
     session: Session, batch: Sequence[NewProduct], results: list[Imported | RecordError], now: datetime
 ) -> None:
-    """Change the descriptions that are different."""
+    """Change the values that are different."""
     for id_, number in sorted(_different(results)):  # by id, or two imports might deadlock
-        results[number] = _change_description(session, id_, batch[number].description, now)
+        results[number] = _change_values(session, id_, batch[number], now)
 
 
 def _different(results: Iterable[Imported | RecordError]) -> Iterator[tuple[UUID, int]]:
@@ -94,9 +97,10 @@ def _different(results: Iterable[Imported | RecordError]) -> Iterator[tuple[UUID
             yield result[1], number
 
 
-def _change_description(session: Session, id_: UUID, description: str, now: datetime) -> Imported | RecordError:
+def _change_values(session: Session, id_: UUID, new: NewProduct, now: datetime) -> Imported | RecordError:
+    known = cast(Facts, {fact: value for fact in FACTS if (value := getattr(new, fact)) is not None})
     try:
-        products.change(session, id_, now, description=description)
+        products.change(session, id_, now, description=new.description, **known)
     except products.NotFound:
         return RecordError(_REMOVED)
     return "changed", id_

@@ -27,6 +27,8 @@ _CONDITIONS: dict[str, tuple[type[Base], ColumnElement[bool]]] = {
     "sold_out": (ProductSummary, ProductSummary.lowest.is_(None)),
     "registration": (ProductSync, ProductSync.registration == bindparam("registration", type_=Text)),
     "updated_since": (Product, Product.updated_at >= bindparam("updated_since", type_=UtcDateTime)),
+    "brands": (Product, Product.brand_key.in_(bindparam("brands", expanding=True, type_=Text))),
+    "categories": (Product, Product.category_key.in_(bindparam("categories", expanding=True, type_=Text))),
 }
 # A product without a price passes none of these.
 PRICE_FILTERS = {"min_price", "max_price", "in_stock"}
@@ -43,6 +45,8 @@ def filter_parameters(query: ProductQuery) -> dict[str, Any]:
         "registration": query.registration,
         "updated_since": query.updated_since,
         "ids": query.ids,
+        "brands": query.brands,
+        "categories": query.categories,
     }
     return {name: value for name, value in values.items() if value is not None} | _word_parameters(query.words)
 

@@ -254,12 +254,12 @@ def _relevance_ranges(shape: PageShape) -> Iterator[Select[Any]]:
     matches = matching(shape.filters, Product).add_columns(Product.id, Product.search_text).where(unmoved)
     candidates = matches.limit(literal_int(MAX_RANKED + 1)).cte("candidates")
     are_few = select(func.count()).select_from(candidates).scalar_subquery() <= literal_int(MAX_RANKED)
-    level = relevance.match_level(candidates.c.search_text, words)
+    level = relevance.match_level(shape.dialect, candidates.c.search_text, words)
     yield _level_range(shape, select().select_from(candidates).where(are_few), candidates.c.id, level)
     yield from _levels(shape, words, unmoved, not_(are_few))
     if moved is not None:
         query = matching(shape.filters, Product).join(moved, moved.c.product_id == Product.id)
-        yield _level_range(shape, query, Product.id, relevance.match_level(moved.c.key, words))
+        yield _level_range(shape, query, Product.id, relevance.match_level(shape.dialect, moved.c.key, words))
 
 
 def _levels(

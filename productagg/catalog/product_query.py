@@ -54,9 +54,10 @@ SORTS = (RELEVANCE, *chain.from_iterable((name, f"-{name}") for name in _SORTS i
 class ProductQuery:
     """Which products, in which order, and which of MEMBERS. A filter that is None lets all products pass.
 
-    All `words`, which come from `search_text.search_words`, must occur in a product's name or description; without
-    words, all products are equally relevant. The price filters apply to the lowest in-stock price. `sort` is one of
-    SORTS; in a sort by price, ascending or descending, products without a price come last.
+    All `words`, which come from `search_text.search_words`, must occur in a product's search text; without words, all
+    products are equally relevant. `brands` and `categories` are keys from `search_text.filter_key`. The price filters
+    apply to the lowest in-stock price. `sort` is one of SORTS; in a sort by price, ascending or descending, products
+    without a price come last.
     """
 
     sort: str = "created_at"
@@ -67,6 +68,8 @@ class ProductQuery:
     registration: str | None = None
     updated_since: datetime | None = None
     ids: Sequence[UUID] | None = None
+    brands: Sequence[str] | None = None
+    categories: Sequence[str] | None = None
     fields: tuple[str, ...] = MEMBERS
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack, cast
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, Select, Uuid, bindparam, func, select
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.catalog.change_feed import Event, record
 from productagg.catalog.product_members import MEMBERS, current_offers, member_columns, members_json
+from productagg.catalog.product_values import FACTS, Facts, ProductValues
 from productagg.catalog.search_text import search_columns
 from productagg.db import clock, prepared_statements
 from productagg.db.engines import dialect_name
@@ -54,9 +55,9 @@ class ProductDetails(NamedTuple):
     now: datetime
 
 
-def create(session: Session, name: str, description: str, now: datetime | None = None) -> UUID:
+def create(session: Session, name: str, description: str, now: datetime | None = None, **facts: Unpack[Facts]) -> UUID:
     """Add a product, due for registration at once. Raises DuplicateName; the session stays usable."""
-    (created,) = create_many(session, [NewProduct(name, description)], now)
+    (created,) = create_many(session, [NewProduct(name, description, **facts)], now)
     if created is None:
         raise DuplicateName(name)
     return created
@@ -67,11 +68,10 @@ def change(
     product_id: UUID,
     now: datetime | None = None,
     *,
-    name: str | None = None,
-    description: str | None = None,
     versions: Container[int] | None = None,
     other_than: Container[int] = (),
     unmodified_since: datetime | None = None,
+    **values: Unpack[ProductValues],
 ) -> None:
     """Set the given values. If the product has them already, nothing changes.
 
@@ -81,19 +81,19 @@ def change(
     """
     product, time = _locked(session, product_id, versions, other_than, unmodified_since)
     now = now or time
-    old = {"name": product.name, "description": product.description}
-    given = {"name": name, "description": description}
-    new = old | {member: text for member, text in given.items() if text is not None}
+    old = cast(ProductValues, {member: getattr(product, member) for member in ("name", "description", *FACTS)})
+    new: ProductValues = {**old, **values}
     if new == old:
         return
     event = Event(product_id, "changed", now, product.sort_name, product.updated_at, search_text=product.search_text)
     with _unique_name(session, new["name"]):
-        _set_columns(product, {**new, **search_columns(**new)}, now)
+        searched = search_columns(new["name"], new["description"], new["gtin"], new["brand"], new["category"])
+        _set_columns(product, {**new, **searched}, now)
     _retry_registration(session, product_id, now)
     record(session, [event])
 
 
-def _set_columns(product: Product, values: Mapping[str, str], now: datetime) -> None:
+def _set_columns(product: Product, values: Mapping[str, object], now: datetime) -> None:
     for column, value in values.items():
         setattr(product, column, value)
     product.version += 1
@@ -138,7 +138,10 @@ def get(connection: Connection | Session, product_id: UUID) -> ProductDetails:
 
 
 def all_products(connection: Connection) -> Iterator[Row[Any]]:
-    """All products (id, name, description, created_at, updated_at) by id, read in batches within `engines.snapshot`."""
+    """All products (id, name, description, created_at, updated_at, then FACTS) by id.
+
+    They are read in batches, within `engines.snapshot`.
+    """
     return iter(connection.execute(_ALL_PRODUCTS, execution_options={"yield_per": 1000}))
 
 
@@ -231,6 +234,11 @@ def _details(dialect: str) -> Select[Any]:
 
 
 _DETAILS = {dialect: _details(dialect) for dialect in ("postgresql", "sqlite")}
-_ALL_PRODUCTS = select(Product.id, Product.name, Product.description, Product.created_at, Product.updated_at).order_by(
-    Product.id
-)
+_ALL_PRODUCTS = select(
+    Product.id,
+    Product.name,
+    Product.description,
+    Product.created_at,
+    Product.updated_at,
+    *(getattr(Product, fact) for fact in FACTS),
+).order_by(Product.id)

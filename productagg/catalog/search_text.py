@@ -1,4 +1,4 @@
-"""How people compare names and descriptions: without case, accents and strokes. It works alike on every database.
+"""How people compare the texts of products: without case, accents and strokes. It works alike on every database.
 
 The catalogue stores the folded texts; the listing searches and sorts by them. A change of what these functions return
 needs a migration that folds all products again.
@@ -6,11 +6,14 @@ needs a migration that folds all products again.
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 
 # Products are sorted by this many characters. An index entry may take a third of a page, and folding can make
 # a name longer.
 _SORT_LENGTH = 200
+# Brands and categories are filtered by this many characters, for the same reason. Only folding reaches it.
+_KEY_LENGTH = 600
 # Latin letters without a Unicode decomposition, such as ł, ø, đ and æ. Their Unicode names, which never change, contain
 # the plain letters.
 _LATIN_NAME = re.compile(r"LATIN SMALL (?:LETTER|LIGATURE) (?:(?:DOTLESS|OPEN) )?([A-Z]{1,2})(?: WITH .+)?")
@@ -39,12 +42,14 @@ def _without_accents(text: str) -> str:
     return decomposed
 
 
-def search_text(name: str, description: str) -> str:
+def search_text(name: str, description: str, facts: Iterable[str] = ()) -> str:
     """The text in which a search looks for words: the folded name, a line break, the folded description.
 
-    A space stands before and after every word, and between a word and punctuation or a symbol: ' a / b \\n'.
+    Facts, such as the brand, stand between the two, and a tab ends them. A space stands before and after every word,
+    and between a word and punctuation or a symbol: ' a / b \\n'.
     """
-    return "\n".join(f" {_spaced(fold(text))} " for text in (name, description))
+    of_facts = " ".join(map(_words, facts))
+    return f" {_words(name)} \n" + (f" {of_facts} \t" if of_facts else "") + f" {_words(description)} "
 
 
 def search_words(text: str) -> tuple[str, ...]:
@@ -57,9 +62,26 @@ def sort_name(name: str) -> str:
     return fold(name)[:_SORT_LENGTH]
 
 
-def search_columns(name: str, description: str) -> dict[str, str]:
-    """The columns of a product that are computed from its name and description."""
-    return {"search_text": search_text(name, description), "sort_name": sort_name(name)}
+def filter_key(text: str) -> str:
+    """The key by which products of a brand or a category are found: 'Čaj>Earl Grey' is 'caj > earl grey'."""
+    return _words(text)[:_KEY_LENGTH]
+
+
+def search_columns(
+    name: str, description: str, gtin: str | None, brand: str | None, category: str | None
+) -> dict[str, str | None]:
+    """The columns of a product that are computed from its other texts."""
+    return {
+        "search_text": search_text(name, description, filter(None, (brand, category, gtin))),
+        "sort_name": sort_name(name),
+        "brand_key": brand and filter_key(brand),
+        "category_key": category and filter_key(category),
+    }
+
+
+def _words(text: str) -> str:
+    """The words of a text and the punctuation between them, folded, with single spaces between all of them."""
+    return _spaced(fold(text))
 
 
 def _spaced(folded: str) -> str:

@@ -28,8 +28,9 @@ _PRODUCTS_PER_BATCH = 1000
 def export(config_uri: str, file: Path, form: Format | None) -> None:
     """Write all products, as of one moment, as records that `import` reads.
 
-    FILE is CSV with a header, or NDJSON, with the fields id, name, description, created_at, updated_at. Without FILE,
-    or with '-', the records go to standard output. FILE appears, or replaces an older one, when it is complete.
+    FILE is CSV with a header, or NDJSON, with the fields id, name, description, created_at, updated_at, gtin, brand,
+    category, image_url. Without FILE, or with '-', the records go to standard output. FILE appears, or replaces an
+    older one, when it is complete.
 
     Exit codes: 0 all products are written, 2 the export could not start or could not finish.
     """

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 @click.command(name="import", short_help="Add products from a file.")
 @config_uri
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
-@click.option("--update", is_flag=True, help="Give existing products the descriptions that they have in the file.")
+@click.option("--update", is_flag=True, help="Give existing products the values that they have in the file.")
 @click.option(
     "--rejects",
     metavar="FILE",
@@ -39,9 +39,9 @@ log = logging.getLogger(__name__)
 def import_(config_uri: str, file: Path, update: bool, rejects: Path | None, form: Format | None) -> None:
     """Add the products of a file to the catalogue. They are due for registration at once.
 
-    FILE is CSV with a header, or NDJSON, with the fields name and description and optionally id, created_at and
-    updated_at, as `export` writes them; '-' is standard input. Existing products are left alone. Invalid lines are
-    reported with their numbers, and all other lines are imported.
+    FILE is CSV with a header, or NDJSON, with the fields name and description and optionally id, created_at,
+    updated_at, gtin, brand, category and image_url, as `export` writes them; '-' is standard input. Existing products
+    are left alone. Invalid lines are reported with their numbers, and all other lines are imported.
 
     You can interrupt the import at any time and run it again: FILE.resume, beside the file, says where it continues.
     Syncs and the web service keep running meanwhile. On a terminal, a bar shows the progress.
@@ -160,7 +160,7 @@ def _name(database: URL) -> str:
 
 def _summary(counts: Mapping[str, int]) -> str:
     different = counts["different"]
-    note = f" ({different} of them with another description: --update takes the file's)" if different else ""
+    note = f" ({different} of them with other values: --update takes the file's)" if different else ""
     existing = f"{counts['existing'] + different} existed already{note}"
     created, changed, invalid = counts["created"], counts["changed"], counts["invalid"]
     return f"{created} products created, {existing}, {changed} changed, {invalid} invalid lines"

@@ -11,29 +11,31 @@ from productagg.record_reader import Format, RecordError, excerpt
 from productagg.schema_types import uuid, validate
 from productagg.times import parse_record_time
 
+# What a product from another catalogue brings beside the values that an editor gives it.
+_KEPT = ("id", "created_at", "updated_at")
+
 
 def new_product(record: dict[str, Any], form: Format, now: datetime) -> NewProduct:
     """The valid product of a record. Raises RecordError."""
-    name, description = _texts(record)
-    optional = _optional_values(record, form)
-    id_ = _id(optional["id"])
-    created_at = _time("created_at", optional["created_at"], now)
-    updated_at = _time("updated_at", optional["updated_at"], now)
+    given = _without_empty(record) if form == "csv" else record
+    texts = _texts(given)
+    id_ = _id(given.get("id"))
+    created_at = _time("created_at", given.get("created_at"), now)
+    updated_at = _time("updated_at", given.get("updated_at"), now)
     _check_order(created_at, updated_at, now)
-    return NewProduct(name, description, id_, created_at, updated_at)
+    return NewProduct(**texts, id=id_, created_at=created_at, updated_at=updated_at)
 
 
-def _optional_values(record: dict[str, Any], form: Format) -> dict[str, Any]:
-    values = {name: record.get(name) for name in OPTIONAL}
-    # CSV has no null: a product without a value has an empty text.
-    return {name: text or None for name, text in values.items()} if form == "csv" else values
+def _without_empty(record: dict[str, Any]) -> dict[str, Any]:
+    """The record without empty optional values. CSV has no null: a product without a value has an empty text."""
+    return {name: text for name, text in record.items() if text or name not in OPTIONAL}
 
 
-def _texts(record: dict[str, Any]) -> tuple[str, str]:
-    values, faults = validate(NEW_PRODUCT, {name: value for name, value in record.items() if name not in OPTIONAL})
+def _texts(record: dict[str, Any]) -> dict[str, Any]:
+    values, faults = validate(NEW_PRODUCT, {name: value for name, value in record.items() if name not in _KEPT})
     if faults:
         raise RecordError("; ".join(f"{name} {fault}" for name, fault in faults.items()))
-    return values["name"], values["description"]
+    return values
 
 
 def _check_order(created_at: datetime | None, updated_at: datetime | None, now: datetime) -> None:

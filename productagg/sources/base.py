@@ -21,7 +21,7 @@ class ProductFacts(NamedTuple):
     name: str | None = None
     description: str | None = None
     gtin: str | None = None
-    """Digits with a right check digit (see sources/gtin.py); otherwise None."""
+    """Digits with a right check digit (see gtin.py); otherwise None."""
     brand: str | None = None
     category: str | None = None
     image_url: str | None = None

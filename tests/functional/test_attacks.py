@@ -17,6 +17,7 @@ from sqlalchemy import event
 from productagg.accounts import users as accounts
 from productagg.api import SERVICES
 from productagg.api.openapi.document import document
+from productagg.catalog.product_values import FACTS
 from productagg.db.models import Base, Product, User
 from tests.conftest import PASSWORD
 from tests.databases import only_sqlite
@@ -339,7 +340,7 @@ ASSIGNED = {
 @pytest.fixture(params=range(6))
 def assigned(request):
     """A sixth of them, for not all faults are listed when there are many: a body, and the faults."""
-    members = sorted(ASSIGNED - {"name", "description", "username", "password"})[request.param :: 6]
+    members = sorted(ASSIGNED - {"name", "description", *FACTS, "username", "password"})[request.param :: 6]
     return dict.fromkeys(members, "admin"), {f"/{member}": "is not known" for member in members}
 
 

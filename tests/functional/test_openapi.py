@@ -225,7 +225,7 @@ def test_the_code_of_a_problem_is_one_of_the_codes_that_there_are(contract):
     assert schemas["ProblemExplanation"]["properties"]["code"]["$ref"] == "#/components/schemas/ProblemCode"
 
 
-def test_lists_in_the_query_are_arrays_with_commas(contract):
+def test_lists_in_the_query_are_arrays_with_commas_unless_their_texts_may_contain_commas(contract):
     arrays = {
         (path, parameter["name"]): (parameter["style"], parameter["explode"], parameter["schema"]["items"]["type"])
         for (_, path), operation in operations(contract).items()
@@ -233,9 +233,9 @@ def test_lists_in_the_query_are_arrays_with_commas(contract):
         if parameter.get("schema", {}).get("type") == "array"
     }
 
-    assert arrays == dict.fromkeys(
-        [("/products", "ids"), ("/products/partial", "fields"), ("/products/partial", "ids")], ("form", False, "string")
-    )
+    lists = [("/products", "ids"), ("/products/partial", "fields"), ("/products/partial", "ids")]
+    texts = [(path, name) for path in ("/products", "/products/partial") for name in ("brand", "category")]
+    assert arrays == dict.fromkeys(lists, ("form", False, "string")) | dict.fromkeys(texts, ("form", True, "string"))
 
 
 def test_head_of_the_changes_is_an_operation_without_bodies(contract):

@@ -33,6 +33,7 @@ def test_a_created_product_is_answered_as_it_is_stored(client, admin):
         "id": product["id"],
         "name": "Lamp",
         "description": "Bright\n",
+        **dict.fromkeys(("gtin", "brand", "category", "image_url")),
         "created_at": product["created_at"],
         "updated_at": product["created_at"],
         "registration": "pending",

@@ -16,6 +16,7 @@ from tests.integration.conftest import before_statement, wait_until
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=1)
+UNKNOWN_FACTS = [None] * 6  # and the keys of two of them
 
 
 def test_a_new_product_is_at_version_1_and_due_for_registration_at_once(database):
@@ -23,7 +24,7 @@ def test_a_new_product_is_at_version_1_and_due_for_registration_at_once(database
         product_id = products.create(session, "Kettle", "Boils water", NOON)
 
     assert rows(database, Product) == [
-        (product_id, "Kettle", "Boils water", 1, NOON, NOON, " kettle \n boils water ", "kettle")
+        (product_id, "Kettle", "Boils water", 1, NOON, NOON, " kettle \n boils water ", "kettle", *UNKNOWN_FACTS)
     ]
     row = sync_row(database, product_id)
     assert (row.registration, row.next_sync_at, row.failures, row.leased_until) == ("pending", NOON, 0, None)
@@ -104,6 +105,7 @@ def test_a_change_raises_the_version_and_keeps_what_is_not_given(database):
             LATER,
             " better kettle \n boils water ",
             "better kettle",
+            *UNKNOWN_FACTS,
         )
     ]
 

@@ -13,7 +13,7 @@ from productagg.db.engines import snapshot
 from tests.databases import only_sqlite
 from tests.factories import LONG_AGO, environment, make_product, make_products
 
-HEADER = "id,name,description,created_at,updated_at\r\n"
+HEADER = "id,name,description,created_at,updated_at,gtin,brand,category,image_url\r\n"
 
 
 def test_an_export_is_csv_on_standard_output_in_the_order_of_ids(database, run):
@@ -23,8 +23,8 @@ def test_an_export_is_csv_on_standard_output_in_the_order_of_ids(database, run):
 
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout_bytes.decode() == (
-        f'{HEADER}{lamp},"Lamp, brass","Says ""hello""\nand\rmore",2020-01-01T00:00:00Z,2020-01-01T00:00:00Z\r\n'
-        f"{kettle},=1+1,,2020-01-01T00:00:00Z,2020-01-01T00:00:00Z\r\n"
+        f'{HEADER}{lamp},"Lamp, brass","Says ""hello""\nand\rmore",2020-01-01T00:00:00Z,2020-01-01T00:00:00Z,,,,\r\n'
+        f"{kettle},=1+1,,2020-01-01T00:00:00Z,2020-01-01T00:00:00Z,,,,\r\n"
     )
 
 
@@ -39,6 +39,7 @@ def test_an_export_may_be_ndjson(database, run):
         "description": "Shines",
         "created_at": "2020-01-01T00:00:00Z",
         "updated_at": "2020-01-01T00:00:00Z",
+        **dict.fromkeys(("gtin", "brand", "category", "image_url")),
     }
 
 

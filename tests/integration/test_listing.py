@@ -43,8 +43,8 @@ class Shelf:
         with self.database.sessions.begin() as session:
             return write(session, *arguments, now=self.now, **values)
 
-    def add(self, *names, description=""):
-        return self.write(create_many, [NewProduct(name, description) for name in names])
+    def add(self, *names, description="", **facts):
+        return self.write(create_many, [NewProduct(name, description, **facts) for name in names])
 
     def change(self, product_id, **values):
         self.write(products.change, product_id, **values)
@@ -390,6 +390,7 @@ def test_where_everything_ahead_is_gone_the_way_back_leads_to_where_one_was(shel
 # Names that share what they are sorted by, and all ways to meet the word "a"; prices that meet, and none.
 NAMES = [f"{text}{number}" for number in range(3) for text in ("a", "A", "á", "a ", "ba")]
 DESCRIPTIONS = ["", "a", "an", "ban", "b", "b a"]
+BRANDS = [None, "a", "A", "ba"]
 OFFERS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=2)
 
 
@@ -431,7 +432,7 @@ class Walk:
 
 def _happen(shelf, present, data):
     """Something happens to the catalogue."""
-    what = data.draw(st.sampled_from(["create", "rename", "describe", "delete", "offers", "offers"]), "what")
+    what = data.draw(st.sampled_from(["create", "rename", "describe", "rebrand", "delete", "offers", "offers"]), "what")
     if what == "create":
         present += [id_ for id_ in shelf.add(data.draw(st.sampled_from(NAMES))) if id_ is not None]
     if not present:
@@ -442,6 +443,8 @@ def _happen(shelf, present, data):
             shelf.change(which, name=data.draw(st.sampled_from(NAMES)))
     elif what == "describe":
         shelf.change(which, description=data.draw(st.sampled_from(DESCRIPTIONS)))
+    elif what == "rebrand":
+        shelf.change(which, brand=data.draw(st.sampled_from(BRANDS)))
     elif what == "offers":
         shelf.offer(which, *data.draw(OFFERS))
     elif what == "delete":
@@ -449,7 +452,7 @@ def _happen(shelf, present, data):
         present.remove(which)
 
 
-FILTERS: list[dict[str, Any]] = [{}, {}, {"in_stock": True}, {"max_price": 2}, {"words": ["a"]}]
+FILTERS: list[dict[str, Any]] = [{}, {}, {"in_stock": True}, {"max_price": 2}, {"words": ["a"]}, {"brands": ["a"]}]
 WORDS: list[dict[str, Any]] = [
     {"words": ["a"]},
     {"words": ["a"]},
@@ -470,7 +473,7 @@ def _walk_while_things_happen(database, sort, data):
     database.empty()
     shelf = Shelf(database)
     names = data.draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=4, max_size=9), "names")
-    present = list(shelf.add(*names))
+    present = list(shelf.add(*names, brand=data.draw(st.sampled_from(BRANDS), "brand")))
     shelf.offer_all({product_id: data.draw(OFFERS) for product_id in present})
     filters = data.draw(st.sampled_from(FILTERS if sort != "relevance" else WORDS), "filters")
     walk = Walk(shelf, {"sort": sort, **filters})

@@ -30,7 +30,9 @@ def catalogue(migrated_database):
     some = random.Random(1)
     words = ["brass", "copper", "desk", "garden", "kettle", "lamp", "oak", "pine", "steel", "table"]
     new = [
-        NewProduct(f"{some.choice(words)} {number:05}", " ".join(some.choices(words, k=20)))
+        NewProduct(
+            f"{some.choice(words)} {number:05}", " ".join(some.choices(words, k=20)), brand=f"Maker {number % 100}"
+        )
         for number in range(PRODUCTS)
     ]
     with migrated_database.sessions.begin() as session:
@@ -97,6 +99,15 @@ def test_a_price_that_few_have_is_found_by_its_index_whatever_the_sort(catalogue
     lines = plan(catalogue, ProductQuery(sort="name", min_price=10, max_price=11))
 
     assert any(INDEXES["lowest_price"] in line for line in lines), lines
+
+
+@pytest.mark.parametrize("sort", ["created_at", "-created_at"])
+def test_a_brand_is_a_range_of_its_index_which_is_in_the_default_order(catalogue, sort):
+    cursor = listing.page(catalogue, ProductQuery(sort, brands=["maker 7"]), 5).following
+
+    for place in (None, cursor):
+        lines = plan(catalogue, ProductQuery(sort, brands=["maker 7"]), place)
+        assert any("ix_products_brand_key_created_at_id" in line for line in lines), lines
 
 
 @only_postgresql

@@ -15,6 +15,7 @@ from productagg.catalog import products as catalog
 from productagg.catalog.product_members import MEMBERS
 from productagg.catalog.product_offers import offers_page
 from productagg.catalog.product_query import ProductQuery
+from productagg.catalog.product_values import FACTS
 from productagg.db.models import Offer, Product, ProductSummary, ProductSync
 from tests.factories import make_product
 from tests.integration.history_writer import examples
@@ -37,7 +38,10 @@ moments = st.builds(
 )
 amounts = st.one_of(st.sampled_from([0, 1, 2**53 + 1, LARGEST]), st.integers(0, LARGEST))
 maybe_moments, maybe_amounts = st.none() | moments, st.none() | amounts
-products = st.fixed_dictionaries({"name": names, "description": texts, "created_at": moments, "updated_at": moments})
+products = st.fixed_dictionaries(
+    {"name": names, "description": texts, "created_at": moments, "updated_at": moments},
+    optional=dict.fromkeys(FACTS, st.none() | texts),
+)
 syncs = st.fixed_dictionaries(
     {
         "registration": st.sampled_from(["pending", "registered", "failed"]),
@@ -105,7 +109,10 @@ class Written:
             before, now = summary.lowest_24h, summary.lowest
             known = before is not None and now is not None
             return {
-                **{name: getattr(product, name) for name in ("id", "name", "description", "created_at", "updated_at")},
+                **{
+                    name: getattr(product, name)
+                    for name in ("id", "name", "description", *FACTS, "created_at", "updated_at")
+                },
                 **{name: getattr(sync, name) for name in ("registration", "last_synced_at", "last_changed_at")},
                 "lowest_price": now,
                 "offer_count": summary.offers,

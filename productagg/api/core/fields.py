@@ -8,17 +8,23 @@ from typing import Any
 
 import colander
 
-from productagg.schema_types import Text, TextCheck, at_most, mapping, uuid
+from productagg.schema_types import NO_CONTROL_CHARACTERS, Text, TextCheck, at_most, mapping, uuid
+from productagg.text_rules import has_control
 from productagg.times import TIME, parse_time
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 _MAX_CREDENTIAL_LENGTH = 1000
+# How many texts a parameter that may be repeated has at most.
+_MAX_TEXTS = 20
 
 
 class QueryText(colander.SchemaType):
     """A value written as text in a URL. `read` parses it or raises ValueError; `schema` is its JSON Schema."""
 
-    def __init__(self, read: Callable[[str], Any], expected: str, schema: Mapping[str, Any]) -> None:
+    # Whether the parameter has one of several values, and stands in the URL once for each: `read` takes all of them.
+    repeated = False
+
+    def __init__(self, read: Callable[[Any], Any], expected: str, schema: Mapping[str, Any]) -> None:
         self._read = read
         self._expected = expected
         self.schema = schema
@@ -32,12 +38,41 @@ class QueryText(colander.SchemaType):
             raise colander.Invalid(node, f"must be {self._expected}") from None
 
 
+class RepeatedText(QueryText):
+    """Texts that may contain commas, so that only parameters of the same name can separate them."""
+
+    repeated = True
+
+
 def parameter(
     name: str, read: Callable[[str], Any], expected: str, schema: Mapping[str, Any], description: str, **options: Any
 ) -> colander.SchemaNode:
     """A parameter. `expected` completes the error message 'must be …'; without `missing` it is required."""
     return colander.SchemaNode(
         QueryText(read, expected, schema), name=name, description=description, missing_msg="is required", **options
+    )
+
+
+def texts(name: str, read: Callable[[str], Any], max_length: int, description: str) -> colander.SchemaNode:
+    """A parameter that may be repeated, to name several texts. Its value is the list of what `read` returns."""
+
+    def read_all(values: Sequence[str]) -> list[Any]:
+        if len(values) > _MAX_TEXTS or not all(
+            0 < len(text) <= max_length and not has_control(text) for text in values
+        ):
+            raise ValueError(name)
+        return [read(text) for text in values]
+
+    item = {"type": "string", "minLength": 1, "maxLength": max_length, "pattern": NO_CONTROL_CHARACTERS}
+    return colander.SchemaNode(
+        RepeatedText(
+            read_all,
+            f"1 to {_MAX_TEXTS} texts of 1 to {max_length} characters, none of which is a control character",
+            {"type": "array", "items": item, "minItems": 1, "maxItems": _MAX_TEXTS},
+        ),
+        name=name,
+        description=description,
+        missing=None,
     )
 
 

@@ -170,7 +170,8 @@ def _malformed_json(error: ValueError) -> Problem:
 def query(schema: colander.SchemaNode, kind: type[T]) -> Validator[T]:
     """The query string has the schema's parameters and no others, each at most once.
 
-    An array may also be given as several parameters of the same name, as many clients write it.
+    An array may be given as several parameters of the same name, as many clients write it; an array of texts that may
+    contain commas must.
     """
     _check_members(schema, kind)
 
@@ -195,12 +196,13 @@ def query(schema: colander.SchemaNode, kind: type[T]) -> Validator[T]:
 
 
 def _parse_query(schema: colander.SchemaNode, text: str) -> Mapping[str, Any]:
-    arrays = {node.name for node in schema if node.typ.schema["type"] == "array"}
+    arrays = {node.name: node.typ for node in schema if node.typ.schema["type"] == "array"}
     try:
         parameters = pyramid.request.Request({"QUERY_STRING": text}).GET
     except UnicodeDecodeError:
         raise Problem(ErrorCode.MALFORMED_REQUEST, "The query string is not UTF-8.") from None
-    joined = {name: ",".join(parameters.getall(name)) for name in arrays & set(parameters)}
+    lists = {name: parameters.getall(name) for name in arrays if name in parameters}
+    joined = {name: texts if arrays[name].repeated else ",".join(texts) for name, texts in lists.items()}
     # Not {**parameters}: that searches all of them for each.
     values, faults = validate(schema, {**dict(parameters.items()), **joined})
     counts = Counter(iter(parameters))

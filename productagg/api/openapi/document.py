@@ -260,7 +260,7 @@ def _parameter(node: colander.SchemaNode, where: str) -> _Document:
         "schema": {**node.typ.schema, **({"default": node.missing} if _has_default(node) else {})},
     }
     if node.typ.schema["type"] == "array":
-        described |= {"style": "form", "explode": False}
+        described |= {"style": "form", "explode": node.typ.repeated}
     shown = getattr(node, "example", None)
     return described if shown is None else {**described, "example": shown}
 

@@ -40,7 +40,13 @@ MEMBERS: dict[str, Member] = {
     "name": Member("The product's name, which is unique.", "Brass desk lamp"),
     "description": Member("The product's description.", "Shines on the desk, not in the eyes."),
     "created_at": Member("When the product was created.", _EARLY),
-    "updated_at": Member("When the name or description last changed.", _EARLY),
+    "gtin": Member("The number under the bar code: 8, 13 or 14 digits; null if not known.", "4006381333931"),
+    "brand": Member("The brand; null if not known.", "Halvorn"),
+    "category": Member("The category, as text; null if not known.", "Lighting > Desk lamps"),
+    "image_url": Member("The URL of an image; null if not known.", "https://images.example/brass-desk-lamp.jpg"),
+    "updated_at": Member(
+        "When the product was last edited: its name, description, GTIN, brand, category or image.", _EARLY
+    ),
     "registration": Member(
         "Registration at the Offers service. `pending`: not yet registered. `failed`: the service refused the data; "
         "registration is retried.",
@@ -177,7 +183,7 @@ MEMBERS: dict[str, Member] = {
         "When the change's transaction began, by the database's clock. Not necessarily in the order of `sequence`.",
         _LATE,
     ),
-    "kind": Member("What happened. `changed`: the name or description; `offers`: the offers.", "offers"),
+    "kind": Member("What happened. `changed`: the product was edited; `offers`: the offers.", "offers"),
     # Batch creation
     "BatchCreated.status": Member("The product was created.", 201),
     "BatchCreated.id": Member("The id of the created product.", _PRODUCT),

@@ -30,6 +30,7 @@ _PRODUCT = {
     "id": UUID,
     "name": str,
     "description": str,
+    **dict.fromkeys(("gtin", "brand", "category", "image_url"), str | None),
     "created_at": datetime,
     "updated_at": datetime,
     "registration": Literal["pending", "registered", "failed"],

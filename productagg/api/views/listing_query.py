@@ -12,14 +12,15 @@ from productagg.api.core.fields import (
     limit,
     number,
     parameter,
+    texts,
     time_parameter,
 )
 from productagg.api.core.validators import query
 from productagg.catalog.listing import COUNT_LIMIT
 from productagg.catalog.product_members import MEMBERS
 from productagg.catalog.product_query import RELEVANCE, SORTS
-from productagg.catalog.search_text import search_words
-from productagg.db.models import REGISTRATIONS
+from productagg.catalog.search_text import filter_key, search_words
+from productagg.db.models import BRAND_MAX_LENGTH, CATEGORY_MAX_LENGTH, REGISTRATIONS
 from productagg.schema_types import NO_CONTROL_CHARACTERS, mapping, uuid
 from productagg.text_rules import has_control
 
@@ -35,6 +36,8 @@ class ListingQuery(TypedDict):
     registration: str | None
     updated_since: datetime | None
     ids: list[UUID] | None
+    brand: list[str] | None
+    category: list[str] | None
     sort: str | None
     limit: int
     total: bool | None
@@ -72,8 +75,8 @@ _PARAMETERS = (
         _read_words,
         f"1 to {_MAX_WORDS} words in at most {_MAX_SEARCH_LENGTH} characters, none of which is a control character",
         {"type": "string", "minLength": 1, "maxLength": _MAX_SEARCH_LENGTH, "pattern": NO_CONTROL_CHARACTERS},
-        "Words or parts of words. The name or the description must contain all of them; case and accents do not "
-        "matter. For example `desk lamp`.",
+        "Words or parts of words. The name, the brand, the category, the GTIN or the description must contain each of "
+        "them; case and accents do not matter. For example `desk lamp`.",
         missing=None,
     ),
     number("min_price", _MAX_PRICE, "With a lowest in-stock price of this much or more.", minimum=0, missing=None),
@@ -82,7 +85,21 @@ _PARAMETERS = (
     choice("registration", REGISTRATIONS, "Only products in this state.", missing=None),
     time_parameter(
         "updated_since",
-        "Only products that were created, or whose name or description changed, at this time or later.",
+        "Only products that were created, or whose values were edited, at this time or later.",
+    ),
+    texts(
+        "brand",
+        filter_key,
+        BRAND_MAX_LENGTH,
+        "Only products of this brand; given several times, of any of these. Case, accents and white space do not "
+        "matter.",
+    ),
+    texts(
+        "category",
+        filter_key,
+        CATEGORY_MAX_LENGTH,
+        "Only products whose whole category is this text; given several times, any of these. Case, accents and white "
+        "space do not matter.",
     ),
     parameter(
         "ids",
@@ -101,7 +118,8 @@ _PARAMETERS = (
         "sort",
         SORTS,
         f"The order; `-` reverses it. `{RELEVANCE}` needs `q`, and is the default with it: whole words come first, "
-        "then beginnings of words, then other parts, each in names before descriptions. Without `q` the default is "
+        "then beginnings of words, then other parts, each in names before brands, categories and GTINs before "
+        "descriptions. Without `q` the default is "
         "`created_at`. By `lowest_price`, products without a price come last in both directions; `name` ignores case "
         "and accents.",
         missing=None,

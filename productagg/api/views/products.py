@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -40,23 +40,19 @@ from productagg.catalog import products as catalog
 from productagg.catalog.product_members import MEMBERS
 from productagg.catalog.product_query import RELEVANCE, ProductQuery
 from productagg.catalog.product_schema import NEW_PRODUCT, PRODUCT_CHANGE
+from productagg.catalog.product_values import Facts, ProductValues
 from productagg.sync import product_status
 from productagg.sync.product_status import ProductStatus
 from productagg.sync.tokens import account_key
 
 
-class ProductBody(TypedDict):
-    name: str
-    description: str
-
-
-class ProductChangeBody(TypedDict, total=False):
+class ProductBody(Facts):
     name: str
     description: str
 
 
 new_product = json_body(NEW_PRODUCT, ProductBody)
-product_change = json_body(PRODUCT_CHANGE, ProductChangeBody, MERGE_PATCH)
+product_change = json_body(PRODUCT_CHANGE, ProductValues, MERGE_PATCH)
 
 products = service("products", "/products", "Catalogue")
 partial_products = service("partial_products", "/products/partial", "Catalogue")
@@ -125,6 +121,8 @@ def _product_query(parameters: ListingQuery, fields: tuple[str, ...]) -> Product
         registration=parameters["registration"],
         updated_since=parameters["updated_since"],
         ids=parameters["ids"],
+        brands=parameters["brand"],
+        categories=parameters["category"],
         sort=parameters["sort"] or (RELEVANCE if words else "created_at"),
         fields=fields,
     )
@@ -146,8 +144,7 @@ def _product_query(parameters: ListingQuery, fields: tuple[str, ...]) -> Product
 )
 def create_product(request: Request) -> Response:
     """Add a product. After the commit, outside the transaction, it is registered at the Offers service."""
-    body = new_product.value(request)
-    product_id = catalog.create(request.dbsession, name=body["name"], description=body["description"])
+    product_id = catalog.create(request.dbsession, **new_product.value(request))
     sync_after_commit(request, [product_id])
     stored = catalog.get(request.dbsession, product_id)
     location = {"Location": request.route_url("product", id=product_id)}
@@ -197,7 +194,7 @@ def _sync_state(request: Request, product_id: UUID) -> ProductStatus:
     errors=(ErrorCode.DUPLICATE_NAME,),
 )
 def change_product(request: Request) -> Response:
-    """Change the name, the description or both (JSON Merge Patch, RFC 7396); with If-Match, only that version."""
+    """Change some values of a product (JSON Merge Patch, RFC 7396); with If-Match, only of that version."""
     product_id, change, conditions = (
         product_in_path.value(request),
         product_change.value(request),
@@ -206,11 +203,10 @@ def change_product(request: Request) -> Response:
     catalog.change(
         request.dbsession,
         product_id,
-        name=change.get("name"),
-        description=change.get("description"),
         versions=conditions.versions,
         other_than=conditions.other_than,
         unmodified_since=conditions.unmodified_since,
+        **change,
     )
     # If the Offers service had refused the product, it is due again.
     sync_after_commit(request, [product_id])

@@ -25,7 +25,7 @@ from productagg.catalog.product_schema import NEW_PRODUCT
 from productagg.schema_types import mapping
 
 MAX_ITEMS = 1000
-# Enough for as many products of full size: characters of four bytes in UTF-8, and the JSON around them.
+# Enough for as many products with names and descriptions of full size, of characters of four bytes in UTF-8.
 MAX_BYTES = 40 * 1024 * 1024
 
 
@@ -63,7 +63,7 @@ def create_products(request: Request) -> Response:
 
 def _create(request: Request, items: Sequence[CheckedItem[ProductBody]]) -> list[UUID | None]:
     """The ids of the products of the items without faults; None for each whose name exists."""
-    valid = [NewProduct(item.values["name"], item.values["description"]) for item in items if item.values is not None]
+    valid = [NewProduct(**item.values) for item in items if item.values is not None]
     created = batch_creation.create_many(request.dbsession, valid)
     sync_after_commit(request, [product_id for product_id in created if product_id is not None])
     return created

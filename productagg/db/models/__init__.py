@@ -6,7 +6,16 @@ needed. There are no ORM relationships: queries select what they need, and the d
 
 from productagg.db.models.accounts import IdempotencyKey, LoginCounter, User
 from productagg.db.models.base import Base, UtcDateTime
-from productagg.db.models.catalog import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH, Product, ProductChange, ProductSummary
+from productagg.db.models.catalog import (
+    BRAND_MAX_LENGTH,
+    CATEGORY_MAX_LENGTH,
+    DESCRIPTION_MAX_LENGTH,
+    IMAGE_URL_MAX_LENGTH,
+    NAME_MAX_LENGTH,
+    Product,
+    ProductChange,
+    ProductSummary,
+)
 from productagg.db.models.history import (
     HistoryProgress,
     Offer,
@@ -18,10 +27,13 @@ from productagg.db.models.history import (
 from productagg.db.models.sync import REGISTRATIONS, ProductSync, SyncRun, UpstreamToken
 
 # The migration that creates these tables. The programs refuse to run on any other (see startup_checks.check_schema).
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 
 __all__ = [
+    "BRAND_MAX_LENGTH",
+    "CATEGORY_MAX_LENGTH",
     "DESCRIPTION_MAX_LENGTH",
+    "IMAGE_URL_MAX_LENGTH",
     "NAME_MAX_LENGTH",
     "REGISTRATIONS",
     "SCHEMA_REVISION",

@@ -11,13 +11,22 @@ from productagg.db.models.base import BY_CODE_POINTS, Base, product_key
 
 NAME_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 10_000
+BRAND_MAX_LENGTH = 100
+CATEGORY_MAX_LENGTH = 200
+IMAGE_URL_MAX_LENGTH = 2_000
+
+
+def _index_of_known(column: str) -> Index:
+    """An index for a filter, in the default order of the listing. Products without a value cost nothing."""
+    known = text(f"{column} IS NOT NULL")
+    return Index(None, column, "created_at", "id", postgresql_where=known, sqlite_where=known)
 
 
 class Product(Base):
     """A product of the catalogue. `id` is a UUIDv7, so id order is creation order; `version` counts its changes.
 
-    `search_text` and `sort_name` are derived from the name and the description whenever these are written (see
-    catalog/search_text.py).
+    `search_text`, `sort_name`, `brand_key` and `category_key` are derived from the other texts whenever these are
+    written (see catalog/search_text.py). `gtin` to `image_url` are NULL if they are not known.
     """
 
     __tablename__ = "products"
@@ -35,6 +44,8 @@ class Product(Base):
             postgresql_ops={"search_text": "gin_trgm_ops"},
             info={"only": "postgresql"},
         ),
+        _index_of_known("brand_key"),
+        _index_of_known("category_key"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
@@ -45,6 +56,12 @@ class Product(Base):
     updated_at: Mapped[datetime]
     search_text: Mapped[str]
     sort_name: Mapped[str] = mapped_column(BY_CODE_POINTS)
+    gtin: Mapped[str | None]
+    brand: Mapped[str | None]
+    category: Mapped[str | None]
+    image_url: Mapped[str | None]
+    brand_key: Mapped[str | None] = mapped_column(BY_CODE_POINTS)
+    category_key: Mapped[str | None] = mapped_column(BY_CODE_POINTS)
 
 
 class ProductSummary(Base):

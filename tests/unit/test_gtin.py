@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.sources.gtin import normalize_gtin
+from productagg.gtin import normalize_gtin
 
 NONE = {
     "empty": "",

@@ -1,0 +1,14 @@
+"""The sample products are products as the API takes them."""
+
+import json
+from importlib.resources import files
+
+from productagg.catalog.product_schema import NEW_PRODUCT
+from productagg.schema_types import validate
+
+
+def test_every_sample_is_valid_and_has_a_category():
+    samples = json.loads(files("productagg").joinpath("sample_catalogue.json").read_text("utf-8"))
+
+    assert [validate(NEW_PRODUCT, sample)[1] for sample in samples] == [{}] * len(samples)
+    assert all(sample["category"] for sample in samples)
