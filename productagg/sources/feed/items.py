@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
+from productagg.gtin import normalize_gtin
 from productagg.offers.money import EXPONENTS, to_minor
 from productagg.sources.base import Remark
-from productagg.sources.gtin import normalize_gtin
 from productagg.sources.prices import NoPrice, parse_amount, parse_price, split_currency
 
 MAX_ID_LENGTH = 200

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import urljoin
 
 from productagg import text_rules
+from productagg.gtin import normalize_gtin
 from productagg.offers.money import exponent, to_minor
-from productagg.sources.gtin import normalize_gtin
 from productagg.sources.json_api.expressions import json_type
 from productagg.sources.prices import (
     NoPrice,

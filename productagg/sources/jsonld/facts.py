@@ -1,7 +1,7 @@
 """What a page says about the product itself."""
 
+from productagg.gtin import normalize_gtin
 from productagg.sources.base import ProductFacts
-from productagg.sources.gtin import normalize_gtin
 from productagg.sources.jsonld.addresses import resolve
 from productagg.sources.jsonld.graph import Thing
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from productagg.sources.gtin import normalize_gtin
+from productagg.gtin import normalize_gtin
 from productagg.sources.jsonld.addresses import Address, address, is_page, resembles_page
 from productagg.sources.jsonld.entries import Entry, entries_of
 from productagg.sources.jsonld.graph import Graph, Node, Thing
