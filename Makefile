@@ -51,7 +51,7 @@ test: $(STAMP) ## run the tests on SQLite and PostgreSQL; ARGS="-k name" passes 
 coverage: $(STAMP) ## run the tests and measure the coverage of branches, which may not fall
 	$(PYTEST) --cov --cov-report term-missing:skip-covered $(ARGS)
 
-check: format-check lint types imports drift coverage ## what CI runs
+check: format-check lint types imports drift test ## what CI runs
 
 check-all: format-check lint types imports drift ## what CI runs, with the slow tests, all examples and fifty killed runs: 20 minutes
 	ALL_TESTS=1 $(PYTEST)
