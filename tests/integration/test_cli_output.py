@@ -71,7 +71,7 @@ def test_a_reader_that_leaves_after_the_first_line_gets_it_and_ends_the_export_w
     with os.fdopen(reader) as ours:
         process = fork("productagg", "export", "development.ini", env=environment(database), stdout=writer)
         os.close(writer)
-        assert ours.readline() == "id,name,description,created_at,updated_at\n"
+        assert ours.readline() == "id,name,description,created_at,updated_at,gtin,brand,category,image_url\n"
 
     assert process.communicate() == (None, "Error: standard output: Broken pipe\n")
     assert process.returncode == 2

@@ -51,6 +51,10 @@ CATALOGUE = [
         "description": "a\\'b\nC:\\new\\table",
         "created_at": f"{_day(9)}T22:30:00.000001Z",
         "updated_at": f"{_day(9)}T23:59:59.999999Z",
+        "gtin": "4006381333931",
+        "brand": "Żółw & \\'Söhne",
+        "category": 'Home > "Odd" \\ 日本',
+        "image_url": "https://shop.example/%C5%BB.png?a='b'",
     },
     {
         "id": str(OTHER),
@@ -58,6 +62,7 @@ CATALOGUE = [
         "description": "",
         "created_at": f"{_day(10)}T00:30:00Z",
         "updated_at": f"{_day(11)}T15:00:00.5Z",
+        **dict.fromkeys(("gtin", "brand", "category", "image_url")),
     },
 ]
 HISTORY = [
