@@ -48,7 +48,7 @@ quick: $(STAMP) ## run each test once, without PostgreSQL and without starting p
 test: $(STAMP) ## run the tests on SQLite and PostgreSQL; ARGS="-k name" passes arguments to pytest
 	$(PYTEST) $(ARGS)
 
-coverage: $(STAMP) ## run the tests and measure the coverage of branches, which may not fall
+coverage: $(STAMP) ## run the tests and measure the coverage of branches, which may not fall: half as long again
 	$(PYTEST) --cov --cov-report term-missing:skip-covered $(ARGS)
 
 check: format-check lint types imports drift test ## what CI runs

@@ -109,6 +109,7 @@ def interval(start, end, form="%Y-%m-%dT%H:%M+0000"):
         (interval(-2, -1), 1250),
         ("2016-02-24T13:00-0800/2016-02-29T15:30-0800", 1250),
     ],
+    ids=["now", "now, in another form", "until today", "later", "earlier", "years ago"],
 )
 def test_the_sale_price_counts_within_its_dates_only(window, price):
     assert offer_of(tag(sale_price="9.90 EUR", sale_price_effective_date=window)).price == price
