@@ -7,19 +7,12 @@ import colander
 
 from productagg.sources.feed import documents, formats, table
 from productagg.sources.feed.documents import DocumentError
-from productagg.sources.prices import NoPrice, normalize_currency
+from productagg.sources.options import check_currency
 
 
 def _check_url(node: colander.SchemaNode, value: str) -> None:
     if not value.startswith(("https://", "http://")):
         raise colander.Invalid(node, "must begin with https:// or http://")
-
-
-def _check_currency(node: colander.SchemaNode, value: str) -> None:
-    try:
-        normalize_currency(value)
-    except NoPrice:
-        raise colander.Invalid(node, "must be a currency code of ISO 4217") from None
 
 
 def _check_encoding(node: colander.SchemaNode, value: str) -> None:
@@ -59,7 +52,7 @@ class Configuration(colander.MappingSchema):  # type: ignore[misc]  # colander i
         colander.String(),
         title="Currency of prices that state none (ISO 4217); Heureka's and Zboží's never do",
         preparer=lambda value: value and value.strip().upper(),
-        validator=_check_currency,
+        validator=check_currency,
     )
     seller = _optional(
         colander.String(),

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import colander
 
 from productagg.sources.json_api.expressions import Expression, InvalidExpression
-from productagg.sources.prices import NoPrice, normalize_currency
+from productagg.sources.options import check_currency
 from productagg.sources.vocabulary import Availability
 
 LOCATOR = "{locator}"
@@ -79,13 +79,6 @@ def _is_template(node: colander.SchemaNode, value: str) -> None:
 def _is_no_template(node: colander.SchemaNode, value: str) -> None:
     if LOCATOR in value:
         raise colander.Invalid(node, f"must not contain {LOCATOR}; one document per product is the kind json_api")
-
-
-def _check_currency(node: colander.SchemaNode, value: str) -> None:
-    try:
-        normalize_currency(value)
-    except NoPrice:
-        raise colander.Invalid(node, "must be a currency code of ISO 4217") from None
 
 
 def _check_availabilities(node: colander.SchemaNode, value: Mapping[str, Any]) -> None:
@@ -173,7 +166,7 @@ class _Configuration(colander.MappingSchema):  # type: ignore[misc]
         "number, of which price_scale digits are decimals whatever the currency",
         validator=colander.OneOf(list(PRICE_FORMATS)),
     )
-    currency = _text("Currency of prices that state none (ISO 4217)", missing=None, validator=_check_currency)
+    currency = _text("Currency of prices that state none (ISO 4217)", missing=None, validator=check_currency)
     seller = _text("Seller of offers that state none", missing=None, validator=colander.Length(1, 200))
     availability_values = colander.SchemaNode(
         colander.Mapping(unknown="preserve"),

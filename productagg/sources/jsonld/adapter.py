@@ -9,19 +9,12 @@ import colander
 from productagg.sources.base import Failure, NotModified, Outcome, Request
 from productagg.sources.jsonld.addresses import normalize_locator
 from productagg.sources.jsonld.reader import Options, Page, read_page
-from productagg.sources.prices import NoPrice, normalize_currency
+from productagg.sources.options import check_currency
 from productagg.sources.web import WebError
 
 MAX_BYTES = 5_000_000
 _ACCEPT = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1"}
 _PAGE_TYPES = ("html", "xml", "text/plain")
-
-
-def _is_currency(node: colander.SchemaNode, value: str) -> None:
-    try:
-        normalize_currency(value)
-    except NoPrice as error:
-        raise colander.Invalid(node, str(error)) from None
 
 
 class Configuration(colander.MappingSchema):  # type: ignore[misc]
@@ -38,7 +31,7 @@ class Configuration(colander.MappingSchema):  # type: ignore[misc]
         colander.String(),
         missing=None,
         preparer=lambda text: text and text.strip().upper(),
-        validator=_is_currency,
+        validator=check_currency,
         description="The currency (ISO 4217) of prices that have none. Without it, such prices are refused.",
     )
     country = colander.SchemaNode(
