@@ -56,8 +56,3 @@ def to_minor(amount: Decimal, currency: str) -> int:
     if minor > MAX_AMOUNT:
         raise AmountOutOfRange(f"{amount} {currency} is more than can be stored")
     return minor
-
-
-def to_major(minor: int, currency: str) -> Decimal:
-    """An amount in minor units, in major units, with all digits of the currency. Raises UnknownCurrency."""
-    return Decimal(minor).scaleb(-exponent(currency))
