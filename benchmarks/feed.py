@@ -8,18 +8,16 @@ in turn. `--strict` ends with exit code 1 if a target is missed; `--quick` takes
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import BinaryIO, Self
 from xml.parsers import expat
 
 from benchmarks.harness import Targets, fresh_process, in_turn, peak_memory, say
 from productagg.sources.base import Request, Snapshot
 from productagg.sources.feed.adapter import FeedAdapter
-from productagg.sources.web import NO_VALIDATORS, Validators
+from productagg.sources.testing import MemoryResponse, MemoryWeb
 
 _HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <rss version="2.0" xmlns:g="http://base.google.com/ns/1.0">
@@ -50,6 +48,7 @@ fast. Made of recycled polyester, in our own workshop, number {number}.]]></g:de
 """
 _TAIL = "  </channel>\n</rss>\n"
 _BLOCK = 2**16
+_URL = "https://shop.example/feed.xml"
 
 
 def write_feed(path: Path, items: int) -> None:
@@ -77,48 +76,24 @@ def _gtin(number: int) -> str:
     return f"{digits}{-total % 10}"
 
 
-class _Response:
-    """A file, as a response."""
+class _FileResponse(MemoryResponse):
+    """A response whose body is a file, so that it takes no memory."""
 
-    not_modified = False
-    headers: Mapping[str, str] = {"content-type": "application/xml"}
-    validators = NO_VALIDATORS
-
-    def __init__(self, url: str, file: BinaryIO) -> None:
-        self.url, self._file = url, file
+    def __init__(self, path: Path) -> None:
+        super().__init__(headers={"content-type": "application/xml"})
+        self._file = path.open("rb")
 
     def read(self, size: int = -1) -> bytes:
         return self._file.read(size)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
-
-
-class _Files:
-    """Answers from a file, as a web."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def get(
-        self,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        validators: Validators = NO_VALIDATORS,
-        max_bytes: int,
-        is_page: bool = False,
-    ) -> _Response:
-        return _Response(url, self._path.open("rb"))
 
 
 def read(path: Path) -> int:
     """Read the feed with the adapter, one snapshot after the other; returns the number of offers."""
-    configuration = FeedAdapter.configuration_schema().deserialize({"url": "https://shop.example/feed.xml"})
-    request = Request(configuration, "shop", (), _Files(path))
+    configuration = FeedAdapter.configuration_schema().deserialize({"url": _URL})
+    request = Request(configuration, "shop", (), MemoryWeb({_URL: _FileResponse(path)}))
     return sum(_offers(FeedAdapter().fetch(request)))
 
 
