@@ -1,10 +1,13 @@
 """A server that sends exactly the bytes of a test's script, for misbehaviour that the sandbox does not offer."""
 
+import fcntl
 import itertools
 import socket
 import ssl
 import struct
+import termios
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -41,7 +44,8 @@ Script = Callable[[Request], Iterable[Piece]]
 class ScriptedServer:
     """Listens on a free port for the length of a `with` block and answers every request with what `script` yields.
 
-    `requests` holds the complete requests, `played` counts the requests whose script was followed to its end;
+    `requests` holds the complete requests, `played` counts the requests whose script was followed to its end and whose
+    last byte has reached the client's machine;
     `connections` counts the accepted connections, `open` those that neither the client nor a script has closed. `greet`
     is sent before anything is read.
     """
@@ -105,6 +109,7 @@ class ScriptedServer:
                 request = request._replace(connection=number, position=position)
                 self.requests.append(request)
                 goes_on = self._play(connection, self.script(request))
+                wait_until_delivered(connection)
                 self._count(played=1)
                 if not goes_on:
                     return
@@ -130,6 +135,17 @@ class ScriptedServer:
             self.connections += connections
             self.open += open
             self._changed.notify_all()
+
+
+def wait_until_delivered(connection, seconds=1.0):
+    """Wait until the other side's kernel has acknowledged all that was sent, for so many seconds at most."""
+    deadline = time.monotonic() + seconds
+    unsent = bytearray(4)
+    while connection.fileno() >= 0 and time.monotonic() < deadline:
+        fcntl.ioctl(connection, termios.TIOCOUTQ, unsent)  # SIOCOUTQ, of tcp(7), has the same number
+        if not any(unsent):
+            return
+        time.sleep(0.001)
 
 
 def read_request(reader) -> Request | None:

@@ -97,7 +97,7 @@ class TestThePrimaryBecomesReadOnly:
             connection.execute(text("SET TRANSACTION READ ONLY"))
             connection.execute(text("DELETE FROM products"))
 
-        assert idle == 1
+        assert idle >= 1
         assert reader.pool.checkedout() == 0
 
 
