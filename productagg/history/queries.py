@@ -39,9 +39,10 @@ from productagg.db.models import (
     Base,
     OfferPrice,
     OfferPriceDay,
+    Product,
     ProductPrice,
     ProductPriceDay,
-    ProductSync,
+    ProductSource,
     UtcDateTime,
 )
 from productagg.history import UnknownProduct
@@ -162,8 +163,9 @@ def _offer_steps(dialect: str) -> Select[Any]:
 
 
 def _beside_last_sync(*lists: Subquery) -> Select[Any]:
-    """One row: the time of the last complete list, and the JSON lists; no row for an unknown product."""
-    sync = select(ProductSync.last_synced_at).where(ProductSync.product_id == _PRODUCT).subquery()
+    """One row: when any source sent the last complete list, and the JSON lists; no row for an unknown product."""
+    newest = select(func.max(ProductSource.last_synced_at)).where(ProductSource.product_id == _PRODUCT)
+    sync = select(newest.scalar_subquery().label("last_synced_at")).where(Product.id == _PRODUCT).subquery()
     joined = sync.join(lists[0], true())
     for others in lists[1:]:
         joined = joined.join(others, true())

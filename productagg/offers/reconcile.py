@@ -35,7 +35,15 @@ from productagg.catalog.change_feed import Event, record
 from productagg.db import clock
 from productagg.db.engines import dialect_name
 from productagg.db.json_rows import Rows, aggregate_rows
-from productagg.db.models import Base, Offer, OfferPrice, ProductPrice, ProductPriceDay, ProductSummary
+from productagg.db.models import (
+    OFFERS_SOURCE_LITERAL,
+    Base,
+    Offer,
+    OfferPrice,
+    ProductPrice,
+    ProductPriceDay,
+    ProductSummary,
+)
 from productagg.offers.summary import NOTHING_IN_STOCK, Summary, summarise
 
 
@@ -232,6 +240,7 @@ def _offers_statements(make_insert: _MakeInsert, data: FromClause) -> tuple[Exec
     values = {
         "product_id": data.c.product_id,
         "id": data.c.id,
+        "source_id": OFFERS_SOURCE_LITERAL,
         **state,
         "first_seen_at": data.c.at,
         "changed_at": data.c.at,

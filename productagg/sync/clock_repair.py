@@ -39,8 +39,8 @@ from productagg.db.models import (
     ProductChange,
     ProductPrice,
     ProductPriceDay,
+    ProductSource,
     ProductSummary,
-    ProductSync,
     SyncRun,
     UpstreamToken,
     UtcDateTime,
@@ -58,7 +58,7 @@ _PRODUCTS, _SYNC, _OFFERS, _SUMMARIES, _CHANGES, _RUNS, _TOKENS, _KEYS, _COUNTER
     Base.metadata.tables[model.__tablename__]
     for model in (
         Product,
-        ProductSync,
+        ProductSource,
         Offer,
         ProductSummary,
         ProductChange,
@@ -142,7 +142,7 @@ def _gaps(session: Session, now: datetime, settings: Settings) -> Iterator[Repai
 
 
 def _histories(session: Session, now: datetime) -> Iterator[Repair]:
-    """Repair the products observed in the future: their rows in product_sync still tell which ones they are."""
+    """Repair the products observed in the future: their rows in product_sources still tell which ones they are."""
     observed = select(_SYNC.c.product_id).where(_SYNC.c.last_synced_at > now)
     times = ("first_seen_at", "changed_at", "closed_at")
     mine = _OFFERS.c.product_id.in_(observed)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from productagg.db.engines import dialect_name
 from productagg.db.json_rows import Rows
-from productagg.db.models import Base, Product, ProductSync
+from productagg.db.models import Base, Product, ProductSource
 from productagg.history.timeline import INSTANT
 from productagg.offers.reconcile import (
     Observation,
@@ -97,7 +97,7 @@ def _observation(lease: Lease, offers: Mapping[UUID, OfferState], schedule: Sche
 
 
 def _lock_products(session: Session, product_ids: Collection[UUID]) -> None:
-    """Lock the products that the new rows will refer to, before their rows in product_sync.
+    """Lock the products that the new rows will refer to, before their rows in product_sources.
 
     Editing and removing a product locks in this order; the opposite order would deadlock.
     """
@@ -108,19 +108,21 @@ def _lock_products(session: Session, product_ids: Collection[UUID]) -> None:
 
 
 def _lock_held(session: Session, outcomes: Iterable[Outcome]) -> list[tuple[RowMapping, Outcome]]:
-    """Lock the rows of product_sync whose leases are still ours."""
-    by_id = {outcome.lease.product_id: outcome for outcome in outcomes}
-    query = select(*_SYNC.c).where(_SYNC.c.product_id.in_(by_id)).order_by(_SYNC.c.product_id).with_for_update()
+    """Lock the rows of product_sources whose leases are still ours."""
+    by_key = {(outcome.lease.product_id, outcome.lease.source_id): outcome for outcome in outcomes}
+    mine = _SYNC.c.product_id.in_({product_id for product_id, _ in by_key})
+    query = select(*_SYNC.c).where(mine).order_by(*_SYNC.primary_key).with_for_update()
     return [
         (row, outcome)
         for row in session.execute(query).mappings()
-        if (outcome := by_id[row["product_id"]]).lease.leased_until == row["leased_until"]
+        if (outcome := by_key.get((row["product_id"], row["source_id"]))) is not None
+        and outcome.lease.leased_until == row["leased_until"]
     ]
 
 
 @dataclass(frozen=True)
 class _Rescheduling:
-    """How outcomes that are applied at `now` change rows of product_sync, and when their products are due again."""
+    """How outcomes that are applied at `now` change rows of product_sources, and when their products are due again."""
 
     schedule: Schedule
     run_started_at: datetime
@@ -197,9 +199,10 @@ def _write_rows(session: Session, rows: Sequence[Mapping[str, object]]) -> None:
         session.execute(_WRITE[dialect], Rows.parameter(dialect, rows))
 
 
-_SYNC = Base.metadata.tables[ProductSync.__tablename__]
+_SYNC = Base.metadata.tables[ProductSource.__tablename__]
 _ROWS = Rows(
     product_id=Uuid,
+    source_id=Uuid,
     registration=Text,
     registered_at=DateTime(timezone=True),
     next_sync_at=DateTime(timezone=True),
@@ -213,8 +216,10 @@ _ROWS = Rows(
 
 def _write_statement(dialect: str) -> Executable:
     data = _ROWS.table(dialect)
-    values = {column.key: column for column in data.c if column.key != "product_id"}
-    return update(_SYNC).where(_SYNC.c.product_id == data.c.product_id).values(leased_until=null(), **values)
+    keys = _SYNC.primary_key.columns.keys()
+    values = {column.key: column for column in data.c if column.key not in keys}
+    same = (_SYNC.c[name] == data.c[name] for name in keys)
+    return update(_SYNC).where(*same).values(leased_until=null(), **values)
 
 
 _WRITE = {dialect: _write_statement(dialect) for dialect in ("postgresql", "sqlite")}

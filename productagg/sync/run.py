@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.db.models import ProductSync
+from productagg.db.models import OFFERS_SOURCE, ProductSource
 from productagg.history import movers
 from productagg.settings import Settings
 from productagg.sources.offers_service.client import OffersClient
@@ -130,7 +130,7 @@ class Synchronizer:
             return fetcher.fetch(lease)
 
         def selected(now: datetime) -> ColumnElement[bool]:
-            return and_(ProductSync.product_id.in_(product_ids), leases.is_due(now))
+            return and_(ProductSource.product_id.in_(product_ids), leases.is_due(now))
 
         now, acquired = self._acquire(selected, len(product_ids), fetcher)
         result = RunResult(started_at=now, finished_at=now)
@@ -162,7 +162,9 @@ class Synchronizer:
 
         total = 0
         if progress is not None:
-            total = self._in_transaction(lambda session: leases.count(session, selected(result.started_at)))
+            total = self._in_transaction(
+                lambda session: leases.count(session, OFFERS_SOURCE, selected(result.started_at))
+            )
         with WorkerPool(fetcher.fetch, self._workers) as pool:
             for _outcomes in self._batches(pool, fetcher, budget, result, acquire):
                 if progress is not None:
@@ -205,7 +207,7 @@ class Synchronizer:
             if blocked is not None:
                 fetcher.stop(str(blocked))
                 return now, []
-            return now, leases.acquire(session, selected(now), limit, self._lease_duration, now)
+            return now, leases.acquire(session, OFFERS_SOURCE, selected(now), limit, self._lease_duration, now)
 
         return self._in_transaction(work, budget)
 
@@ -247,4 +249,4 @@ def _selection(products: Sequence[UUID] | None, everything: bool, started_at: da
         return lambda _now: leases.is_due(started_at)
     if products is None:
         return lambda now: leases.not_asked_since(started_at, now)
-    return lambda now: and_(leases.not_asked_since(started_at, now), ProductSync.product_id.in_(products))
+    return lambda now: and_(leases.not_asked_since(started_at, now), ProductSource.product_id.in_(products))

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from productagg.accounts.users import authenticate
 from productagg.cli import main
-from productagg.db.models import Product, ProductSync, SyncRun, User
+from productagg.db.models import Product, ProductSource, SyncRun, User
 from productagg.sandbox import Fault
 from productagg.sync import run as sync_run
 from tests.conftest import PASSWORD, REFRESH_TOKEN
@@ -202,7 +202,7 @@ def test_a_sample_catalogue_fills_an_empty_one(database, run):
 
     assert (done.exit_code, done.stdout) == (0, "sample: 72 products added\n")
     products = rows(database, Product)
-    assert len(products) == len(rows(database, ProductSync)) == 72
+    assert len(products) == len(rows(database, ProductSource)) == 72
     assert all(len(row.description) > 40 for row in products)
 
 

@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from productagg.db.models import ProductSync, SyncRun
+from productagg.db.models import ProductSource, SyncRun
 from productagg.sync import leases
 from productagg.sync import run as sync_run
 from tests.factories import make_products, rows, states
@@ -43,7 +43,7 @@ def during(step, act, *, number=1):
 
 def check(database, product_ids, ended_by):
     """All fetched products are stored, the others are as due as before, none is leased."""
-    table = rows(database, ProductSync)
+    table = rows(database, ProductSource)
     assert {(row.leased_until, row.failures) for row in table} == {(None, 0)}
     fetched = {row.product_id for row in table if row.last_synced_at is not None}
     for product_id in product_ids:
@@ -125,9 +125,9 @@ class TestTimeRunsOut:
 
         fetched = synced.fetched
         assert synced.result.ended_by == "budget"
-        assert fetched == {row.product_id for row in rows(database, ProductSync) if row.last_synced_at is not None}
+        assert fetched == {row.product_id for row in rows(database, ProductSource) if row.last_synced_at is not None}
         assert fetched <= set(answered)
-        assert {row.leased_until for row in rows(database, ProductSync)} == {None}
+        assert {row.leased_until for row in rows(database, ProductSource)} == {None}
 
 
 class TestInterrupted:

@@ -15,14 +15,25 @@ from productagg.db.models.history import (
     ProductPrice,
     ProductPriceDay,
 )
-from productagg.db.models.sync import REGISTRATIONS, ProductSync, SyncRun, UpstreamToken
+from productagg.db.models.sources import (
+    AT_OFFERS_SERVICE,
+    OFFERS_SOURCE,
+    OFFERS_SOURCE_LITERAL,
+    REGISTRATIONS,
+    ProductSource,
+    Source,
+)
+from productagg.db.models.sync import SyncRun, UpstreamToken
 
 # The migration that creates these tables. The programs refuse to run on any other (see startup_checks.check_schema).
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 
 __all__ = [
+    "AT_OFFERS_SERVICE",
     "DESCRIPTION_MAX_LENGTH",
     "NAME_MAX_LENGTH",
+    "OFFERS_SOURCE",
+    "OFFERS_SOURCE_LITERAL",
     "REGISTRATIONS",
     "SCHEMA_REVISION",
     "Base",
@@ -36,8 +47,9 @@ __all__ = [
     "ProductChange",
     "ProductPrice",
     "ProductPriceDay",
+    "ProductSource",
     "ProductSummary",
-    "ProductSync",
+    "Source",
     "SyncRun",
     "UpstreamToken",
     "User",
