@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from uuid_utils.compat import uuid7
 
 from productagg.catalog import products
-from productagg.db.models import ProductSource, SyncRun
+from productagg.db.models import ProductSource, Source, SyncRun
 from tests.conftest import REFRESH_TOKEN
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -33,6 +33,23 @@ def make_products(database, count, name="Kettle", description="Boils water", **s
         if sync:
             session.execute(update(ProductSource).where(ProductSource.product_id.in_(product_ids)).values(**sync))
     return product_ids
+
+
+def make_source(database, name, kind="jsonld", **values) -> UUID:
+    """A source, enabled and due at once if it is a whole document; `values` sets columns of its row."""
+    source_id = uuid7()
+    source = {"configuration": {}, "enabled": True, "failures": 0, "version": 1}
+    times = {"created_at": LONG_AGO, "updated_at": LONG_AGO}
+    with database.sessions.begin() as session:
+        session.add(Source(id=source_id, kind=kind, name=name, **{**source, **times, **values}))
+    return source_id
+
+
+def link(database, product_id, source_id, **values):
+    """Make a source one of a product's, due at once; `values` sets columns of the row in product_sources."""
+    state = {"next_sync_at": LONG_AGO, "failures": 0, **values}
+    with database.sessions.begin() as session:
+        session.add(ProductSource(product_id=product_id, source_id=source_id, **state))
 
 
 def make_run(database, **values) -> UUID:

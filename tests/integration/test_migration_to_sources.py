@@ -23,8 +23,8 @@ from productagg.db.models import (
 )
 from productagg.settings import Settings
 from productagg.sync.run import Synchronizer
+from tests.conftest import ini
 from tests.factories import rows
-from tests.integration.conftest import ini
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 TIMES = ("registered_at", "next_sync_at", "leased_until", "last_asked_at", "last_synced_at", "last_changed_at")
