@@ -15,7 +15,16 @@ from sqlalchemy import ColumnElement, ScalarSelect, Subquery, and_, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from productagg.db.json_rows import aggregate_objects, object_members
-from productagg.db.models import AT_OFFERS_SERVICE, Base, Offer, Product, ProductSource, ProductSummary, Source
+from productagg.db.models import (
+    AT_OFFERS_SERVICE,
+    LAST_OBSERVED_AT,
+    Base,
+    Offer,
+    Product,
+    ProductSource,
+    ProductSummary,
+    Source,
+)
 
 _COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
     "id": Product.id,
@@ -47,6 +56,7 @@ PRODUCT_ID: dict[type[Base], InstrumentedAttribute[UUID]] = {
     ProductSource: ProductSource.product_id,
     ProductSummary: ProductSummary.product_id,
 }
+_OTHER_TIMES = (ProductSource.registered_at, ProductSource.last_asked_at, ProductSource.last_changed_at)
 OFFER_COLUMNS = (Offer.id, Offer.price, Offer.items_in_stock, Offer.first_seen_at, Offer.changed_at, Offer.closed_at)
 
 
@@ -98,8 +108,8 @@ def current_offers(dialect: str, product_id: ColumnElement[UUID]) -> ScalarSelec
 def sync_times(product_id: ColumnElement[UUID]) -> Subquery:
     """One row: the newest of each time at all of a product's sources, and the first of their next syncs."""
     newest = [
-        func.max(getattr(ProductSource, name)).label(name)
-        for name in ("registered_at", "last_asked_at", "last_synced_at", "last_changed_at")
+        func.max(LAST_OBSERVED_AT).label("last_synced_at"),
+        *(func.max(time).label(time.key) for time in _OTHER_TIMES),
     ]
     next_sync_at = func.min(func.coalesce(ProductSource.next_sync_at, Source.next_sync_at)).label("next_sync_at")
     of_product = ProductSource.product_id == product_id

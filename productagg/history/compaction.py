@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from productagg.db.models import (
+    LAST_OBSERVED_AT,
     HistoryProgress,
     Offer,
     OfferPrice,
@@ -25,6 +26,7 @@ from productagg.db.models import (
     ProductPrice,
     ProductPriceDay,
     ProductSource,
+    Source,
 )
 from productagg.history import partitions
 from productagg.history.closed_offers import remove_closed
@@ -119,8 +121,9 @@ class Compaction:
 
         Otherwise the next observation would record them in compacted days.
         """
-        newest = func.max(ProductSource.last_synced_at).label("last")
-        last = select(ProductSource.product_id, newest).group_by(ProductSource.product_id).subquery().c
+        newest = select(ProductSource.product_id, func.max(LAST_OBSERVED_AT).label("last"))
+        newest = newest.join(Source, Source.id == ProductSource.source_id).group_by(ProductSource.product_id)
+        last = newest.subquery().c
         nothing_since = (
             ~exists().where(model.product_id == last.product_id, model.observed_at > last.last)
             for model in (ProductPrice, ProductPriceDay)

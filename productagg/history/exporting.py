@@ -15,7 +15,15 @@ from sqlalchemy import BigInteger, Connection, Uuid, case, cast, func, literal, 
 from sqlalchemy.sql.selectable import CompoundSelect
 
 from productagg.db import clock, engines
-from productagg.db.models import HistoryProgress, OfferPrice, Product, ProductPrice, ProductSource
+from productagg.db.models import (
+    LAST_OBSERVED_AT,
+    HistoryProgress,
+    OfferPrice,
+    Product,
+    ProductPrice,
+    ProductSource,
+    Source,
+)
 from productagg.history.lines import Line
 from productagg.history.offers_at import offers_at
 from productagg.history.partitions import TABLES
@@ -70,8 +78,9 @@ def export(
 
 def _products(connection: Connection, product_ids: Collection[UUID]) -> Iterator[_Product]:
     query = (
-        select(Product.id, func.max(ProductSource.last_synced_at))
+        select(Product.id, func.max(LAST_OBSERVED_AT))
         .outerjoin(ProductSource, ProductSource.product_id == Product.id)
+        .outerjoin(Source, Source.id == ProductSource.source_id)
         .group_by(Product.id)
         .order_by(Product.id)
         .limit(_BATCH)

@@ -26,12 +26,14 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from productagg.db.models import (
+    LAST_OBSERVED_AT,
     Base,
     Product,
     ProductPrice,
     ProductPriceDay,
     ProductSource,
     ProductSummary,
+    Source,
     UtcDateTime,
 )
 
@@ -67,7 +69,8 @@ def movers(
     moved = now > start if direction == "up" else now < start
     relative = cast(now, Double) / start
     mine = ProductSource.product_id == ProductSummary.product_id
-    observed = exists().where(mine, ProductSource.last_synced_at >= observed_since)
+    is_source = Source.id == ProductSource.source_id
+    observed = exists().where(mine, is_source, observed_since <= LAST_OBSERVED_AT)
     query = (
         select(Product.id, Product.name, start, ProductSummary.compared_at, now, ProductSummary.observed_at)
         .join_from(ProductSummary, Product, Product.id == ProductSummary.product_id)

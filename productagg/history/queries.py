@@ -36,6 +36,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from productagg.db import prepared_statements
 from productagg.db.json_rows import aggregate_columns, zip_columns
 from productagg.db.models import (
+    LAST_OBSERVED_AT,
     Base,
     OfferPrice,
     OfferPriceDay,
@@ -43,6 +44,7 @@ from productagg.db.models import (
     ProductPrice,
     ProductPriceDay,
     ProductSource,
+    Source,
     UtcDateTime,
 )
 from productagg.history import UnknownProduct
@@ -164,7 +166,8 @@ def _offer_steps(dialect: str) -> Select[Any]:
 
 def _beside_last_sync(*lists: Subquery) -> Select[Any]:
     """One row: when any source sent the last complete list, and the JSON lists; no row for an unknown product."""
-    newest = select(func.max(ProductSource.last_synced_at)).where(ProductSource.product_id == _PRODUCT)
+    newest = select(func.max(LAST_OBSERVED_AT)).join_from(ProductSource, Source, Source.id == ProductSource.source_id)
+    newest = newest.where(ProductSource.product_id == _PRODUCT)
     sync = select(newest.scalar_subquery().label("last_synced_at")).where(Product.id == _PRODUCT).subquery()
     joined = sync.join(lists[0], true())
     for others in lists[1:]:

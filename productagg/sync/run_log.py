@@ -55,7 +55,7 @@ class RunResult:
 
     def count_outcomes(self, outcomes: Sequence[Outcome], updates: Sequence[OffersUpdate]) -> None:
         """Count a batch's outcomes, and the updates that changed offers."""
-        self.fetched += sum(outcome.offers is not None for outcome in outcomes)
+        self.fetched += sum(outcome.offers is not None and outcome.error is None for outcome in outcomes)
         self.changed += len(updates)
         self.closed += sum(len(update.difference.closed) for update in updates)
         for outcome in outcomes:

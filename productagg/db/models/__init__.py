@@ -17,6 +17,7 @@ from productagg.db.models.history import (
 )
 from productagg.db.models.sources import (
     AT_OFFERS_SERVICE,
+    LAST_OBSERVED_AT,
     OFFERS_SOURCE,
     OFFERS_SOURCE_LITERAL,
     REGISTRATIONS,
@@ -31,6 +32,7 @@ SCHEMA_REVISION = "0002"
 __all__ = [
     "AT_OFFERS_SERVICE",
     "DESCRIPTION_MAX_LENGTH",
+    "LAST_OBSERVED_AT",
     "NAME_MAX_LENGTH",
     "OFFERS_SOURCE",
     "OFFERS_SOURCE_LITERAL",

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, Uuid, literal_column, text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, Uuid, case, literal_column, text
 from sqlalchemy.orm import Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
@@ -105,4 +105,8 @@ class ProductSource(Base):
 
 # In the text of a statement, so that the planner sees it. Both databases read 32 digits as a UUID.
 OFFERS_SOURCE_LITERAL = literal_column(f"'{OFFERS_SOURCE.hex}'", Uuid)
+# When the source last listed the product. A document that has not changed since lists the same products again.
+LAST_OBSERVED_AT = case(
+    (Source.last_synced_at > ProductSource.last_synced_at, Source.last_synced_at), else_=ProductSource.last_synced_at
+)
 AT_OFFERS_SERVICE = ProductSource.source_id == OFFERS_SOURCE_LITERAL
