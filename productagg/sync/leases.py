@@ -4,6 +4,7 @@ A lease is a row of product_sources whose `leased_until` lies in the future. Eve
 transaction, and its number of statements does not depend on the number of products.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -13,13 +14,17 @@ from sqlalchemy.orm import Session
 
 from productagg.db import clock
 from productagg.db.models import Base, Product, ProductSource
+from productagg.sources.web import NO_VALIDATORS, Validators
 
 _SYNC = Base.metadata.tables[ProductSource.__tablename__]
+_RETURNED = ("product_id", "registration", "locator", "validators", "next_sync_at", "last_synced_at")
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A product at one source, that only the holder asks for until `leased_until`. It was due at `due_at`.
+
+    `locator` is None for the product's own id.
 
     `deadline` is `leased_until` on this process's monotonic clock: see clock.deadline.
     """
@@ -29,6 +34,8 @@ class Lease:
     name: str
     description: str
     registered: bool
+    locator: str | None
+    validators: Validators
     due_at: datetime
     last_synced_at: datetime | None
     leased_until: datetime
@@ -49,9 +56,9 @@ def not_asked_since(started_at: datetime, now: datetime) -> ColumnElement[bool]:
     return or_(asked_at.is_(None), asked_at < started_at, asked_at > now)
 
 
-def count(session: Session, source_id: UUID, selected: ColumnElement[bool]) -> int:
-    """Count the selected products at a source, leased or not."""
-    of_source = ProductSource.source_id == source_id
+def count(session: Session, source_ids: Sequence[UUID], selected: ColumnElement[bool]) -> int:
+    """Count the selected products at each of these sources, leased or not."""
+    of_source = ProductSource.source_id.in_(source_ids)
     return session.execute(select(func.count()).select_from(ProductSource).where(of_source, selected)).scalar_one()
 
 
@@ -82,7 +89,7 @@ def acquire(
         update(_SYNC)
         .where(_SYNC.c.product_id == chosen.c.product_id, _SYNC.c.source_id == source_id)
         .values(leased_until=leased_until)
-        .returning(_SYNC.c.product_id, _SYNC.c.registration, _SYNC.c.next_sync_at, _SYNC.c.last_synced_at)
+        .returning(*(_SYNC.c[name] for name in _RETURNED))
     ).all()
     if not rows:
         return []
@@ -95,11 +102,13 @@ def acquire(
             source_id,
             *texts[product_id],
             registered=registration == "registered",
+            locator=locator,
+            validators=Validators(*validators) if validators else NO_VALIDATORS,
             due_at=due_at,
             last_synced_at=last_synced_at,
             leased_until=leased_until,
             deadline=deadline,
         )
-        for product_id, registration, due_at, last_synced_at in rows
+        for product_id, registration, locator, validators, due_at, last_synced_at in rows
     ]
     return sorted(leases, key=lambda lease: (lease.due_at, lease.product_id))

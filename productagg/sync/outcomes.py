@@ -32,7 +32,7 @@ class Outcome:
 
     A list that is not complete closes nothing. If it has an `error` as well, that says why it is not complete; without
     one, the source said that nothing has changed. Without a list and an error, no request was made for the product: its
-    lease is given back, and it stays due as before. Before `retry_at`, the source wants no request for the product.
+    lease is given back, and it stays due as before. For `retry_after`, the source wants no request for the product.
     """
 
     lease: Lease
@@ -41,7 +41,7 @@ class Outcome:
     error: UpstreamError | None = None
     is_complete: bool = True
     validators: Validators | None = None
-    retry_at: datetime | None = None
+    retry_after: timedelta | None = None
 
     @property
     def was_asked(self) -> bool:
@@ -138,7 +138,7 @@ class _Rescheduling:
             last_asked_at=now,
             failures=failures,
             last_error=str(error),
-            next_sync_at=max(due_at, outcome.retry_at or due_at),
+            next_sync_at=max(due_at, now + (outcome.retry_after or timedelta(0))),
         )
 
 

@@ -63,6 +63,13 @@ class RunResult:
                 self.failed += 1
                 self.failures[outcome.error.reason] += 1
 
+    def add(self, other: "RunResult") -> None:
+        """Add what the run did at another source."""
+        for name in ("leased", "fetched", "changed", "closed", "failed"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.failures.update(other.failures)
+        self.longest_wait_seconds = max(self.longest_wait_seconds, other.longest_wait_seconds)
+
     @property
     def asked(self) -> int:
         return self.fetched + self.failed

@@ -10,7 +10,7 @@ from productagg.accounts.users import authenticate
 from productagg.cli import main
 from productagg.db.models import Product, ProductSource, SyncRun, User
 from productagg.sandbox import Fault
-from productagg.sync import run as sync_run
+from productagg.sync import lane
 from tests.conftest import PASSWORD, REFRESH_TOKEN
 from tests.databases import only_sqlite
 from tests.factories import environment, make_product, make_products, rows, start, states
@@ -71,7 +71,7 @@ def test_a_pass_that_could_not_run_exits_with_2_and_the_reason(database, run):
 def test_a_pass_that_crashed_exits_with_2_and_leaves_the_traceback_to_the_log(database, run):
     make_product(database)
 
-    with before_call(sync_run, "apply_outcomes", crash):
+    with before_call(lane, "apply_outcomes", crash):
         done = run("sync")
 
     assert done.exit_code == 2

@@ -8,8 +8,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from productagg.db.models import ProductSource, SyncRun
-from productagg.sync import leases
-from productagg.sync import run as sync_run
+from productagg.sync import lane, leases
 from tests.factories import make_products, rows, states
 from tests.integration.conftest import before_call, on_statement, wait_until
 from tests.integration.histories import offer_to_all, stored
@@ -34,7 +33,7 @@ def product_ids(database, upstream):
 def during(step, act, *, number=1):
     """Call `act` in the nth transaction that acquires leases, or that applies outcomes."""
     calls = count(1)
-    module, function = {"acquire": (leases, "acquire"), "apply": (sync_run, "apply_outcomes")}[step]
+    module, function = {"acquire": (leases, "acquire"), "apply": (lane, "apply_outcomes")}[step]
 
     with before_call(module, function, lambda: act() if next(calls) == number else None):
         yield

@@ -229,5 +229,5 @@ def test_however_many_products_a_batch_takes_the_same_few_statements(database, u
         counts.append(len(statements))
 
     assert counts[0] == counts[1]
-    # Including those that record the run, refresh the summaries and begin transactions
-    assert counts[1] <= {"postgresql": 15, "sqlite": 21}[database.name]
+    # Including those that record the run, find the sources, refresh the summaries and begin transactions
+    assert counts[1] <= {"postgresql": 16, "sqlite": 22}[database.name]
