@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from uuid_utils.compat import uuid7
 
 from productagg.catalog import products
-from productagg.db.models import ProductSource, Source, SyncRun
+from productagg.db.models import OFFERS_SOURCE, ProductSource, Source, SyncRun
 from tests.conftest import REFRESH_TOKEN
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -88,7 +88,7 @@ def rows(database, model, **where):
 
 
 def sync_row(database, product_id):
-    (row,) = rows(database, ProductSource, product_id=product_id)
+    (row,) = rows(database, ProductSource, product_id=product_id, source_id=OFFERS_SOURCE)
     return row
 
 

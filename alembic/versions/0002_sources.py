@@ -68,6 +68,7 @@ def _create_sources() -> None:
         sa.Column("validators", sa.JSON(), nullable=True),
         sa.Column("items", sa.Integer(), nullable=True),
         sa.Column("fewer_items", sa.Integer(), nullable=True),
+        sa.Column("unmatched_items", sa.Integer(), nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),

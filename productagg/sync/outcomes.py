@@ -67,7 +67,7 @@ def apply_outcomes(
     held = _held(planned.rows, outcomes)
     _log_first_failures(held)
     rescheduling = _Rescheduling(schedule, run_started_at, planned)
-    _write_rows(session, [rescheduling.next_row(row, outcome) for row, outcome in held])
+    write_rows(session, [rescheduling.next_row(row, outcome) for row, outcome in held])
     updates = [planned.updates[row["product_id"]] for row, _ in held if row["product_id"] in planned.updates]
     apply_updates(session, updates)
     return [update for update in updates if update.difference]
@@ -158,7 +158,8 @@ def _first_failures(held: Iterable[tuple[RowMapping, Outcome]]) -> dict[str, lis
     return failed
 
 
-def _write_rows(session: Session, rows: Sequence[Mapping[str, object]]) -> None:
+def write_rows(session: Session, rows: Sequence[Mapping[str, object]]) -> None:
+    """Overwrite these rows of product_sources, and end their leases."""
     if rows:
         dialect = dialect_name(session)
         session.execute(_WRITE[dialect], Rows.parameter(dialect, rows))

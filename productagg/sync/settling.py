@@ -130,4 +130,4 @@ def _last_observed(session: Session, product_ids: Collection[UUID]) -> dict[UUID
         .where(ProductSource.product_id.in_(product_ids))
         .group_by(ProductSource.product_id)
     )
-    return {product_id: at for product_id, at in session.execute(query).tuples()}  # noqa: C416 - typed
+    return {row[0]: row[1] for row in session.execute(query)}

@@ -24,7 +24,7 @@ class Source(Base):
     Until `blocked_until`, no process should send the source any request, for the reason in `blocked_reason`. If the
     source is a whole document, its row also says when to fetch it next, and what became of it; otherwise these columns
     stay empty. `items` counts the items of the last complete document, `fewer_items` those of a document that has
-    shrunk so much that nothing was closed yet.
+    shrunk so much that nothing was closed yet, and `unmatched_items` those that are of none of our products.
     """
 
     __tablename__ = "sources"
@@ -55,6 +55,7 @@ class Source(Base):
     validators: Mapped[list[str | None] | None] = mapped_column(JSON(none_as_null=True))
     items: Mapped[int | None]
     fewer_items: Mapped[int | None]
+    unmatched_items: Mapped[int | None]
     version: Mapped[int]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
