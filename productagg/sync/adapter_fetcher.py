@@ -18,9 +18,9 @@ from productagg.sync.sources import ActiveSource, NoSecret
 
 # The failures that concern all products of a source, and how long no process asks it if it does not say.
 BUSY = {"status_429", "status_503"}
-_BUSY_FOR = timedelta(minutes=1)
+BUSY_FOR = timedelta(minutes=1)
 # The longest wait that a source may ask for.
-_LONGEST_WAIT = timedelta(days=1)
+LONGEST_WAIT = timedelta(days=1)
 
 
 def retry_after(failure: Failure) -> timedelta | None:
@@ -28,7 +28,7 @@ def retry_after(failure: Failure) -> timedelta | None:
     if failure.retry_at is None:
         return None
     # The adapter has the time from this host's clock; the database's may be another.
-    return min(max(failure.retry_at - datetime.now(UTC), timedelta(0)), _LONGEST_WAIT)
+    return min(max(failure.retry_at - datetime.now(UTC), timedelta(0)), LONGEST_WAIT)
 
 
 class AdapterFetcher(Fetcher):
@@ -99,7 +99,7 @@ class AdapterFetcher(Fetcher):
         wait = retry_after(failure)
         if failure.code in BUSY:
             self.stop(failure.reason)
-            self._block(wait or _BUSY_FOR, failure.reason)
+            self._block(wait or BUSY_FOR, failure.reason)
         return Outcome(
             lease,
             lease.registered,

@@ -2,19 +2,17 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from typing import Protocol
 from uuid import UUID
 
-from sqlalchemy.orm import Session
-
-from productagg.db import clock
 from productagg.settings import Settings
 from productagg.sources.registry import load
 from productagg.sources.web.client import WebClient
 from productagg.sync import sources
 from productagg.sync.adapter_fetcher import AdapterFetcher
+from productagg.sync.documents import DocumentLane
 from productagg.sync.lane import InTransaction, Lane, Selection
 from productagg.sync.run_log import RunResult
 from productagg.sync.schedule import Schedule
@@ -22,7 +20,7 @@ from productagg.sync.sources import ActiveSource
 from productagg.sync.time_budget import TimeBudget
 
 # For all requests that one product needs.
-_FETCH_SECONDS = 30.0
+FETCH_SECONDS = 30.0
 _LEASE_MARGIN = timedelta(seconds=30)
 
 
@@ -88,7 +86,20 @@ class AdapterLanes:
         except Exception as error:
             # Whatever a foreign module does, or a configuration that an older version of it took.
             return Unusable(source.id, source.name, result, f"{type(error).__name__}: {error}")
-        seconds = min(_FETCH_SECONDS, self._settings.sync_budget_seconds / 2)
+        schedule = self._schedule.at_source(source.interval_seconds)
+        if adapter.whole_document:
+            return DocumentLane(
+                source,
+                adapter,
+                configuration,
+                lambda seconds: self._web.begin(seconds),
+                schedule,
+                observed_for,
+                self._in_transaction,
+                self._interrupted,
+                result,
+            )
+        seconds = min(FETCH_SECONDS, self._settings.sync_budget_seconds / 2)
         fetcher = AdapterFetcher(
             source,
             adapter,
@@ -102,7 +113,7 @@ class AdapterLanes:
             source.id,
             source.name,
             fetcher,
-            self._schedule.at_source(source.interval_seconds),
+            schedule,
             observed_for,
             timedelta(seconds=seconds) + _LEASE_MARGIN,
             self._settings.sync_workers,
@@ -111,13 +122,8 @@ class AdapterLanes:
             result,
         )
 
-    def _block(self, source_id: UUID, wait: timedelta, reason: str) -> datetime:
-        def block(session: Session) -> datetime:
-            until = clock.now(session) + wait
-            sources.block(session, source_id, until, reason)
-            return until
-
-        return self._in_transaction(block)
+    def _block(self, source_id: UUID, wait: timedelta, reason: str) -> None:
+        self._in_transaction(lambda session: sources.block(session, source_id, wait, reason))
 
 
 class Unusable:

@@ -23,7 +23,7 @@ from productagg.sources.offers_service.parsing import AccessToken
 from productagg.sync import leases, run_log
 from productagg.sync.fetcher import EXCHANGES_PER_PRODUCT, OffersFetcher
 from productagg.sync.lane import Lane, Selection
-from productagg.sync.lanes import AdapterLanes, Work, work_side_by_side
+from productagg.sync.lanes import FETCH_SECONDS, AdapterLanes, Work, work_side_by_side
 from productagg.sync.leases import Lease
 from productagg.sync.outcomes import Outcome
 from productagg.sync.run_log import RunResult
@@ -263,7 +263,8 @@ def _ended_by(lanes: Sequence[Work]) -> str:
 
 def longest_lease(settings: Settings) -> timedelta:
     """Return the longest duration of a lease, of a product or of the token's refresh."""
-    return timedelta(seconds=EXCHANGES_PER_PRODUCT * settings.offers_timeout_seconds) + _LEASE_MARGIN
+    fetch = max(EXCHANGES_PER_PRODUCT * settings.offers_timeout_seconds, FETCH_SECONDS)
+    return timedelta(seconds=fetch) + _LEASE_MARGIN
 
 
 def _selection(products: Sequence[UUID] | None, everything: bool, started_at: datetime) -> Selection:

@@ -83,8 +83,9 @@ def blocked(session: Session, source_id: UUID) -> tuple[datetime, str | None]:
     return now, None
 
 
-def block(session: Session, source_id: UUID, until: datetime, reason: str) -> None:
-    """Keep all processes from asking the source until then; a block that ends later stays."""
+def block(session: Session, source_id: UUID, wait: timedelta, reason: str) -> None:
+    """Keep all processes from asking the source for so long; a block that ends later stays."""
+    until = clock.now(session) + wait
     earlier = or_(_SOURCES.c.blocked_until.is_(None), _SOURCES.c.blocked_until < until)
     blocking = update(_SOURCES).where(_SOURCES.c.id == source_id, earlier)
     session.execute(blocking.values(blocked_until=until, blocked_reason=reason))

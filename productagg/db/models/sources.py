@@ -23,8 +23,8 @@ class Source(Base):
 
     Until `blocked_until`, no process should send the source any request, for the reason in `blocked_reason`. If the
     source is a whole document, its row also says when to fetch it next, and what became of it; otherwise these columns
-    stay empty. `items` counts the items of the last complete document, `fewer_items` those of a document that has
-    shrunk so much that nothing was closed yet, and `unmatched_items` those that are of none of our products.
+    stay empty. `item_count` counts the items of the last complete document, and `unmatched_count` those of none of our
+    products. `fewer_item_count` counts those of a document that has shrunk so much that nothing was closed yet.
     """
 
     __tablename__ = "sources"
@@ -53,9 +53,9 @@ class Source(Base):
     failures: Mapped[int]
     last_error: Mapped[str | None]
     validators: Mapped[list[str | None] | None] = mapped_column(JSON(none_as_null=True))
-    items: Mapped[int | None]
-    fewer_items: Mapped[int | None]
-    unmatched_items: Mapped[int | None]
+    item_count: Mapped[int | None]
+    fewer_item_count: Mapped[int | None]
+    unmatched_count: Mapped[int | None]
     version: Mapped[int]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
