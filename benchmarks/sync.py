@@ -232,7 +232,8 @@ class Benchmark:
         for transaction in transactions:
             if transaction.mentions("SKIP LOCKED"):
                 batches.append(0)
-            if transaction.mentions("product_sources"):
+            # The beginning of a run looks for sources that have products due.
+            if batches and transaction.mentions("product_sources"):
                 # PREPARE is sent once per connection.
                 batches[-1] += sum(not statement.startswith("PREPARE ") for statement in transaction.statements)
         commits = len(transactions) / self._scale.some * 1000
