@@ -20,6 +20,7 @@ from benchmarks.harness import Recorder, peak_memory, run_command, start_command
 from benchmarks.upstream import ITEMS_IN_STOCK, Upstream, prices
 from productagg.catalog.search_text import search_text
 from productagg.db.engines import writer_engine
+from productagg.db.models import OFFERS_SOURCE
 from productagg.settings import Settings, database_url
 from productagg.sync.run import Synchronizer
 
@@ -31,12 +32,13 @@ _FILL = """
 SET LOCAL session_replication_role = replica;
 SET LOCAL work_mem = '128MB';
 
-INSERT INTO product_sync (product_id, registration, registered_at, next_sync_at, last_synced_at, failures)
-SELECT id, 'registered', created_at, now() + interval '1 day', created_at, 0 FROM products;
+INSERT INTO product_sources (product_id, source_id, registration, registered_at, next_sync_at, last_synced_at, failures)
+SELECT id, %(source)s::uuid, 'registered', created_at, now() + interval '1 day', created_at, 0 FROM products;
 
-INSERT INTO offers (product_id, id, price, items_in_stock, first_seen_at, changed_at)
+INSERT INTO offers (product_id, id, source_id, price, items_in_stock, first_seen_at, changed_at)
 SELECT
-    products.id, (left(products.id::text, 34) || lpad(to_hex(number - 1), 2, '0'))::uuid, price, %(stock)s, now(), now()
+    products.id, (left(products.id::text, 34) || lpad(to_hex(number - 1), 2, '0'))::uuid, %(source)s::uuid,
+    price, %(stock)s, now(), now()
 FROM products CROSS JOIN unnest(%(prices)s::bigint[]) WITH ORDINALITY AS prices (price, number);
 
 INSERT INTO offer_prices (product_id, offer_id, observed_at, price, items_in_stock)
@@ -50,11 +52,11 @@ INSERT INTO product_summaries (product_id, observed_at, lowest, average, offers,
 SELECT product_id, observed_at, lowest, average, offers, items_in_stock FROM product_prices
 """
 _MAKE_DUE = """
-UPDATE product_sync SET leased_until = NULL, next_sync_at = now() - random() * interval '1 minute'
+UPDATE product_sources SET leased_until = NULL, next_sync_at = now() - random() * interval '1 minute'
 WHERE product_id = ANY(%s::uuid[])
 """
 _COUNT_UNFINISHED = (
-    "SELECT count(*) FROM product_sync WHERE next_sync_at <= now() OR failures > 0 OR leased_until IS NOT NULL"
+    "SELECT count(*) FROM product_sources WHERE next_sync_at <= now() OR failures > 0 OR leased_until IS NOT NULL"
 )
 
 
@@ -75,7 +77,9 @@ class Catalogue:
                     for id_ in self.product_ids[start : start + _COPIED_AT_ONCE]
                 )
                 cursor.copy_expert(f"COPY products ({columns}) FROM STDIN", io.StringIO(rows))
-            cursor.execute(_FILL, {"stock": ITEMS_IN_STOCK, "prices": prices(upstream.round)})
+            cursor.execute(
+                _FILL, {"source": str(OFFERS_SOURCE), "stock": ITEMS_IN_STOCK, "prices": prices(upstream.round)}
+            )
         self.vacuum()
 
     def close(self) -> None:
@@ -101,7 +105,7 @@ class Catalogue:
     def make_these_due(self, product_ids: Sequence[UUID]) -> None:
         """Make these products due, and remove the dead rows that this leaves."""
         self.execute(_MAKE_DUE, [str(product_id) for product_id in product_ids])
-        self.vacuum("product_sync", "offers")
+        self.vacuum("product_sources", "offers")
 
     def check(self) -> None:
         """Raise RuntimeError if a due product was not synced."""

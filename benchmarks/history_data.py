@@ -20,6 +20,7 @@ from uuid_utils.compat import uuid7
 
 from benchmarks.catalogue import search_text_of
 from benchmarks.harness import say
+from productagg.db.models import OFFERS_SOURCE
 from productagg.history.day_summaries import compact_product
 from productagg.history.timeline import ProductStep, moment
 
@@ -100,12 +101,12 @@ SELECT product_id, at, lowest, average, offers, offers * items, observed FROM ({
 """
 # The offers as the last step left them, what is scheduled, and what the sync knows of each product's newest price.
 _PRESENT = """
-INSERT INTO product_sync (product_id, registration, registered_at, next_sync_at, last_synced_at, failures)
-SELECT id, 'registered', created_at, now() + interval '1 year', %(now)s, 0 FROM products;
+INSERT INTO product_sources (product_id, source_id, registration, registered_at, next_sync_at, last_synced_at, failures)
+SELECT id, %(source)s::uuid, 'registered', created_at, now() + interval '1 year', %(now)s, 0 FROM products;
 
-INSERT INTO offers (product_id, id, price, items_in_stock, first_seen_at, changed_at, closed_at)
+INSERT INTO offers (product_id, id, source_id, price, items_in_stock, first_seen_at, changed_at, closed_at)
 SELECT DISTINCT ON (product_id, offer_id)
-    product_id, offer_id, price, items_in_stock, observed_at, observed_at,
+    product_id, offer_id, %(source)s::uuid, price, items_in_stock, observed_at, observed_at,
     CASE WHEN items_in_stock = 0 THEN observed_at END
 FROM offer_prices
 WHERE observed_at > %(now)s - interval '4 days'
@@ -171,6 +172,7 @@ class History:
         slots = max(4, round(size.raw_rows / days / size.products / (1 + OFFERS_PER_PRODUCT)))
         self._oldest = today - timedelta(days=_COMPACTED_DAYS + today.weekday())
         self._parameters = {
+            "source": str(OFFERS_SOURCE),
             "offers": OFFERS_PER_PRODUCT,
             "slots": slots,
             "now": self.now,

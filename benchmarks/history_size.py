@@ -17,7 +17,7 @@ from benchmarks import harness
 from benchmarks.harness import Targets, say, timed
 from productagg.catalog import products as catalog
 from productagg.db.engines import reader_engine, writer_engine
-from productagg.db.models import OfferPrice, ProductPrice
+from productagg.db.models import OFFERS_SOURCE, OfferPrice, ProductPrice
 from productagg.history import partitions
 from productagg.history.compaction import Compaction, CompactionResult
 from productagg.settings import database_url
@@ -90,14 +90,14 @@ def _fill(session: Session, rate: int, products: int) -> None:
     session.flush()
     session.execute(
         text(
-            "INSERT INTO offers (product_id, id, price, items_in_stock, first_seen_at, changed_at)"
-            " SELECT products.id, gen_random_uuid(), 1, 1, :month, :month"
+            "INSERT INTO offers (product_id, id, source_id, price, items_in_stock, first_seen_at, changed_at)"
+            " SELECT products.id, gen_random_uuid(), CAST(:source AS uuid), 1, 1, :month, :month"
             f" FROM products CROSS JOIN generate_series(1, {OFFERS})"
         ),
-        {"month": MONTH},
+        {"month": MONTH, "source": str(OFFERS_SOURCE)},
     )
     session.execute(text(_STEPS), {"month": MONTH, "rate": rate})
-    session.execute(text("UPDATE product_sync SET last_synced_at = :now"), {"now": NOW})
+    session.execute(text("UPDATE product_sources SET last_synced_at = :now"), {"now": NOW})
 
 
 def _bytes(engine: Engine) -> int:

@@ -29,7 +29,7 @@ UNION ALL
 SELECT observed_at, {columns}, observed FROM product_prices
 WHERE product_id = %(product_id)s AND observed_at > %(begin)s AND observed_at <= %(end)s
 UNION ALL
-SELECT last_synced_at + interval '1 microsecond', {nothing}, false FROM product_sync
+SELECT last_synced_at + interval '1 microsecond', {nothing}, false FROM product_sources
 WHERE product_id = %(product_id)s AND last_synced_at < %(end)s - %(observed_for)s
 """
 _PRICES = _STEPS.format(columns="lowest", nothing="NULL")

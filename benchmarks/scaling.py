@@ -35,7 +35,7 @@ from productagg.settings import database_url
 from productagg.sync.run import Synchronizer
 
 _PAGE = 50
-_TABLES = ("products", "product_sync", "product_summaries", "offers", "offer_prices", "product_prices", "changes")
+_TABLES = ("products", "product_sources", "product_summaries", "offers", "offer_prices", "product_prices", "changes")
 # The size of a table with its partitions and indexes, and its number of rows.
 _SIZE = """
 SELECT pg_total_relation_size('{0}') + coalesce(sum(pg_total_relation_size(relid)) FILTER (WHERE level > 0), 0),

@@ -26,7 +26,7 @@ from benchmarks.upstream import Upstream
 
 _LATENCY_SECONDS = 0.02
 # A run that finds no changes may write these: the schedule, the run's own row, the shared token.
-_SCHEDULE = {"product_sync", "sync_runs", "upstream_tokens"}
+_SCHEDULE = {"product_sources", "sync_runs", "upstream_tokens"}
 # Only flushed WAL can be inspected, and a server may be configured to flush after the commit.
 _FLUSH_WAL = "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'benchmark', 'flush')"
 # Bytes of WAL by table and index, in the catalogue's schema only.
@@ -232,7 +232,8 @@ class Benchmark:
         for transaction in transactions:
             if transaction.mentions("SKIP LOCKED"):
                 batches.append(0)
-            if transaction.mentions("product_sync"):
+            # The beginning of a run looks for sources that have products due.
+            if batches and transaction.mentions("product_sources"):
                 # PREPARE is sent once per connection.
                 batches[-1] += sum(not statement.startswith("PREPARE ") for statement in transaction.statements)
         commits = len(transactions) / self._scale.some * 1000

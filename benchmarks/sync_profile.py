@@ -24,7 +24,7 @@ def parts_of_a_run(run: Callable[[], object], recorder: Recorder) -> dict[str, f
         whole = timed(run)
     leases = [transaction for transaction in recorder.transactions if transaction.mentions("SKIP LOCKED")]
     others = [transaction for transaction in recorder.transactions if transaction not in leases]
-    applied = [transaction for transaction in others if transaction.mentions("product_sync")]
+    applied = [transaction for transaction in others if transaction.mentions("product_sources")]
     parts = {
         "fetch: HTTP": sum(exchanging),
         "fetch: parse and check the response": sum(fetching) - sum(exchanging),

@@ -346,7 +346,7 @@ def starts(laboratory: Laboratory, scale: Scale, targets: Targets) -> None:
         with laboratory.ours() as ours:
             return ours.start_seconds
 
-    laboratory.catalogue.execute("UPDATE product_sync SET next_sync_at = now() + interval '1 day'")
+    laboratory.catalogue.execute("UPDATE product_sources SET next_sync_at = now() + interval '1 day'")
     rounds = 2 * scale.rounds
     pserve = in_turn(rounds, served, imported(web))
     empty_runs = in_turn(rounds, lambda: timed(laboratory.catalogue.run_command), imported(sync))

@@ -39,7 +39,8 @@ SELECT
     (SELECT count(*) FROM (SELECT FROM products LIMIT 1001) AS counted),
     (SELECT coalesce(max(sequence), 0) FROM changes)
 FROM products
-JOIN product_sync ON product_sync.product_id = products.id
+LEFT JOIN product_sources
+    ON product_sources.product_id = products.id AND source_id = '00000000-0000-7000-8000-000000000001'
 JOIN product_summaries ON product_summaries.product_id = products.id
 WHERE (created_at, products.id) > (%s, %s)
 ORDER BY created_at, products.id

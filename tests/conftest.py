@@ -33,7 +33,7 @@ from productagg.api.core.services import Readiness
 from productagg.app import main
 from productagg.db import clock
 from productagg.db.engines import reader_engine, writer_engine
-from productagg.db.models import Base, HistoryProgress, User
+from productagg.db.models import OFFERS_SOURCE, Base, HistoryProgress, Source, User
 from productagg.sandbox import Offer, SandboxServer
 from productagg.settings import OPTIONS, Settings, database_url
 from productagg.sync import background
@@ -51,6 +51,17 @@ from tests.scale import ALL_TESTS, EXAMPLES, QUICK
 hypothesis.settings.register_profile("productagg", deadline=None, max_examples=EXAMPLES, derandomize=False)
 hypothesis.settings.load_profile("productagg")
 
+OFFERS_SERVICE = {
+    "id": OFFERS_SOURCE,
+    "kind": "offers_service",
+    "name": "offers",
+    "configuration": {},
+    "enabled": True,
+    "failures": 0,
+    "version": 1,
+    "created_at": datetime(2020, 1, 1, tzinfo=UTC),
+    "updated_at": datetime(2020, 1, 1, tzinfo=UTC),
+}
 DELETIONS = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]
 POSTGRESQL_FIXTURES = {"postgresql", "postgres_server", "own_postgres_server", "new_postgres_database"}
 
@@ -186,11 +197,11 @@ class Database:
         self.sessions = sessionmaker(self.writer)
         self.connections_ended = False
 
-    def migrate(self, revision="head"):
+    def migrate(self, revision="head", *, down=False):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DATABASE_URL", self.url)
             config = Config("development.ini")
-            (command.downgrade if revision == "base" else command.upgrade)(config, revision)
+            (command.downgrade if down or revision == "base" else command.upgrade)(config, revision)
         self._migrated_partitions = self._partitions()
 
     def add_users(self, names, password_hash):
@@ -212,7 +223,9 @@ class Database:
             for statement in DELETIONS if self.name == "sqlite" else ["; ".join(DELETIONS)]:
                 cursor.execute(statement)
             cursor.close()
-            connection.execute(insert(HistoryProgress).values(id=1))  # as the migration did
+            # As the migration did.
+            connection.execute(insert(HistoryProgress).values(id=1))
+            connection.execute(insert(Source).values(**OFFERS_SERVICE))
 
     def _partitions(self):
         if self.name == "sqlite":

@@ -11,14 +11,14 @@ from sqlalchemy import select, update
 from uuid_utils.compat import uuid7
 
 from productagg.catalog import products
-from productagg.db.models import ProductSync, SyncRun
+from productagg.db.models import OFFERS_SOURCE, ProductSource, Source, SyncRun
 from tests.conftest import REFRESH_TOKEN
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def make_product(database, name="Kettle", description="Boils water", **sync) -> UUID:
-    """A committed product that is due; `sync` sets columns of its product_sync row."""
+    """A committed product that is due; `sync` sets columns of its product_sources row."""
     return make_products(database, 1, name, description, **sync)[0]
 
 
@@ -31,8 +31,25 @@ def make_products(database, count, name="Kettle", description="Boils water", **s
             product_ids.append(products.create(session, unique, description, LONG_AGO + timedelta(seconds=number)))
             session.flush()
         if sync:
-            session.execute(update(ProductSync).where(ProductSync.product_id.in_(product_ids)).values(**sync))
+            session.execute(update(ProductSource).where(ProductSource.product_id.in_(product_ids)).values(**sync))
     return product_ids
+
+
+def make_source(database, name, kind="jsonld", **values) -> UUID:
+    """A source, enabled and due at once if it is a whole document; `values` sets columns of its row."""
+    source_id = uuid7()
+    source = {"configuration": {}, "enabled": True, "failures": 0, "version": 1}
+    times = {"created_at": LONG_AGO, "updated_at": LONG_AGO}
+    with database.sessions.begin() as session:
+        session.add(Source(id=source_id, kind=kind, name=name, **{**source, **times, **values}))
+    return source_id
+
+
+def link(database, product_id, source_id, **values):
+    """Make a source one of a product's, due at once; `values` sets columns of the row in product_sources."""
+    state = {"next_sync_at": LONG_AGO, "failures": 0, **values}
+    with database.sessions.begin() as session:
+        session.add(ProductSource(product_id=product_id, source_id=source_id, **state))
 
 
 def make_run(database, **values) -> UUID:
@@ -54,7 +71,7 @@ def make_runs(database, count) -> list[UUID]:
 def make_due(database):
     """Make every product due again, in the order of creation."""
     with database.sessions.begin() as session:
-        for number, row in enumerate(session.scalars(select(ProductSync).order_by(ProductSync.product_id))):
+        for number, row in enumerate(session.scalars(select(ProductSource).order_by(ProductSource.product_id))):
             row.next_sync_at = LONG_AGO + timedelta(seconds=number)
 
 
@@ -71,7 +88,7 @@ def rows(database, model, **where):
 
 
 def sync_row(database, product_id):
-    (row,) = rows(database, ProductSync, product_id=product_id)
+    (row,) = rows(database, ProductSource, product_id=product_id, source_id=OFFERS_SOURCE)
     return row
 
 

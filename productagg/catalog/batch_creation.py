@@ -33,7 +33,14 @@ from productagg.catalog.search_text import search_columns
 from productagg.db import clock, prepared_statements
 from productagg.db.engines import dialect_name
 from productagg.db.json_rows import Rows, as_text
-from productagg.db.models import Base, Product, ProductSummary, ProductSync, UtcDateTime
+from productagg.db.models import (
+    OFFERS_SOURCE_LITERAL,
+    Base,
+    Product,
+    ProductSource,
+    ProductSummary,
+    UtcDateTime,
+)
 
 # The most characters of products' texts in one statement: the database copies its parameter repeatedly.
 MAX_CHARACTERS = 256 * 1024
@@ -159,11 +166,17 @@ def _companions(product_id: ColumnElement[UUID] | InstrumentedAttribute[UUID], d
     """Statements for the rows that every product has from the beginning in tables that change more often."""
     zero = literal(0, BigInteger)
     due_at = clock.now_expression(dialect)
-    sync = {"product_id": product_id, "registration": literal("pending"), "next_sync_at": due_at, "failures": zero}
+    source = {
+        "product_id": product_id,
+        "source_id": OFFERS_SOURCE_LITERAL,
+        "registration": literal("pending"),
+        "next_sync_at": due_at,
+        "failures": zero,
+    }
     summary = {"product_id": product_id, "offers": zero, "items_in_stock": zero}
     return tuple(
         insert(Base.metadata.tables[model.__tablename__]).from_select(list(values), select(*values.values()))
-        for model, values in ((ProductSync, sync), (ProductSummary, summary))
+        for model, values in ((ProductSource, source), (ProductSummary, summary))
     )
 
 

@@ -6,26 +6,20 @@ For listing.py and listing_sql.py; it runs nothing.
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import BigInteger, ColumnElement, Integer, Select, Text, Uuid, bindparam, func, literal_column, select
-from sqlalchemy.orm import InstrumentedAttribute
 
 from productagg.catalog import relevance
+from productagg.catalog.product_members import PRODUCT_ID, joins
 from productagg.catalog.product_query import ProductQuery
-from productagg.db.models import Base, Product, ProductSummary, ProductSync, UtcDateTime
+from productagg.db.models import AT_OFFERS_SERVICE, Base, Product, ProductSource, ProductSummary, UtcDateTime
 
-PRODUCT_ID: dict[type[Base], InstrumentedAttribute[UUID]] = {
-    Product: Product.id,
-    ProductSync: ProductSync.product_id,
-    ProductSummary: ProductSummary.product_id,
-}
 _CONDITIONS: dict[str, tuple[type[Base], ColumnElement[bool]]] = {
     "min_price": (ProductSummary, ProductSummary.lowest >= bindparam("min_price", type_=BigInteger)),
     "max_price": (ProductSummary, ProductSummary.lowest <= bindparam("max_price", type_=BigInteger)),
     "in_stock": (ProductSummary, ProductSummary.lowest.is_not(None)),
     "sold_out": (ProductSummary, ProductSummary.lowest.is_(None)),
-    "registration": (ProductSync, ProductSync.registration == bindparam("registration", type_=Text)),
+    "registration": (ProductSource, ProductSource.registration == bindparam("registration", type_=Text)),
     "updated_since": (Product, Product.updated_at >= bindparam("updated_since", type_=UtcDateTime)),
     "brands": (Product, Product.brand_key.in_(bindparam("brands", expanding=True, type_=Text))),
     "categories": (Product, Product.category_key.in_(bindparam("categories", expanding=True, type_=Text))),
@@ -67,7 +61,9 @@ def matching(filters: Iterable[str], model: type[Base]) -> Select[Any]:
     others = dict.fromkeys(needed for needed, _ in conditions)
     others.pop(model, None)
     for other in others:
-        query = query.join(other, PRODUCT_ID[other] == PRODUCT_ID[model])
+        query = query.join(other, joins(model, other))
+    if model is ProductSource:
+        query = query.where(AT_OFFERS_SERVICE)
     return query.where(*(condition for _, condition in conditions))
 
 

@@ -39,16 +39,15 @@ from sqlalchemy.orm import InstrumentedAttribute
 from productagg.catalog import relevance
 from productagg.catalog.listing_filters import (
     PRICE_FILTERS,
-    PRODUCT_ID,
     count_statement,
     literal_int,
     matching,
     word_filters,
 )
-from productagg.catalog.product_members import member_columns, member_models
+from productagg.catalog.product_members import PRODUCT_ID, joins, member_columns, member_models
 from productagg.catalog.product_query import RELEVANCE, Sort, sort_of
 from productagg.db.json_rows import as_text
-from productagg.db.models import Base, Product, ProductChange, UtcDateTime
+from productagg.db.models import Base, Product, ProductChange, ProductSource, ProductSummary, UtcDateTime
 
 _Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 
@@ -164,10 +163,15 @@ def _page_columns(shape: PageShape, picked: Subquery) -> list[ColumnElement[Any]
 
 def _members(shape: PageShape) -> tuple[Select[Any], type[Base]]:
     """A select of the members, and the first of the models that it joins."""
-    first, *others = sorted(member_models(shape.fields), key=attrgetter("__tablename__"))
+    models = member_models(shape.fields)
+    # Every product has rows in these, but perhaps none at the Offers service.
+    always: set[type[Base]] = models - {ProductSource} or {ProductSummary}
+    first, *others = sorted(always, key=attrgetter("__tablename__"))
     members = select(*member_columns(shape.dialect, shape.fields)).select_from(first)
     for model in others:
-        members = members.join(model, PRODUCT_ID[model] == PRODUCT_ID[first])
+        members = members.join(model, joins(first, model))
+    if ProductSource in models:
+        members = members.outerjoin(ProductSource, joins(first, ProductSource))
     return members, first
 
 

@@ -11,11 +11,20 @@ from typing import Any, cast
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, ScalarSelect, select
+from sqlalchemy import ColumnElement, ScalarSelect, Subquery, and_, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from productagg.db.json_rows import aggregate_objects, object_members
-from productagg.db.models import Base, Offer, Product, ProductSummary, ProductSync
+from productagg.db.models import (
+    AT_OFFERS_SERVICE,
+    LAST_OBSERVED_AT,
+    Base,
+    Offer,
+    Product,
+    ProductSource,
+    ProductSummary,
+    Source,
+)
 
 _COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
     "id": Product.id,
@@ -27,9 +36,9 @@ _COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
     "image_url": Product.image_url,
     "created_at": Product.created_at,
     "updated_at": Product.updated_at,
-    "registration": ProductSync.registration,
-    "last_synced_at": ProductSync.last_synced_at,
-    "last_changed_at": ProductSync.last_changed_at,
+    "registration": ProductSource.registration,
+    "last_synced_at": ProductSource.last_synced_at,
+    "last_changed_at": ProductSource.last_changed_at,
     "lowest_price": ProductSummary.lowest,
     "offer_count": ProductSummary.offers,
     "items_in_stock": ProductSummary.items_in_stock,
@@ -46,12 +55,24 @@ _DERIVED: dict[str, _Derive] = {
     ),
 }
 MEMBERS = tuple(_COLUMNS)
+PRODUCT_ID: dict[type[Base], InstrumentedAttribute[UUID]] = {
+    Product: Product.id,
+    ProductSource: ProductSource.product_id,
+    ProductSummary: ProductSummary.product_id,
+}
+_OTHER_TIMES = (ProductSource.registered_at, ProductSource.last_asked_at, ProductSource.last_changed_at)
 OFFER_COLUMNS = (Offer.id, Offer.price, Offer.items_in_stock, Offer.first_seen_at, Offer.changed_at, Offer.closed_at)
 
 
 def member_models(fields: Sequence[str]) -> set[type[Base]]:
     """The tables that these members come from."""
     return {cast("type[Base]", _COLUMNS[field].class_) for field in fields}
+
+
+def joins(model: type[Base], other: type[Base]) -> ColumnElement[bool]:
+    """Whether the rows of two tables belong to the same product, and a ProductSource is that at the Offers service."""
+    same = PRODUCT_ID[other] == PRODUCT_ID[model]
+    return and_(same, AT_OFFERS_SERVICE) if ProductSource in (model, other) else same
 
 
 def member_columns(dialect: str, fields: tuple[str, ...]) -> list[ColumnElement[Any]]:
@@ -86,6 +107,18 @@ def current_offers(dialect: str, product_id: ColumnElement[UUID]) -> ScalarSelec
     """The current offers of a product as JSON, cheapest first."""
     current = select(*OFFER_COLUMNS).where(Offer.product_id == product_id, Offer.closed_at.is_(None)).subquery().c
     return aggregate_objects(dialect, list(current), [current.price, current.id])
+
+
+def sync_times(product_id: ColumnElement[UUID]) -> Subquery:
+    """One row: the newest of each time at all of a product's sources, and the first of their next syncs."""
+    newest = [
+        func.max(LAST_OBSERVED_AT).label("last_synced_at"),
+        *(func.max(time).label(time.key) for time in _OTHER_TIMES),
+    ]
+    next_sync_at = func.min(func.coalesce(ProductSource.next_sync_at, Source.next_sync_at)).label("next_sync_at")
+    of_product = ProductSource.product_id == product_id
+    sources = select(*newest, next_sync_at).join_from(ProductSource, Source, Source.id == ProductSource.source_id)
+    return sources.where(of_product).subquery()
 
 
 @lru_cache(maxsize=256)

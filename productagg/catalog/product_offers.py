@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Integer, Select, Uuid, bindparam, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Integer, Select, Uuid, bindparam, func, literal, select, tuple_
 
-from productagg.catalog.product_members import OFFER_COLUMNS, current_offers
+from productagg.catalog.product_members import OFFER_COLUMNS, current_offers, sync_times
 from productagg.catalog.products import NotFound
 from productagg.db import clock
 from productagg.db.json_rows import aggregate_objects
-from productagg.db.models import Offer, ProductSync, UtcDateTime
+from productagg.db.models import Offer, Product, UtcDateTime
 
 
 class ClosedOffersCursor(NamedTuple):
@@ -70,12 +70,14 @@ def _page(dialect: str, *, with_cursor: bool) -> Select[*tuple[Any, ...]]:
     closed = closed.order_by(Offer.closed_at.desc(), Offer.id.desc()).limit(bindparam("limit", type_=Integer))
     offers = closed.subquery().c
     current: ColumnElement[str] = literal("[]") if with_cursor else current_offers(dialect, product_id)
+    now = clock.now_expression(dialect)
+    next_sync_at = select(sync_times(product_id).c.next_sync_at).scalar_subquery()
     return select(
         current.label("current"),
         aggregate_objects(dialect, list(offers), [offers.closed_at.desc(), offers.id.desc()]).label("closed"),
-        ProductSync.next_sync_at,
-        clock.now_expression(dialect).label("now"),
-    ).where(ProductSync.product_id == product_id)
+        func.coalesce(next_sync_at, now).label("next_sync_at"),
+        now.label("now"),
+    ).where(Product.id == product_id)
 
 
 _PAGE = {

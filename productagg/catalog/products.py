@@ -11,18 +11,18 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Unpack, cast
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, Uuid, bindparam, func, select
+from sqlalchemy import Connection, Row, Select, Uuid, bindparam, func, select, true
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.catalog.change_feed import Event, record
-from productagg.catalog.product_members import MEMBERS, current_offers, member_columns, members_json
+from productagg.catalog.product_members import MEMBERS, current_offers, joins, member_columns, members_json, sync_times
 from productagg.catalog.product_values import FACTS, Facts, ProductValues
 from productagg.catalog.search_text import search_columns
 from productagg.db import clock, prepared_statements
 from productagg.db.engines import dialect_name
-from productagg.db.models import Product, ProductSummary, ProductSync, UtcDateTime
+from productagg.db.models import OFFERS_SOURCE, Product, ProductSource, ProductSummary, UtcDateTime
 
 
 class NotFound(Exception):
@@ -102,8 +102,8 @@ def _set_columns(product: Product, values: Mapping[str, object], now: datetime) 
 
 
 def _retry_registration(session: Session, product_id: UUID, now: datetime) -> None:
-    sync = session.get_one(ProductSync, product_id)
-    if sync.registration == "failed":
+    sync = session.get(ProductSource, (product_id, OFFERS_SOURCE))
+    if sync is not None and sync.registration == "failed":
         sync.registration, sync.failures, sync.next_sync_at = "pending", 0, now
 
 
@@ -204,31 +204,26 @@ def _unique_name(session: Session, name: str) -> Iterator[None]:
 _NAME_CONSTRAINT = re.compile(r"uq_products_name|products\.name")
 
 
-# A failed registration changes only the time of the request.
-_MODIFICATION_TIMES = (
-    ProductSync.last_synced_at,
-    ProductSync.last_changed_at,
-    ProductSync.registered_at,
-    ProductSync.last_asked_at,
-    ProductSummary.compared_at,
-)
-
-
 def _details(dialect: str) -> Select[Any]:
     product_id = bindparam("product_id", type_=Uuid)
     newest = func.max if dialect == "sqlite" else func.greatest
-    times = (func.coalesce(time, Product.updated_at) for time in _MODIFICATION_TIMES)
+    sync = sync_times(product_id).c
+    # A failed registration changes only the time of the request.
+    modified = (sync.last_synced_at, sync.last_changed_at, sync.registered_at, sync.last_asked_at)
+    times = (func.coalesce(time, Product.updated_at) for time in (*modified, ProductSummary.compared_at))
+    now = clock.now_expression(dialect)
     return (
         select(
             *member_columns(dialect, MEMBERS),
             current_offers(dialect, product_id),
             Product.version,
-            ProductSync.next_sync_at,
+            func.coalesce(sync.next_sync_at, now),
             newest(Product.updated_at, *times, type_=UtcDateTime()),
-            clock.now_expression(dialect),
+            now,
         )
-        .join_from(Product, ProductSync, ProductSync.product_id == Product.id)
-        .join(ProductSummary, ProductSummary.product_id == Product.id)
+        .outerjoin_from(Product, ProductSource, joins(Product, ProductSource))
+        .join(ProductSummary, joins(Product, ProductSummary))
+        .join(sync.last_synced_at.table, true())
         .where(Product.id == product_id)
     )
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.db.models import Base, HistoryProgress, Offer, OfferPrice, OfferPriceDay, Product, ProductSync
+from productagg.db.models import Base, HistoryProgress, Offer, OfferPrice, OfferPriceDay, Product, ProductSource
 
 # In one transaction.
 PRODUCTS_AT_ONCE = 20
@@ -59,8 +59,8 @@ def _remove_some(session: Session, product_ids: Sequence[UUID], before: datetime
     products = select(Product.id).where(Product.id.in_(product_ids)).order_by(Product.id)
     locked = session.scalars(products.with_for_update(key_share=True, skip_locked=True)).all()
     # A sync run holds this lock while it writes a product's offers: none of them is opened again meanwhile.
-    sync = select(ProductSync.product_id).where(ProductSync.product_id.in_(locked)).order_by(ProductSync.product_id)
-    session.execute(sync.with_for_update())
+    sync = select(ProductSource.product_id).where(ProductSource.product_id.in_(locked))
+    session.execute(sync.order_by(*ProductSource.__mapper__.primary_key).with_for_update())
     key = tuple_(_OFFERS.c.product_id, _OFFERS.c.id)
     closed = select(*key).where(_OFFERS.c.product_id.in_(locked), _OFFERS.c.closed_at < before).limit(OFFERS_AT_ONCE)
     removal: Any = delete(_OFFERS).where(key.in_(closed)).returning(*key)

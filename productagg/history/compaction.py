@@ -17,7 +17,17 @@ from sqlalchemy import ColumnElement, Connection, exists, func, literal, or_, se
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.db.models import HistoryProgress, Offer, OfferPrice, Product, ProductPrice, ProductPriceDay, ProductSync
+from productagg.db.models import (
+    LAST_OBSERVED_AT,
+    HistoryProgress,
+    Offer,
+    OfferPrice,
+    Product,
+    ProductPrice,
+    ProductPriceDay,
+    ProductSource,
+    Source,
+)
 from productagg.history import partitions
 from productagg.history.closed_offers import remove_closed
 from productagg.history.move_steps import move_steps
@@ -111,13 +121,15 @@ class Compaction:
 
         Otherwise the next observation would record them in compacted days.
         """
-        last = ProductSync.last_synced_at
+        newest = select(ProductSource.product_id, func.max(LAST_OBSERVED_AT).label("last"))
+        newest = newest.join(Source, Source.id == ProductSource.source_id).group_by(ProductSource.product_id)
+        last = newest.subquery().c
         nothing_since = (
-            ~exists().where(model.product_id == ProductSync.product_id, model.observed_at > last)
+            ~exists().where(model.product_id == last.product_id, model.observed_at > last.last)
             for model in (ProductPrice, ProductPriceDay)
         )
-        query = select(ProductSync.product_id, last).where(last < self._cutoff - INSTANT, *nothing_since)
-        found: Any = iter(self._reader.execute(query.order_by(ProductSync.product_id)).all())
+        query = select(last.product_id, last.last).where(last.last < self._cutoff - INSTANT, *nothing_since)
+        found: Any = iter(self._reader.execute(query.order_by(last.product_id)).all())
         while gap_from := {product_id: at + INSTANT for product_id, at in islice(found, _GAPS_AT_ONCE)}:
             with self._sessions.begin() as session:
                 _insert_gaps(session, gap_from)

@@ -11,11 +11,19 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Connection, Uuid, case, cast, literal, null, select, union_all
+from sqlalchemy import BigInteger, Connection, Uuid, case, cast, func, literal, null, select, union_all
 from sqlalchemy.sql.selectable import CompoundSelect
 
 from productagg.db import clock, engines
-from productagg.db.models import HistoryProgress, OfferPrice, Product, ProductPrice, ProductSync
+from productagg.db.models import (
+    LAST_OBSERVED_AT,
+    HistoryProgress,
+    OfferPrice,
+    Product,
+    ProductPrice,
+    ProductSource,
+    Source,
+)
 from productagg.history.lines import Line
 from productagg.history.offers_at import offers_at
 from productagg.history.partitions import TABLES
@@ -70,8 +78,10 @@ def export(
 
 def _products(connection: Connection, product_ids: Collection[UUID]) -> Iterator[_Product]:
     query = (
-        select(Product.id, ProductSync.last_synced_at)
-        .outerjoin(ProductSync, ProductSync.product_id == Product.id)
+        select(Product.id, func.max(LAST_OBSERVED_AT))
+        .outerjoin(ProductSource, ProductSource.product_id == Product.id)
+        .outerjoin(Source, Source.id == ProductSource.source_id)
+        .group_by(Product.id)
         .order_by(Product.id)
         .limit(_BATCH)
     )

@@ -14,7 +14,16 @@ from uuid import UUID
 from sqlalchemy import delete, exists, or_, select
 from sqlalchemy.orm import Session
 
-from productagg.db.models import Base, Offer, OfferPrice, OfferPriceDay, Product, ProductPrice, ProductPriceDay
+from productagg.db.models import (
+    OFFERS_SOURCE,
+    Base,
+    Offer,
+    OfferPrice,
+    OfferPriceDay,
+    Product,
+    ProductPrice,
+    ProductPriceDay,
+)
 from productagg.history.lines import LARGEST, Line
 from productagg.history.row_writer import insert_rows
 from productagg.history.staging import MOST_REPORTED, Staged, StagedProduct
@@ -162,7 +171,8 @@ def _rows_of_product(product: StagedProduct, lines: Iterable[Line]) -> Iterator[
     # Imported offers become closed offers, unless the sync already knows them.
     for offer_id, (since, last) in replay.offers.items():
         times = {"first_seen_at": moment(since), **dict.fromkeys(("changed_at", "closed_at"), moment(last.at))}
-        yield Offer, {**key, "id": offer_id, **last._asdict(), **times}
+        # The first source to observe one of them takes it over.
+        yield Offer, {**key, "id": offer_id, "source_id": OFFERS_SOURCE, **last._asdict(), **times}
 
 
 def _counted(

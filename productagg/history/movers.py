@@ -18,13 +18,24 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    exists,
     select,
     union_all,
     update,
 )
 from sqlalchemy.orm import Session
 
-from productagg.db.models import Base, Product, ProductPrice, ProductPriceDay, ProductSummary, ProductSync, UtcDateTime
+from productagg.db.models import (
+    LAST_OBSERVED_AT,
+    Base,
+    Product,
+    ProductPrice,
+    ProductPriceDay,
+    ProductSource,
+    ProductSummary,
+    Source,
+    UtcDateTime,
+)
 
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 
@@ -57,11 +68,13 @@ def movers(
     now, start = ProductSummary.lowest, getattr(ProductSummary, f"lowest_{period}")
     moved = now > start if direction == "up" else now < start
     relative = cast(now, Double) / start
+    mine = ProductSource.product_id == ProductSummary.product_id
+    is_source = Source.id == ProductSource.source_id
+    observed = exists().where(mine, is_source, observed_since <= LAST_OBSERVED_AT)
     query = (
         select(Product.id, Product.name, start, ProductSummary.compared_at, now, ProductSummary.observed_at)
-        .join_from(ProductSummary, ProductSync, ProductSync.product_id == ProductSummary.product_id)
-        .join(Product, Product.id == ProductSummary.product_id)
-        .where(moved, start > 0, ProductSync.last_synced_at >= observed_since)
+        .join_from(ProductSummary, Product, Product.id == ProductSummary.product_id)
+        .where(moved, start > 0, observed)
         .order_by(relative.desc() if direction == "up" else relative, Product.id)
         .limit(limit)
     )

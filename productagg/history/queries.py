@@ -36,12 +36,15 @@ from sqlalchemy.orm import InstrumentedAttribute
 from productagg.db import prepared_statements
 from productagg.db.json_rows import aggregate_columns, zip_columns
 from productagg.db.models import (
+    LAST_OBSERVED_AT,
     Base,
     OfferPrice,
     OfferPriceDay,
+    Product,
     ProductPrice,
     ProductPriceDay,
-    ProductSync,
+    ProductSource,
+    Source,
     UtcDateTime,
 )
 from productagg.history import UnknownProduct
@@ -162,8 +165,10 @@ def _offer_steps(dialect: str) -> Select[Any]:
 
 
 def _beside_last_sync(*lists: Subquery) -> Select[Any]:
-    """One row: the time of the last complete list, and the JSON lists; no row for an unknown product."""
-    sync = select(ProductSync.last_synced_at).where(ProductSync.product_id == _PRODUCT).subquery()
+    """One row: when any source sent the last complete list, and the JSON lists; no row for an unknown product."""
+    newest = select(func.max(LAST_OBSERVED_AT)).join_from(ProductSource, Source, Source.id == ProductSource.source_id)
+    newest = newest.where(ProductSource.product_id == _PRODUCT)
+    sync = select(newest.scalar_subquery().label("last_synced_at")).where(Product.id == _PRODUCT).subquery()
     joined = sync.join(lists[0], true())
     for others in lists[1:]:
         joined = joined.join(others, true())

@@ -1,12 +1,14 @@
 """Makes the stored offers equal to the observed ones: first the pure difference, then its application.
 
-The sync calls it, in a transaction of its own. Nothing here commits or knows which source a list came from. A list is
-complete and valid when it arrives here, so an offer that is absent from it is sold out.
+The sync calls it, in a transaction of its own. Nothing here commits. A list is valid when it arrives here. It says
+something about the offers of its own source only: if it is complete, an offer of that source that is absent from it is
+sold out. A product's summary is of the offers of all its sources.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -35,7 +37,15 @@ from productagg.catalog.change_feed import Event, record
 from productagg.db import clock
 from productagg.db.engines import dialect_name
 from productagg.db.json_rows import Rows, aggregate_rows
-from productagg.db.models import Base, Offer, OfferPrice, ProductPrice, ProductPriceDay, ProductSummary
+from productagg.db.models import (
+    OFFERS_SOURCE,
+    Base,
+    Offer,
+    OfferPrice,
+    ProductPrice,
+    ProductPriceDay,
+    ProductSummary,
+)
 from productagg.offers.summary import NOTHING_IN_STOCK, Summary, summarise
 
 
@@ -59,10 +69,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Observation:
-    """A complete, valid list for one product, as of `at`, which is later than the product's previous observation.
+    """A valid list for one product from one source, as of `at`, which is later than the product's previous observation.
 
     `first`: this is the product's first list, which is written even if it is empty. `unobserved_from`: the previous
-    list is too old, so the offers from that time on until `at` are unknown.
+    list is too old, so the offers from that time on until `at` are unknown. Both are about lists of any source.
     """
 
     product_id: UUID
@@ -70,6 +80,8 @@ class Observation:
     at: datetime
     first: bool
     unobserved_from: datetime | None = None
+    source_id: UUID = OFFERS_SOURCE
+    is_complete: bool = True
 
     @property
     def starts_history(self) -> bool:
@@ -79,29 +91,50 @@ class Observation:
 
 @dataclass(frozen=True)
 class OffersUpdate:
-    """The changes after an observation: the offers that differ, and the product's summary if it must be written.
+    """A product's changes at `at`: by source the offers that differ, and its summary if that must be written.
 
-    `before` is the summary so far.
+    `before` is the summary so far. `unobserved_from`: see Observation.
     """
 
-    observation: Observation
-    difference: Difference
+    product_id: UUID
+    at: datetime
+    unobserved_from: datetime | None
+    differences: Mapping[UUID, Difference]
     before: Summary
     summary: Summary | None
 
+    @property
+    def difference(self) -> Difference:
+        """The offers of all sources that differ."""
+        differences = list(self.differences.values())
+        if len(differences) == 1:
+            return differences[0]
+        changed = chain.from_iterable(difference.changed.items() for difference in differences)
+        closed = chain.from_iterable(difference.closed.items() for difference in differences)
+        return Difference(dict(changed), dict(closed))
+
 
 class StoredOffers(NamedTuple):
-    """The open offers of some products, as of `now`, the time of the transaction. Products without any are absent."""
+    """The open offers of some products by product and source, as of `now`, the time of the transaction.
+
+    Products and sources without any are absent.
+    """
 
     now: datetime
-    by_product: Mapping[UUID, Mapping[UUID, OfferState]]
+    by_product: Mapping[UUID, Mapping[UUID, Mapping[UUID, OfferState]]]
 
 
-def diff(stored: Mapping[UUID, OfferState], fetched: Mapping[UUID, OfferState]) -> Difference:
-    """Compare a product's stored open offers with a complete fetched list. `closed` holds their last prices."""
+def diff(
+    stored: Mapping[UUID, OfferState], fetched: Mapping[UUID, OfferState], *, is_complete: bool = True
+) -> Difference:
+    """Compare a product's stored open offers of one source with a list of that source.
+
+    `closed` holds their last prices. A list that is not complete closes nothing.
+    """
+    absent = [offer_id for offer_id in stored if offer_id not in fetched] if is_complete else []
     return Difference(
         changed={offer_id: state for offer_id, state in fetched.items() if stored.get(offer_id) != state},
-        closed={offer_id: OfferState(state.price, 0) for offer_id, state in stored.items() if offer_id not in fetched},
+        closed={offer_id: OfferState(stored[offer_id].price, 0) for offer_id in absent},
     )
 
 
@@ -110,43 +143,66 @@ def read_stored(session: Session, product_ids: Sequence[UUID]) -> StoredOffers:
     dialect = dialect_name(session)
     aggregated = aggregate_rows(dialect, Offer.id, Offer.price, Offer.items_in_stock)
     offers = (
-        select(Offer.product_id, aggregated.label("offers"))
+        select(Offer.product_id, Offer.source_id, aggregated.label("offers"))
         .where(Offer.product_id.in_(product_ids), Offer.closed_at.is_(None))
-        .group_by(Offer.product_id)
+        .group_by(Offer.product_id, Offer.source_id)
         .subquery()
     )
     # The clock's row is always there, so reading the time needs no statement of its own.
     now = select(clock.now_expression(dialect).label("now")).subquery()
-    query = select(now.c.now, offers.c.product_id, offers.c.offers).select_from(now.outerjoin(offers, true()))
+    query = select(now.c.now, *offers.c).select_from(now.outerjoin(offers, true()))
     rows = session.execute(query, {"now": clock.now_parameter(dialect)}).all()
-    by_product = {
-        product_id: {UUID(offer_id): OfferState(price, items) for offer_id, price, items in orjson.loads(text)}
-        for _, product_id, text in rows
-        if product_id is not None
-    }
+    by_product: dict[UUID, dict[UUID, Mapping[UUID, OfferState]]] = {}
+    for _, product_id, source_id, text in rows:
+        if product_id is not None:
+            states = {UUID(offer_id): OfferState(price, items) for offer_id, price, items in orjson.loads(text)}
+            by_product.setdefault(product_id, {})[source_id] = states
     return StoredOffers(rows[0].now, by_product)
 
 
 def plan_updates(stored: StoredOffers, observations: Iterable[Observation]) -> dict[UUID, OffersUpdate]:
     """Return, by product, the updates that make the stored offers equal to the observed ones.
 
-    Unchanged products are absent.
+    Unchanged products are absent. A product may have observations from several sources, but only one from each.
     """
-    updates = {}
+    by_product: dict[UUID, list[Observation]] = {}
     for observation in observations:
-        update = _plan_update(stored.by_product.get(observation.product_id, {}), observation)
+        by_product.setdefault(observation.product_id, []).append(observation)
+    updates = {}
+    for product_id, observed in by_product.items():
+        update = _plan_update(stored.by_product.get(product_id, {}), observed)
         if update is not None:
-            updates[observation.product_id] = update
+            updates[product_id] = update
     return updates
 
 
-def _plan_update(stored: Mapping[UUID, OfferState], observation: Observation) -> OffersUpdate | None:
-    difference = diff(stored, observation.offers)
-    if not difference and not observation.starts_history:
+def _plan_update(
+    stored: Mapping[UUID, Mapping[UUID, OfferState]], observations: Sequence[Observation]
+) -> OffersUpdate | None:
+    """Plan a product's update from its stored offers by source and from lists of some of its sources."""
+    differences, after_all = {}, dict(stored)
+    for each in observations:
+        mine = stored.get(each.source_id, {})
+        differences[each.source_id] = diff(mine, each.offers, is_complete=each.is_complete)
+        after_all[each.source_id] = each.offers if each.is_complete else {**mine, **each.offers}
+    starts_history = any(each.starts_history for each in observations)
+    if not starts_history and not any(differences.values()):
         return None
-    before, after = summarise(stored.values()), summarise(observation.offers.values())
-    is_written = observation.starts_history or after != before
-    return OffersUpdate(observation, difference, before, after if is_written else None)
+    before = summarise(_states(stored.values()))
+    after = summarise(_states(after_all.values()))
+    gaps = [each.unobserved_from for each in observations if each.unobserved_from is not None]
+    return OffersUpdate(
+        observations[0].product_id,
+        at=max(each.at for each in observations),
+        unobserved_from=min(gaps, default=None),
+        differences=differences,
+        before=before,
+        summary=after if starts_history or after != before else None,
+    )
+
+
+def _states(of_sources: Iterable[Mapping[UUID, OfferState]]) -> Iterable[OfferState]:
+    return chain.from_iterable(offers.values() for offers in of_sources)
 
 
 def apply_updates(session: Session, updates: Iterable[OffersUpdate]) -> None:
@@ -168,22 +224,23 @@ def apply_updates(session: Session, updates: Iterable[OffersUpdate]) -> None:
 
 
 def _offer_rows(update: OffersUpdate) -> list[dict[str, object]]:
-    common = {"product_id": update.observation.product_id, "at": update.observation.at}
-    changed, closed = update.difference.changed, update.difference.closed
-    return [
-        {**common, "id": offer_id, "price": state.price, "items_in_stock": state.items_in_stock, "closed": is_closed}
-        for states, is_closed in ((changed, False), (closed, True))
-        for offer_id, state in states.items()
-    ]
+    rows: list[dict[str, object]] = []
+    for source_id, difference in update.differences.items():
+        common = {"product_id": update.product_id, "source_id": source_id, "at": update.at}
+        for states, is_closed in ((difference.changed, False), (difference.closed, True)):
+            rows += (
+                {**common, "id": id_, "price": state.price, "items_in_stock": state.items_in_stock, "closed": is_closed}
+                for id_, state in states.items()
+            )
+    return rows
 
 
 def _summary_rows(update: OffersUpdate) -> list[dict[str, object]]:
-    observation, rows = update.observation, []
+    rows = []
     if update.summary is not None:
-        rows.append(_summary_row(observation.product_id, observation.at, update.summary, observed=True))
-    if observation.unobserved_from is not None:
-        gap_from = observation.unobserved_from
-        rows.append(_summary_row(observation.product_id, gap_from, NOTHING_IN_STOCK, observed=False))
+        rows.append(_summary_row(update.product_id, update.at, update.summary, observed=True))
+    if update.unobserved_from is not None:
+        rows.append(_summary_row(update.product_id, update.unobserved_from, NOTHING_IN_STOCK, observed=False))
     return rows
 
 
@@ -192,8 +249,8 @@ def _summary_row(product_id: UUID, at: datetime, summary: Summary, *, observed: 
 
 
 def _event(update: OffersUpdate) -> Event:
-    observation, before = update.observation, update.before
-    return Event(observation.product_id, "offers", observation.at, None, None, before.lowest, before.items_in_stock)
+    before = update.before
+    return Event(update.product_id, "offers", update.at, None, None, before.lowest, before.items_in_stock)
 
 
 def _write(session: Session, statements: Iterable[Executable], rows: Sequence[Mapping[str, object]]) -> None:
@@ -211,7 +268,9 @@ _OFFERS, _OFFER_PRICES, _PRODUCT_PRICES, _PRODUCT_DAYS, _PRODUCT_SUMMARIES = (
     for model in (Offer, OfferPrice, ProductPrice, ProductPriceDay, ProductSummary)
 )
 _TIME = DateTime(timezone=True)
-_CHANGED = Rows(product_id=Uuid, at=_TIME, id=Uuid, price=BigInteger, items_in_stock=BigInteger, closed=Boolean)
+_CHANGED = Rows(
+    product_id=Uuid, source_id=Uuid, at=_TIME, id=Uuid, price=BigInteger, items_in_stock=BigInteger, closed=Boolean
+)
 _SUMMARIES = Rows(
     product_id=Uuid,
     at=_TIME,
@@ -232,12 +291,14 @@ def _offers_statements(make_insert: _MakeInsert, data: FromClause) -> tuple[Exec
     values = {
         "product_id": data.c.product_id,
         "id": data.c.id,
+        "source_id": data.c.source_id,
         **state,
         "first_seen_at": data.c.at,
         "changed_at": data.c.at,
         "closed_at": case((data.c.closed, data.c.at)),
     }
-    overwritten = (*state, "changed_at", "closed_at")
+    # The source as well: an offer of an imported history belongs to the first source that lists it.
+    overwritten = ("source_id", *state, "changed_at", "closed_at")
     # Without a WHERE, SQLite's parser reads ON CONFLICT as the ON of a join.
     write = make_insert(_OFFERS).from_select(list(values), select(*values.values()).where(data.c.id.is_not(None)))
     write = write.on_conflict_do_update(

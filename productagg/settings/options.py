@@ -125,6 +125,12 @@ class Settings:
     sync_workers: int = option(
         integer(1, 64), default="8", meaning="how many requests one sync run sends to the Offers service concurrently"
     )
+    sources_allow_private_networks: bool = option(
+        BOOLEAN,
+        default="false",
+        meaning="`true` if sources may be at addresses of private networks, of this host or of a cloud's metadata; "
+        "whoever configures a source can then reach what only this host can",
+    )
     history_raw_days: int = option(
         integer(_LEAST_RAW_DAYS, 3660),
         default="90",

@@ -39,8 +39,9 @@ from productagg.db.models import (
     ProductChange,
     ProductPrice,
     ProductPriceDay,
+    ProductSource,
     ProductSummary,
-    ProductSync,
+    Source,
     SyncRun,
     UpstreamToken,
     UtcDateTime,
@@ -48,17 +49,20 @@ from productagg.db.models import (
 from productagg.history.movers import REFRESHED_EVERY
 from productagg.history.timeline import DAY, bucket_start, microseconds, moment
 from productagg.settings import Settings
+from productagg.sync.adapter_fetcher import LONGEST_WAIT
+from productagg.sync.documents import LEASE as DOCUMENT_LEASE
 from productagg.sync.run import longest_lease
 from productagg.sync.schedule import LONGEST_BACKOFF, Schedule
 
 # The longest Retry-After that we believe.
 _LONGEST_BLOCK = timedelta(hours=1)
 
-_PRODUCTS, _SYNC, _OFFERS, _SUMMARIES, _CHANGES, _RUNS, _TOKENS, _KEYS, _COUNTERS, _PROGRESS = (
+_PRODUCTS, _SOURCES, _SYNC, _OFFERS, _SUMMARIES, _CHANGES, _RUNS, _TOKENS, _KEYS, _COUNTERS, _PROGRESS = (
     Base.metadata.tables[model.__tablename__]
     for model in (
         Product,
-        ProductSync,
+        Source,
+        ProductSource,
         Offer,
         ProductSummary,
         ProductChange,
@@ -118,6 +122,9 @@ def _leases(session: Session, now: datetime, settings: Settings) -> Iterator[Rep
     sync, observed = _SYNC.c, _SYNC.c.last_synced_at > now
     leased = and_(sync.leased_until.is_not(None), or_(sync.leased_until > now + longest_lease(settings), observed))
     yield Repair(_count(session, update(_SYNC).where(leased).values(leased_until=None)), "leases are ended")
+    documents = _SOURCES.c.leased_until > now + DOCUMENT_LEASE
+    ended = update(_SOURCES).where(documents).values(leased_until=None)
+    yield Repair(_count(session, ended), "leases of documents are ended")
     # This locks them before their histories are repaired, so that no sync run writes in between.
     session.execute(update(_SYNC).where(observed).values(leased_until=None))
 
@@ -142,7 +149,7 @@ def _gaps(session: Session, now: datetime, settings: Settings) -> Iterator[Repai
 
 
 def _histories(session: Session, now: datetime) -> Iterator[Repair]:
-    """Repair the products observed in the future: their rows in product_sync still tell which ones they are."""
+    """Repair the products observed in the future: their rows in product_sources still tell which ones they are."""
     observed = select(_SYNC.c.product_id).where(_SYNC.c.last_synced_at > now)
     times = ("first_seen_at", "changed_at", "closed_at")
     mine = _OFFERS.c.product_id.in_(observed)
@@ -185,6 +192,7 @@ def _sync(session: Session, now: datetime, settings: Settings) -> Iterator[Repai
     yield Repair(_count(session, update(_SYNC).where(scheduled).values(next_sync_at=now)), "products are due now")
     times = ("registered_at", "last_asked_at", "last_synced_at", "last_changed_at")
     yield Repair(_back_to(session, _SYNC, now, *times), "products' sync times are set to now")
+    yield from _sources(session, now, longest)
     token = _TOKENS.c
     freed = {
         "blocked_until": (token.blocked_until > now + _LONGEST_BLOCK, "waits for the Offers service are ended"),
@@ -193,6 +201,17 @@ def _sync(session: Session, now: datetime, settings: Settings) -> Iterator[Repai
     for name, (ahead, description) in freed.items():
         yield Repair(_count(session, update(_TOKENS).where(ahead).values({name: None})), description)
     yield Repair(_count(session, delete(_RUNS).where(_RUNS.c.started_at > now)), "sync runs are removed")
+
+
+def _sources(session: Session, now: datetime, longest: timedelta) -> Iterator[Repair]:
+    source = _SOURCES.c
+    scheduled = or_(source.last_asked_at > now, source.next_sync_at > now + longest)
+    due = update(_SOURCES).where(source.next_sync_at.is_not(None), scheduled).values(next_sync_at=now)
+    yield Repair(_count(session, due), "documents are due now")
+    times = ("last_asked_at", "last_synced_at", "created_at", "updated_at")
+    yield Repair(_back_to(session, _SOURCES, now, *times), "sources' times are set to now")
+    unblocked = update(_SOURCES).where(source.blocked_until > now + LONGEST_WAIT)
+    yield Repair(_count(session, unblocked.values(blocked_until=None)), "waits for sources are ended")
 
 
 def _others(session: Session, now: datetime, settings: Settings) -> Iterator[Repair]:

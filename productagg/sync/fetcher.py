@@ -1,11 +1,13 @@
-"""Fetcher: asks the Offers service for one leased product, with the shared access token, and knows when to stop asking.
+"""Fetcher: asks one source for one leased product, and knows when to stop asking. A run's threads share one.
 
-A sync run's threads share one. Apart from the shared token, nothing here touches the database.
+`OffersFetcher` asks the Offers service, with the shared access token, and AdapterFetcher (adapter_fetcher.py) the
+sources that have an adapter. But for the token and for blocking a source, nothing here touches the database.
 """
 
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,8 +34,62 @@ Result = TypeVar("Result")
 EXCHANGES_PER_PRODUCT = 6
 
 
-class _Stopped(Exception):
+class Stopped(Exception):
     """No further exchange may begin. The fetcher's `stopped_by` says why."""
+
+
+class Fetcher(ABC):
+    """Fetches the offers of a product at one source.
+
+    It does not begin a product whose lease lasts less than `longest_fetch`, the worst case for one product.
+    `requests_per_second` spaces requests evenly.
+    """
+
+    def __init__(
+        self, longest_fetch: timedelta, requests_per_second: float | None, interrupted: Callable[[], bool]
+    ) -> None:
+        self._longest_fetch = longest_fetch
+        self._interval = 1 / requests_per_second if requests_per_second else 0.0
+        self._next_request_at = 0.0
+        self._interrupted = interrupted
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self.stopped_by: str | None = None
+
+    def stop(self, reason: str) -> None:
+        """Begin no further exchange. The first reason counts."""
+        self.stopped_by = self.stopped_by or reason
+        self._stopping.set()
+
+    def fetch(self, lease: Lease) -> Outcome:
+        """Fetch a leased product's offers. Raises only faults of our own."""
+        if clock.seconds_left(lease.deadline) < self._longest_fetch.total_seconds():
+            return Outcome(lease, lease.registered)
+        return self._fetch(lease)
+
+    @abstractmethod
+    def _fetch(self, lease: Lease) -> Outcome: ...
+
+    def _own_fault(self, lease: Lease, error: Exception) -> UpstreamError:
+        """Record a fault of ours as the product's failure, so that it does not stop the run for the other products."""
+        if isinstance(error, SQLAlchemyError):
+            raise error
+        log.error("product %s", lease.product_id, exc_info=error)
+        return UpstreamError(f"a fault in productagg: {type(error).__name__}", "fault")
+
+    def _check_stopped(self) -> None:
+        if self._interrupted():
+            self.stop("interrupted")
+        if self.stopped_by is not None:
+            raise Stopped
+
+    def _wait_for_turn(self) -> None:
+        if not self._interval:
+            return
+        with self._lock:
+            turn = max(time.monotonic(), self._next_request_at)
+            self._next_request_at = turn + self._interval
+        self._stopping.wait(turn - time.monotonic())
 
 
 @dataclass
@@ -42,14 +98,13 @@ class _Registration:
 
 
 def _prevents_asking(error: Exception) -> bool:
-    return isinstance(error, _Stopped) or (isinstance(error, SQLAlchemyError) and is_unavailable(error))
+    return isinstance(error, Stopped) or (isinstance(error, SQLAlchemyError) and is_unavailable(error))
 
 
-class Fetcher:
-    """Fetches the offers of a product. All threads of a run share it.
+class OffersFetcher(Fetcher):
+    """Fetches offers from the Offers service, where it registers products first.
 
-    It does not begin a product whose lease lasts less than `longest_fetch`, the worst case for one product.
-    `requests_per_second` spaces requests evenly, except requests for an access token and repetitions by `transport`.
+    Requests for an access token and repetitions by `transport` are not paced.
     """
 
     def __init__(
@@ -60,27 +115,13 @@ class Fetcher:
         requests_per_second: float | None,
         interrupted: Callable[[], bool],
     ) -> None:
+        super().__init__(longest_fetch, requests_per_second, interrupted)
         self._client = client
         self._shared_token = token
-        self._longest_fetch = longest_fetch
-        self._interval = 1 / requests_per_second if requests_per_second else 0.0
-        self._next_request_at = 0.0
-        self._interrupted = interrupted
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
         self._logged_forgotten = False
-        self.stopped_by: str | None = None
 
-    def stop(self, reason: str) -> None:
-        """Begin no further exchange. The first reason counts."""
-        self.stopped_by = self.stopped_by or reason
-        self._stopping.set()
-
-    def fetch(self, lease: Lease) -> Outcome:
-        """Fetch a leased product's offers, registering it first where needed. Raises only faults of our own."""
+    def _fetch(self, lease: Lease) -> Outcome:
         registration = _Registration(lease.registered)
-        if clock.seconds_left(lease.deadline) < self._longest_fetch.total_seconds():
-            return Outcome(lease, registration.done)
         try:
             listed = self._offers_of_registered(lease, registration)
         except Exception as error:
@@ -110,13 +151,6 @@ class Fetcher:
             return error
         return None if _prevents_asking(error) else self._own_fault(lease, error)
 
-    def _own_fault(self, lease: Lease, error: Exception) -> UpstreamError:
-        """Record a fault of ours as the product's failure, so that it does not stop the run for the other products."""
-        if isinstance(error, SQLAlchemyError):
-            raise error
-        log.error("product %s", lease.product_id, exc_info=error)
-        return UpstreamError(f"a fault in productagg: {type(error).__name__}", "fault")
-
     def _log_forgotten(self, lease: Lease) -> None:
         # Once per run: a service that was reset has forgotten all products.
         if not self._logged_forgotten:
@@ -141,9 +175,8 @@ class Fetcher:
         return exchange(self._token())
 
     def _token(self) -> str:
-        """Wait for this exchange's turn and return the shared token. Raises _Stopped if no exchange may begin."""
-        if self._interval:
-            self._wait_for_turn()
+        """Wait for this exchange's turn and return the shared token. Raises Stopped if no exchange may begin."""
+        self._wait_for_turn()
         # One thread at a time, so that an error here also stops the threads that waited for this one.
         with self._lock:
             self._check_stopped()
@@ -151,22 +184,10 @@ class Fetcher:
                 return self._shared_token.get()
             except NoAccessToken as error:
                 self.stop(str(error))
-                raise _Stopped from error
+                raise Stopped from error
             except Busy as error:
                 self._stop_all(error)
-                raise _Stopped from error
-
-    def _check_stopped(self) -> None:
-        if self._interrupted():
-            self.stop("interrupted")
-        if self.stopped_by is not None:
-            raise _Stopped
-
-    def _wait_for_turn(self) -> None:
-        with self._lock:
-            turn = max(time.monotonic(), self._next_request_at)
-            self._next_request_at = turn + self._interval
-        self._stopping.wait(turn - time.monotonic())
+                raise Stopped from error
 
     def _stop_all(self, error: Busy) -> None:
         """Stop this run, and block the requests of all processes if the database can be reached."""

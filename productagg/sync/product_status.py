@@ -1,4 +1,4 @@
-"""A product's sync status: when its offers were last fetched, and when and why they will be fetched next.
+"""A product's state at the Offers service: when its offers were last fetched, and when and why that comes next.
 
 Called by the API. It takes a connection and plain values, returns plain values, and writes nothing.
 """
@@ -10,19 +10,19 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, select
 
 from productagg.db import clock
-from productagg.db.models import ProductSync, UpstreamToken
+from productagg.db.models import AT_OFFERS_SERVICE, ProductSource, UpstreamToken
 
 _PRODUCT = select(
-    ProductSync.registration,
-    ProductSync.registered_at,
-    ProductSync.last_asked_at,
-    ProductSync.last_synced_at,
-    ProductSync.last_changed_at,
-    ProductSync.next_sync_at,
-    ProductSync.leased_until,
-    ProductSync.failures,
-    ProductSync.last_error,
-)
+    ProductSource.registration,
+    ProductSource.registered_at,
+    ProductSource.last_asked_at,
+    ProductSource.last_synced_at,
+    ProductSource.last_changed_at,
+    ProductSource.next_sync_at,
+    ProductSource.leased_until,
+    ProductSource.failures,
+    ProductSource.last_error,
+).where(AT_OFFERS_SERVICE)
 
 _BLOCK = select(UpstreamToken.blocked_until, UpstreamToken.blocked_reason)
 
@@ -46,7 +46,7 @@ def read(connection: Connection, product_id: UUID, interval_seconds: float, acco
 
     `interval_seconds` is the sync interval; `account` is the key of the Offers service's account in `upstream_tokens`.
     """
-    row = connection.execute(_PRODUCT.where(ProductSync.product_id == product_id)).one_or_none()
+    row = connection.execute(_PRODUCT.where(ProductSource.product_id == product_id)).one_or_none()
     if row is None:
         return None
     now = clock.now(connection)

@@ -7,40 +7,41 @@ open while a run waits for the network, and only a complete, valid list ever cha
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_
 from sqlalchemy.orm import Session, sessionmaker
 
-from productagg.db.models import ProductSync
+from productagg.db.models import OFFERS_SOURCE, ProductSource
 from productagg.history import movers
 from productagg.settings import Settings
 from productagg.sources.offers_service.client import OffersClient
 from productagg.sources.offers_service.errors import Busy, TokenStillValid, UpstreamError
 from productagg.sources.offers_service.parsing import AccessToken
 from productagg.sync import leases, run_log
-from productagg.sync.batches import BatchLoop
-from productagg.sync.fetcher import EXCHANGES_PER_PRODUCT, Fetcher
+from productagg.sync.fetcher import EXCHANGES_PER_PRODUCT, OffersFetcher
+from productagg.sync.lane import Lane, Selection
+from productagg.sync.lanes import FETCH_SECONDS, AdapterLanes, Work, work_side_by_side
 from productagg.sync.leases import Lease
-from productagg.sync.outcomes import Outcome, apply_outcomes
+from productagg.sync.outcomes import Outcome
 from productagg.sync.run_log import RunResult
 from productagg.sync.schedule import Schedule
+from productagg.sync.sources import ActiveSource, enabled, longest_interval
 from productagg.sync.time_budget import TimeBudget
 from productagg.sync.tokens import NoAccessToken, SharedToken, account_key
 from productagg.sync.transactions import LONGEST_WAIT_SECONDS, run_in_transaction
 from productagg.sync.workers import WorkerPool
 
 Result = TypeVar("Result")
-# A function from a time, by the database's clock, to the condition that selects a run's products.
-Selection = Callable[[datetime], ColumnElement[bool]]
 
 SUMMARIES_PER_BATCH = 500
 # The share of a run's time that refreshing summaries may take.
 _SUMMARIES_SHARE = 0.1
 # How long a lease may wait for a free worker, on top of the worst case for one product.
 _LEASE_MARGIN = timedelta(seconds=30)
+_NOT_BEGUN = datetime.max.replace(tzinfo=UTC)
 
 
 class SyncedProducts(NamedTuple):
@@ -52,7 +53,7 @@ class SyncedProducts(NamedTuple):
 
 
 class Synchronizer:
-    """Syncs one database with one Offers service, in sync runs or for single products. Thread-safe."""
+    """Syncs one database with its sources, in sync runs; single products with the Offers service. Thread-safe."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
@@ -63,7 +64,6 @@ class Synchronizer:
         # At most half of the run, so that an exchange that begins with the run always comes to an end.
         timeout = min(settings.offers_timeout_seconds, self._budget_seconds / 2)
         self._longest_fetch = timedelta(seconds=EXCHANGES_PER_PRODUCT * timeout)
-        self._lease_duration = self._longest_fetch + _LEASE_MARGIN
         refresh_token = settings.offers_refresh_token.reveal()
         self._client = OffersClient(settings.offers_base_url, refresh_token, timeout)
         self._token = SharedToken(
@@ -72,6 +72,7 @@ class Synchronizer:
             self._request_token,
             patience_seconds=timeout + 5,
         )
+        self._adapters = AdapterLanes(settings, self._schedule, self._in_transaction, lambda: self._interrupted)
         self._interrupted = False
 
     def __enter__(self) -> Self:
@@ -98,12 +99,15 @@ class Synchronizer:
         """
         budget = self._new_budget(self._budget_seconds)
         traffic_before = self._client.traffic
-        run_id, started_at = self._in_transaction(run_log.record_start)
+        run_id, started_at, active = self._in_transaction(
+            lambda session: _begin(session, products, everything=everything)
+        )
         result = RunResult(started_at=started_at, finished_at=started_at, ended_by="crashed")
         recording: TimeBudget | None = None
         try:
             self._refresh_summaries(started_at, budget)
-            self._sync_selected(_selection(products, everything, started_at), result, budget, progress)
+            selected = _selection(products, everything, started_at)
+            self._sync_selected(self._lanes(active, started_at), selected, result, budget, progress)
             # Recording the end has time of its own, because the run's may be up.
             recording = budget if self._interrupted else self._new_budget(LONGEST_WAIT_SECONDS)
         finally:
@@ -123,67 +127,87 @@ class Synchronizer:
         """
         budget = self._new_budget(self._budget_seconds)
         cpu_started_at = time.thread_time()
-        fetcher = self._new_fetcher()
+        lane = self._offers_lane(RunResult(_NOT_BEGUN, _NOT_BEGUN), self._schedule.observed_for)
 
         def fetch(lease: Lease) -> Outcome:
             on_fetch(lease.product_id)
-            return fetcher.fetch(lease)
+            return lane.fetcher.fetch(lease)
 
         def selected(now: datetime) -> ColumnElement[bool]:
-            return and_(ProductSync.product_id.in_(product_ids), leases.is_due(now))
+            return and_(ProductSource.product_id.in_(product_ids), leases.is_due(now))
 
-        now, acquired = self._acquire(selected, len(product_ids), fetcher)
-        result = RunResult(started_at=now, finished_at=now)
-        result.count_leases(acquired, now)
+        now, acquired = lane.acquire(selected, len(product_ids))
+        lane.result.started_at = now
         fetched: set[UUID] = set()
         # A single product is fetched in this thread, which may have a connection to the Offers service.
         workers = min(len(acquired), self._workers) if len(acquired) > 1 else 0
         with WorkerPool(fetch, workers) as pool:
             pool.add(acquired)
-            for outcomes in self._batches(pool, fetcher, budget, result):
+            for outcomes in lane.batches(pool, budget):
                 fetched |= _fetched_products(outcomes)
-        result.ended_by = fetcher.stopped_by or "done"
-        result.finished_at = now + budget.elapsed()
-        return SyncedProducts(result, fetched, pool.cpu_seconds + time.thread_time() - cpu_started_at)
+        lane.result.ended_by = lane.fetcher.stopped_by or "done"
+        lane.result.finished_at = now + budget.elapsed()
+        return SyncedProducts(lane.result, fetched, pool.cpu_seconds + time.thread_time() - cpu_started_at)
 
     def _sync_selected(
         self,
+        lanes: Sequence[Work],
         selected: Selection,
         result: RunResult,
         budget: TimeBudget,
         progress: Callable[[int, int], None] | None,
     ) -> None:
-        fetcher = self._new_fetcher()
-
-        def acquire(limit: int) -> Sequence[Lease]:
-            now, acquired = self._acquire(selected, limit, fetcher, budget)
-            result.count_leases(acquired, now)
-            return acquired
-
+        """Do the work of all sources side by side, and add up their results."""
         total = 0
         if progress is not None:
-            total = self._in_transaction(lambda session: leases.count(session, selected(result.started_at)))
-        with WorkerPool(fetcher.fetch, self._workers) as pool:
-            for _outcomes in self._batches(pool, fetcher, budget, result, acquire):
-                if progress is not None:
-                    progress(result.asked, total)
-        result.ended_by = fetcher.stopped_by or "done"
+            chosen = selected(result.started_at)
+            ids = [lane.source_id for lane in lanes]
+            total = self._in_transaction(lambda session: leases.count(session, ids, chosen))
 
-    def _batches(
-        self,
-        pool: WorkerPool,
-        fetcher: Fetcher,
-        budget: TimeBudget,
-        result: RunResult,
-        acquire: Callable[[int], Sequence[Lease]] | None = None,
-    ) -> BatchLoop:
-        def apply(outcomes: Sequence[Outcome]) -> None:
-            updates = self._in_transaction(
-                lambda session: apply_outcomes(session, outcomes, self._schedule, result.started_at), budget
-            )
-            result.count_outcomes(outcomes, updates)
+        def report() -> None:
+            if progress is not None:
+                progress(sum(lane.result.asked for lane in lanes), total)
 
-        return BatchLoop(pool, fetcher, budget, acquire, apply, self._workers)
+        try:
+            work_side_by_side([lambda lane=lane: lane.work(selected, budget, report) for lane in lanes])  # type: ignore[misc]
+        finally:
+            for lane in lanes:
+                result.add(lane.result)
+        result.ended_by = _ended_by(lanes)
+
+    def _lanes(self, enabled: Sequence[ActiveSource], started_at: datetime) -> list[Work]:
+        """The lanes of the sources that have work; that of the Offers service first."""
+        observed_for = self._schedule.observed_for_at_least(longest_interval(enabled))
+        lanes: list[Work] = []
+        for source in enabled:
+            if not source.has_work:
+                continue
+            result = RunResult(started_at=started_at, finished_at=started_at)
+            if source.id == OFFERS_SOURCE:
+                lanes.append(self._offers_lane(result, observed_for))
+            else:
+                lanes.append(self._adapters.lane(source, result, observed_for))
+        return lanes
+
+    def _offers_lane(self, result: RunResult, observed_for: timedelta) -> Lane:
+        return Lane(
+            OFFERS_SOURCE,
+            "offers",
+            OffersFetcher(
+                self._client, self._token, self._longest_fetch, self._requests_per_second, lambda: self._interrupted
+            ),
+            self._schedule,
+            observed_for,
+            self._longest_fetch + _LEASE_MARGIN,
+            self._workers,
+            self._blocked,
+            self._in_transaction,
+            result,
+        )
+
+    def _blocked(self, session: Session) -> tuple[datetime, str | None]:
+        now, blocked = self._token.blocked(session)
+        return now, None if blocked is None else str(blocked)
 
     def _refresh_summaries(self, now: datetime, budget: TimeBudget) -> None:
         """Look up the earlier prices of the summaries that are due, the longest due first, for a share of the time.
@@ -195,30 +219,11 @@ class Synchronizer:
             if done < SUMMARIES_PER_BATCH or self._interrupted or budget.used_share() >= _SUMMARIES_SHARE:
                 return
 
-    def _acquire(
-        self, selected: Selection, limit: int, fetcher: Fetcher, budget: TimeBudget | None = None
-    ) -> tuple[datetime, list[Lease]]:
-        """Lease products, and return the time. While requests are blocked, lease none and stop the fetcher."""
-
-        def work(session: Session) -> tuple[datetime, list[Lease]]:
-            now, blocked = self._token.blocked(session)
-            if blocked is not None:
-                fetcher.stop(str(blocked))
-                return now, []
-            return now, leases.acquire(session, selected(now), limit, self._lease_duration, now)
-
-        return self._in_transaction(work, budget)
-
     def _in_transaction(self, work: Callable[[Session], Result], budget: TimeBudget | None = None) -> Result:
         return run_in_transaction(self._sessions, work, budget)
 
     def _new_budget(self, seconds: float) -> TimeBudget:
         return TimeBudget(seconds, lambda: self._interrupted)
-
-    def _new_fetcher(self) -> Fetcher:
-        return Fetcher(
-            self._client, self._token, self._longest_fetch, self._requests_per_second, lambda: self._interrupted
-        )
 
     def _request_token(self) -> AccessToken | None:
         try:
@@ -236,9 +241,30 @@ def _fetched_products(outcomes: Sequence[Outcome]) -> set[UUID]:
     return {outcome.lease.product_id for outcome in outcomes if outcome.offers is not None}
 
 
+def _begin(
+    session: Session, products: Sequence[UUID] | None, *, everything: bool
+) -> tuple[UUID, datetime, list[ActiveSource]]:
+    """Record that a run begins, and read the sources that it may ask."""
+    run_id, started_at = run_log.record_start(session)
+    selected = _selection(products, everything, started_at)
+    return run_id, started_at, enabled(session, selected(started_at), started_at)
+
+
+def _ended_by(lanes: Sequence[Work]) -> str:
+    """Why the run ended: 'done', or every other reason, with the name of the source if it is not that of the run."""
+    reasons: dict[str, None] = {}
+    for lane in lanes:
+        reason = lane.result.ended_by
+        of_run = reason in ("done", "budget", "interrupted") or lane.source_id == OFFERS_SOURCE
+        reasons[reason if of_run else f"{lane.name}: {reason}"] = None
+    reasons.pop("done", None)
+    return "; ".join(reasons) or "done"
+
+
 def longest_lease(settings: Settings) -> timedelta:
     """Return the longest duration of a lease, of a product or of the token's refresh."""
-    return timedelta(seconds=EXCHANGES_PER_PRODUCT * settings.offers_timeout_seconds) + _LEASE_MARGIN
+    fetch = max(EXCHANGES_PER_PRODUCT * settings.offers_timeout_seconds, FETCH_SECONDS)
+    return timedelta(seconds=fetch) + _LEASE_MARGIN
 
 
 def _selection(products: Sequence[UUID] | None, everything: bool, started_at: datetime) -> Selection:
@@ -247,4 +273,4 @@ def _selection(products: Sequence[UUID] | None, everything: bool, started_at: da
         return lambda _now: leases.is_due(started_at)
     if products is None:
         return lambda now: leases.not_asked_since(started_at, now)
-    return lambda now: and_(leases.not_asked_since(started_at, now), ProductSync.product_id.in_(products))
+    return lambda now: and_(leases.not_asked_since(started_at, now), ProductSource.product_id.in_(products))

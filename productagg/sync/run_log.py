@@ -55,13 +55,20 @@ class RunResult:
 
     def count_outcomes(self, outcomes: Sequence[Outcome], updates: Sequence[OffersUpdate]) -> None:
         """Count a batch's outcomes, and the updates that changed offers."""
-        self.fetched += sum(outcome.offers is not None for outcome in outcomes)
+        self.fetched += sum(outcome.offers is not None and outcome.error is None for outcome in outcomes)
         self.changed += len(updates)
         self.closed += sum(len(update.difference.closed) for update in updates)
         for outcome in outcomes:
             if outcome.error is not None:
                 self.failed += 1
                 self.failures[outcome.error.reason] += 1
+
+    def add(self, other: "RunResult") -> None:
+        """Add what the run did at another source."""
+        for name in ("leased", "fetched", "changed", "closed", "failed"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.failures.update(other.failures)
+        self.longest_wait_seconds = max(self.longest_wait_seconds, other.longest_wait_seconds)
 
     @property
     def asked(self) -> int:

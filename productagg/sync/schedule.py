@@ -4,7 +4,7 @@ Nothing here is random. Products are spread over time by their ids, so that ever
 computes the same times.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Self
 from uuid import UUID
@@ -35,10 +35,21 @@ class Schedule:
         interval = timedelta(seconds=settings.sync_interval_seconds)
         return cls(interval, timedelta(seconds=settings.sync_max_interval_seconds or settings.sync_interval_seconds))
 
+    def at_source(self, interval_seconds: int | None) -> Self:
+        """The schedule of a source that states its interval, or does not."""
+        if interval_seconds is None:
+            return self
+        interval = timedelta(seconds=interval_seconds)
+        return replace(self, interval=interval, longest=max(self.longest, interval))
+
     @property
     def observed_for(self) -> timedelta:
         """How long a product counts as observed after a complete, valid list. After that, its history has a gap."""
         return self.longest * _INTERVALS_OBSERVED
+
+    def observed_for_at_least(self, interval: timedelta) -> timedelta:
+        """How long a product counts as observed if one of its sources is asked at this interval."""
+        return max(self.longest, interval) * _INTERVALS_OBSERVED
 
     def after_success(
         self, product_id: UUID, run_started_at: datetime, now: datetime, unchanged_since: datetime | None

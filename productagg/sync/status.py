@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
-from productagg.db.models import Product, ProductSync, UpstreamToken
+from productagg.db.models import AT_OFFERS_SERVICE, Product, ProductSource, UpstreamToken
 from productagg.sync import run_log
 from productagg.sync.run_log import RecordedRun
 
@@ -79,27 +79,27 @@ def read(connection: Connection, account: str, budget_seconds: float, now: datet
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
     """Whether a product is due. A product that is being fetched counts as leased and not as due."""
-    leased_until = ProductSync.leased_until
-    return and_(ProductSync.next_sync_at <= now, or_(leased_until.is_(None), leased_until <= now))
+    leased_until = ProductSource.leased_until
+    return and_(ProductSource.next_sync_at <= now, or_(leased_until.is_(None), leased_until <= now))
 
 
 def _backlog(connection: Connection, now: datetime) -> Backlog:
-    count = select(func.count()).select_from(ProductSync)
+    count = select(func.count()).select_from(ProductSource).where(AT_OFFERS_SERVICE)
     counts = select(
-        count.scalar_subquery().label("products"),
+        select(func.count()).select_from(Product).scalar_subquery().label("products"),
         count.where(_is_due(now)).scalar_subquery().label("due"),
-        count.where(ProductSync.leased_until > now).scalar_subquery().label("leased"),
-        count.where(ProductSync.failures > 0).scalar_subquery().label("failing"),
+        count.where(ProductSource.leased_until > now).scalar_subquery().label("leased"),
+        count.where(ProductSource.failures > 0).scalar_subquery().label("failing"),
     )
     return cast(Backlog, dict(connection.execute(counts).mappings().one()))
 
 
 def _oldest_due(connection: Connection, now: datetime) -> DueProduct | None:
     query = (
-        select(Product.id, Product.name, ProductSync.next_sync_at.label("due_since"))
-        .join(ProductSync, ProductSync.product_id == Product.id)
-        .where(_is_due(now))
-        .order_by(ProductSync.next_sync_at)
+        select(Product.id, Product.name, ProductSource.next_sync_at.label("due_since"))
+        .join(ProductSource, ProductSource.product_id == Product.id)
+        .where(AT_OFFERS_SERVICE, _is_due(now))
+        .order_by(ProductSource.next_sync_at)
         .limit(1)
     )
     row = connection.execute(query).mappings().one_or_none()
@@ -107,11 +107,11 @@ def _oldest_due(connection: Connection, now: datetime) -> DueProduct | None:
 
 
 def _failing(connection: Connection) -> list[FailingProduct]:
-    sync = ProductSync
+    sync = ProductSource
     query = (
         select(Product.id, Product.name, sync.failures, sync.last_error, sync.last_asked_at, sync.next_sync_at)
         .join(sync, sync.product_id == Product.id)
-        .where(sync.failures > 0)
+        .where(AT_OFFERS_SERVICE, sync.failures > 0)
         .order_by(sync.failures.desc(), Product.id)
         .limit(_FAILING)
     )

@@ -9,7 +9,7 @@ from pyramid.config import Configurator
 from pyramid.security import NO_PERMISSION_REQUIRED
 from sqlalchemy import event, func, select
 
-from productagg.db.models import Product, ProductSync
+from productagg.db.models import OFFERS_SOURCE, Product, ProductSource
 from tests.functional.routes import there  # noqa: F401 - a fixture
 from tests.integration.history_writer import PastWriter
 
@@ -49,7 +49,7 @@ def sync(client):
 
     def sync(product_id):
         with client.services.sessions.begin() as session:
-            session.get_one(ProductSync, UUID(str(product_id))).next_sync_at = datetime.now(UTC)
+            session.get_one(ProductSource, (UUID(str(product_id)), OFFERS_SOURCE)).next_sync_at = datetime.now(UTC)
         client.services.synchronizer.sync_products([UUID(str(product_id))])
 
     return sync

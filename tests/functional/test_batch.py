@@ -10,7 +10,7 @@ from webtest import TestApp
 
 from productagg import strict_json
 from productagg.catalog import batch_creation
-from productagg.db.models import ProductSummary, ProductSync
+from productagg.db.models import ProductSource, ProductSummary
 from tests.databases import only_sqlite
 from tests.factories import rows
 from tests.functional.problems import assert_problem
@@ -146,7 +146,7 @@ def test_good_products_are_all_created_and_answered_in_their_order(client, post,
         ("Lamp", "x\ty\n"),
     ]
     assert [each["id"] for each in found] == [item["id"] for item in answer.json]
-    assert len(rows(database, ProductSync)) == len(rows(database, ProductSummary)) == 3
+    assert len(rows(database, ProductSource)) == len(rows(database, ProductSummary)) == 3
 
 
 def test_the_list_has_them_in_the_order_of_the_batch(client, post):
@@ -280,7 +280,7 @@ def test_more_than_the_backlog_takes_waits_for_the_next_run(client, post, databa
     assert post([new(str(number)) for number in range(300)]).status_int == 201
     client.background.wait()
 
-    waiting = [row for row in rows(database, ProductSync) if row.registration == "pending"]
+    waiting = [row for row in rows(database, ProductSource) if row.registration == "pending"]
     assert 0 < len(waiting) < 300
     assert all(row.leased_until is None for row in waiting)
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 import time_machine
 
-from productagg.db.models import ProductSync
+from productagg.db.models import OFFERS_SOURCE, ProductSource
 from tests.conftest import PASSWORD
 from tests.databases import only_sqlite
 from tests.functional.cache import SharedCache
@@ -32,7 +32,7 @@ def due_in(client):
 
     def due_in(product_id, seconds):
         with client.services.sessions.begin() as session:
-            row = session.get_one(ProductSync, UUID(product_id))
+            row = session.get_one(ProductSource, (UUID(product_id), OFFERS_SOURCE))
             row.next_sync_at = datetime.now(UTC) + timedelta(seconds=seconds)
 
     return due_in

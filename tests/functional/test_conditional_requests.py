@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 import time_machine
 
-from productagg.db.models import ProductSync
+from productagg.db.models import OFFERS_SOURCE, ProductSource
 from tests.databases import only_sqlite
 from tests.factories import make_product
 from tests.functional.problems import assert_problem
@@ -329,7 +329,7 @@ class TestLastModified:
             sync(str(product_id))
         else:
             with client.services.sessions.begin() as session:
-                row = session.get_one(ProductSync, product_id)
+                row = session.get_one(ProductSource, (product_id, OFFERS_SOURCE))
                 if change == "registered":
                     row.registered_at = datetime.now(UTC)
                 else:

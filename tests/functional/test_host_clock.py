@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 import time_machine
 
-from productagg.db.models import IdempotencyKey, LoginCounter, Product, ProductChange, ProductSync
+from productagg.db.models import OFFERS_SOURCE, IdempotencyKey, LoginCounter, Product, ProductChange, ProductSource
 from tests.factories import make_due, make_product, make_run, rows, states
 
 HOUR = timedelta(hours=1)
@@ -46,7 +46,7 @@ def test_what_a_request_writes_has_the_databases_time(host, database, client, se
     assert (made.status_int, removed.status_int) == (201, 204)
     times = [time for row in rows(database, Product) for time in (row.created_at, row.updated_at)]
     times += [row.at for row in rows(database, ProductChange)]
-    times += [row.registered_at for row in rows(database, ProductSync)]
+    times += [row.registered_at for row in rows(database, ProductSource)]
     times += [row.created_at for row in rows(database, IdempotencyKey)]
     assert len(times) >= 8
     assert began <= min(times) <= max(times) <= database_clock.now()
@@ -97,7 +97,9 @@ def test_a_response_may_be_cached_until_the_product_is_due_by_the_databases_cloc
     client, product_id, database, database_clock
 ):
     with database.sessions.begin() as session:
-        session.get_one(ProductSync, product_id).next_sync_at = database_clock.now() + 20.5 * timedelta(seconds=1)
+        session.get_one(ProductSource, (product_id, OFFERS_SOURCE)).next_sync_at = (
+            database_clock.now() + 20.5 * timedelta(seconds=1)
+        )
 
     for path in (f"/products/{product_id}", f"/products/{product_id}/offers"):
         assert client.get(path).cache_control.max_age in (19, 20)

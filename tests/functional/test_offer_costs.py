@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from productagg.db.models import Offer
+from productagg.db.models import OFFERS_SOURCE, Offer
 from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
 
@@ -23,7 +23,7 @@ def stock(client, database, past):
                 for id_, (price, items) in offers.items():
                     times = {"first_seen_at": NOW, "changed_at": NOW, "closed_at": closed_at}
                     values = {"id": id_, "price": price, "items_in_stock": items, **times}
-                    session.add(Offer(product_id=past.product_id, **values))
+                    session.add(Offer(product_id=past.product_id, source_id=OFFERS_SOURCE, **values))
         return f"/products/{past.product_id}/offers/cost"
 
     return stock

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select, update
 
-from productagg.db.models import Offer, OfferPrice, Product, ProductPrice, ProductSync
+from productagg.db.models import OFFERS_SOURCE, Offer, OfferPrice, Product, ProductPrice, ProductSource
 from tests.databases import only_sqlite
 from tests.functional.problems import assert_problem
 
@@ -221,7 +221,7 @@ def test_a_removed_product_takes_everything_of_its_own_with_it_and_nothing_else(
     with database.reader.connect() as connection:
         for key in (
             Product.id,
-            ProductSync.product_id,
+            ProductSource.product_id,
             Offer.product_id,
             OfferPrice.product_id,
             ProductPrice.product_id,
@@ -251,13 +251,13 @@ def test_a_product_that_the_offers_service_refused_gets_another_try_when_it_is_c
     monkeypatch.setattr(client.background, "submit", lambda _: None)
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     with database.sessions.begin() as session:
-        session.execute(update(ProductSync).values(registration="failed", failures=9, next_sync_at=tomorrow))
+        session.execute(update(ProductSource).values(registration="failed", failures=9, next_sync_at=tomorrow))
 
     answer = client.patch_json(f"/products/{product['id']}", {"description": "Better"}, headers=admin)
 
     assert answer.json["registration"] == "pending"
     with database.sessions.begin() as session:
-        row = session.get_one(ProductSync, UUID(product["id"]))
+        row = session.get_one(ProductSource, (UUID(product["id"]), OFFERS_SOURCE))
         assert (row.failures, row.next_sync_at <= datetime.now(UTC)) == (0, True)
 
 

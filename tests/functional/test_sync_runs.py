@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import update
 
-from productagg.db.models import ProductSync
+from productagg.db.models import ProductSource
 from productagg.sandbox import Fault
 from tests.databases import only_sqlite
 from tests.factories import make_product, make_run, make_runs
@@ -28,11 +28,13 @@ def sync_of(client, admin):
 
 @pytest.fixture
 def set_sync(database):
-    """Set columns of a product's row in product_sync."""
+    """Set columns of a product's row in product_sources."""
 
     def set_sync(product_id, **values):
         with database.sessions.begin() as session:
-            session.execute(update(ProductSync).where(ProductSync.product_id == UUID(str(product_id))).values(**values))
+            session.execute(
+                update(ProductSource).where(ProductSource.product_id == UUID(str(product_id))).values(**values)
+            )
 
     return set_sync
 

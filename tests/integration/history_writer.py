@@ -8,13 +8,14 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import delete, insert, update
 
 from productagg.db.models import (
+    OFFERS_SOURCE,
     HistoryProgress,
     Offer,
     OfferPrice,
     OfferPriceDay,
     ProductPrice,
     ProductPriceDay,
-    ProductSync,
+    ProductSource,
 )
 from productagg.history import day_summaries
 from productagg.history.move_steps import move_steps
@@ -59,7 +60,7 @@ class PastWriter:
         with self._database.sessions.begin() as session:
             for model in _TABLES:
                 session.execute(delete(model))
-            mine = update(ProductSync).where(ProductSync.product_id == self.product_id)
+            mine = update(ProductSource).where(ProductSource.product_id == self.product_id)
             session.execute(mine.values(last_synced_at=synced_at))
             for model, values in written.items():
                 if values:
@@ -73,6 +74,7 @@ class PastWriter:
         return [
             {
                 "id": id_,
+                "source_id": OFFERS_SOURCE,
                 "price": price,
                 "items_in_stock": items,
                 "first_seen_at": min(row.at for row in offers if row.id == id_),

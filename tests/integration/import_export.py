@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 
 from productagg.db.models import (
+    OFFERS_SOURCE,
     Base,
     HistoryProgress,
     Offer,
@@ -16,8 +17,8 @@ from productagg.db.models import (
     Product,
     ProductPrice,
     ProductPriceDay,
+    ProductSource,
     ProductSummary,
-    ProductSync,
 )
 from productagg.history.exporting import export, history_snapshot
 from productagg.history.importing import import_
@@ -65,7 +66,7 @@ def take(database, *product_ids, begin=None, end=None):
 def observe(database, product_id, at, offers, gap_from=None):
     """What the sync does with a list of offers."""
     with database.sessions.begin() as session:
-        sync = session.get_one(ProductSync, product_id)
+        sync = session.get_one(ProductSource, (product_id, OFFERS_SOURCE))
         states = {id_: OfferState(*state) for id_, state in offers.items()}
         first = sync.last_synced_at is None
         write_down(session, Observation(product_id, states, at, first, gap_from))

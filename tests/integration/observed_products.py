@@ -13,8 +13,8 @@ from productagg.db.models import (
     Product,
     ProductPrice,
     ProductPriceDay,
+    ProductSource,
     ProductSummary,
-    ProductSync,
 )
 from productagg.history import compaction
 from productagg.history.timeline import INSTANT
@@ -57,12 +57,12 @@ class Shop:
             self._synced(session, until)
 
     def _synced(self, session, at):
-        mine = ProductSync.product_id == self.product_id
-        session.execute(update(ProductSync).where(mine).values(last_synced_at=at))
+        mine = ProductSource.product_id == self.product_id
+        session.execute(update(ProductSource).where(mine).values(last_synced_at=at))
 
 
 # What a shop consists of. Changes are not copied: the database numbers them.
-_COPIED: list[type[Base]] = [Product, ProductSync, ProductSummary, Offer, *HISTORY]
+_COPIED: list[type[Base]] = [Product, ProductSource, ProductSummary, Offer, *HISTORY]
 
 
 class CopiedShop:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from productagg.catalog import products
 from productagg.catalog.batch_creation import NewProduct, create_many
-from productagg.db.models import Product, ProductSummary, ProductSync
+from productagg.db.models import Product, ProductSource, ProductSummary
 from tests.databases import only_postgresql
 from tests.factories import LONG_AGO, make_product, rows, sync_row
 from tests.integration.conftest import before_statement, wait_until
@@ -39,7 +39,7 @@ def test_a_taken_name_is_refused_and_the_session_stays_usable(database):
         products.create(session, "Toaster", "Toasts", NOON)
 
     assert [row.name for row in rows(database, Product)] == ["Kettle", "Toaster"]
-    assert len(rows(database, ProductSync)) == 2
+    assert len(rows(database, ProductSource)) == 2
 
 
 def test_of_many_products_those_are_added_whose_names_are_free(database):
@@ -53,7 +53,7 @@ def test_of_many_products_those_are_added_whose_names_are_free(database):
     assert {row.id: row.name for row in rows(database, Product) if row.created_at == NOON} == {
         id_: product.name for id_, product in zip(created, new, strict=True) if id_ is not None
     }
-    for model in (ProductSync, ProductSummary):
+    for model in (ProductSource, ProductSummary):
         assert {row.product_id for row in rows(database, model)} == {row.id for row in rows(database, Product)}
 
 

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 from productagg.accounts.users import authenticate
 from productagg.cli import main
-from productagg.db.models import Product, ProductSync, SyncRun, User
+from productagg.db.models import Product, ProductSource, SyncRun, User
 from productagg.sandbox import Fault
-from productagg.sync import run as sync_run
+from productagg.sync import lane
 from tests.conftest import PASSWORD, REFRESH_TOKEN
 from tests.databases import only_sqlite
 from tests.factories import environment, make_product, make_products, rows, start, states
@@ -71,7 +71,7 @@ def test_a_run_that_could_not_run_exits_with_2_and_the_reason(database, run):
 def test_a_run_that_crashed_exits_with_2_and_leaves_the_traceback_to_the_log(database, run):
     make_product(database)
 
-    with before_call(sync_run, "apply_outcomes", crash):
+    with before_call(lane, "apply_outcomes", crash):
         done = run("sync")
 
     assert done.exit_code == 2
@@ -202,7 +202,7 @@ def test_a_sample_catalogue_fills_an_empty_one(database, run):
 
     assert (done.exit_code, done.stdout) == (0, "sample: 72 products added\n")
     products = rows(database, Product)
-    assert len(products) == len(rows(database, ProductSync)) == 72
+    assert len(products) == len(rows(database, ProductSource)) == 72
     assert all(len(row.description) > 40 for row in products)
 
 

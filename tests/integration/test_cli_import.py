@@ -16,7 +16,7 @@ from productagg.catalog.product_schema import NEW_PRODUCT
 from productagg.catalog.products import remove
 from productagg.cli import import_run
 from productagg.cli.import_records import new_product
-from productagg.db.models import Product, ProductSummary, ProductSync
+from productagg.db.models import Product, ProductSource, ProductSummary
 from productagg.schema_types import validate
 from tests.databases import only_sqlite
 from tests.factories import LONG_AGO, environment, make_product, rows, sync_row
@@ -412,7 +412,7 @@ def test_what_is_exported_is_the_same_catalogue_where_it_is_imported(database, r
 
     assert (imported.exit_code, imported.stderr) == (0, "")
     assert catalogue(database) == before
-    assert len(rows(database, ProductSync)) == len(rows(database, ProductSummary)) == len(products)
+    assert len(rows(database, ProductSource)) == len(rows(database, ProductSummary)) == len(products)
     assert run("export", "--format", form).stdout_bytes == exported
     again = run("import", "-", "--format", form, "--update", typed=exported)
     assert again.stdout == f"import: 0 products created, {len(products)} existed already, 0 changed, 0 invalid lines\n"

@@ -18,7 +18,7 @@ from productagg.cli import import_products, import_run
 from productagg.cli.checkpoint import Checkpoint
 from productagg.cli.import_records import new_product
 from productagg.cli.import_rejects import RejectedLines
-from productagg.db.models import Product, ProductSummary, ProductSync
+from productagg.db.models import Product, ProductSource, ProductSummary
 from tests.databases import only_sqlite
 from tests.factories import LONG_AGO, environment, make_product, rows
 from tests.integration.conftest import wait_until
@@ -62,7 +62,7 @@ def names(database):
 
 
 def is_whole(database, count=COUNT):
-    for model in (ProductSync, ProductSummary):
+    for model in (ProductSource, ProductSummary):
         assert {row.product_id for row in rows(database, model)} == {row.id for row in rows(database, Product)}
     return names(database) == [*range(count)]
 

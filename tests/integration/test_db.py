@@ -9,7 +9,7 @@ from sqlalchemy.exc import StatementError
 
 from productagg.catalog import products as catalog
 from productagg.db.engines import reader_engine, writer_engine
-from productagg.db.models import Product, ProductSync
+from productagg.db.models import Product, ProductSource
 from productagg.settings import database_url
 from tests.databases import only_postgresql, only_sqlite
 from tests.factories import LONG_AGO, make_product, rows, sync_row
@@ -113,12 +113,12 @@ def test_two_writers_wait_for_each_other_and_both_succeed(database):
     def count_up(_number):
         for _ in range(25):
             with database.sessions.begin() as session:
-                session.scalars(select(ProductSync).with_for_update()).one().failures += 1
+                session.scalars(select(ProductSource).with_for_update()).one().failures += 1
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(count_up, range(4)))
 
-    assert [row.failures for row in rows(database, ProductSync)] == [100]
+    assert [row.failures for row in rows(database, ProductSource)] == [100]
 
 
 def test_a_reader_does_not_wait_for_a_writer_and_sees_nothing_before_the_commit(database):
@@ -166,12 +166,14 @@ def test_a_time_is_kept_to_the_microsecond_and_comes_back_in_utc(database, zone)
     moment = datetime(2026, 10, 25, 1, 30, 0, 123456, tzinfo=UTC)
 
     with database.writer.begin() as connection:
-        connection.execute(update(ProductSync).values(next_sync_at=moment.astimezone(zone)))
+        connection.execute(update(ProductSource).values(next_sync_at=moment.astimezone(zone)))
 
     next_sync_at = sync_row(database, product_id).next_sync_at
     assert (next_sync_at, next_sync_at.utcoffset()) == (moment, timedelta(0))
     with database.reader.connect() as connection:
-        earlier = select(ProductSync.product_id).where(ProductSync.next_sync_at < moment + timedelta(microseconds=1))
+        earlier = select(ProductSource.product_id).where(
+            ProductSource.next_sync_at < moment + timedelta(microseconds=1)
+        )
         assert connection.scalars(earlier).all() == [product_id]
 
 
@@ -179,7 +181,7 @@ def test_a_time_without_a_zone_is_refused(database):
     make_product(database)
 
     with database.writer.begin() as connection, pytest.raises(StatementError, match="naive"):
-        connection.execute(update(ProductSync).values(next_sync_at=datetime(2026, 1, 1)))  # noqa: DTZ001
+        connection.execute(update(ProductSource).values(next_sync_at=datetime(2026, 1, 1)))  # noqa: DTZ001
 
 
 @only_postgresql

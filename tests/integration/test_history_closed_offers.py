@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, update
 
-from productagg.db.models import Offer, OfferPrice, OfferPriceDay, Product, ProductPriceDay, ProductSync
+from productagg.db.models import Offer, OfferPrice, OfferPriceDay, Product, ProductPriceDay, ProductSource
 from productagg.history import closed_offers
 from productagg.history.closed_offers import remove_closed
 from productagg.history.offers_at import OffersNotKept, offers_at
@@ -224,7 +224,7 @@ def test_an_offer_that_opens_at_that_very_moment_is_not_lost(database, shop):
     removing = threading.Thread(target=remove_closed_now, args=(database, FEBRUARY))
     with database.sessions.begin() as applying:
         # As a sync run applies a list: the lock, and then the offers
-        mine = select(ProductSync.product_id).where(ProductSync.product_id == shop.product_id)
+        mine = select(ProductSource.product_id).where(ProductSource.product_id == shop.product_id)
         applying.execute(mine.with_for_update())
         removing.start()
         wait_until(lambda: somebody_waits(database))

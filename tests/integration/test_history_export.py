@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from productagg.db.models import HistoryProgress, OfferPrice, ProductPrice, ProductSync
+from productagg.db.models import HistoryProgress, OfferPrice, ProductPrice, ProductSource
 from productagg.history.exporting import export, history_snapshot
 from productagg.history.lines import LARGEST
 from productagg.history.timeline import INSTANT, microseconds
@@ -63,7 +63,7 @@ def forget(database, product_id, created_at):
         for table in TABLES:
             connection.execute(table.delete())
         connection.execute(update(HistoryProgress).values(raw_from=None))
-        connection.execute(update(ProductSync).values(last_synced_at=None))
+        connection.execute(update(ProductSource).values(last_synced_at=None))
     create_on(database, product_id, created_at)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from productagg.catalog import products as catalog
 from productagg.db.models import (
+    OFFERS_SOURCE,
     HistoryProgress,
     Offer,
     OfferPrice,
@@ -193,7 +194,7 @@ def test_an_imported_offer_is_one_that_is_closed_and_an_observed_one_stays_as_it
 
     bring(database, [line(product, A, after(), 100, 2), line(product, B, after(), 90, 3)])
 
-    assert rows(database, Offer) == [(product, A, 100, 0, after(), LAST, LAST), observed]
+    assert rows(database, Offer) == [(product, A, OFFERS_SOURCE, 100, 0, after(), LAST, LAST), observed]
 
 
 def test_the_newest_price_is_still_that_of_the_own_history(database, product):

@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from alembic import command
 from productagg.catalog import products as catalog
 from productagg.db.models import (
+    OFFERS_SOURCE,
     SCHEMA_REVISION,
     Base,
     HistoryProgress,
@@ -27,8 +28,8 @@ from productagg.db.models import (
     Product,
     ProductPrice,
     ProductPriceDay,
+    ProductSource,
     ProductSummary,
-    ProductSync,
     User,
 )
 from productagg.db.startup_checks import SchemaError, check_schema
@@ -93,7 +94,7 @@ def test_a_migration_that_rebuilds_a_table_keeps_the_rows_that_refer_to_it(blank
 
     command.upgrade(config, "next")
 
-    assert len(rows(blank_database, Product)) == len(rows(blank_database, ProductSync)) == 3
+    assert len(rows(blank_database, Product)) == len(rows(blank_database, ProductSource)) == 3
 
 
 def test_the_code_expects_the_newest_migration():
@@ -181,7 +182,14 @@ def test_a_migration_waits_for_a_tables_lock_as_long_as_the_options_say(blank_da
     assert time.monotonic() - began < 5
 
 
-OFFER = {"id": uuid4(), "price": 1, "items_in_stock": 1, "first_seen_at": LONG_AGO, "changed_at": LONG_AGO}
+OFFER = {
+    "id": uuid4(),
+    "source_id": OFFERS_SOURCE,
+    "price": 1,
+    "items_in_stock": 1,
+    "first_seen_at": LONG_AGO,
+    "changed_at": LONG_AGO,
+}
 LINE = {"offer_id": uuid4(), "observed_at": LONG_AGO, "price": 1, "items_in_stock": 1}
 SUMMARY = {"observed_at": LONG_AGO, "lowest": 1, "average": 1, "offers": 1, "items_in_stock": 1, "observed": True}
 GAP = {**SUMMARY, "lowest": None, "average": None, "offers": 0, "items_in_stock": 0, "observed": False}
@@ -189,7 +197,7 @@ PRODUCT_DAY = {**SUMMARY, "summary": [0, 0, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 
 OFFER_DAY = {**LINE, "summary": None}
 PROGRESS = {"id": 1, "raw_from": None}
 NEWEST = {"observed_at": LONG_AGO, "lowest": None, "average": None, "offers": 0, "items_in_stock": 0}
-SYNC = {"registration": "pending", "next_sync_at": LONG_AGO, "failures": 0}
+SYNC = {"source_id": OFFERS_SOURCE, "registration": "pending", "next_sync_at": LONG_AGO, "failures": 0}
 PRODUCT = {
     "name": "Toaster",
     "description": "",
@@ -218,8 +226,8 @@ WRONG: list[tuple[type[Base], dict[str, Any], dict[str, Any]]] = [
     (ProductPrice, GAP, {"observed": None}),
     (ProductPrice, SUMMARY, {"observed": False}),
     (HistoryProgress, PROGRESS, {"id": 2}),
-    (ProductSync, SYNC, {"registration": "unknown"}),
-    (ProductSync, SYNC, {"failures": -1}),
+    (ProductSource, SYNC, {"registration": "unknown"}),
+    (ProductSource, SYNC, {"failures": -1}),
     (Product, PRODUCT, {"name": ""}),
     (Product, PRODUCT, {"name": "   "}),
     (Product, PRODUCT, {"name": None}),
@@ -233,7 +241,7 @@ def prepared(database, model, row):
     """A product `Kettle` without the rows that every product has, and the row completed with the key."""
     product_id = make_product(database, "Kettle")
     with database.writer.begin() as connection:
-        for companion in (ProductSync, ProductSummary):
+        for companion in (ProductSource, ProductSummary):
             connection.execute(delete(companion))
     if model is Product:
         return {"id": uuid4(), **row}
@@ -262,7 +270,7 @@ def test_the_database_refuses_what_makes_no_sense(database, model, row, wrong):
         (ProductPriceDay, PRODUCT_DAY),
         (OfferPriceDay, OFFER_DAY),
         (ProductSummary, NEWEST),
-        (ProductSync, SYNC),
+        (ProductSource, SYNC),
         (Product, PRODUCT),
         (User, USER),
     ],
@@ -293,5 +301,5 @@ def test_whatever_belongs_to_a_product_goes_with_it(database):
     with database.sessions.begin() as session:
         catalog.remove(session, doomed, LONG_AGO)
 
-    for dependent in (*OF_A_PRODUCT, ProductSummary, ProductSync):
+    for dependent in (*OF_A_PRODUCT, ProductSummary, ProductSource):
         assert [row.product_id for row in rows(database, dependent)] == [kept]

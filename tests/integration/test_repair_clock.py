@@ -11,6 +11,7 @@ from productagg.catalog import products as catalog
 from productagg.db import clock as database_time
 from productagg.db import idempotency_keys
 from productagg.db.models import (
+    OFFERS_SOURCE,
     Base,
     IdempotencyKey,
     LoginCounter,
@@ -18,8 +19,8 @@ from productagg.db.models import (
     OfferPriceDay,
     ProductPrice,
     ProductPriceDay,
+    ProductSource,
     ProductSummary,
-    ProductSync,
     SyncRun,
     UpstreamToken,
 )
@@ -77,7 +78,9 @@ def future(database, upstream, synchronizer, database_clock, run):
     with database.sessions.begin() as session:
         product_ids.append(catalog.create(session, "New", ""))
         catalog.change(session, product_ids[0], description="Better")
-        session.get_one(ProductSync, product_ids[1]).leased_until = database_clock.now() + 30 * SECOND
+        session.get_one(ProductSource, (product_ids[1], OFFERS_SOURCE)).leased_until = (
+            database_clock.now() + 30 * SECOND
+        )
     database_clock.shift(-2 * HOUR - 61 * SECOND)
     return product_ids
 
@@ -128,7 +131,7 @@ class TestAfterAClockWasTwoHoursAhead:
             assert (kept, newest) == (history[2].observed_at, history[3].observed_at)
             assert stored(database, product_id) == {OFFER_ID: (70, 5)}
         assert {row.lowest for row in rows(database, ProductSummary)} == {70}
-        assert all(row.next_sync_at <= database_clock.now() + 60 * SECOND for row in rows(database, ProductSync))
+        assert all(row.next_sync_at <= database_clock.now() + 60 * SECOND for row in rows(database, ProductSource))
 
     def test_a_run_that_fetched_before_it_and_applies_after_it_writes_nothing_into_the_future(
         self, database, upstream, run, one_by_one, future, database_clock
@@ -166,7 +169,7 @@ class TestWhatStandsInTheWay:
         assert (token.blocked_until, token.refreshing_until, token.access_token) == (None, None, "the token")
         assert [row.key for row in rows(database, LoginCounter)] == ["own/somebody"]
         assert rows(database, IdempotencyKey) == rows(database, SyncRun) == []
-        assert [row.leased_until for row in rows(database, ProductSync)] == [None]
+        assert [row.leased_until for row in rows(database, ProductSource)] == [None]
 
     def test_what_a_right_clock_can_have_written_is_left_alone(
         self, database, upstream, run, one_by_one, make_synchronizer, database_clock
@@ -178,7 +181,7 @@ class TestWhatStandsInTheWay:
             one_by_one.run(everything=True)
             database_clock.shift(61 * SECOND)
         with database.sessions.begin() as session:
-            session.get_one(ProductSync, leased).leased_until = database_clock.now() + 41 * SECOND
+            session.get_one(ProductSource, (leased, OFFERS_SOURCE)).leased_until = database_clock.now() + 41 * SECOND
             user_id = users.add(session, "somebody", "a password", "admin")
             idempotency_keys.acquire(session, user_id, "a", "it")
             account = account_key(upstream.base_url, REFRESH_TOKEN)
@@ -263,4 +266,4 @@ def test_a_healthy_installation_has_nothing_to_repair(database, upstream, run, s
     result = run("repair-clock")
 
     assert (result.exit_code, result.output) == (0, NOTHING)
-    assert datetime.now(UTC) >= max(row.last_synced_at for row in rows(database, ProductSync))
+    assert datetime.now(UTC) >= max(row.last_synced_at for row in rows(database, ProductSource))

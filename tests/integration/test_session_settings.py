@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 
 from productagg.accounts import users
 from productagg.app import main
-from productagg.db.models import Base, Offer, ProductSync, SyncRun
+from productagg.db.models import Base, Offer, ProductSource, SyncRun
 from productagg.settings import database_url
 from tests.conftest import PASSWORD, Client, Database, ini
 from tests.databases import only_postgresql
@@ -204,7 +204,7 @@ def test_no_setting_changes_what_is_written_or_answered(hostile, server, upstrea
     assert [json.loads(line) for line in products[:1]] == CATALOGUE[:1]
     assert json.loads(products[1])["description"] == "\\"
     assert prices[: len(HISTORY)] == HISTORY
-    (asked,) = rows(direct, ProductSync, product_id=ONE)
+    (asked,) = rows(direct, ProductSource, product_id=ONE)
     assert began - MARGIN <= asked.last_synced_at <= datetime.now(UTC) + MARGIN
     stored = {row.id: row.price for row in rows(direct, Offer, product_id=ONE) if row.closed_at is None}
     assert stored == {OFFERS[0]: 30, OFFERS[1]: 40}

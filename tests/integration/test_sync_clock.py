@@ -8,7 +8,7 @@ import time_machine
 
 from productagg.catalog import products as catalog
 from productagg.db import clock as database_time
-from productagg.db.models import Offer, OfferPrice, Product, ProductChange, ProductPrice, ProductSync, SyncRun
+from productagg.db.models import Offer, OfferPrice, Product, ProductChange, ProductPrice, ProductSource, SyncRun
 from productagg.sandbox import Fault
 from tests.databases import only_postgresql
 from tests.factories import make_due, make_product, make_products, rows, states, sync_row
@@ -43,7 +43,7 @@ def written(database):
         *(row.at for row in rows(database, ProductChange)),
         *(time for row in rows(database, SyncRun) for time in (row.started_at, row.finished_at)),
     ]
-    for row in rows(database, ProductSync):
+    for row in rows(database, ProductSource):
         found += [row.registered_at, row.last_asked_at, row.last_synced_at, row.last_changed_at]
     return found
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from productagg.db.models import ProductSync, SyncRun, UpstreamToken
+from productagg.db.models import ProductSource, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
 from productagg.settings import Settings
 from productagg.sync.run import Synchronizer
@@ -65,7 +65,7 @@ def check_that_all_have_their_own_offers(database, product_ids):
     assert {product_id: stored(database, product_id) for product_id in product_ids} == {
         product_id: own_offers(product_id) for product_id in product_ids
     }
-    assert {(row.failures, row.last_error) for row in rows(database, ProductSync)} == {(0, None)}
+    assert {(row.failures, row.last_error) for row in rows(database, ProductSource)} == {(0, None)}
 
 
 ODD_ANSWERS = {

@@ -7,9 +7,8 @@ from itertools import count
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from productagg.db.models import ProductSync, SyncRun
-from productagg.sync import leases
-from productagg.sync import run as sync_run
+from productagg.db.models import ProductSource, SyncRun
+from productagg.sync import lane, leases
 from tests.factories import make_products, rows, states
 from tests.integration.conftest import before_call, on_statement, wait_until
 from tests.integration.offer_history import offer_to_all, stored
@@ -34,7 +33,7 @@ def product_ids(database, upstream):
 def during(step, act, *, number=1):
     """Call `act` in the nth transaction that acquires leases, or that applies outcomes."""
     calls = count(1)
-    module, function = {"acquire": (leases, "acquire"), "apply": (sync_run, "apply_outcomes")}[step]
+    module, function = {"acquire": (leases, "acquire"), "apply": (lane, "apply_outcomes")}[step]
 
     with before_call(module, function, lambda: act() if next(calls) == number else None):
         yield
@@ -43,7 +42,7 @@ def during(step, act, *, number=1):
 
 def check(database, product_ids, ended_by):
     """All fetched products are stored, the others are as due as before, none is leased."""
-    table = rows(database, ProductSync)
+    table = rows(database, ProductSource)
     assert {(row.leased_until, row.failures) for row in table} == {(None, 0)}
     fetched = {row.product_id for row in table if row.last_synced_at is not None}
     for product_id in product_ids:
@@ -125,9 +124,9 @@ class TestTimeRunsOut:
 
         fetched = synced.fetched
         assert synced.result.ended_by == "budget"
-        assert fetched == {row.product_id for row in rows(database, ProductSync) if row.last_synced_at is not None}
+        assert fetched == {row.product_id for row in rows(database, ProductSource) if row.last_synced_at is not None}
         assert fetched <= set(answered)
-        assert {row.leased_until for row in rows(database, ProductSync)} == {None}
+        assert {row.leased_until for row in rows(database, ProductSource)} == {None}
 
 
 class TestInterrupted:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from productagg.db.models import Offer, OfferPrice, ProductSync
+from productagg.db.models import Offer, OfferPrice, ProductSource
 from productagg.offers.summary import summarise
 from productagg.sandbox.service import Response
 from tests import scale
@@ -66,8 +66,8 @@ class Teller:
             said.append(said[-1] if answer is None else answer)
             self._upstream.offer(product_id, said[-1])
         with self._database.sessions.begin() as session:
-            mine = ProductSync.product_id.in_(self.product_ids)
-            session.execute(update(ProductSync).where(mine).values(next_sync_at=LONG_AGO))
+            mine = ProductSource.product_id.in_(self.product_ids)
+            session.execute(update(ProductSource).where(mine).values(next_sync_at=LONG_AGO))
         return self._synchronizer.run()
 
     def _answer(self, request):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import event
 
-from productagg.db.models import ProductSync, SyncRun
+from productagg.db.models import ProductSource, SyncRun
 from productagg.settings import Settings
 from productagg.sync import transactions
 from productagg.sync.run import Synchronizer
@@ -33,7 +33,7 @@ def check_that_all_have_the_new_offers_once(database, product_ids):
 
 
 def check_that_all_are_well(database):
-    assert {(row.leased_until, row.failures, row.last_error) for row in rows(database, ProductSync)} == {
+    assert {(row.leased_until, row.failures, row.last_error) for row in rows(database, ProductSource)} == {
         (None, 0, None)
     }
     assert {(run.ended_by, run.finished_at is None) for run in rows(database, SyncRun)} == {("done", False)}
@@ -212,7 +212,7 @@ def test_a_run_that_is_told_to_stop_ends_within_5_seconds_even_if_an_exchange_ha
             assert stored(database, product_id) == NEW
         else:
             assert recorded(database, product_id) == before[product_id]
-    table = rows(database, ProductSync)
+    table = rows(database, ProductSource)
     assert {(row.leased_until, row.failures) for row in table} == {(None, 0)}
     assert {row.product_id for row in table if row.next_sync_at < rows(database, SyncRun)[-1].started_at} == set(
         product_ids

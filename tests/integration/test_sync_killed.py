@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import insert, text, update
 
-from productagg.db.models import Product, ProductSync, SyncRun, UpstreamToken
+from productagg.db.models import Product, ProductSource, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
 from productagg.settings import Settings
 from productagg.sync.run import Synchronizer
@@ -49,7 +49,7 @@ def calm(database, tmp_path):
 
 def copy_products(source, target):
     with target.writer.begin() as connection:
-        for model in (Product, ProductSync):
+        for model in (Product, ProductSource):
             connection.execute(insert(model), [row._asdict() for row in rows(source, model)])
 
 
@@ -65,13 +65,13 @@ def let_run_out(database):
         wait_until(lambda: connection.execute(others).scalar_one() == 0)
     now = datetime.now(UTC)
     with database.sessions.begin() as session:
-        for column in (ProductSync.leased_until, UpstreamToken.refreshing_until, UpstreamToken.blocked_until):
+        for column in (ProductSource.leased_until, UpstreamToken.refreshing_until, UpstreamToken.blocked_until):
             session.execute(update(column.class_).where(column > now).values({column: now}))
 
 
 def longest_lease(database):
     """How far away the end of the farthest lease is."""
-    leases = [row.leased_until for row in rows(database, ProductSync) if row.leased_until is not None]
+    leases = [row.leased_until for row in rows(database, ProductSource) if row.leased_until is not None]
     return max(leases, default=datetime.now(UTC)) - datetime.now(UTC)
 
 
@@ -149,7 +149,7 @@ def test_killed_runs_leave_what_undisturbed_ones_leave(database, upstream, make_
         assert stored(database, product_id) == stored(calm_database, product_id)
         assert replay(database, product_id) == replay(calm_database, product_id)
         assert summaries(database, product_id) == summaries(calm_database, product_id)
-    assert {(row.registration, row.failures, row.leased_until) for row in rows(database, ProductSync)} == {
+    assert {(row.registration, row.failures, row.leased_until) for row in rows(database, ProductSource)} == {
         ("registered", 0, None)
     }
     ended_by = Counter(run.ended_by for run in rows(database, SyncRun))

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from productagg.db.models import ProductSync, SyncRun, UpstreamToken
+from productagg.db.models import ProductSource, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
 from productagg.sandbox.service import Response
 from productagg.sync.tokens import account_key
@@ -48,7 +48,7 @@ def test_an_exchange_that_hangs_at_the_end_of_a_run_is_left_and_is_no_failure(da
     result = synchronizer.run()
 
     assert (result.ended_by, result.fetched, result.failed) == ("budget", 0, 0)
-    assert {(row.leased_until, row.failures) for row in rows(database, ProductSync)} == {(None, 0)}
+    assert {(row.leased_until, row.failures) for row in rows(database, ProductSource)} == {(None, 0)}
 
 
 @only_sqlite
@@ -93,7 +93,7 @@ def test_a_slow_pace_does_not_keep_a_run_from_ending(database, upstream, make_sy
 
     assert time.monotonic() - started < 1.2
     assert result.ended_by == "budget"
-    assert {row.leased_until for row in rows(database, ProductSync)} == {None}
+    assert {row.leased_until for row in rows(database, ProductSource)} == {None}
 
 
 def test_a_product_whose_offers_rest_is_asked_less_often_and_at_once_as_before_when_they_change(
@@ -161,7 +161,7 @@ def test_a_run_heeds_what_another_process_learns_meanwhile(database, upstream, m
     assert "busy elsewhere" in result.ended_by
     assert result.exit_code == 2
     assert 1 <= result.fetched < 60
-    assert {row.leased_until for row in rows(database, ProductSync)} == {None}
+    assert {row.leased_until for row in rows(database, ProductSource)} == {None}
 
 
 def test_a_product_that_waited_too_long_for_a_free_thread_is_not_begun_with_a_lease_too_short(
@@ -229,5 +229,5 @@ def test_however_many_products_a_batch_takes_the_same_few_statements(database, u
         counts.append(len(statements))
 
     assert counts[0] == counts[1]
-    # Including those that record the run, refresh the summaries and begin transactions
-    assert counts[1] <= {"postgresql": 15, "sqlite": 21}[database.name]
+    # Including those that record the run, find the sources, refresh the summaries and begin transactions
+    assert counts[1] <= {"postgresql": 16, "sqlite": 22}[database.name]

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from productagg.db.models import ProductSync, SyncRun
+from productagg.db.models import ProductSource, SyncRun
 from tests.factories import environment, make_product, make_products, rows, sync_row
 from tests.integration.conftest import wait_until
 
@@ -29,7 +29,7 @@ def test_two_processes_at_once_share_the_work_and_the_token(database, upstream, 
     product_ids = make_products(database, 50)
     processes = [start_run(SYNC_WORKERS="2") for _ in range(2)]
     # Both have claimed their first batch before either has an answer
-    wait_until(lambda: len({row.leased_until for row in rows(database, ProductSync)} - {None}) == 2)
+    wait_until(lambda: len({row.leased_until for row in rows(database, ProductSource)} - {None}) == 2)
 
     gate.open.set()
     outputs = [process.communicate(timeout=30)[0] for process in processes]
@@ -74,7 +74,7 @@ def test_a_run_that_is_told_to_stop_ends_in_good_order(database, upstream, gate,
     assert process.returncode == 2, output
     assert output.rstrip().endswith("interrupted")
     assert [run.ended_by for run in rows(database, SyncRun)] == ["interrupted"]
-    after = rows(database, ProductSync)
+    after = rows(database, ProductSource)
     assert {row.leased_until for row in after} == {None}
     answered = {row.product_id for row in after if row.last_synced_at is not None}
     assert set(upstream.asked) == answered

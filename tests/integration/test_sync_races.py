@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text, update
 
 from productagg.catalog import products as catalog
-from productagg.db.models import Offer, OfferPrice, Product, ProductSync, SyncRun
+from productagg.db.models import OFFERS_SOURCE, Offer, OfferPrice, Product, ProductSource, SyncRun
 from productagg.sync import outcomes
 from tests.databases import only_postgresql
 from tests.factories import make_product, make_products, rows, states, sync_row
@@ -97,7 +97,7 @@ def test_a_run_that_lost_its_lease_writes_nothing(database, upstream, synchroniz
 
     def take_over(_product_id):
         with database.sessions.begin() as session:
-            session.execute(update(ProductSync).values(leased_until=taken_over_until))
+            session.execute(update(ProductSource).values(leased_until=taken_over_until))
 
     upstream.before_offers = take_over
 
@@ -150,7 +150,7 @@ def test_two_runs_at_once_share_the_work_and_ask_for_each_product_once(database,
     assert sum(result.asked for result in results) == 60
     assert upstream.service.requests["register", 201] == 60
     assert upstream.count("register") == 60
-    assert {row.leased_until for row in rows(database, ProductSync)} == {None}
+    assert {row.leased_until for row in rows(database, ProductSource)} == {None}
     assert len(rows(database, SyncRun)) == 2
 
 
@@ -159,7 +159,7 @@ def test_a_run_does_not_wait_for_products_that_another_run_is_just_leasing(datab
     claimed, free = make_products(database, 2)
 
     with database.sessions.begin() as session:
-        session.get_one(ProductSync, claimed, with_for_update=True)
+        session.get_one(ProductSource, (claimed, OFFERS_SOURCE), with_for_update=True)
         result = synchronizer.run()
 
     assert result.exit_code == 0

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from productagg.db.models import ProductSync, SyncRun
+from productagg.db.models import ProductSource, SyncRun
 from productagg.sandbox import Fault
 from productagg.sandbox.service import Response
 from tests.factories import make_product, make_products, rows, sync_row
@@ -126,7 +126,7 @@ def test_a_busy_service_is_asked_by_no_worker_that_has_not_begun(database, upstr
     make_synchronizer(**{"sync.workers": "4"}).run()
 
     assert upstream.count("offers") <= 4
-    assert {row.leased_until for row in rows(database, ProductSync)} == {None}
+    assert {row.leased_until for row in rows(database, ProductSource)} == {None}
 
 
 def test_what_was_reached_before_the_service_was_busy_is_kept(database, upstream, one_by_one):
@@ -152,5 +152,5 @@ def test_an_interrupted_run_finishes_what_is_under_way_and_gives_back_the_rest(d
         True,
         True,
     ]
-    assert {row.leased_until for row in rows(database, ProductSync)} == {None}
+    assert {row.leased_until for row in rows(database, ProductSource)} == {None}
     assert [run.ended_by for run in rows(database, SyncRun)] == ["interrupted"]

@@ -229,7 +229,7 @@ def test_among_many_products_the_one_due_the_longest_is_found_by_an_index(databa
         for number in range(20):
             new = [NewProduct(f"{number} {each}", "") for each in range(100)]
             create_many(session, new, LONG_AGO + timedelta(minutes=number))
-        session.execute(text("ANALYZE product_sync"))
+        session.execute(text("ANALYZE product_sources"))
     plans: list[str] = []
 
     def explain(_connection, cursor, statement, parameters, *_):
@@ -239,7 +239,7 @@ def test_among_many_products_the_one_due_the_longest_is_found_by_an_index(databa
     with on_event(database.reader, "before_cursor_execute", explain), database.reader.connect() as connection:
         status.read(connection, "the account", 55, NOW)
 
-    [plan] = [plan for plan in plans if "using ix_product_sync_next_sync_at" in plan]
+    [plan] = [plan for plan in plans if "using ix_product_sources_source_id_next_sync_at" in plan]
     assert "Limit" in plan
     assert "Sort" not in plan
 
@@ -294,7 +294,7 @@ def test_it_changes_nothing(database, upstream, token, run):
 @only_sqlite
 def test_a_run_that_is_writing_does_not_hold_it_up(database, run):
     with database.sessions.begin() as session:
-        session.execute(text("UPDATE product_sync SET failures = 0"))  # the one writer's transaction
+        session.execute(text("UPDATE product_sources SET failures = 0"))  # the one writer's transaction
 
         assert run("status").exit_code == 0
 

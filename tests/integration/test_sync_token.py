@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from productagg.db.models import ProductSync, SyncRun, UpstreamToken
+from productagg.db.models import ProductSource, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
 from productagg.sandbox.service import Response, endpoint_of
 from productagg.sources.offers_service.client import OffersClient
@@ -113,5 +113,5 @@ def test_a_token_that_ends_in_the_middle_of_two_runs_is_replaced_once_for_all_th
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert upstream.service.requests["offers", 401] + upstream.service.requests["register", 401] > 0
     assert (upstream.service.requests["auth", 201], upstream.count("auth")) == (2, 2)
-    assert {(row.failures, row.last_error) for row in rows(database, ProductSync)} == {(0, None)}
+    assert {(row.failures, row.last_error) for row in rows(database, ProductSource)} == {(0, None)}
     assert [stored(database, product_id) for product_id in product_ids] == [FRESH] * 60

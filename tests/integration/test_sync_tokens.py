@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from productagg.db.models import Base, ProductSync, SyncRun, UpstreamToken
+from productagg.db.models import Base, ProductSource, SyncRun, UpstreamToken
 from productagg.sandbox import Fault
 from productagg.sandbox.service import Response, endpoint_of
 from productagg.sources.offers_service.client import OffersClient
@@ -160,7 +160,7 @@ def test_a_run_without_a_token_to_be_had_ends_with_the_reason(database, upstream
     assert result.exit_code == 2
     assert "none is stored" in result.ended_by
     assert upstream.service.requests["auth", 400] == 1
-    assert {(row.leased_until, row.failures) for row in rows(database, ProductSync)} == {(None, 0)}
+    assert {(row.leased_until, row.failures) for row in rows(database, ProductSource)} == {(None, 0)}
 
 
 def test_a_token_that_has_expired_for_us_and_not_for_the_service_is_used_on(upstream, shared_token, clock):
@@ -266,7 +266,7 @@ def test_a_run_that_gets_no_token_asks_once_and_ends(database, upstream, synchro
     assert result.exit_code == 2
     assert result.ended_by.startswith("no access token: ")
     assert upstream.count("auth") == upstream.service.requests.total() == 1
-    assert {(row.leased_until, row.failures) for row in rows(database, ProductSync)} == {(None, 0)}
+    assert {(row.leased_until, row.failures) for row in rows(database, ProductSource)} == {(None, 0)}
 
     upstream.faults.clear()
     assert synchronizer.run().exit_code == 0
@@ -282,7 +282,7 @@ def test_a_refresh_token_that_is_not_accepted_ends_the_run_with_the_reason(datab
     assert upstream.service.requests == {("auth", 401): 1}
     (run,) = rows(database, SyncRun)
     assert run.ended_by == result.ended_by
-    assert {row.leased_until for row in rows(database, ProductSync)} == {None}
+    assert {row.leased_until for row in rows(database, ProductSource)} == {None}
 
 
 def test_the_refresh_token_is_neither_stored_nor_logged(database, upstream, synchronizer, caplog):

@@ -16,7 +16,7 @@ from productagg.catalog.product_members import MEMBERS
 from productagg.catalog.product_offers import offers_page
 from productagg.catalog.product_query import ProductQuery
 from productagg.catalog.product_values import FACTS
-from productagg.db.models import Offer, Product, ProductSummary, ProductSync
+from productagg.db.models import OFFERS_SOURCE, Offer, Product, ProductSource, ProductSummary
 from tests.factories import make_product
 from tests.integration.history_writer import examples
 
@@ -92,19 +92,19 @@ class Written:
         with self._database.sessions.begin() as session:
             for model, key, values in (
                 (Product, Product.id, product),
-                (ProductSync, ProductSync.product_id, sync),
+                (ProductSource, ProductSource.product_id, sync),
                 (ProductSummary, ProductSummary.product_id, summary),
             ):
                 session.execute(update(model).where(key == self.product_id).values(**values))
             session.execute(delete(Offer))
             for offer in offers:
-                session.execute(insert(Offer).values(product_id=self.product_id, **offer))
+                session.execute(insert(Offer).values(product_id=self.product_id, source_id=OFFERS_SOURCE, **offer))
 
     def object_members(self):
         """What SQLAlchemy reads."""
         with self._database.sessions.begin() as session:
             product = session.get_one(Product, self.product_id)
-            sync = session.get_one(ProductSync, self.product_id)
+            sync = session.get_one(ProductSource, (self.product_id, OFFERS_SOURCE))
             summary = session.get_one(ProductSummary, self.product_id)
             before, now = summary.lowest_24h, summary.lowest
             known = before is not None and now is not None

@@ -24,17 +24,30 @@ from productagg.db.models.history import (
     ProductPrice,
     ProductPriceDay,
 )
-from productagg.db.models.sync import REGISTRATIONS, ProductSync, SyncRun, UpstreamToken
+from productagg.db.models.sources import (
+    AT_OFFERS_SERVICE,
+    LAST_OBSERVED_AT,
+    OFFERS_SOURCE,
+    OFFERS_SOURCE_LITERAL,
+    REGISTRATIONS,
+    ProductSource,
+    Source,
+)
+from productagg.db.models.sync import SyncRun, UpstreamToken
 
 # The migration that creates these tables. The programs refuse to run on any other (see startup_checks.check_schema).
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 
 __all__ = [
+    "AT_OFFERS_SERVICE",
     "BRAND_MAX_LENGTH",
     "CATEGORY_MAX_LENGTH",
     "DESCRIPTION_MAX_LENGTH",
     "IMAGE_URL_MAX_LENGTH",
+    "LAST_OBSERVED_AT",
     "NAME_MAX_LENGTH",
+    "OFFERS_SOURCE",
+    "OFFERS_SOURCE_LITERAL",
     "REGISTRATIONS",
     "SCHEMA_REVISION",
     "Base",
@@ -48,8 +61,9 @@ __all__ = [
     "ProductChange",
     "ProductPrice",
     "ProductPriceDay",
+    "ProductSource",
     "ProductSummary",
-    "ProductSync",
+    "Source",
     "SyncRun",
     "UpstreamToken",
     "User",

@@ -38,7 +38,7 @@ class IdempotencyKey(Base):
     """A user's request under an Idempotency-Key, identified by its fingerprint, and the response to it.
 
     While the request is being handled, `leased_until` is set and there is no response; afterwards it is the other way
-    round. As in ProductSync, `leased_until` proves who holds the lease.
+    round. As in ProductSource, `leased_until` proves who holds the lease.
     """
 
     __tablename__ = "idempotency_keys"

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from productagg.db.models.base import Base, product_key
@@ -40,6 +40,7 @@ class Offer(Base):
 
     product_id: Mapped[UUID] = product_key()
     id: Mapped[UUID] = mapped_column(primary_key=True)
+    source_id: Mapped[UUID] = mapped_column(ForeignKey("sources.id"))
     price: Mapped[int] = mapped_column(BigInteger)
     items_in_stock: Mapped[int] = mapped_column(BigInteger)
     first_seen_at: Mapped[datetime]

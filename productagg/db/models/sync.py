@@ -1,41 +1,13 @@
-"""The state of the sync: of products at the Offers service, of runs, and of the shared token."""
+"""The sync runs, and the access token for the Offers service."""
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint
+from sqlalchemy import JSON, BigInteger
 from sqlalchemy.orm import Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
-from productagg.db.models.base import Base, Seconds, product_key
-
-REGISTRATIONS = ("pending", "registered", "failed")
-
-
-class ProductSync(Base):
-    """A product's state at the Offers service, and when to fetch its offers next.
-
-    Apart from the product, because it is written every minute. `leased_until` is the end of the current worker's lease
-    and also proves who holds it: a later lease writes a later time, and a worker that finds another time than its own
-    has lost the lease.
-    """
-
-    __tablename__ = "product_sync"
-    __table_args__ = (
-        CheckConstraint("registration IN ('pending', 'registered', 'failed')", name="registration_known"),
-        CheckConstraint("failures >= 0", name="failures_not_negative"),
-    )
-
-    product_id: Mapped[UUID] = product_key()
-    registration: Mapped[str]
-    registered_at: Mapped[datetime | None]
-    next_sync_at: Mapped[datetime] = mapped_column(index=True)
-    leased_until: Mapped[datetime | None]
-    last_asked_at: Mapped[datetime | None]
-    last_synced_at: Mapped[datetime | None]
-    last_changed_at: Mapped[datetime | None]
-    failures: Mapped[int]
-    last_error: Mapped[str | None]
+from productagg.db.models.base import Base, Seconds
 
 
 class SyncRun(Base):

@@ -1,0 +1,142 @@
+"""The offers of a whole document: whose they are, and what they change. For `documents`.
+
+While a document is read, its offers are written a chunk at a time, and nothing is closed. When it has been read to its
+end, `close_vanished` closes what it did not have. Every function belongs into one short transaction.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy.orm import Session
+
+from productagg.db.models import LAST_OBSERVED_AT, ProductSource, Source
+from productagg.offers.reconcile import OfferState, OffersUpdate, apply_updates, read_stored
+from productagg.sources.base import SourceOffer
+from productagg.sync.outcomes import write_rows
+from productagg.sync.settling import Listing, Plan, plan
+from productagg.sync.source_offers import offer_id, offer_state
+
+PRODUCTS_AT_ONCE = 1000
+_LOW_64_BITS = 2**64 - 1
+
+
+class SeenOffers:
+    """The offers that a document has had, in eight bytes each: the last bits of their ids, which are digests."""
+
+    def __init__(self) -> None:
+        self._bits = array("Q")
+        self._sorted = True
+
+    def add(self, ids: Iterable[UUID]) -> None:
+        self._bits.extend(id_.int & _LOW_64_BITS for id_ in ids)
+        self._sorted = False
+
+    def __contains__(self, id_: UUID) -> bool:
+        if not self._sorted:
+            self._bits = array("Q", sorted(self._bits))
+            self._sorted = True
+        bits = id_.int & _LOW_64_BITS
+        place = bisect_left(self._bits, bits)
+        return place < len(self._bits) and self._bits[place] == bits
+
+
+class Chunk(NamedTuple):
+    """What a chunk of offers changed, which offers of our products it has, and how many offers of no product."""
+
+    updates: Sequence[OffersUpdate]
+    offers: Collection[UUID]
+    unmatched: int
+
+
+def write_chunk(session: Session, source_id: UUID, offers: Sequence[SourceOffer], observed_for: timedelta) -> Chunk:
+    """Write the offers of a part of the document; those that are absent from it stay."""
+    products = _products_by_locator(session, source_id, {offer.locator for offer in offers})
+    lists: dict[UUID, dict[UUID, OfferState]] = {}
+    last: dict[UUID, datetime | None] = {}
+    unmatched = 0
+    for offer in offers:
+        # Once products have a GTIN: an item without a product by its locator may have one by offer.product.gtin.
+        matches = products.get(offer.locator, ())
+        unmatched += not matches
+        for product_id, last_observed_at in matches:
+            lists.setdefault(product_id, {})[offer_id(source_id, offer)] = offer_state(offer)
+            last[product_id] = last_observed_at
+    listings = [
+        Listing(product_id, source_id, states, last[product_id], is_complete=False)
+        for product_id, states in lists.items()
+    ]
+    updates = _write(session, source_id, plan(session, listings, observed_for)) if listings else []
+    return Chunk(updates, [id_ for states in lists.values() for id_ in states], unmatched)
+
+
+def close_vanished(
+    session: Session, source_id: UUID, seen: SeenOffers, after: UUID, observed_for: timedelta
+) -> tuple[Sequence[OffersUpdate], UUID | None]:
+    """Close the offers of the next products that the document did not have.
+
+    Returns what that changed, and the last product; None after the last one of all.
+    """
+    query = _with_last_observed(ProductSource.product_id)
+    query = query.where(ProductSource.source_id == source_id, ProductSource.product_id > after)
+    found = session.execute(query.order_by(ProductSource.product_id).limit(PRODUCTS_AT_ONCE)).all()
+    if not found:
+        return [], None
+    stored = read_stored(session, [product_id for product_id, _ in found]).by_product
+    listings = []
+    for product_id, last_observed_at in found:
+        mine = stored.get(product_id, {}).get(source_id, {})
+        left = {id_: state for id_, state in mine.items() if id_ in seen}
+        if len(left) < len(mine) or last_observed_at is None:
+            listings.append(Listing(product_id, source_id, left, last_observed_at))
+    updates = _write(session, source_id, plan(session, listings, observed_for)) if listings else []
+    return updates, found[-1][0]
+
+
+def _products_by_locator(
+    session: Session, source_id: UUID, locators: Collection[str]
+) -> Mapping[str, Sequence[tuple[UUID, datetime | None]]]:
+    """The products that have each locator, and when each was last listed by this source."""
+    matches: list[ColumnElement[bool]] = [ProductSource.locator.in_(locators)]
+    own_ids = dict(_as_ids(locators))
+    if own_ids:
+        matches.append(and_(ProductSource.locator.is_(None), ProductSource.product_id.in_(own_ids)))
+    query = _with_last_observed(ProductSource.locator, ProductSource.product_id)
+    products: dict[str, list[tuple[UUID, datetime | None]]] = {}
+    for locator, product_id, last in session.execute(query.where(ProductSource.source_id == source_id, or_(*matches))):
+        products.setdefault(own_ids[product_id] if locator is None else locator, []).append((product_id, last))
+    return products
+
+
+def _as_ids(locators: Iterable[str]) -> Iterable[tuple[UUID, str]]:
+    for locator in locators:
+        with suppress(ValueError):
+            yield UUID(locator), locator
+
+
+def _with_last_observed(*columns: Any) -> Select[Any]:
+    return select(*columns, LAST_OBSERVED_AT).join_from(ProductSource, Source, Source.id == ProductSource.source_id)
+
+
+def _write(session: Session, source_id: UUID, planned: Plan) -> Sequence[OffersUpdate]:
+    """Write a plan's updates of products that still have this source; return those that changed offers."""
+    updates = []
+    rows = []
+    for row in planned.rows:
+        update = planned.updates.get(row["product_id"])
+        if row["source_id"] != source_id or update is None:
+            continue
+        updates.append(update)
+        at = planned.times[row["product_id"]]
+        new = {**row, "last_asked_at": planned.now, "last_synced_at": at, "failures": 0, "last_error": None}
+        if update.difference:
+            new["last_changed_at"] = at
+        rows.append(new)
+    write_rows(session, rows)
+    apply_updates(session, updates)
+    return [update for update in updates if update.difference]

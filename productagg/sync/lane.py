@@ -1,0 +1,91 @@
+"""Lane: a run's work on the products of one source. Each source has its own, so that none waits for another.
+
+A lane leases its source's products, has them fetched by threads of its own, and applies the outcomes, in batches.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import Session
+
+from productagg.sync import leases
+from productagg.sync.batches import BatchLoop
+from productagg.sync.fetcher import Fetcher
+from productagg.sync.leases import Lease
+from productagg.sync.outcomes import Outcome, apply_outcomes
+from productagg.sync.run_log import RunResult
+from productagg.sync.schedule import Schedule
+from productagg.sync.time_budget import TimeBudget
+from productagg.sync.workers import WorkerPool
+
+Result = TypeVar("Result")
+# A function from a time, by the database's clock, to the condition that selects a run's products.
+Selection = Callable[[datetime], ColumnElement[bool]]
+
+
+class InTransaction(Protocol):
+    """Does the work in a short transaction, and again if the database was away, while the budget lasts."""
+
+    def __call__(self, work: Callable[[Session], Result], budget: TimeBudget | None = None) -> Result: ...
+
+
+@dataclass(frozen=True)
+class Lane:
+    """`blocked` returns the time, and why no request may be sent to the source now, if so.
+
+    A product counts as observed for `observed_for` after a list of any source. `result` counts what the lane does.
+    """
+
+    source_id: UUID
+    name: str
+    fetcher: Fetcher
+    schedule: Schedule
+    observed_for: timedelta
+    lease_duration: timedelta
+    workers: int
+    blocked: Callable[[Session], tuple[datetime, str | None]]
+    in_transaction: InTransaction
+    result: RunResult
+
+    def work(self, selected: Selection, budget: TimeBudget, progress: Callable[[], object] = lambda: None) -> None:
+        """Sync the selected products. `progress` is called after each batch."""
+        with WorkerPool(self.fetcher.fetch, self.workers) as pool:
+            for _outcomes in self.batches(pool, budget, lambda limit: self.acquire(selected, limit, budget)[1]):
+                progress()
+        self.result.ended_by = self.fetcher.stopped_by or "done"
+
+    def acquire(
+        self, selected: Selection, limit: int, budget: TimeBudget | None = None
+    ) -> tuple[datetime, list[Lease]]:
+        """Lease products, and return the time. While the source is blocked, lease none and stop the fetcher."""
+
+        def acquire(session: Session) -> tuple[datetime, list[Lease]]:
+            now, blocked = self.blocked(session)
+            if blocked is not None:
+                self.fetcher.stop(blocked)
+                return now, []
+            return now, leases.acquire(session, self.source_id, selected(now), limit, self.lease_duration, now)
+
+        now, acquired = self.in_transaction(acquire, budget)
+        self.result.count_leases(acquired, now)
+        return now, acquired
+
+    def batches(
+        self, pool: WorkerPool, budget: TimeBudget, acquire: Callable[[int], Sequence[Lease]] | None = None
+    ) -> BatchLoop:
+        """The loop over the batches; without `acquire`, over the leases that the pool has."""
+
+        def apply(outcomes: Sequence[Outcome]) -> None:
+            updates = self.in_transaction(
+                lambda session: apply_outcomes(
+                    session, outcomes, self.schedule, self.result.started_at, self.observed_for
+                ),
+                budget,
+            )
+            self.result.count_outcomes(outcomes, updates)
+
+        return BatchLoop(pool, self.fetcher, budget, acquire, apply, self.workers)

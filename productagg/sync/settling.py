@@ -1,0 +1,133 @@
+"""What lists of offers change, worked out under the locks that keep it true. For `outcomes` and `documents`.
+
+`plan` belongs into the transaction that writes the result. A lease keeps other runs from writing a product's offers of
+the same source meanwhile, but not from writing those of another source.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import RowMapping, func, select
+from sqlalchemy.orm import Session
+
+from productagg.db.models import LAST_OBSERVED_AT, Base, Product, ProductSource, Source
+from productagg.history.timeline import INSTANT
+from productagg.offers.reconcile import Observation, OfferState, OffersUpdate, plan_updates, read_stored
+
+_PRODUCT_SOURCES = Base.metadata.tables[ProductSource.__tablename__]
+
+
+class Listing(NamedTuple):
+    """What a source lists for a product. `last_synced_at` is when it did so before, as the caller knows it."""
+
+    product_id: UUID
+    source_id: UUID
+    offers: Mapping[UUID, OfferState]
+    last_synced_at: datetime | None
+    is_complete: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The locked rows of product_sources, and what the lists change, as of `now`, the transaction's time.
+
+    The rows are those of all sources of the products. `times` says, by product, as of when they are observed.
+    """
+
+    now: datetime
+    rows: Sequence[RowMapping]
+    times: Mapping[UUID, datetime]
+    updates: Mapping[UUID, OffersUpdate]
+
+
+def plan(
+    session: Session,
+    listings: Iterable[Listing],
+    observed_for: timedelta,
+    also_lock: Collection[UUID] = (),
+) -> Plan:
+    """Plan the updates of the listed products, and lock the rows of product_sources of the products that change.
+
+    `also_lock` are more products whose rows are locked. Products that were deleted meanwhile have no rows.
+    """
+    listings = list(listings)
+    stored = read_stored(session, list({listing.product_id for listing in listings}))
+    last = {listing.product_id: listing.last_synced_at for listing in listings}
+    observations = _observe(listings, last, observed_for, stored.now)
+    updates = plan_updates(stored, observations)
+    _lock_products(session, updates)
+    rows = _lock_rows(session, {*updates, *also_lock})
+    if shared := _shared(rows) & updates.keys():
+        # Another run may have written the offers of another source since they were read.
+        again = [listing for listing in listings if listing.product_id in shared]
+        stored = read_stored(session, list(shared))
+        observed_again = _observe(again, _last_observed(session, shared), observed_for, stored.now)
+        updates = {id_: update for id_, update in updates.items() if id_ not in shared}
+        updates |= plan_updates(stored, observed_again)
+        observations = [*(each for each in observations if each.product_id not in shared), *observed_again]
+    return Plan(stored.now, rows, {each.product_id: each.at for each in observations}, updates)
+
+
+def _observe(
+    listings: Iterable[Listing], last: Mapping[UUID, datetime | None], observed_for: timedelta, now: datetime
+) -> list[Observation]:
+    return [_observation(listing, last.get(listing.product_id), observed_for, now) for listing in listings]
+
+
+def _observation(listing: Listing, last: datetime | None, observed_for: timedelta, now: datetime) -> Observation:
+    at, gap_from = now, None
+    if last is not None:
+        # If the clock was set back or stands still, the history goes on in the smallest steps, so that it stays in
+        # order.
+        at = max(now, last + INSTANT)
+        gap_from = last + INSTANT if at - last > observed_for else None
+    return Observation(
+        listing.product_id,
+        listing.offers,
+        at,
+        first=last is None,
+        unobserved_from=gap_from,
+        source_id=listing.source_id,
+        is_complete=listing.is_complete,
+    )
+
+
+def _lock_products(session: Session, product_ids: Collection[UUID]) -> None:
+    """Lock the products that the new rows will refer to, before their rows in product_sources.
+
+    Editing and removing a product locks in this order; the opposite order would deadlock.
+    """
+    if not product_ids:
+        return
+    products = select(Product.id).where(Product.id.in_(product_ids)).order_by(Product.id)
+    session.execute(products.with_for_update(read=True, key_share=True))
+
+
+def _lock_rows(session: Session, product_ids: Collection[UUID]) -> Sequence[RowMapping]:
+    """Lock the rows of all sources of these products: runs that write offers of other sources wait."""
+    if not product_ids:
+        return []
+    table = _PRODUCT_SOURCES
+    query = select(*table.c).where(table.c.product_id.in_(product_ids)).order_by(*table.primary_key)
+    return session.execute(query.with_for_update()).mappings().all()
+
+
+def _shared(rows: Iterable[RowMapping]) -> set[UUID]:
+    """The products that have several sources."""
+    counts = Counter(row["product_id"] for row in rows)
+    return {product_id for product_id, count in counts.items() if count > 1}
+
+
+def _last_observed(session: Session, product_ids: Collection[UUID]) -> dict[UUID, datetime | None]:
+    """When any source last listed the products."""
+    query = (
+        select(ProductSource.product_id, func.max(LAST_OBSERVED_AT))
+        .join(Source, Source.id == ProductSource.source_id)
+        .where(ProductSource.product_id.in_(product_ids))
+        .group_by(ProductSource.product_id)
+    )
+    return {row[0]: row[1] for row in session.execute(query)}
