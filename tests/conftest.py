@@ -32,7 +32,7 @@ from productagg.api.core.services import Readiness
 from productagg.app import main
 from productagg.db import clock
 from productagg.db.engines import reader_engine, writer_engine
-from productagg.db.models import Base, HistoryProgress, User
+from productagg.db.models import Base, Catalogue, HistoryProgress, User
 from productagg.sandbox import Offer, SandboxServer
 from productagg.settings import OPTIONS, Settings, database_url
 from productagg.sync import background
@@ -185,11 +185,16 @@ class Database:
         self.sessions = sessionmaker(self.writer)
 
     def migrate(self, revision="head"):
+        self._run(command.downgrade if revision == "base" else command.upgrade, revision)
+        self._migrated_partitions = self._partitions()
+
+    def migrate_down(self, revision):
+        self._run(command.downgrade, revision)
+
+    def _run(self, act, revision):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DATABASE_URL", self.url)
-            config = Config("development.ini")
-            (command.downgrade if revision == "base" else command.upgrade)(config, revision)
-        self._migrated_partitions = self._partitions()
+            act(Config("development.ini"), revision)
 
     def add_users(self, names, password_hash):
         """Users whose roles have their names: `admin` or `reader`."""
@@ -210,7 +215,9 @@ class Database:
             for statement in DELETIONS if self.name == "sqlite" else ["; ".join(DELETIONS)]:
                 cursor.execute(statement)
             cursor.close()
-            connection.execute(insert(HistoryProgress).values(id=1))  # as the migration did
+            # As the migrations did.
+            connection.execute(insert(HistoryProgress).values(id=1))
+            connection.execute(insert(Catalogue).values(id=1, currency="EUR"))
 
     def _partitions(self):
         if self.name == "sqlite":

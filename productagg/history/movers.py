@@ -24,7 +24,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from productagg.db.models import Base, Product, ProductPrice, ProductPriceDay, ProductSummary, ProductSync, UtcDateTime
+from productagg.db.models import (
+    Base,
+    Catalogue,
+    Product,
+    ProductPrice,
+    ProductPriceDay,
+    ProductSummary,
+    ProductSync,
+    UtcDateTime,
+)
 
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 
@@ -34,7 +43,7 @@ REFRESHED_EVERY = timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class Mover:
-    """A product whose lowest price moved.
+    """A product whose lowest price, in the catalogue's `currency`, moved.
 
     `start_price` was in force at `start_at`; `end_price` has been since `end_at`. `change_percent` is
     100 * (end - start) / start, rounded to two decimals.
@@ -42,6 +51,7 @@ class Mover:
 
     product_id: UUID
     name: str
+    currency: str
     start_price: int
     start_at: datetime
     end_price: int
@@ -58,7 +68,15 @@ def movers(
     moved = now > start if direction == "up" else now < start
     relative = cast(now, Double) / start
     query = (
-        select(Product.id, Product.name, start, ProductSummary.compared_at, now, ProductSummary.observed_at)
+        select(
+            Product.id,
+            Product.name,
+            select(Catalogue.currency).scalar_subquery(),
+            start,
+            ProductSummary.compared_at,
+            now,
+            ProductSummary.observed_at,
+        )
         .join_from(ProductSummary, ProductSync, ProductSync.product_id == ProductSummary.product_id)
         .join(Product, Product.id == ProductSummary.product_id)
         .where(moved, start > 0, ProductSync.last_synced_at >= observed_since)
@@ -69,6 +87,7 @@ def movers(
         Mover(
             product_id=product_id,
             name=name,
+            currency=currency,
             start_price=before,
             start_at=compared_at - PERIODS[period],
             end_price=after,
@@ -76,7 +95,7 @@ def movers(
             change=after - before,
             change_percent=round(100 * (after - before) / before, 2),
         )
-        for product_id, name, before, compared_at, after, observed_at in connection.execute(query)
+        for product_id, name, currency, before, compared_at, after, observed_at in connection.execute(query)
     ]
 
 

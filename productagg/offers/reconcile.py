@@ -1,13 +1,15 @@
 """Makes the stored offers equal to the observed ones: first the pure difference, then its application.
 
 The sync calls it, in a transaction of its own. Nothing here commits or knows which source a list came from. A list is
-complete and valid when it arrives here, so an offer that is absent from it is sold out.
+complete and valid when it arrives here, so an offer that is absent from it is sold out. A product's summary is of its
+offers in the catalogue's currency.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 from uuid import UUID
 
 import orjson
@@ -35,23 +37,52 @@ from productagg.catalog.change_feed import Event, record
 from productagg.db import clock
 from productagg.db.engines import dialect_name
 from productagg.db.json_rows import Rows, aggregate_rows
-from productagg.db.models import Base, Offer, OfferPrice, ProductPrice, ProductPriceDay, ProductSummary
+from productagg.db.models import Base, Catalogue, Offer, OfferPrice, ProductPrice, ProductPriceDay, ProductSummary
+from productagg.offers.stock import stock_of
 from productagg.offers.summary import NOTHING_IN_STOCK, Summary, summarise
+from productagg.sources.vocabulary import Availability, Condition
 
 
 class OfferState(NamedTuple):
-    """An offer as its source lists it: the price, in the source's unit, and the items in stock."""
+    """An offer as its source lists it; the columns of Offer that a source decides.
+
+    `price` and `shipping` are in minor units of `currency`. None: the source does not tell; as `external_id`: the
+    offer's own id is that of its source.
+    """
 
     price: int
-    items_in_stock: int
+    items_in_stock: int | None
+    currency: str
+    availability: Availability = "unknown"
+    condition: Condition = "unknown"
+    seller: str | None = None
+    url: str | None = None
+    shipping: int | None = None
+    external_id: str | None = None
+
+    @property
+    def stock(self) -> int | None:
+        """The items in stock as a step of the history states them."""
+        return stock_of(self.availability, self.items_in_stock)
+
+    def has_same_step(self, other: Self) -> bool:
+        """Whether the history has the same of both: the price and the stock."""
+        return self.price == other.price and self.stock == other.stock
+
+    def closed(self) -> Self:
+        return self._replace(items_in_stock=0, availability="out_of_stock")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The changes that make the stored offers equal to the fetched ones. `changed` includes new and reopened offers."""
+    """The changes that make the stored offers equal to the fetched ones. `changed` includes new and reopened offers.
+
+    `same_steps` are those of `changed` whose price and stock stay: only other facts differ.
+    """
 
     changed: Mapping[UUID, OfferState]
     closed: Mapping[UUID, OfferState]
+    same_steps: AbstractSet[UUID] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.closed)
@@ -91,24 +122,34 @@ class OffersUpdate:
 
 
 class StoredOffers(NamedTuple):
-    """The open offers of some products, as of `now`, the time of the transaction. Products without any are absent."""
+    """The open offers of some products, as of `now`, the time of the transaction. Products without any are absent.
+
+    `currency` is the catalogue's.
+    """
 
     now: datetime
+    currency: str
     by_product: Mapping[UUID, Mapping[UUID, OfferState]]
 
 
 def diff(stored: Mapping[UUID, OfferState], fetched: Mapping[UUID, OfferState]) -> Difference:
     """Compare a product's stored open offers with a complete fetched list. `closed` holds their last prices."""
+    changed = {offer_id: state for offer_id, state in fetched.items() if stored.get(offer_id) != state}
     return Difference(
-        changed={offer_id: state for offer_id, state in fetched.items() if stored.get(offer_id) != state},
-        closed={offer_id: OfferState(state.price, 0) for offer_id, state in stored.items() if offer_id not in fetched},
+        changed,
+        closed={offer_id: state.closed() for offer_id, state in stored.items() if offer_id not in fetched},
+        same_steps={
+            offer_id
+            for offer_id, state in changed.items()
+            if offer_id in stored and stored[offer_id].has_same_step(state)
+        },
     )
 
 
 def read_stored(session: Session, product_ids: Sequence[UUID]) -> StoredOffers:
     """Read the open offers, in one statement. They stay as they are while the caller holds the products' leases."""
     dialect = dialect_name(session)
-    aggregated = aggregate_rows(dialect, Offer.id, Offer.price, Offer.items_in_stock)
+    aggregated = aggregate_rows(dialect, Offer.id, *(getattr(Offer, name) for name in OfferState._fields))
     offers = (
         select(Offer.product_id, aggregated.label("offers"))
         .where(Offer.product_id.in_(product_ids), Offer.closed_at.is_(None))
@@ -116,15 +157,16 @@ def read_stored(session: Session, product_ids: Sequence[UUID]) -> StoredOffers:
         .subquery()
     )
     # The clock's row is always there, so reading the time needs no statement of its own.
-    now = select(clock.now_expression(dialect).label("now")).subquery()
-    query = select(now.c.now, offers.c.product_id, offers.c.offers).select_from(now.outerjoin(offers, true()))
+    currency = select(Catalogue.currency).scalar_subquery().label("currency")
+    now = select(clock.now_expression(dialect).label("now"), currency).subquery()
+    query = select(now, offers.c.product_id, offers.c.offers).select_from(now.outerjoin(offers, true()))
     rows = session.execute(query, {"now": clock.now_parameter(dialect)}).all()
     by_product = {
-        product_id: {UUID(offer_id): OfferState(price, items) for offer_id, price, items in orjson.loads(text)}
-        for _, product_id, text in rows
+        product_id: {UUID(offer_id): OfferState._make(facts) for offer_id, *facts in orjson.loads(text)}
+        for _, _, product_id, text in rows
         if product_id is not None
     }
-    return StoredOffers(rows[0].now, by_product)
+    return StoredOffers(rows[0].now, rows[0].currency, by_product)
 
 
 def plan_updates(stored: StoredOffers, observations: Iterable[Observation]) -> dict[UUID, OffersUpdate]:
@@ -134,17 +176,20 @@ def plan_updates(stored: StoredOffers, observations: Iterable[Observation]) -> d
     """
     updates = {}
     for observation in observations:
-        update = _plan_update(stored.by_product.get(observation.product_id, {}), observation)
+        update = _plan_update(stored.by_product.get(observation.product_id, {}), observation, stored.currency)
         if update is not None:
             updates[observation.product_id] = update
     return updates
 
 
-def _plan_update(stored: Mapping[UUID, OfferState], observation: Observation) -> OffersUpdate | None:
+def _plan_update(stored: Mapping[UUID, OfferState], observation: Observation, currency: str) -> OffersUpdate | None:
     difference = diff(stored, observation.offers)
     if not difference and not observation.starts_history:
         return None
-    before, after = summarise(stored.values()), summarise(observation.offers.values())
+    before, after = (
+        summarise((state.price, state.stock) for state in states.values() if state.currency == currency)
+        for states in (stored, observation.offers)
+    )
     is_written = observation.starts_history or after != before
     return OffersUpdate(observation, difference, before, after if is_written else None)
 
@@ -169,10 +214,18 @@ def apply_updates(session: Session, updates: Iterable[OffersUpdate]) -> None:
 
 def _offer_rows(update: OffersUpdate) -> list[dict[str, object]]:
     common = {"product_id": update.observation.product_id, "at": update.observation.at}
-    changed, closed = update.difference.changed, update.difference.closed
+    difference = update.difference
     return [
-        {**common, "id": offer_id, "price": state.price, "items_in_stock": state.items_in_stock, "closed": is_closed}
-        for states, is_closed in ((changed, False), (closed, True))
+        {
+            **common,
+            # An absent member is NULL as well, and costs nothing to write and to read.
+            **{name: value for name, value in state._asdict().items() if value is not None},
+            "id": offer_id,
+            "stock": state.stock,
+            "is_step": offer_id not in difference.same_steps,
+            "closed": is_closed,
+        }
+        for states, is_closed in ((difference.changed, False), (difference.closed, True))
         for offer_id, state in states.items()
     ]
 
@@ -211,7 +264,15 @@ _OFFERS, _OFFER_PRICES, _PRODUCT_PRICES, _PRODUCT_DAYS, _PRODUCT_SUMMARIES = (
     for model in (Offer, OfferPrice, ProductPrice, ProductPriceDay, ProductSummary)
 )
 _TIME = DateTime(timezone=True)
-_CHANGED = Rows(product_id=Uuid, at=_TIME, id=Uuid, price=BigInteger, items_in_stock=BigInteger, closed=Boolean)
+_CHANGED = Rows(
+    product_id=Uuid,
+    at=_TIME,
+    id=Uuid,
+    stock=BigInteger,
+    is_step=Boolean,
+    closed=Boolean,
+    **{name: _OFFERS.c[name].type for name in OfferState._fields},
+)
 _SUMMARIES = Rows(
     product_id=Uuid,
     at=_TIME,
@@ -224,11 +285,11 @@ _SUMMARIES = Rows(
 
 
 def _offers_statements(make_insert: _MakeInsert, data: FromClause) -> tuple[Executable, ...]:
-    """Insert offers or overwrite their state, and append it to their histories.
+    """Insert offers or overwrite their state, and append the price and the stock to their histories.
 
     `first_seen_at` stays: an offer that comes back is the same offer.
     """
-    state = {"price": data.c.price, "items_in_stock": data.c.items_in_stock}
+    state = {name: data.c[name] for name in OfferState._fields}
     values = {
         "product_id": data.c.product_id,
         "id": data.c.id,
@@ -243,8 +304,14 @@ def _offers_statements(make_insert: _MakeInsert, data: FromClause) -> tuple[Exec
     write = write.on_conflict_do_update(
         index_elements=["product_id", "id"], set_={name: write.excluded[name] for name in overwritten}
     )
-    steps = {"product_id": data.c.product_id, "offer_id": data.c.id, "observed_at": data.c.at, **state}
-    append = insert(_OFFER_PRICES).from_select(list(steps), select(*steps.values()))
+    steps = {
+        "product_id": data.c.product_id,
+        "offer_id": data.c.id,
+        "observed_at": data.c.at,
+        "price": data.c.price,
+        "items_in_stock": data.c.stock,
+    }
+    append = insert(_OFFER_PRICES).from_select(list(steps), select(*steps.values()).where(data.c.is_step))
     if make_insert is sqlite.insert:
         return write, append
     return (write.add_cte(append.cte("appended")),)  # one round trip

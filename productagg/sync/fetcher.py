@@ -20,6 +20,7 @@ from productagg.offers.reconcile import OfferState
 from productagg.sources.offers_service.client import OffersClient
 from productagg.sources.offers_service.errors import Busy, NotRegistered, Unauthorized, UpstreamError
 from productagg.sources.offers_service.parsing import ListedOffer
+from productagg.sources.vocabulary import Availability
 from productagg.sync.leases import Lease
 from productagg.sync.outcomes import Outcome
 from productagg.sync.tokens import NoAccessToken, SharedToken
@@ -50,6 +51,7 @@ class Fetcher:
 
     It does not begin a product whose lease lasts less than `longest_fetch`, the worst case for one product.
     `requests_per_second` spaces requests evenly, except requests for an access token and repetitions by `transport`.
+    `currency` is that of the service's prices.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Fetcher:
         longest_fetch: timedelta,
         requests_per_second: float | None,
         interrupted: Callable[[], bool],
+        currency: str,
     ) -> None:
         self._client = client
         self._shared_token = token
@@ -66,6 +69,7 @@ class Fetcher:
         self._interval = 1 / requests_per_second if requests_per_second else 0.0
         self._next_request_at = 0.0
         self._interrupted = interrupted
+        self._currency = currency
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._logged_forgotten = False
@@ -85,8 +89,12 @@ class Fetcher:
             listed = self._offers_of_registered(lease, registration)
         except Exception as error:
             return Outcome(lease, registration.done, error=self._failure_of(lease, error))
-        offers = {offer_id: OfferState(*offer) for offer_id, offer in listed.items()}
+        offers = {offer_id: self._state(offer) for offer_id, offer in listed.items()}
         return Outcome(lease, registration.done, offers=offers)
+
+    def _state(self, offer: ListedOffer) -> OfferState:
+        availability: Availability = "in_stock" if offer.items_in_stock else "out_of_stock"
+        return OfferState(offer.price, offer.items_in_stock, self._currency, availability)
 
     def _offers_of_registered(self, lease: Lease, registration: _Registration) -> dict[UUID, ListedOffer]:
         if not registration.done:

@@ -66,6 +66,7 @@ class Synchronizer:
         self._lease_duration = self._longest_fetch + _LEASE_MARGIN
         refresh_token = settings.offers_refresh_token.reveal()
         self._client = OffersClient(settings.offers_base_url, refresh_token, timeout)
+        self._currency = settings.offers_currency or settings.currency
         self._token = SharedToken(
             sessions,
             account_key(settings.offers_base_url, refresh_token),
@@ -217,7 +218,12 @@ class Synchronizer:
 
     def _new_fetcher(self) -> Fetcher:
         return Fetcher(
-            self._client, self._token, self._longest_fetch, self._requests_per_second, lambda: self._interrupted
+            self._client,
+            self._token,
+            self._longest_fetch,
+            self._requests_per_second,
+            lambda: self._interrupted,
+            self._currency,
         )
 
     def _request_token(self) -> AccessToken | None:

@@ -20,6 +20,7 @@ from productagg.catalog import products as catalog
 from productagg.db.models import (
     SCHEMA_REVISION,
     Base,
+    Catalogue,
     HistoryProgress,
     Offer,
     OfferPrice,
@@ -181,7 +182,8 @@ def test_a_migration_waits_for_a_tables_lock_as_long_as_the_options_say(blank_da
     assert time.monotonic() - began < 5
 
 
-OFFER = {"id": uuid4(), "price": 1, "items_in_stock": 1, "first_seen_at": LONG_AGO, "changed_at": LONG_AGO}
+FACTS = {"currency": "EUR", "condition": "new", "availability": "in_stock"}
+OFFER = {"id": uuid4(), "price": 1, "items_in_stock": 1, "first_seen_at": LONG_AGO, "changed_at": LONG_AGO, **FACTS}
 LINE = {"offer_id": uuid4(), "observed_at": LONG_AGO, "price": 1, "items_in_stock": 1}
 SUMMARY = {"observed_at": LONG_AGO, "lowest": 1, "average": 1, "offers": 1, "items_in_stock": 1, "observed": True}
 GAP = {**SUMMARY, "lowest": None, "average": None, "offers": 0, "items_in_stock": 0, "observed": False}
@@ -205,6 +207,11 @@ WRONG: list[tuple[type[Base], dict[str, Any], dict[str, Any]]] = [
     (Offer, OFFER, {"price": -1}),
     (Offer, OFFER, {"items_in_stock": -1}),
     (Offer, OFFER, {"price": None}),
+    (Offer, OFFER, {"currency": None}),
+    (Offer, OFFER, {"shipping": -1}),
+    (Offer, OFFER, {"condition": "good"}),
+    (Offer, OFFER, {"availability": "soon"}),
+    (Catalogue, {"id": 1, "currency": "EUR"}, {"id": 2}),
     (OfferPrice, LINE, {"price": -1}),
     (OfferPrice, LINE, {"items_in_stock": -1}),
     (ProductPrice, SUMMARY, {"lowest": -1}),
@@ -237,7 +244,7 @@ def prepared(database, model, row):
             connection.execute(delete(companion))
     if model is Product:
         return {"id": uuid4(), **row}
-    return row if model in (User, HistoryProgress) else {"product_id": product_id, **row}
+    return row if model in (User, HistoryProgress, Catalogue) else {"product_id": product_id, **row}
 
 
 @pytest.mark.parametrize(
@@ -256,7 +263,9 @@ def test_the_database_refuses_what_makes_no_sense(database, model, row, wrong):
     ("model", "row"),
     [
         (Offer, OFFER),
+        (Offer, {**OFFER, "items_in_stock": None, "shipping": 0, "seller": "A shop"}),
         (OfferPrice, LINE),
+        (OfferPrice, {**LINE, "items_in_stock": None}),
         (ProductPrice, SUMMARY),
         (ProductPrice, GAP),
         (ProductPriceDay, PRODUCT_DAY),

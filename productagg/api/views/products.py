@@ -11,7 +11,7 @@ from pyramid.response import Response
 from productagg.accounts.policy import Permission
 from productagg.api.core.answers import PAGE_HEADERS, Answer, public
 from productagg.api.core.errors import ErrorCode
-from productagg.api.core.fields import PRODUCT_ID
+from productagg.api.core.fields import PRODUCT_ID, offer_order
 from productagg.api.core.pagination import page_headers
 from productagg.api.core.request import Request
 from productagg.api.core.responses import (
@@ -32,14 +32,16 @@ from productagg.api.core.validators import (
     no_query,
     preconditions,
     product_in_path,
+    query,
 )
 from productagg.api.openapi.schemas import LISTED_PRODUCT, PARTIAL_PRODUCT, PRODUCT
 from productagg.api.views.listing_query import ListingQuery, listing_query, partial_query
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
-from productagg.catalog.product_members import MEMBERS
+from productagg.catalog.product_members import MEMBERS, OfferOrder
 from productagg.catalog.product_query import RELEVANCE, ProductQuery
 from productagg.catalog.product_schema import NEW_PRODUCT, PRODUCT_CHANGE
+from productagg.schema_types import mapping
 from productagg.sync import product_status
 from productagg.sync.product_status import ProductStatus
 from productagg.sync.tokens import account_key
@@ -56,6 +58,13 @@ class ProductChangeBody(TypedDict, total=False):
 
 
 new_product = json_body(NEW_PRODUCT, ProductBody)
+
+
+class ProductQueryString(TypedDict):
+    by: OfferOrder
+
+
+product_query = query(mapping(offer_order()), ProductQueryString)
 product_change = json_body(PRODUCT_CHANGE, ProductChangeBody, MERGE_PATCH)
 
 products = service("products", "/products", "Catalogue")
@@ -156,13 +165,13 @@ def create_product(request: Request) -> Response:
 
 @product.get(
     permission=PUBLIC,
-    validators=(product_in_path, no_query),
+    validators=(product_in_path, product_query),
     answers=public("The product.", PRODUCT, "Vary", "Accept-Patch", "Last-Modified?"),
 )
 def read_product(request: Request) -> Response:
-    """One product with its current offers, cheapest first. With an admin's token, also its sync state."""
+    """One product with its current offers, cheapest first by `by`. With an admin's token, also its sync state."""
     product_id = product_in_path.value(request)
-    stored = catalog.get(request.reader, product_id)
+    stored = catalog.get(request.reader, product_id, product_query.value(request)["by"])
     headers = {"Vary": "Authorization", "Accept-Patch": f"{JSON}, {MERGE_PATCH}"}
     # A client with an invalid token is anonymous.
     if "HTTP_AUTHORIZATION" in request.environ and request.has_permission(Permission.SEE_SYNC):

@@ -6,8 +6,17 @@ needed. There are no ORM relationships: queries select what they need, and the d
 
 from productagg.db.models.accounts import IdempotencyKey, LoginCounter, User
 from productagg.db.models.base import Base, UtcDateTime
-from productagg.db.models.catalog import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH, Product, ProductChange, ProductSummary
+from productagg.db.models.catalog import (
+    DESCRIPTION_MAX_LENGTH,
+    NAME_MAX_LENGTH,
+    Catalogue,
+    Product,
+    ProductChange,
+    ProductSummary,
+)
 from productagg.db.models.history import (
+    AVAILABILITIES,
+    CONDITIONS,
     HistoryProgress,
     Offer,
     OfferPrice,
@@ -18,14 +27,17 @@ from productagg.db.models.history import (
 from productagg.db.models.sync import REGISTRATIONS, ProductSync, SyncRun, UpstreamToken
 
 # The migration that creates these tables. The programs refuse to run on any other (see startup_checks.check_schema).
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 
 __all__ = [
+    "AVAILABILITIES",
+    "CONDITIONS",
     "DESCRIPTION_MAX_LENGTH",
     "NAME_MAX_LENGTH",
     "REGISTRATIONS",
     "SCHEMA_REVISION",
     "Base",
+    "Catalogue",
     "HistoryProgress",
     "IdempotencyKey",
     "LoginCounter",
