@@ -52,6 +52,9 @@ def run() -> None:
         raise CommandError(str(error)) from None
     if context.is_offline_mode():
         raise CommandError("--sql does not work here: migrations read the rows that they change")
+    # For the migration that gives the stored prices their currencies.
+    context.config.attributes["currency"] = settings.currency
+    context.config.attributes["offers_currency"] = settings.offers_currency or settings.currency
     engine = writer_engine(settings.database_url, prepared=settings.database_prepared)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _switch_off_foreign_keys)

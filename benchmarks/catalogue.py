@@ -35,10 +35,11 @@ SET LOCAL work_mem = '128MB';
 INSERT INTO product_sources (product_id, source_id, registration, registered_at, next_sync_at, last_synced_at, failures)
 SELECT id, %(source)s::uuid, 'registered', created_at, now() + interval '1 day', created_at, 0 FROM products;
 
-INSERT INTO offers (product_id, id, source_id, price, items_in_stock, first_seen_at, changed_at)
+INSERT INTO offers
+    (product_id, id, source_id, price, items_in_stock, first_seen_at, changed_at, currency, condition, availability)
 SELECT
     products.id, (left(products.id::text, 34) || lpad(to_hex(number - 1), 2, '0'))::uuid, %(source)s::uuid,
-    price, %(stock)s, now(), now()
+    price, %(stock)s, now(), now(), 'EUR', 'unknown', 'in_stock'
 FROM products CROSS JOIN unnest(%(prices)s::bigint[]) WITH ORDINALITY AS prices (price, number);
 
 INSERT INTO offer_prices (product_id, offer_id, observed_at, price, items_in_stock)

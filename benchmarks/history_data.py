@@ -104,10 +104,13 @@ _PRESENT = """
 INSERT INTO product_sources (product_id, source_id, registration, registered_at, next_sync_at, last_synced_at, failures)
 SELECT id, %(source)s::uuid, 'registered', created_at, now() + interval '1 year', %(now)s, 0 FROM products;
 
-INSERT INTO offers (product_id, id, source_id, price, items_in_stock, first_seen_at, changed_at, closed_at)
+INSERT INTO offers
+    (product_id, id, source_id, price, items_in_stock, first_seen_at, changed_at, closed_at, currency, condition,
+    availability)
 SELECT DISTINCT ON (product_id, offer_id)
     product_id, offer_id, %(source)s::uuid, price, items_in_stock, observed_at, observed_at,
-    CASE WHEN items_in_stock = 0 THEN observed_at END
+    CASE WHEN items_in_stock = 0 THEN observed_at END, 'EUR', 'unknown',
+    CASE WHEN items_in_stock = 0 THEN 'out_of_stock' ELSE 'in_stock' END
 FROM offer_prices
 WHERE observed_at > %(now)s - interval '4 days'
 ORDER BY product_id, offer_id, observed_at DESC;

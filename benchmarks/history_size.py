@@ -90,8 +90,10 @@ def _fill(session: Session, rate: int, products: int) -> None:
     session.flush()
     session.execute(
         text(
-            "INSERT INTO offers (product_id, id, source_id, price, items_in_stock, first_seen_at, changed_at)"
-            " SELECT products.id, gen_random_uuid(), CAST(:source AS uuid), 1, 1, :month, :month"
+            "INSERT INTO offers (product_id, id, source_id, price, items_in_stock, first_seen_at, changed_at, currency,"
+            " condition, availability)"
+            " SELECT products.id, gen_random_uuid(), CAST(:source AS uuid), 1, 1, :month, :month, 'EUR', 'unknown',"
+            " 'in_stock'"
             f" FROM products CROSS JOIN generate_series(1, {OFFERS})"
         ),
         {"month": MONTH, "source": str(OFFERS_SOURCE)},

@@ -244,6 +244,7 @@ def _trend(
         end=end,
         resolution="raw",
         metric="lowest",
+        currency="EUR",
         start_price=start,
         end_price=finish,
         change=change,

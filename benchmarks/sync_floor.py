@@ -26,8 +26,12 @@ INSERT INTO floor_offers SELECT * FROM offers ON CONFLICT DO NOTHING;
 CREATE TEMPORARY TABLE fetched (product_id uuid, id uuid, price bigint, items_in_stock bigint) ON COMMIT DELETE ROWS
 """
 _UPSERT = """
-INSERT INTO floor_offers AS stored (product_id, id, source_id, price, items_in_stock, first_seen_at, changed_at)
-SELECT product_id, id, '00000000-0000-7000-8000-000000000001', price, items_in_stock, now(), now() FROM fetched
+INSERT INTO floor_offers AS stored
+    (product_id, id, source_id, price, items_in_stock, first_seen_at, changed_at, currency, condition, availability)
+SELECT
+    product_id, id, '00000000-0000-7000-8000-000000000001', price, items_in_stock, now(), now(), 'EUR', 'unknown',
+    'in_stock'
+FROM fetched
 ON CONFLICT (product_id, id) DO UPDATE
 SET price = excluded.price, items_in_stock = excluded.items_in_stock, changed_at = excluded.changed_at, closed_at = NULL
 WHERE (stored.price, stored.items_in_stock) IS DISTINCT FROM (excluded.price, excluded.items_in_stock)

@@ -27,13 +27,17 @@ SELECT id::text, name, description, gtin, brand, category, image_url, created_at
 FROM products WHERE id = %s
 """
 _OFFERS = """
-SELECT id::text, price, items_in_stock, first_seen_at, changed_at, closed_at FROM offers
+SELECT
+    id::text, external_id, seller, url, condition, price, currency,
+    currency = (SELECT currency FROM catalogue) AS comparable, shipping, availability, items_in_stock, first_seen_at,
+    changed_at, closed_at
+FROM offers
 WHERE product_id = %s AND closed_at IS NULL ORDER BY price, id
 """
 _PAGE = """
 SELECT
     products.id::text, name, description, gtin, brand, category, image_url, created_at, updated_at, registration,
-    last_synced_at, last_changed_at,
+    last_synced_at, last_changed_at, (SELECT currency FROM catalogue),
     lowest AS lowest_price, offers AS offer_count, items_in_stock, lowest_24h AS change_24h,
     lowest_24h AS change_24h_percent,
     (SELECT count(*) FROM (SELECT FROM products LIMIT 1001) AS counted),

@@ -18,7 +18,7 @@ from productagg.api.core.services import Services
 from productagg.db.engines import reader_engine, writer_engine
 from productagg.db.errors import driver_message
 from productagg.db.readers import Engines, Readers, dispose_reader_with_writer
-from productagg.db.startup_checks import UnusableDatabase, check_database
+from productagg.db.startup_checks import UnusableDatabase, check_currency, check_database
 from productagg.ini import unknown_keys
 from productagg.settings import Settings, SettingsError
 from productagg.sync.background import Background
@@ -54,6 +54,7 @@ def make_services(settings: Settings) -> Services:
         reader_engine(settings.database_url, prepared=settings.database_prepared),
     )
     check_database(engines.reader)
+    check_currency(engines.reader, settings.currency)
     dispose_reader_with_writer(engines)
     sessions = sessionmaker(engines.writer)
     synchronizer = Synchronizer(settings, sessions)

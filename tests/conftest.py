@@ -33,7 +33,7 @@ from productagg.api.core.services import Readiness
 from productagg.app import main
 from productagg.db import clock
 from productagg.db.engines import reader_engine, writer_engine
-from productagg.db.models import OFFERS_SOURCE, Base, HistoryProgress, Source, User
+from productagg.db.models import OFFERS_SOURCE, Base, Catalogue, HistoryProgress, Source, User
 from productagg.sandbox import Offer, SandboxServer
 from productagg.settings import OPTIONS, Settings, database_url
 from productagg.sync import background
@@ -223,8 +223,9 @@ class Database:
             for statement in DELETIONS if self.name == "sqlite" else ["; ".join(DELETIONS)]:
                 cursor.execute(statement)
             cursor.close()
-            # As the migration did.
+            # As the migrations did.
             connection.execute(insert(HistoryProgress).values(id=1))
+            connection.execute(insert(Catalogue).values(id=1, currency="EUR"))
             connection.execute(insert(Source).values(**OFFERS_SERVICE))
 
     def _partitions(self):

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from productagg.catalog import products
 from productagg.db.models import OFFERS_SOURCE, ProductSource, Source, SyncRun
+from productagg.offers.reconcile import OfferState
 from tests.conftest import REFRESH_TOKEN
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -78,6 +79,16 @@ def make_due(database):
 def states(*pairs) -> dict[UUID, tuple[int, int]]:
     """Offers with ids of their own: `states((price, items in stock), …)`."""
     return {uuid4(): pair for pair in pairs}
+
+
+def offer_state(price, items=None, **facts) -> OfferState:
+    """An offer as the Offers service lists it, in the catalogue's currency; `facts` are those of other sources."""
+    usual = {"currency": "EUR", "availability": "out_of_stock" if items == 0 else "in_stock"}
+    return OfferState(price, items, **{**usual, **facts})
+
+
+# What an offer's row says of the facts that a test is not about.
+OFFER_FACTS = {"currency": "EUR", "condition": "unknown", "availability": "in_stock"}
 
 
 def rows(database, model, **where):

@@ -152,7 +152,7 @@ def product_histories(longest: timedelta = 40 * DAY) -> st.SearchStrategy[list[P
 def offer_histories(count: int, longest: timedelta = 40 * DAY) -> st.SearchStrategy[list[OfferRow]]:
     """The rows of so many offers of a product, oldest first. Their ids begin with UUID(int=1)."""
     ids = st.integers(1, count).map(lambda number: UUID(int=number))
-    states = st.dictionaries(ids, st.tuples(prices, st.sampled_from([0, 1, 5, LARGEST])), min_size=1)
+    states = st.dictionaries(ids, st.tuples(prices, st.sampled_from([0, 1, 5, LARGEST, None])), min_size=1)
     return _timelines(states, longest).map(
         lambda rows: [OfferRow(id_, at, *state) for at, said in rows for id_, state in said.items()]
     )

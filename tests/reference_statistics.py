@@ -22,12 +22,12 @@ class Row(NamedTuple):
 
 
 class OfferRow(NamedTuple):
-    """A raw row of one offer."""
+    """A raw row of one offer. Without `items_in_stock` it is in stock, and nobody said how many."""
 
     id: UUID
     at: datetime
     price: int
-    items_in_stock: int
+    items_in_stock: int | None
 
 
 class OfferAt(NamedTuple):
@@ -35,7 +35,7 @@ class OfferAt(NamedTuple):
 
     id: UUID
     price: int
-    items_in_stock: int
+    items_in_stock: int | None
     since: datetime
 
 
@@ -171,7 +171,7 @@ def offers_at(rows: Iterable[OfferRow], at: datetime) -> list[OfferAt]:
     found = []
     for offer_id in {row.id for row in history}:
         row = in_force([row for row in history if row.id == offer_id], at)
-        if row is not None and row.items_in_stock:
+        if row is not None and row.items_in_stock != 0:
             found.append(OfferAt(row.id, row.price, row.items_in_stock, row.at))
     return sorted(found, key=lambda offer: (offer.price, offer.id))
 
@@ -185,7 +185,7 @@ def offer_history(rows: Iterable[OfferRow], product: Iterable[Row], offer_id: UU
         own, whole = in_force(mine, at), in_force(product, at)
         observed = whole is None or whole.observed
         if own is not None:
-            history.append(Row(at, own.price if own.items_in_stock and observed else None, observed))
+            history.append(Row(at, own.price if own.items_in_stock != 0 and observed else None, observed))
     return history
 
 

@@ -7,11 +7,12 @@ database writes the stored members as JSON; only the derived members are compute
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, ScalarSelect, Subquery, and_, func, select
+from sqlalchemy import ColumnElement, Numeric, ScalarSelect, Subquery, and_, func, select
+from sqlalchemy import cast as numeric_cast
 from sqlalchemy.orm import InstrumentedAttribute
 
 from productagg.db.json_rows import aggregate_objects, object_members
@@ -19,6 +20,7 @@ from productagg.db.models import (
     AT_OFFERS_SERVICE,
     LAST_OBSERVED_AT,
     Base,
+    Catalogue,
     Offer,
     Product,
     ProductSource,
@@ -26,7 +28,9 @@ from productagg.db.models import (
     Source,
 )
 
-_COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
+# The database's own currency, and not the setting: every answer is of one moment, and of one currency.
+_CURRENCY = select(Catalogue.currency).scalar_subquery()
+_COLUMNS: dict[str, InstrumentedAttribute[Any] | ColumnElement[Any]] = {
     "id": Product.id,
     "name": Product.name,
     "description": Product.description,
@@ -39,6 +43,7 @@ _COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
     "registration": ProductSource.registration,
     "last_synced_at": ProductSource.last_synced_at,
     "last_changed_at": ProductSource.last_changed_at,
+    "currency": _CURRENCY,
     "lowest_price": ProductSummary.lowest,
     "offer_count": ProductSummary.offers,
     "items_in_stock": ProductSummary.items_in_stock,
@@ -61,12 +66,32 @@ PRODUCT_ID: dict[type[Base], InstrumentedAttribute[UUID]] = {
     ProductSummary: ProductSummary.product_id,
 }
 _OTHER_TIMES = (ProductSource.registered_at, ProductSource.last_asked_at, ProductSource.last_changed_at)
-OFFER_COLUMNS = (Offer.id, Offer.price, Offer.items_in_stock, Offer.first_seen_at, Offer.changed_at, Offer.closed_at)
+PRICE_MEMBERS = frozenset(("lowest_price", "change_24h"))
+OFFER_COLUMNS = (
+    Offer.id,
+    Offer.external_id,
+    Offer.seller,
+    Offer.url,
+    Offer.condition,
+    Offer.price,
+    Offer.currency,
+    (Offer.currency == _CURRENCY).label("comparable"),
+    Offer.shipping,
+    Offer.availability,
+    Offer.items_in_stock,
+    Offer.first_seen_at,
+    Offer.changed_at,
+    Offer.closed_at,
+)
+OfferOrder = Literal["price", "total"]
+OFFER_ORDERS: tuple[OfferOrder, ...] = ("price", "total")
 
 
 def member_models(fields: Sequence[str]) -> set[type[Base]]:
     """The tables that these members come from."""
-    return {cast("type[Base]", _COLUMNS[field].class_) for field in fields}
+    columns = (_COLUMNS[field] for field in fields)
+    models = {cast("type[Base]", column.class_) for column in columns if isinstance(column, InstrumentedAttribute)}
+    return models or {Product}
 
 
 def joins(model: type[Base], other: type[Base]) -> ColumnElement[bool]:
@@ -103,10 +128,16 @@ def members_json(row: Sequence[Any], fields: tuple[str, ...]) -> str:
     return ",".join(parts)
 
 
-def current_offers(dialect: str, product_id: ColumnElement[UUID]) -> ScalarSelect[str]:
-    """The current offers of a product as JSON, cheapest first."""
+def current_offers(dialect: str, product_id: ColumnElement[UUID], by: OfferOrder = "price") -> ScalarSelect[str]:
+    """The current offers of a product as JSON, cheapest first, by currency: first the catalogue's.
+
+    By the 'total' of price and shipping, offers whose shipping is not known come after the others of their currency.
+    """
     current = select(*OFFER_COLUMNS).where(Offer.product_id == product_id, Offer.closed_at.is_(None)).subquery().c
-    return aggregate_objects(dialect, list(current), [current.price, current.id])
+    # Not as integers, whose sum may exceed 64 bits.
+    total = (current.shipping.is_(None), numeric_cast(current.price, Numeric) + func.coalesce(current.shipping, 0))
+    keys = total if by == "total" else (current.price,)
+    return aggregate_objects(dialect, list(current), [current.comparable.desc(), current.currency, *keys, current.id])
 
 
 def sync_times(product_id: ColumnElement[UUID]) -> Subquery:

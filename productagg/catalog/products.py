@@ -17,7 +17,16 @@ from sqlalchemy.orm import Session
 
 from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.catalog.change_feed import Event, record
-from productagg.catalog.product_members import MEMBERS, current_offers, joins, member_columns, members_json, sync_times
+from productagg.catalog.product_members import (
+    MEMBERS,
+    OFFER_ORDERS,
+    OfferOrder,
+    current_offers,
+    joins,
+    member_columns,
+    members_json,
+    sync_times,
+)
 from productagg.catalog.product_values import FACTS, Facts, ProductValues
 from productagg.catalog.search_text import search_columns
 from productagg.db import clock, prepared_statements
@@ -125,11 +134,11 @@ def remove(
     record(session, [Event(product_id, "deleted", now)])
 
 
-def get(connection: Connection | Session, product_id: UUID) -> ProductDetails:
+def get(connection: Connection | Session, product_id: UUID, by: OfferOrder = "price") -> ProductDetails:
     """A product with all MEMBERS and its current `offers`, cheapest first, as of one moment. Raises NotFound."""
     dialect = dialect_name(connection)
     parameters = {"product_id": product_id, "now": clock.now_parameter(dialect)}
-    row = prepared_statements.row(connection, _DETAILS[dialect], parameters)
+    row = prepared_statements.row(connection, _DETAILS[dialect, by], parameters)
     if row is None:
         raise NotFound(product_id)
     *members, offers, version, next_sync_at, modified_at, now = row
@@ -204,7 +213,7 @@ def _unique_name(session: Session, name: str) -> Iterator[None]:
 _NAME_CONSTRAINT = re.compile(r"uq_products_name|products\.name")
 
 
-def _details(dialect: str) -> Select[Any]:
+def _details(dialect: str, by: OfferOrder) -> Select[Any]:
     product_id = bindparam("product_id", type_=Uuid)
     newest = func.max if dialect == "sqlite" else func.greatest
     sync = sync_times(product_id).c
@@ -215,7 +224,7 @@ def _details(dialect: str) -> Select[Any]:
     return (
         select(
             *member_columns(dialect, MEMBERS),
-            current_offers(dialect, product_id),
+            current_offers(dialect, product_id, by),
             Product.version,
             func.coalesce(sync.next_sync_at, now),
             newest(Product.updated_at, *times, type_=UtcDateTime()),
@@ -228,7 +237,7 @@ def _details(dialect: str) -> Select[Any]:
     )
 
 
-_DETAILS = {dialect: _details(dialect) for dialect in ("postgresql", "sqlite")}
+_DETAILS = {(dialect, by): _details(dialect, by) for dialect in ("postgresql", "sqlite") for by in OFFER_ORDERS}
 _ALL_PRODUCTS = select(
     Product.id,
     Product.name,

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from productagg import ini, logs
 from productagg.db.engines import reader_engine, writer_engine
 from productagg.db.errors import driver_message, is_unavailable
-from productagg.db.startup_checks import UnusableDatabase, check_database
+from productagg.db.startup_checks import UnusableDatabase, check_currency, check_database
 from productagg.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def _opened(uri: str, make_engine: Callable[..., Engine]) -> Iterator[tuple[Sett
         settings = _configure(uri)
         engine = make_engine(settings.database_url, prepared=settings.database_prepared)
         try:
-            _check(engine)
+            _check(engine, settings.currency)
             yield settings, engine
         except DBAPIError as error:
             if is_unavailable(error):
@@ -72,9 +72,10 @@ def _configure(uri: str) -> Settings:
     return settings
 
 
-def _check(engine: Engine) -> None:
+def _check(engine: Engine, currency: str) -> None:
     try:
         check_database(engine)
+        check_currency(engine, currency)
     except DBAPIError as error:
         raise _unusable(error) from None
 

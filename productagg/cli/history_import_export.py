@@ -65,9 +65,9 @@ def export_prices(
 
     Exports uncompacted steps only: at least the last HISTORY_RAW_DAYS days.
 
-    A line is an offer's price and items in stock from a time on. A line without an offer concerns the product: with
-    nothing else, it was not observed from then on; with 0 items_in_stock it was observed again, and no offer had
-    changed.
+    A line is an offer's price, in its currency, and items in stock from a time on; without items_in_stock it was in
+    stock, and the number is not known. A line without an offer concerns the product: with nothing else, it was not
+    observed from then on; with 0 items_in_stock it was observed again, and no offer had changed.
     """
     if begin and end and begin >= end:
         raise click.UsageError("--from must be before --to")
@@ -94,11 +94,12 @@ def _write(file: IO[bytes], exported: Iterator[Line], form: Format) -> None:
 def import_prices(config_uri: str, file: Path, replace: bool, form: Format | None) -> None:
     """Import prices that were collected elsewhere, from before a product was created here.
 
-    FILE is CSV with a header, or NDJSON, with the fields product_id, offer_id, at, price, items_in_stock; '-' is
-    standard input. Lines may come in any order. A line is an offer's state from a time on, until the offer's next line:
-    0 items_in_stock says that it is sold out. A line without offer_id, price and items_in_stock means that the product
-    was not observed from then on; end your data with one. Times are before the UTC day on which the product was
-    created. The file is checked as a whole; if anything is wrong with it, nothing is imported.
+    FILE is CSV with a header, or NDJSON, with the fields product_id, offer_id, at, price, items_in_stock and, if you
+    like, currency; '-' is standard input. Lines may come in any order. A line is an offer's state from a time on, until
+    the offer's next line: 0 items_in_stock says that it is sold out, none that it is in stock and the number is not
+    known. A price without a currency is in the catalogue's. A line without offer_id, price and items_in_stock means
+    that the product was not observed from then on; end your data with one. Times are before the UTC day on which the
+    product was created. The file is checked as a whole; if anything is wrong with it, nothing is imported.
 
     Exit codes: 0 everything was imported, 2 nothing was.
     """

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from productagg.db.engines import MAY_PREPARE, SCHEMA
-from productagg.db.models import SCHEMA_REVISION, Base, UpstreamToken
+from productagg.db.models import SCHEMA_REVISION, Base, Catalogue, UpstreamToken
 
 # How often two connections are asked which server process serves them: once if the first connection is served by the
 # process that authenticated it, because a pooler would hide that process.
@@ -51,6 +51,17 @@ def check_database(engine: Engine) -> None:
         ) from None
     if engine.dialect.name == "postgresql":
         _check_pooling(engine)
+
+
+def check_currency(engine: Engine, currency: str) -> None:
+    """Raise UnusableDatabase if the stored summaries and histories are in another currency."""
+    with engine.connect() as connection:
+        stored = connection.execute(select(Catalogue.currency)).scalar_one()
+    if stored != currency:
+        raise UnusableDatabase(
+            f"the catalogue's prices are in {stored}, but CURRENCY is {currency}: set CURRENCY={stored}, or use a new "
+            "database"
+        )
 
 
 def check_encoding(connection: Connection) -> None:

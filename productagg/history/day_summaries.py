@@ -41,7 +41,7 @@ def compact_offer(
 ) -> Iterator[OfferStep]:
     """The compacted steps of an offer's whole days; `gaps` are those of its product (see timeline.with_gaps)."""
     timeline = with_gaps(timeline_of(before, steps), gaps)
-    prices = [PriceStep(step.at, step.price if step.items_in_stock else None, step.observed) for step in timeline]
+    prices = [PriceStep(step.at, step.price_in_stock, step.observed) for step in timeline]
     return _compact(steps, [prices], ())
 
 

@@ -11,13 +11,14 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Connection, Uuid, case, cast, func, literal, null, select, union_all
+from sqlalchemy import BigInteger, Connection, Text, Uuid, case, cast, func, literal, null, select, union_all
 from sqlalchemy.sql.selectable import CompoundSelect
 
 from productagg.db import clock, engines
 from productagg.db.models import (
     LAST_OBSERVED_AT,
     HistoryProgress,
+    Offer,
     OfferPrice,
     Product,
     ProductPrice,
@@ -109,11 +110,11 @@ def _lines(connection: Connection, product_id: UUID, begin: int, end: int | None
 def _lines_of_time(product_id: UUID, at: int, changes: Iterable[Any], *, observed: bool) -> tuple[list[Line], bool]:
     """The lines for one time, and whether the product was observed from then on."""
     lines = []
-    for _, of_product, offer_id, price, items in changes:
+    for _, of_product, offer_id, price, items, currency in changes:
         if of_product:
             observed = items is not None
         else:
-            lines.append(Line(product_id, offer_id, at, price, items))
+            lines.append(Line(product_id, offer_id, at, price, items, currency))
     if not observed:  # even if offers were closed then, as an import does at its end
         lines.append(Line(product_id, None, at, None, None))
     elif not lines:
@@ -126,7 +127,7 @@ def _in_force(connection: Connection, product_id: UUID, at: int, now: datetime) 
     # No open gap begins earlier: the caller ends with the last observation.
     found = offers_at(connection, product_id, moment(at), now=now, observed_for=timedelta.max)
     for offer in sorted(found.offers, key=attrgetter("id")):
-        yield Line(product_id, offer.id, at, offer.price, offer.items_in_stock)
+        yield Line(product_id, offer.id, at, offer.price, offer.items_in_stock, offer.currency)
     if found.state == "not_observed":
         yield Line(product_id, None, at, None, None)
     elif not found.offers:
@@ -142,6 +143,7 @@ def _rows(product_id: UUID, begin: int, end: int | None) -> CompoundSelect[Any]:
         offer.offer_id.label("offer_id"),
         offer.price,
         offer.items_in_stock,
+        Offer.currency,
     )
     products = select(
         product.observed_at,
@@ -149,7 +151,9 @@ def _rows(product_id: UUID, begin: int, end: int | None) -> CompoundSelect[Any]:
         cast(null(), Uuid),
         cast(null(), BigInteger),
         case((product.observed, cast(0, BigInteger))),
+        cast(null(), Text),
     )
+    offers = offers.outerjoin(Offer, (Offer.product_id == offer.product_id) & (Offer.id == offer.offer_id))
     offers = offers.where(*_within(offer, product_id, begin, end))
     products = products.where(*_within(product, product_id, begin, end))
     return union_all(offers, products).order_by("at", "of_product", "offer_id")

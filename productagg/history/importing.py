@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from productagg.db.models import (
     OFFERS_SOURCE,
     Base,
+    Catalogue,
     Offer,
     OfferPrice,
     OfferPriceDay,
@@ -41,20 +42,26 @@ class ImportRefused(Exception):
 class Replay:
     """A product's lines as steps, one only where something changed.
 
+    The product's own steps are of the offers in the catalogue's `currency`, which is that of lines that name none.
     `last` is the last instant before the own history. All offers close there and a gap begins: the own history would
     never close offers that it did not see. Afterwards `offers` says when each offer was first seen, and has its last
-    step.
+    step, and `currencies` has its currency.
     """
 
-    def __init__(self, product_id: UUID, last: int) -> None:
+    def __init__(self, product_id: UUID, last: int, currency: str) -> None:
         self.offers: dict[UUID, tuple[int, OfferStep]] = {}
+        self.currencies: dict[UUID, str] = {}
         self._product_id = product_id
         self._last = last
+        self._currency = currency
         # The price and the items of every offer in stock.
-        self._in_stock: dict[UUID, tuple[int, int]] = {}
+        self._in_stock: dict[UUID, tuple[int, int | None]] = {}
 
     def steps(self, lines: Iterable[Line]) -> Iterator[tuple[UUID | None, ProductStep | OfferStep]]:
-        """The steps by time, with an offer's id or None for the product. Raises ImportRefused for too many items."""
+        """The steps by time, with an offer's id or None for the product.
+
+        Raises ImportRefused for too many items, and for an offer with lines in several currencies.
+        """
         newest: ProductStep | None = None
         final_gap = Line(self._product_id, None, self._last, None, None)
         for at, group in groupby(chain(lines, [final_gap]), attrgetter("at")):
@@ -73,14 +80,20 @@ class Replay:
         offer_id = line.offer_id
         if offer_id is None:
             return
-        step = OfferStep(line.at, line.price or 0, line.items_in_stock or 0)
-        if step.items_in_stock:
-            self._in_stock[offer_id] = (step.price, step.items_in_stock)
-        else:
+        self._check_currency(offer_id, line.currency or self._currency)
+        step = OfferStep(line.at, line.price or 0, line.items_in_stock)
+        if step.items_in_stock == 0:
             self._in_stock.pop(offer_id, None)
+        else:
+            self._in_stock[offer_id] = (step.price, step.items_in_stock)
         # At the last instant, offers in stock are closed at once.
-        if step.at < self._last or not step.items_in_stock:
+        if step.at < self._last or step.items_in_stock == 0:
             yield from self._new_step(offer_id, step)
+
+    def _check_currency(self, offer_id: UUID, currency: str) -> None:
+        known = self.currencies.setdefault(offer_id, currency)
+        if known != currency:
+            raise ImportRefused(f"offer {offer_id} of product {self._product_id} has lines in {known} and {currency}")
 
     def _closing_steps(self) -> Iterator[tuple[UUID, OfferStep]]:
         for offer_id, (price, _) in self._in_stock.items():
@@ -94,7 +107,8 @@ class Replay:
             yield offer_id, step
 
     def _product_step(self, at: int, *, observed: bool) -> ProductStep:
-        summary = summarise(self._in_stock.values() if observed else ())
+        in_stock = self._in_stock.items() if observed else ()
+        summary = summarise(state for id_, state in in_stock if self.currencies[id_] == self._currency)
         if summary.items_in_stock > LARGEST:
             time = format_time(moment(at))
             raise ImportRefused(f"product {self._product_id} has more items in stock at {time} than 64 bits hold")
@@ -118,7 +132,8 @@ def import_(
         raise ImportRefused(f"{_listed(present)} already {has} imported history; --replace replaces it")
     for product in present:
         _remove_imported(session, product)
-    _insert_all(session, _rows(staged, products, progress))
+    currency = session.execute(select(Catalogue.currency)).scalar_one()
+    _insert_all(session, _rows(staged, products, currency, progress))
 
 
 def _lock_products(session: Session, products: Sequence[StagedProduct]) -> None:
@@ -153,17 +168,22 @@ def _remove_imported(session: Session, product: StagedProduct) -> None:
 
 
 def _rows(
-    staged: Staged, products: Sequence[StagedProduct], progress: Callable[[int, int], None] | None
+    staged: Staged,
+    products: Sequence[StagedProduct],
+    currency: str,
+    progress: Callable[[int, int], None] | None,
 ) -> Iterator[tuple[type[Base], dict[str, Any]]]:
     """The rows of all tables, built as the lines are read."""
     total = sum(product.lines for product in products)
     counted = _counted((staged.lines(product.id) for product in products), total, progress)
     for product, lines in zip(products, counted, strict=True):
-        yield from _rows_of_product(product, lines)
+        yield from _rows_of_product(product, lines, currency)
 
 
-def _rows_of_product(product: StagedProduct, lines: Iterable[Line]) -> Iterator[tuple[type[Base], dict[str, Any]]]:
-    replay = Replay(product.id, product.own_from - 1)
+def _rows_of_product(
+    product: StagedProduct, lines: Iterable[Line], currency: str
+) -> Iterator[tuple[type[Base], dict[str, Any]]]:
+    replay = Replay(product.id, product.own_from - 1, currency)
     key = {"product_id": product.id}
     for offer_id, step in replay.steps(lines):
         row = {**key, **step._asdict(), "observed_at": moment(step.at)}
@@ -171,8 +191,9 @@ def _rows_of_product(product: StagedProduct, lines: Iterable[Line]) -> Iterator[
     # Imported offers become closed offers, unless the sync already knows them.
     for offer_id, (since, last) in replay.offers.items():
         times = {"first_seen_at": moment(since), **dict.fromkeys(("changed_at", "closed_at"), moment(last.at))}
+        facts = {"currency": replay.currencies[offer_id], "condition": "unknown", "availability": "out_of_stock"}
         # The first source to observe one of them takes it over.
-        yield Offer, {**key, "id": offer_id, "source_id": OFFERS_SOURCE, **last._asdict(), **times}
+        yield Offer, {**key, "id": offer_id, "source_id": OFFERS_SOURCE, **last._asdict(), **times, **facts}
 
 
 def _counted(

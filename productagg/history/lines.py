@@ -1,7 +1,8 @@
 """The lines of price histories that `productagg history export` writes and `import` reads. Pure: no database.
 
-A line is an offer's state from a time on. A line without an offer concerns the product: with nothing else, it was not
-observed from then on; with 0 as items_in_stock it was observed (again), and no offer had changed.
+A line is an offer's state from a time on: 0 as items_in_stock says that it is sold out, nothing that it is in stock and
+the number is not told. A line without an offer concerns the product: with nothing else, it was not observed from then
+on; with 0 as items_in_stock it was observed (again), and no offer had changed.
 """
 
 import re
@@ -13,11 +14,15 @@ from uuid import UUID
 import orjson
 
 from productagg import record_reader
+from productagg.currencies import EXPONENTS
 from productagg.history.timeline import microseconds, moment
 from productagg.record_reader import Format, RecordError, excerpt
 from productagg.times import format_time, parse_record_time
 
 FIELDS = ("product_id", "offer_id", "at", "price", "items_in_stock")
+# A file that is imported may leave these out.
+OPTIONAL_FIELDS = ("currency",)
+_ALL_FIELDS = FIELDS + OPTIONAL_FIELDS
 
 LARGEST = 2**63 - 1
 _LONGEST = 10_000  # of a line, in bytes
@@ -26,13 +31,17 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.I
 
 
 class Line(NamedTuple):
-    """`at` is in microseconds since the epoch. Without an offer there is no price; for its items see above."""
+    """`at` is in microseconds since the epoch. Without an offer there is no price; for its items see above.
+
+    `currency` is that of the offer's price, None for the catalogue's.
+    """
 
     product_id: UUID
     offer_id: UUID | None
     at: int
     price: int | None
     items_in_stock: int | None
+    currency: str | None = None
 
     @property
     def is_gap(self) -> bool:
@@ -46,12 +55,14 @@ def write(lines: Sequence[Line], form: Format) -> bytes:
 
 def header(form: Format) -> bytes:
     """The first line of a CSV file; nothing for other forms."""
-    return f"{','.join(FIELDS)}\n".encode() if form == "csv" else b""
+    return f"{','.join(_ALL_FIELDS)}\n".encode() if form == "csv" else b""
 
 
 def read(file: IO[bytes], form: Format) -> Iterator[tuple[int, Line | RecordError]]:
     """Every line with its number, or what is wrong with it. Empty lines are skipped."""
-    for number, values in record_reader.read(record_reader.LineReader(file, _LONGEST), form, FIELDS):
+    for number, values in record_reader.read(
+        record_reader.LineReader(file, _LONGEST), form, _ALL_FIELDS, OPTIONAL_FIELDS
+    ):
         if isinstance(values, RecordError):
             yield number, values
             continue
@@ -62,8 +73,8 @@ def read(file: IO[bytes], form: Format) -> Iterator[tuple[int, Line | RecordErro
 
 
 def _as_csv(line: Line) -> bytes:
-    product_id, offer_id, at, price, items = line
-    values = ("" if value is None else value for value in (offer_id, format_time(moment(at)), price, items))
+    product_id, offer_id, at, price, items, currency = line
+    values = ("" if value is None else value for value in (offer_id, format_time(moment(at)), price, items, currency))
     return f"{product_id},{','.join(map(str, values))}\n".encode()
 
 
@@ -89,10 +100,9 @@ def _line(values: Mapping[str, Any]) -> Line:
     if values["offer_id"] is None:
         return _product_line(product_id, at, price, items)
     offer_id = _id("offer_id", values["offer_id"])
-    for name in ("price", "items_in_stock"):
-        if values[name] is None:
-            raise RecordError(f"{name} is empty")
-    return Line(product_id, offer_id, at, price, items)
+    if price is None:
+        raise RecordError("price is empty")
+    return Line(product_id, offer_id, at, price, items, _currency(values.get("currency")))
 
 
 def _product_line(product_id: UUID, at: int, price: int | None, items: int | None) -> Line:
@@ -113,6 +123,12 @@ def _id(name: str, value: object) -> UUID:
     if found is None:
         raise RecordError(f"{name} {excerpt(value)} is not a UUID")
     return found
+
+
+def _currency(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value in EXPONENTS):
+        return value
+    raise RecordError(f"currency {excerpt(value)} is not a code of ISO 4217")
 
 
 def _whole(name: str, value: object) -> int | None:

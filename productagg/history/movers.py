@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session
 from productagg.db.models import (
     LAST_OBSERVED_AT,
     Base,
+    Catalogue,
     Product,
     ProductPrice,
     ProductPriceDay,
@@ -45,7 +46,7 @@ REFRESHED_EVERY = timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class Mover:
-    """A product whose lowest price moved.
+    """A product whose lowest price, in the catalogue's `currency`, moved.
 
     `start_price` was in force at `start_at`; `end_price` has been since `end_at`. `change_percent` is
     100 * (end - start) / start, rounded to two decimals.
@@ -53,6 +54,7 @@ class Mover:
 
     product_id: UUID
     name: str
+    currency: str
     start_price: int
     start_at: datetime
     end_price: int
@@ -72,7 +74,15 @@ def movers(
     is_source = Source.id == ProductSource.source_id
     observed = exists().where(mine, is_source, observed_since <= LAST_OBSERVED_AT)
     query = (
-        select(Product.id, Product.name, start, ProductSummary.compared_at, now, ProductSummary.observed_at)
+        select(
+            Product.id,
+            Product.name,
+            select(Catalogue.currency).scalar_subquery(),
+            start,
+            ProductSummary.compared_at,
+            now,
+            ProductSummary.observed_at,
+        )
         .join_from(ProductSummary, Product, Product.id == ProductSummary.product_id)
         .where(moved, start > 0, observed)
         .order_by(relative.desc() if direction == "up" else relative, Product.id)
@@ -82,6 +92,7 @@ def movers(
         Mover(
             product_id=product_id,
             name=name,
+            currency=currency,
             start_price=before,
             start_at=compared_at - PERIODS[period],
             end_price=after,
@@ -89,7 +100,7 @@ def movers(
             change=after - before,
             change_percent=round(100 * (after - before) / before, 2),
         )
-        for product_id, name, before, compared_at, after, observed_at in connection.execute(query)
+        for product_id, name, currency, before, compared_at, after, observed_at in connection.execute(query)
     ]
 
 

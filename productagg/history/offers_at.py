@@ -22,30 +22,40 @@ from sqlalchemy import (
     true,
 )
 
-from productagg.db.models import Base, HistoryProgress, Offer, OfferPrice, OfferPriceDay, UtcDateTime
+from productagg.db.models import Base, Catalogue, HistoryProgress, Offer, OfferPrice, OfferPriceDay, UtcDateTime
 from productagg.history.queries import StepQueries
 from productagg.history.timeline import DAY, bucket_start, microseconds, moment
 
 
 @dataclass(frozen=True)
 class OfferAt:
-    """An offer that was in stock, with its price in the upstream's unit. It had not changed since `since`."""
+    """An offer that was in stock, with its price in minor units of `currency`. It had not changed since `since`.
+
+    `comparable`: `currency` is the catalogue's. `seller` is the one last seen. `items_in_stock` is None if the number
+    was not told.
+    """
 
     id: UUID
+    seller: str | None
     price: int
-    items_in_stock: int
+    currency: str
+    comparable: bool
+    items_in_stock: int | None
     since: datetime
 
 
 @dataclass(frozen=True)
 class OffersAt:
-    """The in-stock offers at a time, the cheapest first. 'not_observed': the offers when last observed.
+    """The in-stock offers at a time, the cheapest first, by currency: first the catalogue's `currency`.
+
+    'not_observed': the offers when last observed.
 
     `resolution` is 'raw' for an exact answer. It is 'day' if an offer's day is summarised: then the offers are those at
     the end of the UTC day, which is `at`.
     """
 
     at: datetime
+    currency: str
     state: Literal["observed", "not_observed"]
     resolution: Literal["raw", "day"]
     offers: Sequence[OfferAt]
@@ -72,10 +82,11 @@ def offers_at(
     if summarised:
         last = day_end - 1
         _, offers = _read(connection, product_id, last, day_end)
-    steps = queries.price_steps(last, last)
+    currency, steps = queries.price_steps(last, last)
     _check_kept(connection, at)
     state: Literal["observed", "not_observed"] = "observed" if steps and steps[-1].observed else "not_observed"
-    return OffersAt(moment(day_end if summarised else last), state, "day" if summarised else "raw", offers)
+    at = moment(day_end if summarised else last)
+    return OffersAt(at, currency, state, "day" if summarised else "raw", offers)
 
 
 def _check_kept(connection: Connection, at: datetime) -> None:
@@ -108,16 +119,20 @@ def _statement() -> Select[Any]:
         case((is_step, step.table.c[name]), else_=compacted.table.c[name]).label(name)
         for name in ("price", "items_in_stock", "observed_at")
     )
+    comparable = (offer.c.currency == select(Catalogue.currency).scalar_subquery()).label("comparable")
     offers = (
-        select(offer.c.id, price, items, since)
+        select(offer.c.id, offer.c.seller, price, offer.c.currency, comparable, items, since)
         .select_from(offer.outerjoin(*step).outerjoin(*compacted))
         # An offer that was closed by then, and still is, was not in stock.
-        .where(mine, or_(offer.c.closed_at.is_(None), offer.c.closed_at > at), items > 0)
+        .where(mine, or_(offer.c.closed_at.is_(None), offer.c.closed_at > at))
+        # Without a step it was not offered yet. A step without a number is in stock.
+        .where(since.is_not(None), func.coalesce(items, 1) > 0)
         .subquery()
     )
     flag = summarised.subquery()
-    rows = select(flag.c.summarised, *offers.c).select_from(flag.outerjoin(offers, true()))
-    return rows.order_by(offers.c.price, offers.c.id)
+    rows = select(flag.c.summarised, *offers.c)
+    in_order = (offers.c.comparable.desc(), offers.c.currency, offers.c.price, offers.c.id)
+    return rows.select_from(flag.outerjoin(offers, true())).order_by(*in_order)
 
 
 class _Joined(NamedTuple):

@@ -21,7 +21,7 @@ class Reduction:
     """The reduction that led to the current price, as the Omnibus directive defines it.
 
     `since` is its first step, or the UTC day of that step if the day is summarised. `reference_price` is the lowest
-    price of the 30 days before, in the upstream's unit; if some of these are summarised, of the whole days among them.
+    price of the 30 days before, in minor units; if some of these are summarised, of the whole days among them.
     `reduction` is the reference price less the current price; `reduction_percent` is in percent of the reference price,
     rounded to two decimals, None of a price of 0. Not above 0 if the product was already as cheap then; no reduction
     may be announced.

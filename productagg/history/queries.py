@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from itertools import repeat
 from operator import add, itemgetter
-from typing import Any, Literal
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -38,6 +38,8 @@ from productagg.db.json_rows import aggregate_columns, zip_columns
 from productagg.db.models import (
     LAST_OBSERVED_AT,
     Base,
+    Catalogue,
+    Offer,
     OfferPrice,
     OfferPriceDay,
     Product,
@@ -47,7 +49,7 @@ from productagg.db.models import (
     Source,
     UtcDateTime,
 )
-from productagg.history import UnknownProduct
+from productagg.history import UnknownOffer, UnknownProduct
 from productagg.history.buckets import summary_of_average
 from productagg.history.timeline import (
     INSTANT,
@@ -78,6 +80,16 @@ _NO_AVERAGE = (None,)
 _NEVER = 2**63 - 1  # after every window
 
 
+_Step = TypeVar("_Step", ProductStep, OfferStep, PriceStep)
+
+
+class Steps(NamedTuple, Generic[_Step]):
+    """Steps in the order of their times, and the currency of their prices: the catalogue's, or the offer's."""
+
+    currency: str
+    steps: Sequence[_Step]
+
+
 class StepQueries:
     """Reads one product's steps as of `now`; `observed_for` is how long an observation counts (see Schedule).
 
@@ -95,25 +107,29 @@ class StepQueries:
         """A window as microseconds, its end clamped to now."""
         return microseconds(begin), min(microseconds(end), self.now)
 
-    def product_steps(self, begin: int, end: int) -> Sequence[ProductStep]:
-        gap_from, (rows,) = self._read(_product_steps(self._dialect, *_COLUMNS), begin, end, (7,))
+    def product_steps(self, begin: int, end: int) -> Steps[ProductStep]:
+        statement = _product_steps(self._dialect, *_COLUMNS)
+        currency, gap_from, (rows,) = self._read(statement, begin, end, (7,))
         gap = ProductStep(gap_from, None, None, 0, 0, observed=False)
-        return with_open_gap(as_steps(ProductStep, rows), gap, begin, end)
+        return Steps(currency, with_open_gap(as_steps(ProductStep, rows), gap, begin, end))
 
-    def price_steps(self, begin: int, end: int, metric: Metric = "lowest") -> Sequence[PriceStep]:
+    def price_steps(self, begin: int, end: int, metric: Metric = "lowest") -> Steps[PriceStep]:
         """The steps of one of the product's prices."""
-        gap_from, (rows,) = self._read(_product_steps(self._dialect, metric, *_COLUMNS[-2:]), begin, end, (4,))
+        statement = _product_steps(self._dialect, metric, *_COLUMNS[-2:])
+        currency, gap_from, (rows,) = self._read(statement, begin, end, (4,))
         prices = rows if metric == "lowest" else map(_of_average, rows)
         steps = as_steps(PriceStep, map(add, prices, repeat(_NO_AVERAGE)))
-        return with_open_gap(steps, PriceStep(gap_from, None, observed=False), begin, end)
+        return Steps(currency, with_open_gap(steps, PriceStep(gap_from, None, observed=False), begin, end))
 
-    def offer_steps(self, offer_id: UUID, begin: int, end: int) -> Sequence[OfferStep]:
-        """The steps of one of the product's offers, with the product's gaps."""
+    def offer_steps(self, offer_id: UUID, begin: int, end: int) -> Steps[OfferStep]:
+        """The steps of one of the product's offers, with the product's gaps. Raises UnknownOffer as well."""
         statement = _offer_steps(self._dialect)
-        gap_from, (rows, turns) = self._read(statement, begin, end, (4, 2), offer_id=offer_id)
+        currency, gap_from, (rows, turns) = self._read(statement, begin, end, (4, 2), offer_id=offer_id)
+        if currency is None:
+            raise UnknownOffer(offer_id)
         gaps = with_open_gap([(at, observed) for at, observed in turns], (gap_from, False), begin, end)
         offers = [OfferStep(at, price, items, summary=summary) for at, price, items, summary in rows]
-        return in_window(with_gaps(offers, gaps), begin, end)
+        return Steps(currency, in_window(with_gaps(offers, gaps), begin, end))
 
     def first_observed(self) -> int | None:
         """When the product was first observed; None if never, or if it does not exist."""
@@ -126,17 +142,20 @@ class StepQueries:
 
     def _read(
         self, statement: Select[Any], begin: int, end: int, sizes: Iterable[int], **more: UUID
-    ) -> tuple[int, list[Sequence[_Row]]]:
-        """The start of the open gap, and one list of rows, sorted by time, for each number of columns in `sizes`."""
+    ) -> tuple[Any, int, list[Sequence[_Row]]]:
+        """The currency; the start of the open gap; one list of rows, sorted by time, for each number in `sizes`.
+
+        `sizes` are numbers of columns. The currency is None if there is no such offer.
+        """
         parameters = {"product_id": self.product_id, "begin": moment(begin), "end": moment(end), **more}
         found = prepared_statements.row(self.connection, statement, parameters)
         if found is None:
             raise UnknownProduct(self.product_id)
-        last_synced_at, *texts = found
+        last_synced_at, currency, *texts = found
         lists = iter(texts)
         tables = (zip_columns([next(lists) for _ in range(size)]) for size in sizes)
         rows = [in_window(sorted(table, key=_time), begin, end) for table in tables]
-        return self._gap_from(last_synced_at), rows
+        return currency, self._gap_from(last_synced_at), rows
 
     def _gap_from(self, last_synced_at: datetime | None) -> int:
         """When the open gap began; _NEVER if the product is observed, or never was."""
@@ -155,20 +174,28 @@ def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribu
 
 @cache
 def _product_steps(dialect: str, *columns: str) -> Select[Any]:
-    return _beside_last_sync(_lists(dialect, _window(PRODUCT_TABLES, columns)))
+    return _beside_last_sync(select(Catalogue.currency), _lists(dialect, _window(PRODUCT_TABLES, columns)))
 
 
 @cache
 def _offer_steps(dialect: str) -> Select[Any]:
     offer = _window(OFFER_TABLES, ("price", "items_in_stock", "summary"))
-    return _beside_last_sync(_lists(dialect, offer), _lists(dialect, _gap_turns()))
+    currency = select(Offer.currency).where(Offer.product_id == _PRODUCT, Offer.id == _OFFER)
+    return _beside_last_sync(currency, _lists(dialect, offer), _lists(dialect, _gap_turns()))
 
 
-def _beside_last_sync(*lists: Subquery) -> Select[Any]:
-    """One row: when any source sent the last complete list, and the JSON lists; no row for an unknown product."""
+def _beside_last_sync(currency: Select[str], *lists: Subquery) -> Select[Any]:
+    """One row: when any source sent the last complete list, the currency, and the JSON lists.
+
+    No row for an unknown product.
+    """
     newest = select(func.max(LAST_OBSERVED_AT)).join_from(ProductSource, Source, Source.id == ProductSource.source_id)
     newest = newest.where(ProductSource.product_id == _PRODUCT)
-    sync = select(newest.scalar_subquery().label("last_synced_at")).where(Product.id == _PRODUCT).subquery()
+    sync = (
+        select(newest.scalar_subquery().label("last_synced_at"), currency.scalar_subquery().label("currency"))
+        .where(Product.id == _PRODUCT)
+        .subquery()
+    )
     joined = sync.join(lists[0], true())
     for others in lists[1:]:
         joined = joined.join(others, true())

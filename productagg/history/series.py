@@ -13,11 +13,12 @@ from operator import itemgetter
 from typing import Any, Generic, Literal
 from uuid import UUID
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection, select
 
-from productagg.db.models import HistoryProgress, Offer
+from productagg.db.models import HistoryProgress
+from productagg.history import UnknownOffer
 from productagg.history.buckets import Bucket, downsample, is_exact
-from productagg.history.queries import StepQueries
+from productagg.history.queries import StepQueries, Steps
 from productagg.history.timeline import (
     DAY,
     HOUR,
@@ -42,6 +43,8 @@ _LENGTHS: dict[Resolution, int] = {"hour": HOUR, "day": DAY, "week": WEEK}
 RESOLUTIONS: tuple[Resolution, ...] = ("raw", *_LENGTHS)
 
 Point = dict[str, Any]
+# Begin and end in microseconds, and the points.
+_Window = tuple[int, int, list[Point]]
 _at = itemgetter(0)
 # Of a product's step, in the order of PriceStep: at, lowest, observed, summary, average.
 _price_columns = itemgetter(0, 1, 5, 6, 2)
@@ -65,7 +68,7 @@ class NotKept(Exception):
 
 @dataclass(frozen=True)
 class Series:
-    """Points of [begin, end), by time; the window is aligned to the resolution.
+    """Points of [begin, end), by time; the window is aligned to the resolution. Prices: minor units of `currency`.
 
     A 'raw' point holds from `at` to the next point; the first is the step in force at `begin`. Other points describe
     the hour, day or week starting at `at`. Their `lowest` (of an offer: `price`), `highest`, `open`, `close` and
@@ -76,6 +79,7 @@ class Series:
     begin: datetime
     end: datetime
     resolution: Resolution
+    currency: str
     points: list[Point]
 
 
@@ -110,13 +114,17 @@ def offer_series(
     now: datetime,
     observed_for: timedelta,
 ) -> Series | None:
-    """One offer's series, with `price` for `lowest` and no averages; None if the product never had this offer."""
+    """One offer's series, in its currency, with `price` for `lowest` and no averages.
+
+    None if the product never had this offer.
+    """
     queries = StepQueries(connection, product_id, now, observed_for)
     steps = partial(queries.offer_steps, offer_id)
-    found = _series(_Source(queries, steps, _offer_prices, _offer_point, _offer_bucket_point), begin, end, resolution)
-    if not found.points and not _ever_offered(connection, product_id, offer_id):
+    source = _Source(queries, steps, _offer_prices, _offer_point, _offer_bucket_point)
+    try:
+        return _series(source, begin, end, resolution)
+    except UnknownOffer:
         return None
-    return found
 
 
 @dataclass(frozen=True)
@@ -127,7 +135,7 @@ class _Source(Generic[Step]):
     """
 
     queries: StepQueries
-    steps: Callable[[int, int], Sequence[Step]]
+    steps: Callable[[int, int], Steps[Step]]
     prices: Callable[[Sequence[Step]], Sequence[PriceStep]]
     point: Callable[[Step], Point]
     bucket_point: Callable[[Bucket, Step], Point]
@@ -164,13 +172,13 @@ def _product_bucket_point(bucket: Bucket, last: ProductStep) -> Point:
 
 def _offer_prices(steps: Sequence[OfferStep]) -> Sequence[PriceStep]:
     return [
-        PriceStep(at, price if items_in_stock else None, observed, summary)
+        PriceStep(at, None if items_in_stock == 0 else price, observed, summary)
         for at, price, items_in_stock, observed, summary in steps
     ]
 
 
 def _offer_point(step: OfferStep) -> Point:
-    price = step.price if step.items_in_stock and step.observed else None
+    price = step.price_in_stock if step.observed else None
     return {
         "state": state_of(price, step.observed),
         "price": price,
@@ -207,14 +215,16 @@ def _series(source: _Source[Step], begin: datetime, end: datetime, resolution: s
     if asked in _LENGTHS:
         _check_point_count(source, first, last, asked)
     length = _length_to_read(asked, first, last)
-    steps = source.steps(bucket_start(first, length) - 1, min(bucket_end(last, length), now))
+    currency, steps = source.steps(bucket_start(first, length) - 1, min(bucket_end(last, length), now))
     if asked is None:
         asked = _finest_kept(steps, first, last)
     elif not _is_kept(steps, first, last, asked):
         raise NotKept(asked, _raw_from(source.queries.connection))
     if asked == "raw":
-        return _raw(source, steps, first, last)
-    return _in_buckets(source, steps, first, last, asked)
+        first, last, points = _raw(source, steps, first, last)
+    else:
+        first, last, points = _in_buckets(source, steps, first, last, asked)
+    return Series(moment(first), moment(last), asked, currency, points)
 
 
 def _length_to_read(asked: Resolution | None, first: int, last: int) -> int:
@@ -264,15 +274,15 @@ def _is_kept(steps: Sequence[Step], first: int, last: int, resolution: Resolutio
     return is_exact(steps, first, last)
 
 
-def _raw(source: _Source[Step], steps: Sequence[Step], first: int, last: int) -> Series:
+def _raw(source: _Source[Step], steps: Sequence[Step], first: int, last: int) -> _Window:
     steps = in_window(steps, first, last)
     if len(steps) > MAX_POINTS:
         raise TooManyPoints("raw", _finest(first, last))
     points = [{"at": moment(max(step.at, first)), **source.point(step)} for step in steps]
-    return Series(moment(first), moment(last), "raw", points)
+    return first, last, points
 
 
-def _in_buckets(source: _Source[Step], steps: Sequence[Step], first: int, last: int, resolution: Resolution) -> Series:
+def _in_buckets(source: _Source[Step], steps: Sequence[Step], first: int, last: int, resolution: Resolution) -> _Window:
     length = _LENGTHS[resolution]
     first, last = bucket_start(first, length), min(bucket_end(last, length), source.queries.now)
     window = list(in_window(steps, first - 1, last - 1))
@@ -280,7 +290,7 @@ def _in_buckets(source: _Source[Step], steps: Sequence[Step], first: int, last: 
         # A summary before the window is not part of it.
         window[0] = window[0]._replace(summary=None)
     points = list(_bucket_points(source, window, first, last, length))
-    return Series(moment(first), moment(last), resolution, points)
+    return first, last, points
 
 
 def _bucket_points(source: _Source[Step], steps: Sequence[Step], begin: int, end: int, length: int) -> Iterator[Point]:
@@ -293,8 +303,3 @@ def _raw_from(connection: Connection) -> datetime:
     raw_from = connection.execute(select(HistoryProgress.raw_from)).scalar_one()
     assert raw_from is not None, "compaction sets raw_from before it summarises days"
     return raw_from
-
-
-def _ever_offered(connection: Connection, product_id: UUID, offer_id: UUID) -> bool:
-    which = exists().where(Offer.product_id == product_id, Offer.id == offer_id)
-    return bool(connection.execute(select(which)).scalar_one())

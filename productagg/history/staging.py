@@ -56,7 +56,7 @@ class Staged(AbstractContextManager["Staged"]):
         for pragma in ("journal_mode = OFF", "synchronous = OFF"):
             self._database.execute(f"PRAGMA {pragma}")
         self._database.execute(
-            "CREATE TABLE line (product_id, at, offer_id, price, items, number,"
+            "CREATE TABLE line (product_id, at, offer_id, price, items, currency, number,"
             " PRIMARY KEY (product_id, at, offer_id)) WITHOUT ROWID"
         )
         self.own_from: dict[UUID, int] = {}
@@ -68,8 +68,8 @@ class Staged(AbstractContextManager["Staged"]):
         """Keep a line. If there is a line of the same offer and time already, return its number instead."""
         offer_id = line.offer_id.bytes if line.offer_id else b""
         key = (line.product_id.bytes, line.at, offer_id)
-        row = (*key, line.price, line.items_in_stock, number)
-        added = self._database.execute("INSERT INTO line VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
+        row = (*key, line.price, line.items_in_stock, line.currency, number)
+        added = self._database.execute("INSERT INTO line VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
         if added.rowcount:
             return None
         query = "SELECT number FROM line WHERE (product_id, at, offer_id) = (?, ?, ?)"
@@ -82,12 +82,12 @@ class Staged(AbstractContextManager["Staged"]):
 
     def lines(self, product_id: UUID) -> Iterator[Line]:
         """A product's lines, by time."""
-        query = "SELECT offer_id, at, price, items FROM line WHERE product_id = ? ORDER BY at, offer_id"
+        query = "SELECT offer_id, at, price, items, currency FROM line WHERE product_id = ? ORDER BY at, offer_id"
         ids: dict[bytes, UUID | None] = {b"": None}
-        for value, at, price, items in self._database.execute(query, (product_id.bytes,)):
+        for value, at, price, items, currency in self._database.execute(query, (product_id.bytes,)):
             if value not in ids:
                 ids[value] = UUID(bytes=value)
-            yield Line(product_id, ids[value], at, price, items)
+            yield Line(product_id, ids[value], at, price, items, currency)
 
 
 def stage(

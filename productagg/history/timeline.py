@@ -62,13 +62,21 @@ class ProductStep(NamedTuple):
 
 
 class OfferStep(NamedTuple):
-    """A row of offer_prices or offer_price_days. `observed` is false while the product is not observed."""
+    """A row of offer_prices or offer_price_days. `observed` is false while the product is not observed.
+
+    `items_in_stock` is 0 if it is not in stock, None if it is and the number is not told.
+    """
 
     at: int
     price: int
-    items_in_stock: int
+    items_in_stock: int | None
     observed: bool = True
     summary: DaySummary | None = None
+
+    @property
+    def price_in_stock(self) -> int | None:
+        """The price; None if it is not in stock."""
+        return None if self.items_in_stock == 0 else self.price
 
 
 Step = TypeVar("Step", ProductStep, OfferStep)

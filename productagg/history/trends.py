@@ -34,11 +34,11 @@ class Extreme:
 class Trend:
     """The trend of a price (`metric`: the lowest or the average of the in-stock offers) in [begin, end).
 
-    Prices are in the upstream's unit. `start_price` and `end_price` are those at the window's ends; None if sold out or
-    not observed. `change_percent` is 100 * (end - start) / start, None without both prices or if the first is 0.
-    `minimum`, `maximum`, `mean` and `median` cover the time in stock; mean and median are weighted by how long each
-    price held. `out_of_stock_percent` is of the observed time, `observed_percent` of the window; percentages are
-    rounded to two decimals. `changes` within (begin, end] include those to and from sold out.
+    Prices are in minor units of `currency`, the catalogue's. `start_price` and `end_price` are those at the window's
+    ends; None if sold out or not observed. `change_percent` is 100 * (end - start) / start, None without both prices or
+    if the first is 0. `minimum`, `maximum`, `mean` and `median` cover the time in stock; mean and median are weighted
+    by how long each price held. `out_of_stock_percent` is of the observed time, `observed_percent` of the window;
+    percentages are rounded to two decimals. `changes` within (begin, end] include those to and from sold out.
 
     With the `resolution` 'raw' all of it is exact. With 'day' the window is aligned to UTC days, the times of the
     extremes are days, the median takes each summarised day as its mean, and changes are those within [begin, end).
@@ -48,6 +48,7 @@ class Trend:
     end: datetime
     resolution: Resolution
     metric: str
+    currency: str
     start_price: int | None
     end_price: int | None
     change: int | None
@@ -90,9 +91,10 @@ def trend(
     queries = StepQueries(connection, product_id, now, observed_for)
     first, last = queries.window(begin, end)
     # Whole days and the step before: only the steps tell whether a day is summarised.
-    steps = queries.price_steps(bucket_start(first, DAY) - 1, min(bucket_end(last, DAY), queries.now), metric)
+    whole_days = (bucket_start(first, DAY) - 1, min(bucket_end(last, DAY), queries.now))
+    currency, steps = queries.price_steps(*whole_days, metric)
     window = add_up(steps, first, last, queries.now)
-    return _trend(window, in_window(steps, window.begin, window.end), metric)
+    return _trend(window, in_window(steps, window.begin, window.end), metric, currency)
 
 
 def add_up(steps: Sequence[PriceStep], begin: int, end: int, now: int) -> WindowStatistics:
@@ -103,7 +105,7 @@ def add_up(steps: Sequence[PriceStep], begin: int, end: int, now: int) -> Window
     return WindowStatistics(TimeWeighted(in_window(steps, begin - 1, end - 1), begin, end), begin, end, "day")
 
 
-def _trend(window: WindowStatistics, steps: Sequence[PriceStep], metric: Metric) -> Trend:
+def _trend(window: WindowStatistics, steps: Sequence[PriceStep], metric: Metric, currency: str) -> Trend:
     statistics, begin, end = window.statistics, window.begin, window.end
     start_price, end_price = _end_prices(steps, begin)
     change = end_price - start_price if start_price is not None and end_price is not None else None
@@ -112,6 +114,7 @@ def _trend(window: WindowStatistics, steps: Sequence[PriceStep], metric: Metric)
         end=moment(end),
         resolution=window.resolution,
         metric=metric,
+        currency=currency,
         start_price=start_price,
         end_price=end_price,
         change=change,

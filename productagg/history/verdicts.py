@@ -26,7 +26,7 @@ Rating = Literal["good", "fair", "poor"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """The lowest price at the time `at`, and how it compares with earlier prices, in the upstream's unit.
+    """The lowest price at the time `at`, and how it compares with earlier prices, in minor units.
 
     `dearer_percent`/`cheaper_percent`: share of the last 365 days' time in stock at a higher/lower price;
     `dearer_percent_ever`: of the whole history. 'good': dearer for three quarters of it; 'poor': cheaper for as long;
@@ -38,6 +38,7 @@ class Verdict:
     """
 
     at: datetime
+    currency: str
     state: str
     resolution: Resolution
     resolution_ever: Resolution
@@ -57,7 +58,8 @@ class Verdict:
 def verdict(connection: Connection, product_id: UUID, *, now: datetime, observed_for: timedelta) -> Verdict:
     """The verdict on a product's price now. `observed_for`: see StepQueries. Raises UnknownProduct."""
     queries = StepQueries(connection, product_id, now, observed_for)
-    steps = queries.price_steps(0, queries.now) or [PriceStep(queries.now, None, observed=False)]
+    currency, steps = queries.price_steps(0, queries.now)
+    steps = steps or [PriceStep(queries.now, None, observed=False)]
     begins = (steps[0].at, _year_begin(steps, queries.now), queries.now - 30 * DAY)
     windows = [add_up(steps, begin, queries.now, queries.now) for begin in begins]
     ever, year, month = (window.statistics for window in windows)
@@ -66,6 +68,7 @@ def verdict(connection: Connection, product_id: UUID, *, now: datetime, observed
     reasons = _reasons(state, ever, month)
     return Verdict(
         at=moment(queries.now),
+        currency=currency,
         state=state,
         resolution=windows[1].resolution,
         resolution_ever=windows[0].resolution,

@@ -2,14 +2,15 @@
 
 The sync calls it, in a transaction of its own. Nothing here commits. A list is valid when it arrives here. It says
 something about the offers of its own source only: if it is complete, an offer of that source that is absent from it is
-sold out. A product's summary is of the offers of all its sources.
+sold out. A product's summary is of the offers of all its sources, as far as they are in the catalogue's currency.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 from uuid import UUID
 
 import orjson
@@ -40,28 +41,58 @@ from productagg.db.json_rows import Rows, aggregate_rows
 from productagg.db.models import (
     OFFERS_SOURCE,
     Base,
+    Catalogue,
     Offer,
     OfferPrice,
     ProductPrice,
     ProductPriceDay,
     ProductSummary,
 )
+from productagg.offers.stock import stock_of
 from productagg.offers.summary import NOTHING_IN_STOCK, Summary, summarise
+from productagg.sources.vocabulary import Availability, Condition
 
 
 class OfferState(NamedTuple):
-    """An offer as its source lists it: the price, in the source's unit, and the items in stock."""
+    """An offer as its source lists it; the columns of Offer that a source decides.
+
+    `price` and `shipping` are in minor units of `currency`. None: the source does not tell; as `external_id`: the
+    offer's own id is that of its source.
+    """
 
     price: int
-    items_in_stock: int
+    items_in_stock: int | None
+    currency: str
+    availability: Availability = "unknown"
+    condition: Condition = "unknown"
+    seller: str | None = None
+    url: str | None = None
+    shipping: int | None = None
+    external_id: str | None = None
+
+    @property
+    def stock(self) -> int | None:
+        """The items in stock as a step of the history states them."""
+        return stock_of(self.availability, self.items_in_stock)
+
+    def has_same_step(self, other: Self) -> bool:
+        """Whether the history has the same of both: the price and the stock."""
+        return self.price == other.price and self.stock == other.stock
+
+    def closed(self) -> Self:
+        return self._replace(items_in_stock=0, availability="out_of_stock")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The changes that make the stored offers equal to the fetched ones. `changed` includes new and reopened offers."""
+    """The changes that make the stored offers equal to the fetched ones. `changed` includes new and reopened offers.
+
+    `same_steps` are those of `changed` whose price and stock stay: only other facts differ.
+    """
 
     changed: Mapping[UUID, OfferState]
     closed: Mapping[UUID, OfferState]
+    same_steps: AbstractSet[UUID] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.closed)
@@ -111,16 +142,18 @@ class OffersUpdate:
             return differences[0]
         changed = chain.from_iterable(difference.changed.items() for difference in differences)
         closed = chain.from_iterable(difference.closed.items() for difference in differences)
-        return Difference(dict(changed), dict(closed))
+        same_steps = chain.from_iterable(difference.same_steps for difference in differences)
+        return Difference(dict(changed), dict(closed), set(same_steps))
 
 
 class StoredOffers(NamedTuple):
     """The open offers of some products by product and source, as of `now`, the time of the transaction.
 
-    Products and sources without any are absent.
+    Products and sources without any are absent. `currency` is the catalogue's.
     """
 
     now: datetime
+    currency: str
     by_product: Mapping[UUID, Mapping[UUID, Mapping[UUID, OfferState]]]
 
 
@@ -131,17 +164,23 @@ def diff(
 
     `closed` holds their last prices. A list that is not complete closes nothing.
     """
+    changed = {offer_id: state for offer_id, state in fetched.items() if stored.get(offer_id) != state}
     absent = [offer_id for offer_id in stored if offer_id not in fetched] if is_complete else []
     return Difference(
-        changed={offer_id: state for offer_id, state in fetched.items() if stored.get(offer_id) != state},
-        closed={offer_id: OfferState(stored[offer_id].price, 0) for offer_id in absent},
+        changed,
+        closed={offer_id: stored[offer_id].closed() for offer_id in absent},
+        same_steps={
+            offer_id
+            for offer_id, state in changed.items()
+            if offer_id in stored and stored[offer_id].has_same_step(state)
+        },
     )
 
 
 def read_stored(session: Session, product_ids: Sequence[UUID]) -> StoredOffers:
     """Read the open offers, in one statement. They stay as they are while the caller holds the products' leases."""
     dialect = dialect_name(session)
-    aggregated = aggregate_rows(dialect, Offer.id, Offer.price, Offer.items_in_stock)
+    aggregated = aggregate_rows(dialect, Offer.id, *(getattr(Offer, name) for name in OfferState._fields))
     offers = (
         select(Offer.product_id, Offer.source_id, aggregated.label("offers"))
         .where(Offer.product_id.in_(product_ids), Offer.closed_at.is_(None))
@@ -149,15 +188,16 @@ def read_stored(session: Session, product_ids: Sequence[UUID]) -> StoredOffers:
         .subquery()
     )
     # The clock's row is always there, so reading the time needs no statement of its own.
-    now = select(clock.now_expression(dialect).label("now")).subquery()
-    query = select(now.c.now, *offers.c).select_from(now.outerjoin(offers, true()))
+    currency = select(Catalogue.currency).scalar_subquery().label("currency")
+    now = select(clock.now_expression(dialect).label("now"), currency).subquery()
+    query = select(now, *offers.c).select_from(now.outerjoin(offers, true()))
     rows = session.execute(query, {"now": clock.now_parameter(dialect)}).all()
     by_product: dict[UUID, dict[UUID, Mapping[UUID, OfferState]]] = {}
-    for _, product_id, source_id, text in rows:
+    for _, _, product_id, source_id, text in rows:
         if product_id is not None:
-            states = {UUID(offer_id): OfferState(price, items) for offer_id, price, items in orjson.loads(text)}
+            states = {UUID(offer_id): OfferState._make(facts) for offer_id, *facts in orjson.loads(text)}
             by_product.setdefault(product_id, {})[source_id] = states
-    return StoredOffers(rows[0].now, by_product)
+    return StoredOffers(rows[0].now, rows[0].currency, by_product)
 
 
 def plan_updates(stored: StoredOffers, observations: Iterable[Observation]) -> dict[UUID, OffersUpdate]:
@@ -170,14 +210,14 @@ def plan_updates(stored: StoredOffers, observations: Iterable[Observation]) -> d
         by_product.setdefault(observation.product_id, []).append(observation)
     updates = {}
     for product_id, observed in by_product.items():
-        update = _plan_update(stored.by_product.get(product_id, {}), observed)
+        update = _plan_update(stored.by_product.get(product_id, {}), observed, stored.currency)
         if update is not None:
             updates[product_id] = update
     return updates
 
 
 def _plan_update(
-    stored: Mapping[UUID, Mapping[UUID, OfferState]], observations: Sequence[Observation]
+    stored: Mapping[UUID, Mapping[UUID, OfferState]], observations: Sequence[Observation], currency: str
 ) -> OffersUpdate | None:
     """Plan a product's update from its stored offers by source and from lists of some of its sources."""
     differences, after_all = {}, dict(stored)
@@ -188,8 +228,7 @@ def _plan_update(
     starts_history = any(each.starts_history for each in observations)
     if not starts_history and not any(differences.values()):
         return None
-    before = summarise(_states(stored.values()))
-    after = summarise(_states(after_all.values()))
+    before, after = _summary(stored.values(), currency), _summary(after_all.values(), currency)
     gaps = [each.unobserved_from for each in observations if each.unobserved_from is not None]
     return OffersUpdate(
         observations[0].product_id,
@@ -201,8 +240,10 @@ def _plan_update(
     )
 
 
-def _states(of_sources: Iterable[Mapping[UUID, OfferState]]) -> Iterable[OfferState]:
-    return chain.from_iterable(offers.values() for offers in of_sources)
+def _summary(of_sources: Iterable[Mapping[UUID, OfferState]], currency: str) -> Summary:
+    """The summary of the offers of some sources, as far as they are in the catalogue's currency."""
+    states = chain.from_iterable(offers.values() for offers in of_sources)
+    return summarise((state.price, state.stock) for state in states if state.currency == currency)
 
 
 def apply_updates(session: Session, updates: Iterable[OffersUpdate]) -> None:
@@ -229,8 +270,16 @@ def _offer_rows(update: OffersUpdate) -> list[dict[str, object]]:
         common = {"product_id": update.product_id, "source_id": source_id, "at": update.at}
         for states, is_closed in ((difference.changed, False), (difference.closed, True)):
             rows += (
-                {**common, "id": id_, "price": state.price, "items_in_stock": state.items_in_stock, "closed": is_closed}
-                for id_, state in states.items()
+                {
+                    **common,
+                    # An absent member is NULL as well, and costs nothing to write and to read.
+                    **{name: value for name, value in state._asdict().items() if value is not None},
+                    "id": offer_id,
+                    "stock": state.stock,
+                    "is_step": offer_id not in difference.same_steps,
+                    "closed": is_closed,
+                }
+                for offer_id, state in states.items()
             )
     return rows
 
@@ -269,7 +318,14 @@ _OFFERS, _OFFER_PRICES, _PRODUCT_PRICES, _PRODUCT_DAYS, _PRODUCT_SUMMARIES = (
 )
 _TIME = DateTime(timezone=True)
 _CHANGED = Rows(
-    product_id=Uuid, source_id=Uuid, at=_TIME, id=Uuid, price=BigInteger, items_in_stock=BigInteger, closed=Boolean
+    product_id=Uuid,
+    source_id=Uuid,
+    at=_TIME,
+    id=Uuid,
+    stock=BigInteger,
+    is_step=Boolean,
+    closed=Boolean,
+    **{name: _OFFERS.c[name].type for name in OfferState._fields},
 )
 _SUMMARIES = Rows(
     product_id=Uuid,
@@ -283,11 +339,11 @@ _SUMMARIES = Rows(
 
 
 def _offers_statements(make_insert: _MakeInsert, data: FromClause) -> tuple[Executable, ...]:
-    """Insert offers or overwrite their state, and append it to their histories.
+    """Insert offers or overwrite their state, and append the price and the stock to their histories.
 
     `first_seen_at` stays: an offer that comes back is the same offer.
     """
-    state = {"price": data.c.price, "items_in_stock": data.c.items_in_stock}
+    state = {name: data.c[name] for name in OfferState._fields}
     values = {
         "product_id": data.c.product_id,
         "id": data.c.id,
@@ -304,8 +360,14 @@ def _offers_statements(make_insert: _MakeInsert, data: FromClause) -> tuple[Exec
     write = write.on_conflict_do_update(
         index_elements=["product_id", "id"], set_={name: write.excluded[name] for name in overwritten}
     )
-    steps = {"product_id": data.c.product_id, "offer_id": data.c.id, "observed_at": data.c.at, **state}
-    append = insert(_OFFER_PRICES).from_select(list(steps), select(*steps.values()))
+    steps = {
+        "product_id": data.c.product_id,
+        "offer_id": data.c.id,
+        "observed_at": data.c.at,
+        "price": data.c.price,
+        "items_in_stock": data.c.stock,
+    }
+    append = insert(_OFFER_PRICES).from_select(list(steps), select(*steps.values()).where(data.c.is_step))
     if make_insert is sqlite.insert:
         return write, append
     return (write.add_cte(append.cte("appended")),)  # one round trip

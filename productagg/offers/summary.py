@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 
 class Summary(NamedTuple):
-    """A product's offers at one moment, in-stock offers only.
+    """A product's offers at one moment: those that are in stock and have the catalogue's currency.
 
-    `lowest` and `average` are prices in the Offers service's unit, None when nothing is in stock; `average` is rounded
-    half up to a whole unit. `offers` counts the in-stock offers, `items_in_stock` their items.
+    `lowest` and `average` are prices in minor units, None when nothing is in stock; `average` is rounded half up to a
+    whole unit. `offers` counts the offers, `items_in_stock` sums the numbers of items that are told.
     """
 
     lowest: int | None
@@ -20,11 +20,12 @@ class Summary(NamedTuple):
 NOTHING_IN_STOCK = Summary(None, None, 0, 0)
 
 
-def summarise(offers: Iterable[tuple[int, int]]) -> Summary:
-    """Sum up (price, items in stock) pairs."""
-    in_stock = [(price, items) for price, items in offers if items > 0]
+def summarise(offers: Iterable[tuple[int, int | None]]) -> Summary:
+    """Sum up offers of one currency: pairs of a price and the stock (see stock.stock_of)."""
+    in_stock = [(price, stock) for price, stock in offers if stock != 0]
     if not in_stock:
         return NOTHING_IN_STOCK
-    prices, items_in_stock = zip(*in_stock, strict=True)
+    prices = [price for price, _ in in_stock]
     count = len(prices)
-    return Summary(min(prices), (2 * sum(prices) + count) // (2 * count), count, sum(items_in_stock))
+    items_in_stock = sum(stock for _, stock in in_stock if stock is not None)
+    return Summary(min(prices), (2 * sum(prices) + count) // (2 * count), count, items_in_stock)

@@ -12,6 +12,7 @@ from productagg.settings.option_type import declared_options, option, optional, 
 from productagg.settings.parsers import (
     ADMIN_PASSWORD,
     BOOLEAN,
+    CURRENCY,
     DATABASE_URL,
     HEADER_SECRET,
     HTTP_URL,
@@ -53,6 +54,13 @@ class Settings:
         meaning="`false` if a pooler in transaction mode is in front of PostgreSQL: no prepared statements and no "
         "session settings",
     )
+    currency: str = option(
+        CURRENCY,
+        default="EUR",
+        meaning="the catalogue's currency: all summaries and histories of products are of the offers in it; set it "
+        "before the first migration, after which it cannot change",
+        key="catalogue.currency",
+    )
     offers_base_url: str = required(
         HTTP_URL,
         meaning="the Offers service; the paths of its API are appended to it, e.g. `http://localhost:6544/api/v1`",
@@ -62,6 +70,11 @@ class Settings:
     )
     offers_timeout_seconds: float = option(
         number(0.1, 300), default="10", meaning="the deadline of one whole exchange with the Offers service"
+    )
+    offers_currency: str | None = optional(
+        CURRENCY,
+        meaning="the currency of the Offers service's prices, which are whole numbers of its minor unit; without it "
+        "`CURRENCY`; do not change it later, because what is stored stays as it is",
     )
     jwt_secret: Secret = required(JWT_SECRET, meaning="signs the access tokens that `POST /login` issues", secret=True)
     jwt_lifetime_seconds: int = option(

@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from productagg import text_rules
+from productagg.currencies import EXPONENTS
 from productagg.settings.secrets import DEVELOPMENT_ADMIN_PASSWORD, Secret
 
 _T = TypeVar("_T")
@@ -196,11 +197,18 @@ def _check_postgresql_settings(url: URL) -> None:
         raise ValueError("sets 'client_encoding', which is always UTF8")
 
 
+def _currency(text: str) -> str:
+    if text not in EXPONENTS:
+        raise ValueError("is not the code of a currency with a minor unit, in capital letters")
+    return text
+
+
 def names_in_options(options: str) -> set[str]:
     """Return the names of the PostgreSQL settings in the connection parameter `options`."""
     return {name.lower().replace("-", "_") for name in _SETTING_IN_OPTIONS.findall(options)}
 
 
+CURRENCY = Parser(_currency, "a code of ISO 4217, like `EUR`")
 BOOLEAN = Parser(_boolean, "`true` or `false`")
 DATABASE_URL = Parser(database_url, "`sqlite:///file` or `postgresql://user:password@host/name`")
 HTTP_URL = Parser(_http_url, "an http or https URL")

@@ -16,11 +16,11 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from productagg.db.models import LAST_OBSERVED_AT, ProductSource, Source
-from productagg.offers.reconcile import OfferState, OffersUpdate, apply_updates, read_stored
+from productagg.offers.reconcile import OffersUpdate, apply_updates, read_stored
 from productagg.sources.base import SourceOffer
 from productagg.sync.outcomes import write_rows
 from productagg.sync.settling import Listing, Plan, plan
-from productagg.sync.source_offers import offer_id, offer_state
+from productagg.sync.source_offers import states
 
 PRODUCTS_AT_ONCE = 1000
 _LOW_64_BITS = 2**64 - 1
@@ -57,7 +57,7 @@ class Chunk(NamedTuple):
 def write_chunk(session: Session, source_id: UUID, offers: Sequence[SourceOffer], observed_for: timedelta) -> Chunk:
     """Write the offers of a part of the document; those that are absent from it stay."""
     products = _products_by_locator(session, source_id, {offer.locator for offer in offers})
-    lists: dict[UUID, dict[UUID, OfferState]] = {}
+    lists: dict[UUID, list[SourceOffer]] = {}
     last: dict[UUID, datetime | None] = {}
     unmatched = 0
     for offer in offers:
@@ -65,14 +65,14 @@ def write_chunk(session: Session, source_id: UUID, offers: Sequence[SourceOffer]
         matches = products.get(offer.locator, ())
         unmatched += not matches
         for product_id, last_observed_at in matches:
-            lists.setdefault(product_id, {})[offer_id(source_id, offer)] = offer_state(offer)
+            lists.setdefault(product_id, []).append(offer)
             last[product_id] = last_observed_at
     listings = [
-        Listing(product_id, source_id, states, last[product_id], is_complete=False)
-        for product_id, states in lists.items()
+        Listing(product_id, source_id, states(source_id, listed), last[product_id], is_complete=False)
+        for product_id, listed in lists.items()
     ]
     updates = _write(session, source_id, plan(session, listings, observed_for)) if listings else []
-    return Chunk(updates, [id_ for states in lists.values() for id_ in states], unmatched)
+    return Chunk(updates, [id_ for listing in listings for id_ in listing.offers], unmatched)
 
 
 def close_vanished(

@@ -22,6 +22,7 @@ from productagg.offers.reconcile import OfferState
 from productagg.sources.offers_service.client import OffersClient
 from productagg.sources.offers_service.errors import Busy, NotRegistered, Unauthorized, UpstreamError
 from productagg.sources.offers_service.parsing import ListedOffer
+from productagg.sources.vocabulary import Availability
 from productagg.sync.leases import Lease
 from productagg.sync.outcomes import Outcome
 from productagg.sync.tokens import NoAccessToken, SharedToken
@@ -104,7 +105,8 @@ def _prevents_asking(error: Exception) -> bool:
 class OffersFetcher(Fetcher):
     """Fetches offers from the Offers service, where it registers products first.
 
-    Requests for an access token and repetitions by `transport` are not paced.
+    Requests for an access token and repetitions by `transport` are not paced. `currency` is that of the
+    service's prices.
     """
 
     def __init__(
@@ -114,10 +116,12 @@ class OffersFetcher(Fetcher):
         longest_fetch: timedelta,
         requests_per_second: float | None,
         interrupted: Callable[[], bool],
+        currency: str,
     ) -> None:
         super().__init__(longest_fetch, requests_per_second, interrupted)
         self._client = client
         self._shared_token = token
+        self._currency = currency
         self._logged_forgotten = False
 
     def _fetch(self, lease: Lease) -> Outcome:
@@ -126,8 +130,12 @@ class OffersFetcher(Fetcher):
             listed = self._offers_of_registered(lease, registration)
         except Exception as error:
             return Outcome(lease, registration.done, error=self._failure_of(lease, error))
-        offers = {offer_id: OfferState(*offer) for offer_id, offer in listed.items()}
+        offers = {offer_id: self._state(offer) for offer_id, offer in listed.items()}
         return Outcome(lease, registration.done, offers=offers)
+
+    def _state(self, offer: ListedOffer) -> OfferState:
+        availability: Availability = "in_stock" if offer.items_in_stock else "out_of_stock"
+        return OfferState(offer.price, offer.items_in_stock, self._currency, availability)
 
     def _offers_of_registered(self, lease: Lease, registration: _Registration) -> dict[UUID, ListedOffer]:
         if not registration.done:

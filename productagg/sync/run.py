@@ -66,6 +66,7 @@ class Synchronizer:
         self._longest_fetch = timedelta(seconds=EXCHANGES_PER_PRODUCT * timeout)
         refresh_token = settings.offers_refresh_token.reveal()
         self._client = OffersClient(settings.offers_base_url, refresh_token, timeout)
+        self._currency = settings.offers_currency or settings.currency
         self._token = SharedToken(
             sessions,
             account_key(settings.offers_base_url, refresh_token),
@@ -194,7 +195,12 @@ class Synchronizer:
             OFFERS_SOURCE,
             "offers",
             OffersFetcher(
-                self._client, self._token, self._longest_fetch, self._requests_per_second, lambda: self._interrupted
+                self._client,
+                self._token,
+                self._longest_fetch,
+                self._requests_per_second,
+                lambda: self._interrupted,
+                self._currency,
             ),
             self._schedule,
             observed_for,

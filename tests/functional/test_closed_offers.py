@@ -10,7 +10,7 @@ from sqlalchemy import insert, update
 
 from productagg.db.models import OFFERS_SOURCE, HistoryProgress, Offer
 from tests.databases import only_sqlite
-from tests.factories import make_product
+from tests.factories import OFFER_FACTS, make_product
 from tests.functional.problems import assert_problem
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -22,7 +22,7 @@ AT_NOON = {"source_id": OFFERS_SOURCE, "first_seen_at": NOON, "changed_at": NOON
 def path(database):
     """Two current offers, and seven that were closed one after the other; the seventh first of all."""
     product_id = make_product(database)
-    common = {"product_id": product_id, **AT_NOON, "items_in_stock": 0}
+    common = {"product_id": product_id, **AT_NOON, "items_in_stock": 0, **OFFER_FACTS}
     times = {CURRENT: None, CURRENT_TOO: None, **{UUID(int=9 - number): minutes(number) for number in range(7)}}
     with database.sessions.begin() as session:
         session.execute(
@@ -68,7 +68,7 @@ def test_the_first_page_begins_with_the_current_offers_and_the_last_closed_come_
 def test_without_a_limit_a_page_has_50_closed_offers(client, database, path):
     with database.sessions.begin() as session:
         (product_id,) = set(session.scalars(Offer.__table__.select().with_only_columns(Offer.product_id)))
-        common = {"product_id": product_id, **AT_NOON, "items_in_stock": 0, "price": 1}
+        common = {"product_id": product_id, **AT_NOON, "items_in_stock": 0, "price": 1, **OFFER_FACTS}
         more = [{**common, "id": UUID(int=number), "closed_at": NOON} for number in range(100, 193)]
         session.execute(insert(Offer), more)
 

@@ -119,7 +119,7 @@ def test_it_asks_for_some_members_only(generated, create, ask, anonymous):
         "catalogue.list_partial_products", client=anonymous, fields=[member.NAME, member.LOWEST_PRICE]
     ).parsed
 
-    assert found.to_dict() == {"id": str(made.id), "name": "Lamp", "lowest_price": None}
+    assert found.to_dict() == {"id": str(made.id), "name": "Lamp", "currency": "EUR", "lowest_price": None}
 
 
 def test_it_creates_products_together(generated, create, ask):
@@ -139,7 +139,7 @@ def test_it_reads_prices_as_csv(create, ask, anonymous):
 
     found = ask("price_history.download_prices", product_id, client=anonymous, period="P1D")
 
-    assert found.parsed == "at,state,lowest,average,offers,items_in_stock\r\n"
+    assert found.parsed == "at,state,currency,lowest,average,offers,items_in_stock\r\n"
     assert ask("price_history.list_prices", product_id, client=anonymous).parsed.points == []
 
 

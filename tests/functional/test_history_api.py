@@ -89,6 +89,7 @@ def test_the_raw_prices_are_the_steps_of_the_past(ask, past, product):
         "from": "2026-01-31T12:00:00Z",
         "to": "2026-01-31T12:30:00Z",
         "resolution": "raw",
+        "currency": "EUR",
         "points": RAW_POINTS,
     }
 
@@ -107,6 +108,7 @@ def test_an_hour_of_prices_is_summarised(ask, past, product):
         "from": "2026-01-31T11:00:00Z",
         "to": "2026-01-31T12:30:00Z",
         "resolution": "hour",
+        "currency": "EUR",
         "points": [
             {
                 "at": "2026-01-31T12:00:00Z",
@@ -180,11 +182,11 @@ def test_csv_has_a_header_and_a_line_a_point(ask, past, product):
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert answer.headers["Content-Disposition"] == f'attachment; filename="prices-{past.product_id}.csv"'
     assert answer.body == (
-        b"at,state,lowest,average,offers,items_in_stock\r\n"
-        b"2026-01-31T12:00:00Z,in_stock,100,120,2,7\r\n"
-        b"2026-01-31T12:10:00Z,in_stock,200,200,1,5\r\n"
-        b"2026-01-31T12:15:00Z,sold_out,,,0,0\r\n"
-        b"2026-01-31T12:20:00Z,in_stock,150,160,2,3\r\n"
+        b"at,state,currency,lowest,average,offers,items_in_stock\r\n"
+        b"2026-01-31T12:00:00Z,in_stock,EUR,100,120,2,7\r\n"
+        b"2026-01-31T12:10:00Z,in_stock,EUR,200,200,1,5\r\n"
+        b"2026-01-31T12:15:00Z,sold_out,EUR,,,0,0\r\n"
+        b"2026-01-31T12:20:00Z,in_stock,EUR,150,160,2,3\r\n"
     )
 
 
@@ -196,7 +198,10 @@ def test_csv_says_what_json_says(ask, product, of, resolution):
 
     lines = list(csv.DictReader(io.StringIO(ask(f"{product}{of}.csv", **window).text)))
 
-    assert lines == [{key: "" if value is None else str(value) for key, value in point.items()} for point in points]
+    assert lines == [
+        {key: "" if value is None else str(value) for key, value in {**point, "currency": "EUR"}.items()}
+        for point in points
+    ]
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/csv", "application/json", "text/html", "nonsense"])
@@ -217,6 +222,7 @@ def test_an_offers_prices_are_its_own(ask, past, product):
         "from": "2026-01-31T12:00:00Z",
         "to": "2026-01-31T12:30:00Z",
         "resolution": "raw",
+        "currency": "EUR",
         "points": [
             {"at": "2026-01-31T12:00:00Z", "state": "in_stock", "price": 100, "items_in_stock": 5},
             {"at": "2026-01-31T12:10:00Z", "state": "in_stock", "price": 200, "items_in_stock": 5},
@@ -246,6 +252,7 @@ def test_a_trend_is_weighted_by_time_in_stock(ask, past, product):
         "from": "2026-01-31T12:00:00Z",
         "to": "2026-01-31T12:30:00Z",
         "resolution": "raw",
+        "currency": "EUR",
         "metric": "lowest",
         "start_price": 100,
         "end_price": 150,
@@ -295,7 +302,13 @@ def test_no_window_begins_before_1970(ask, product):
 def test_a_trend_says_nothing_of_a_time_that_nobody_saw(ask, past, product):
     answer = ask(f"{product}/trend", from_=T0 - DAY, to=T0 - HOUR).json
 
-    window = {"from": "2026-01-30T12:00:00Z", "to": "2026-01-31T11:00:00Z", "resolution": "raw", "metric": "lowest"}
+    window = {
+        "from": "2026-01-30T12:00:00Z",
+        "to": "2026-01-31T11:00:00Z",
+        "resolution": "raw",
+        "metric": "lowest",
+        "currency": "EUR",
+    }
     prices = ("start_price", "end_price", "change", "change_percent", "direction", "minimum", "maximum")
     assert answer == {
         "product_id": str(past.product_id),

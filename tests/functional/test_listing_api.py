@@ -140,14 +140,14 @@ def test_a_price_that_falls_meanwhile_neither_repeats_nor_hides_a_product(client
 
 CHOSEN = {
     "name": {"id", "name"},
-    "lowest_price,name,name": {"id", "name", "lowest_price"},
+    "lowest_price,name,name": {"id", "name", "currency", "lowest_price"},
     "id": {"id"},
-    "change_24h": {"id", "change_24h"},
+    "change_24h": {"id", "currency", "change_24h"},
     ",".join(MEMBERS): set(MEMBERS),
 }
 
 
-def test_members_are_picked_and_the_id_is_always_there(client, shop, subtests):
+def test_members_are_picked_and_the_id_is_always_there_and_the_currency_of_a_price(client, shop, subtests):
     whole = client.get("/products").json
     for fields, members in CHOSEN.items():
         with subtests.test(fields):

@@ -57,6 +57,7 @@ def test_a_mover_says_between_which_prices_it_moved_and_since_when(client, add):
         {
             "product_id": lamp,
             "name": "Lamp",
+            "currency": "EUR",
             "start_price": 300,
             "start_at": "2026-01-30T11:50:00Z",
             "end_price": 250,

@@ -7,6 +7,7 @@ import pytest
 
 from productagg.db.models import OFFERS_SOURCE, Offer
 from tests.databases import only_sqlite
+from tests.factories import OFFER_FACTS
 from tests.functional.problems import assert_problem
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -22,7 +23,7 @@ def stock(client, database, past):
             for offers, closed_at in ((current, None), (dict(closed), NOW)):
                 for id_, (price, items) in offers.items():
                     times = {"first_seen_at": NOW, "changed_at": NOW, "closed_at": closed_at}
-                    values = {"id": id_, "price": price, "items_in_stock": items, **times}
+                    values = {"id": id_, "price": price, "items_in_stock": items, **times, **OFFER_FACTS}
                     session.add(Offer(product_id=past.product_id, source_id=OFFERS_SOURCE, **values))
         return f"/products/{past.product_id}/offers/cost"
 
@@ -34,6 +35,7 @@ def test_the_cheapest_units_are_taken_first(client, past, stock):
 
     assert client.get(f"{path}?quantity=5").json == {
         "product_id": str(past.product_id),
+        "currency": "EUR",
         "quantity": 5,
         "available_quantity": 5,
         "complete": True,
@@ -68,12 +70,20 @@ def test_what_is_not_in_stock_is_not_promised(client, stock):
 def test_what_is_sold_out_has_no_cost(client, past, stock):
     assert client.get(f"{stock({}, {A: (10, 0)})}?quantity=1").json == {
         "product_id": str(past.product_id),
+        "currency": "EUR",
         "quantity": 1,
         "available_quantity": 0,
         "complete": False,
         "cost": None,
         "lines": [],
     }
+
+
+def test_an_offer_that_tells_no_number_has_one_unit_at_least(client, stock):
+    answer = client.get(f"{stock({A: (10, None), B: (30, 3)})}?quantity=3").json
+
+    assert [(line["offer_id"], line["quantity"]) for line in answer["lines"]] == [(str(A), 1), (str(B), 2)]
+    assert (answer["cost"], answer["complete"]) == (70, True)
 
 
 def test_what_costs_nothing_costs_0(client, stock):

@@ -14,6 +14,7 @@ from tests.reference_statistics import OfferRow
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 A, B, C = (UUID(int=number) for number in (1, 2, 3))
+FACTS = {"seller": None, "currency": "EUR", "comparable": True}
 
 
 @pytest.fixture
@@ -46,11 +47,12 @@ def then(client, past):
 def test_the_offers_at_a_time_are_those_in_stock_then(then):
     assert then(NOW - 4.5 * HOUR) == {
         "at": "2026-01-31T07:30:00Z",
+        "currency": "EUR",
         "state": "observed",
         "resolution": "raw",
         "offers": [
-            {"id": str(A), "price": 100, "items_in_stock": 4, "since": "2026-01-31T07:00:00Z"},
-            {"id": str(B), "price": 200, "items_in_stock": 4, "since": "2026-01-31T07:00:00Z"},
+            {"id": str(A), "price": 100, "items_in_stock": 4, "since": "2026-01-31T07:00:00Z", **FACTS},
+            {"id": str(B), "price": 200, "items_in_stock": 4, "since": "2026-01-31T07:00:00Z", **FACTS},
         ],
     }
 
@@ -88,9 +90,10 @@ def test_offers_of_a_summarised_day_are_those_at_its_end(client, past):
 
     assert answer == {
         "at": "2026-01-30T00:00:00Z",
+        "currency": "EUR",
         "state": "observed",
         "resolution": "day",
-        "offers": [{"id": str(A), "price": 102, "items_in_stock": 4, "since": "2026-01-29T19:00:00Z"}],
+        "offers": [{"id": str(A), "price": 102, "items_in_stock": 4, "since": "2026-01-29T19:00:00Z", **FACTS}],
     }
 
 

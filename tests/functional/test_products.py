@@ -39,6 +39,7 @@ def test_a_created_product_is_answered_as_it_is_stored(client, admin):
         "registration": "pending",
         "last_synced_at": None,
         "last_changed_at": None,
+        "currency": "EUR",
         "lowest_price": None,
         "offer_count": 0,
         "items_in_stock": 0,
@@ -100,7 +101,15 @@ def test_a_product_is_read_with_its_current_offers_cheapest_first(client, create
     assert recent(offers[0]["first_seen_at"])
     assert offers[0] == {
         "id": str(CHEAP),
+        "external_id": None,
+        "seller": None,
+        "url": None,
+        "condition": "unknown",
         "price": 1,
+        "currency": "EUR",
+        "comparable": True,
+        "shipping": None,
+        "availability": "in_stock",
         "items_in_stock": 2**40,
         "first_seen_at": offers[0]["first_seen_at"],
         "changed_at": offers[0]["first_seen_at"],

@@ -38,6 +38,7 @@ def test_a_verdict_says_what_it_is_based_on(verdict, past):
     assert verdict((60, 200), (10, 150), (5, 140)) == {
         "product_id": str(past.product_id),
         "at": "2026-01-31T12:00:00Z",
+        "currency": "EUR",
         "state": "in_stock",
         "resolution": "raw",
         "resolution_ever": "raw",

@@ -79,7 +79,10 @@ class PastWriter:
                 "items_in_stock": items,
                 "first_seen_at": min(row.at for row in offers if row.id == id_),
                 "changed_at": at,
-                "closed_at": None if items else at,
+                "closed_at": at if items == 0 else None,
+                "currency": "EUR",
+                "condition": "unknown",
+                "availability": "out_of_stock" if items == 0 else "in_stock",
             }
             for id_, at, price, items in {row.id: row for row in offers}.values()
         ]

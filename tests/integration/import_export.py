@@ -26,8 +26,8 @@ from productagg.history.lines import Line, header, read, write
 from productagg.history.move_steps import move_steps
 from productagg.history.staging import Staged, stage
 from productagg.history.timeline import INSTANT, microseconds
-from productagg.offers.reconcile import Observation, OfferState
-from tests.factories import LONG_AGO, rows
+from productagg.offers.reconcile import Observation
+from tests.factories import LONG_AGO, offer_state, rows
 from tests.integration.offer_history import write_down
 
 # The products' own histories begin with LONG_AGO; the last instant before:
@@ -44,8 +44,8 @@ def after(**time):
     return START + timedelta(**time)
 
 
-def line(product_id, offer_id, at, price=None, items=None):
-    return Line(product_id, offer_id, microseconds(at), price, items)
+def line(product_id, offer_id, at, price=None, items=None, currency="EUR"):
+    return Line(product_id, offer_id, microseconds(at), price, items, currency if offer_id else None)
 
 
 def bring(database, lines, *, replace=False, progress=None):
@@ -67,7 +67,7 @@ def observe(database, product_id, at, offers, gap_from=None):
     """What the sync does with a list of offers."""
     with database.sessions.begin() as session:
         sync = session.get_one(ProductSource, (product_id, OFFERS_SOURCE))
-        states = {id_: OfferState(*state) for id_, state in offers.items()}
+        states = {id_: offer_state(*state) for id_, state in offers.items()}
         first = sync.last_synced_at is None
         write_down(session, Observation(product_id, states, at, first, gap_from))
         sync.last_synced_at = at

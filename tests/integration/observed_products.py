@@ -18,8 +18,8 @@ from productagg.db.models import (
 )
 from productagg.history import compaction
 from productagg.history.timeline import INSTANT
-from productagg.offers.reconcile import Observation, OfferState
-from tests.factories import make_product, rows, sync_row
+from productagg.offers.reconcile import Observation
+from tests.factories import make_product, offer_state, rows, sync_row
 from tests.integration.offer_history import write_down
 
 OBSERVED_FOR = timedelta(hours=5)
@@ -45,7 +45,7 @@ class Shop:
     def observe(self, at, offers):
         last = sync_row(self._database, self.product_id).last_synced_at
         gap = last + INSTANT if last is not None and at - last > OBSERVED_FOR else None
-        states = {id_: OfferState(*state) for id_, state in offers.items()}
+        states = {id_: offer_state(*state) for id_, state in offers.items()}
         observation = Observation(self.product_id, states, at, first=last is None, unobserved_from=gap)
         with self._database.sessions.begin() as session:
             write_down(session, observation)

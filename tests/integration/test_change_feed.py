@@ -22,9 +22,9 @@ from productagg.catalog import change_feed, products
 from productagg.catalog.batch_creation import NewProduct, create_many
 from productagg.catalog.change_feed import Event, UnknownSequence, record, since, write_pending
 from productagg.db.models import Product, ProductChange, ProductSummary
-from productagg.offers.reconcile import Observation, OfferState
+from productagg.offers.reconcile import Observation
 from tests.databases import only_postgresql
-from tests.factories import LONG_AGO, make_due, make_product, make_products, rows, states
+from tests.factories import LONG_AGO, make_due, make_product, make_products, offer_state, rows, states
 from tests.integration.conftest import before_statement, wait_until
 from tests.integration.offer_history import write_down
 from tests.scale import examples
@@ -35,7 +35,7 @@ ONE, OTHER = UUID(int=1), UUID(int=2)
 
 
 def observe(session, product_id, offers, at=NOON, *, first=False, gap_from=None):
-    observed = {id_: OfferState(*state) for id_, state in offers.items()}
+    observed = {id_: offer_state(*state) for id_, state in offers.items()}
     observation = Observation(product_id, observed, at, first, gap_from)
     write_down(session, observation)
 

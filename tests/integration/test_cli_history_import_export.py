@@ -15,6 +15,7 @@ from tests.databases import only_sqlite
 from tests.factories import environment, make_product, make_products, rows
 
 HEADER = "product_id,offer_id,at,price,items_in_stock\n"
+EXPORTED_HEADER = "product_id,offer_id,at,price,items_in_stock,currency\n"
 OFFER = UUID(int=10)
 
 
@@ -35,10 +36,10 @@ def history(database, product, run, write):
     )
     assert run("history", "import", path).exit_code == 0
     return [
-        f"{product},{OFFER},2019-03-01T12:00:00Z,{2**62},3",
-        f"{product},,2019-03-02T00:00:00.000001Z,,",
-        f"{product},{OFFER},2019-03-03T12:00:00Z,80,0",
-        f"{product},,2019-12-31T23:59:59.999999Z,,",
+        f"{product},{OFFER},2019-03-01T12:00:00Z,{2**62},3,EUR",
+        f"{product},,2019-03-02T00:00:00.000001Z,,,",
+        f"{product},{OFFER},2019-03-03T12:00:00Z,80,0,EUR",
+        f"{product},,2019-12-31T23:59:59.999999Z,,,",
     ]
 
 
@@ -54,7 +55,7 @@ def test_an_export_is_csv_on_standard_output(run, history):
     done = run("history", "export")
 
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == HEADER + "".join(f"{line}\n" for line in history)
+    assert done.stdout == EXPORTED_HEADER + "".join(f"{line}\n" for line in history)
 
 
 def test_an_export_may_be_ndjson(run, product, history):
@@ -67,6 +68,7 @@ def test_an_export_may_be_ndjson(run, product, history):
             "at": "2019-03-01T12:00:00Z",
             "price": 2**62,
             "items_in_stock": 3,
+            "currency": "EUR",
         },
         {
             "product_id": str(product),
@@ -74,6 +76,7 @@ def test_an_export_may_be_ndjson(run, product, history):
             "at": "2019-03-02T00:00:00.000001Z",
             "price": None,
             "items_in_stock": None,
+            "currency": None,
         },
     ]
 
@@ -134,13 +137,13 @@ def test_chosen_products_and_times_are_exported_and_no_others(database, run, wri
         "2019-03-04T00:00:00Z",
     )
 
-    assert done.stdout == HEADER + "".join(
+    assert done.stdout == EXPORTED_HEADER + "".join(
         f"{product},{line}\n"
         for line in [
-            f"{OFFER},2019-03-02T10:00:00Z,{2**62},3",
-            ",2019-03-02T10:00:00Z,,",
-            f"{OFFER},2019-03-03T12:00:00Z,80,0",
-            ",2019-03-04T00:00:00Z,,",
+            f"{OFFER},2019-03-02T10:00:00Z,{2**62},3,EUR",
+            ",2019-03-02T10:00:00Z,,,",
+            f"{OFFER},2019-03-03T12:00:00Z,80,0,EUR",
+            ",2019-03-04T00:00:00Z,,,",
         ]
     )
 

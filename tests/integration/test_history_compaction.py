@@ -199,7 +199,9 @@ class TestAnswers:
         assert [(offer.id, offer.price) for offer in found.offers] == [(ONE, 102), (OTHER, 300)]
 
 
-offers = st.dictionaries(st.sampled_from([ONE, OTHER]), st.tuples(st.sampled_from([0, 100, 101]), st.integers(0, 2)))
+offers = st.dictionaries(
+    st.sampled_from([ONE, OTHER]), st.tuples(st.sampled_from([0, 100, 101]), st.integers(0, 2) | st.none())
+)
 pauses = st.sampled_from(
     [INSTANT, timedelta(minutes=1), timedelta(hours=1), OBSERVED_FOR, timedelta(hours=7), timedelta(days=20)]
 )

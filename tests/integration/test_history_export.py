@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from productagg.db.models import HistoryProgress, OfferPrice, ProductPrice, ProductSource
+from productagg.db.models import HistoryProgress, Offer, OfferPrice, ProductPrice, ProductSource
 from productagg.history.exporting import export, history_snapshot
 from productagg.history.lines import LARGEST
 from productagg.history.timeline import INSTANT, microseconds
@@ -177,3 +177,16 @@ def test_an_export_is_of_one_moment(database):
 
     assert max(each.at for each in found) == microseconds(LAST)
     assert max(each.at for each in take(database)) > microseconds(LAST)
+
+
+def test_an_export_says_each_offers_currency_and_where_no_number_is_known(database):
+    (product,) = make_products(database, 1)
+    observe(database, product, LONG_AGO + timedelta(hours=1), {A: (100, None), B: (200, 2)})
+    with database.writer.begin() as connection:
+        connection.execute(update(Offer).where(Offer.id == B).values(currency="CZK"))
+
+    exported = [(each.offer_id, each.price, each.items_in_stock, each.currency) for each in take(database)]
+
+    assert exported[:2] == [(A, 100, None, "EUR"), (B, 200, 2, "CZK")]
+    from_then = take(database, begin=LONG_AGO + timedelta(hours=1))
+    assert [each[3:] for each in from_then[:2]] == [(100, None, "EUR"), (200, 2, "CZK")]

@@ -194,7 +194,8 @@ def test_an_imported_offer_is_one_that_is_closed_and_an_observed_one_stays_as_it
 
     bring(database, [line(product, A, after(), 100, 2), line(product, B, after(), 90, 3)])
 
-    assert rows(database, Offer) == [(product, A, OFFERS_SOURCE, 100, 0, after(), LAST, LAST), observed]
+    facts = ("EUR", "unknown", "out_of_stock", None, None, None, None)
+    assert rows(database, Offer) == [(product, A, OFFERS_SOURCE, 100, 0, after(), LAST, LAST, *facts), observed]
 
 
 def test_the_newest_price_is_still_that_of_the_own_history(database, product):
@@ -363,3 +364,37 @@ def test_months_without_a_partition_are_taken_all_the_same(database, product):
     with database.reader.connect() as connection:
         found = connection.scalars(text("SELECT DISTINCT tableoid::regclass::text FROM offer_prices")).all()
     assert "offer_prices_default" in found
+
+
+def test_an_offer_in_stock_whose_number_is_not_known_has_a_price(database, product):
+    bring(
+        database,
+        [line(product, A, after(), 100), line(product, B, after(), 200, 3), line(product, A, after(days=1), 90)],
+    )
+
+    assert of_product(database, product)[:2] == [
+        (after(), 100, 150, 2, 3, True),
+        (after(days=1), 90, 145, 2, 3, True),
+    ]
+    assert of_offer(database, product, A) == [(after(), 100, None), (after(days=1), 90, None), (LAST, 90, 0)]
+
+
+def test_prices_in_another_currency_are_kept_and_are_not_the_products(database, product):
+    bring(database, [line(product, A, after(), 100, 1), line(product, B, after(), 1, 5, "CZK")])
+
+    assert of_product(database, product)[0] == (after(), 100, 100, 1, 1, True)
+    assert of_offer(database, product, B)[0] == (after(), 1, 5)
+    assert [(row.id, row.currency) for row in rows(database, Offer)] == [(A, "EUR"), (B, "CZK")]
+
+
+def test_a_price_without_a_currency_is_in_the_catalogues(database, product):
+    bring(database, [line(product, A, after(), 100, 1, None)])
+
+    assert [row.currency for row in rows(database, Offer)] == ["EUR"]
+
+
+def test_an_offer_has_one_currency(database, product):
+    with pytest.raises(ImportRefused, match="has lines in EUR and CZK"):
+        bring(database, [line(product, A, after(), 100, 1), line(product, A, after(days=1), 2500, 1, "CZK")])
+
+    assert not any(everything(database).values())

@@ -6,7 +6,9 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import update
 
+from productagg.db.models import Offer
 from productagg.history.offers_at import offers_at
 from tests.history_strategies import (
     DAY,
@@ -142,3 +144,19 @@ def test_an_offer_is_remembered_over_a_gap_that_begins_with_a_day(writer, read):
 
     for at in (gone, raw_from - INSTANT, raw_from, back):
         assert described(read(back, at).offers) == [(FIRST, 200, 5)]
+
+
+def test_offers_in_the_catalogues_currency_come_first(writer, read, database):
+    offers = [OfferRow(FIRST, MONDAY, 200, 5), OfferRow(SECOND, MONDAY, 1, 5), OfferRow(THIRD, MONDAY, 100, None)]
+    writer.write([product_row(MONDAY)], offers, synced_at=MONDAY + HOUR)
+    with database.writer.begin() as connection:
+        connection.execute(update(Offer).where(Offer.id == SECOND).values(currency="CZK", seller="Lampy"))
+
+    found = read(MONDAY + HOUR, MONDAY)
+
+    assert found.currency == "EUR"
+    assert [(offer.id, offer.currency, offer.comparable, offer.seller) for offer in found.offers] == [
+        (THIRD, "EUR", True, None),
+        (FIRST, "EUR", True, None),
+        (SECOND, "CZK", False, "Lampy"),
+    ]

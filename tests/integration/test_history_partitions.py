@@ -12,9 +12,9 @@ from productagg.catalog import products as catalog
 from productagg.db.models import OfferPrice, ProductPrice
 from productagg.history import partitions
 from productagg.history.partitions import month_of
-from productagg.offers.reconcile import Observation, OfferState
+from productagg.offers.reconcile import Observation
 from tests.conftest import Database
-from tests.factories import make_product, rows
+from tests.factories import make_product, offer_state, rows
 from tests.integration.conftest import wait_until
 from tests.integration.observed_products import Shop, compact, day, progress, somebody_waits
 from tests.integration.offer_history import write_down
@@ -97,7 +97,7 @@ def test_a_month_that_has_rows_in_the_default_partition_stays_there(bare):
 
 def test_a_row_that_comes_into_the_default_partition_meanwhile_stays_there(bare, monkeypatch):
     monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "0")
-    observed = Observation(make_product(bare), {ONE: OfferState(100, 5)}, day(130), first=True)
+    observed = Observation(make_product(bare), {ONE: offer_state(100, 5)}, day(130), first=True)
 
     with ThreadPoolExecutor(1) as pool:
         with bare.sessions.begin() as session:

@@ -151,6 +151,7 @@ def test_the_mean_weighs_prices_by_the_time_in_stock(writer, read, metric):
         end=minutes(30),
         resolution="raw",
         metric=metric,
+        currency="EUR",
         start_price=100,
         end_price=150,
         change=50,

@@ -20,8 +20,8 @@ from productagg.catalog.product_members import MEMBERS
 from productagg.catalog.product_query import SORTS, ProductQuery
 from productagg.catalog.search_text import search_words
 from productagg.db.models import ProductSummary
-from productagg.offers.reconcile import Observation, OfferState
-from tests.factories import make_product
+from productagg.offers.reconcile import Observation
+from tests.factories import make_product, offer_state
 from tests.integration.conftest import before_statement
 from tests.integration.history_writer import examples
 from tests.integration.offer_history import write_down
@@ -61,7 +61,7 @@ class Shelf:
         observations = []
         for product_id, states in offers.items():
             self.now += MINUTE
-            observed = {uuid4(): OfferState(*state) for state in states}
+            observed = {uuid4(): offer_state(*state) for state in states}
             observations.append(Observation(product_id, observed, self.now, first=False))
         with self.database.sessions.begin() as session:
             write_down(session, *observations)

@@ -21,6 +21,7 @@ from productagg.db.models import (
     OFFERS_SOURCE,
     SCHEMA_REVISION,
     Base,
+    Catalogue,
     HistoryProgress,
     Offer,
     OfferPrice,
@@ -182,6 +183,7 @@ def test_a_migration_waits_for_a_tables_lock_as_long_as_the_options_say(blank_da
     assert time.monotonic() - began < 5
 
 
+FACTS = {"currency": "EUR", "condition": "new", "availability": "in_stock"}
 OFFER = {
     "id": uuid4(),
     "source_id": OFFERS_SOURCE,
@@ -189,6 +191,7 @@ OFFER = {
     "items_in_stock": 1,
     "first_seen_at": LONG_AGO,
     "changed_at": LONG_AGO,
+    **FACTS,
 }
 LINE = {"offer_id": uuid4(), "observed_at": LONG_AGO, "price": 1, "items_in_stock": 1}
 SUMMARY = {"observed_at": LONG_AGO, "lowest": 1, "average": 1, "offers": 1, "items_in_stock": 1, "observed": True}
@@ -213,6 +216,11 @@ WRONG: list[tuple[type[Base], dict[str, Any], dict[str, Any]]] = [
     (Offer, OFFER, {"price": -1}),
     (Offer, OFFER, {"items_in_stock": -1}),
     (Offer, OFFER, {"price": None}),
+    (Offer, OFFER, {"currency": None}),
+    (Offer, OFFER, {"shipping": -1}),
+    (Offer, OFFER, {"condition": "good"}),
+    (Offer, OFFER, {"availability": "soon"}),
+    (Catalogue, {"id": 1, "currency": "EUR"}, {"id": 2}),
     (OfferPrice, LINE, {"price": -1}),
     (OfferPrice, LINE, {"items_in_stock": -1}),
     (ProductPrice, SUMMARY, {"lowest": -1}),
@@ -245,7 +253,7 @@ def prepared(database, model, row):
             connection.execute(delete(companion))
     if model is Product:
         return {"id": uuid4(), **row}
-    return row if model in (User, HistoryProgress) else {"product_id": product_id, **row}
+    return row if model in (User, HistoryProgress, Catalogue) else {"product_id": product_id, **row}
 
 
 @pytest.mark.parametrize(
@@ -264,7 +272,9 @@ def test_the_database_refuses_what_makes_no_sense(database, model, row, wrong):
     ("model", "row"),
     [
         (Offer, OFFER),
+        (Offer, {**OFFER, "items_in_stock": None, "shipping": 0, "seller": "A shop"}),
         (OfferPrice, LINE),
+        (OfferPrice, {**LINE, "items_in_stock": None}),
         (ProductPrice, SUMMARY),
         (ProductPrice, GAP),
         (ProductPriceDay, PRODUCT_DAY),

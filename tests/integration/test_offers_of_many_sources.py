@@ -12,7 +12,7 @@ from productagg.db.models import OFFERS_SOURCE, Offer, OfferPrice, ProductChange
 from productagg.offers.reconcile import Observation, OfferState, apply_updates, plan_updates, read_stored
 from productagg.offers.summary import Summary, summarise
 from tests import scale
-from tests.factories import make_product, make_source, rows
+from tests.factories import make_product, make_source, offer_state, rows
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WRITTEN = (Offer, OfferPrice, ProductPrice, ProductChange)
@@ -36,7 +36,7 @@ def observe(database, product_id, sources, batch, at, *, first=False):
     observations = [
         Observation(
             product_id,
-            {offer_id(place, number): OfferState(*state) for number, state in offers.items()},
+            {offer_id(place, number): offer_state(*state) for number, state in offers.items()},
             at,
             first,
             source_id=sources[place],
@@ -54,7 +54,7 @@ def stored(database, sources):
     found: dict[int, dict[UUID, OfferState]] = {0: {}, 1: {}, 2: {}}
     for row in rows(database, Offer):
         if row.closed_at is None:
-            found[sources.index(row.source_id)][row.id] = OfferState(row.price, row.items_in_stock)
+            found[sources.index(row.source_id)][row.id] = offer_state(row.price, row.items_in_stock)
     return found
 
 
@@ -70,12 +70,12 @@ def test_whatever_the_sources_list_each_has_its_own_offers_and_the_summary_is_of
     for turn, batch in enumerate(lists):
         observe(database, product_id, sources, batch, NOON + timedelta(minutes=turn), first=turn == 0)
         for place, (offers, is_complete) in batch.items():
-            states = {offer_id(place, number): OfferState(*state) for number, state in offers.items()}
+            states = {offer_id(place, number): offer_state(*state) for number, state in offers.items()}
             expected[place] = states if is_complete else {**expected[place], **states}
 
     assert stored(database, sources) == expected
     (summary,) = rows(database, ProductSummary)
-    of_all = summarise([state for offers in expected.values() for state in offers.values()])
+    of_all = summarise([(state.price, state.stock) for offers in expected.values() for state in offers.values()])
     assert Summary(summary.lowest, summary.average, summary.offers, summary.items_in_stock) == of_all
     newest = rows(database, ProductPrice)[-1]
     assert Summary(newest.lowest, newest.average, newest.offers, newest.items_in_stock) == of_all
@@ -99,7 +99,7 @@ def test_an_incomplete_list_closes_nothing(database, product):
 
     observe(database, product_id, sources, {1: ({2: (70, 1)}, False)}, NOON + timedelta(minutes=1))
 
-    assert stored(database, sources)[1] == {offer_id(1, 1): (80, 2), offer_id(1, 2): (70, 1)}
+    assert stored(database, sources)[1] == {offer_id(1, 1): offer_state(80, 2), offer_id(1, 2): offer_state(70, 1)}
 
 
 def test_an_offer_of_an_imported_history_belongs_to_the_first_source_that_lists_it(database, product):
@@ -107,7 +107,7 @@ def test_an_offer_of_an_imported_history_belongs_to_the_first_source_that_lists_
     observe(database, product_id, sources, {0: ({1: (100, 5)}, True)}, NOON, first=True)
     observe(database, product_id, sources, {0: ({}, True)}, NOON + timedelta(minutes=1))
     listed = Observation(
-        product_id, {offer_id(0, 1): OfferState(90, 1)}, NOON + timedelta(minutes=2), False, source_id=sources[2]
+        product_id, {offer_id(0, 1): offer_state(90, 1)}, NOON + timedelta(minutes=2), False, source_id=sources[2]
     )
 
     with database.sessions.begin() as session:

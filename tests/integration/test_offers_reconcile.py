@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from productagg.catalog import products as catalog
 from productagg.catalog.product_offers import offers_page
 from productagg.db.models import Offer, OfferPrice, ProductPrice
-from productagg.offers.reconcile import Observation, OfferState
-from tests.factories import make_product, make_products, rows, states
+from productagg.offers.reconcile import Observation
+from tests.factories import make_product, make_products, offer_state, rows, states
 from tests.integration.conftest import on_statement
 from tests.integration.offer_history import write_down
 
@@ -24,7 +24,7 @@ LARGEST = 2**63 - 1
 
 
 def observe(database, product_id, offers, now, *, first=False):
-    observed = Observation(product_id, {id_: OfferState(*state) for id_, state in offers.items()}, now, first)
+    observed = Observation(product_id, {id_: offer_state(*state) for id_, state in offers.items()}, now, first)
     with database.sessions.begin() as session:
         updates = write_down(session, observed)
     return {product_id: update.difference for product_id, update in updates.items() if update.difference}
@@ -156,7 +156,7 @@ def test_a_hundred_products_take_as_many_statements_as_one(database):
     # Everything that there is to write: after a gap of days both offers vanish, two others come
     end = NOON + timedelta(days=2)
     observations = [
-        Observation(product_id, {id_: OfferState(1, 1) for id_ in states((0, 0), (0, 0))}, end, False, LATER)
+        Observation(product_id, {id_: offer_state(1, 1) for id_ in states((0, 0), (0, 0))}, end, False, LATER)
         for product_id in product_ids
     ]
 

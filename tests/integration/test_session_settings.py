@@ -66,10 +66,10 @@ CATALOGUE = [
     },
 ]
 HISTORY = [
-    "product_id,offer_id,at,price,items_in_stock",
-    f"{ONE},{OFFERS[2]},{_day(0)}T14:59:59.999999Z,100,3",
-    f"{ONE},{OFFERS[2]},{_day(0)}T15:30:00Z,90,3",
-    f"{ONE},,{_day(1)}T23:30:00Z,,",
+    "product_id,offer_id,at,price,items_in_stock,currency",
+    f"{ONE},{OFFERS[2]},{_day(0)}T14:59:59.999999Z,100,3,EUR",
+    f"{ONE},{OFFERS[2]},{_day(0)}T15:30:00Z,90,3,EUR",
+    f"{ONE},,{_day(1)}T23:30:00Z,,,",
 ]
 _MONTHS = (
     "SELECT relname, pg_get_expr(relpartbound, oid) FROM pg_class"

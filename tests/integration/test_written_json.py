@@ -16,12 +16,35 @@ from productagg.catalog.product_members import MEMBERS
 from productagg.catalog.product_offers import offers_page
 from productagg.catalog.product_query import ProductQuery
 from productagg.catalog.product_values import FACTS
-from productagg.db.models import OFFERS_SOURCE, Offer, Product, ProductSource, ProductSummary
+from productagg.db.models import (
+    AVAILABILITIES,
+    CONDITIONS,
+    OFFERS_SOURCE,
+    Offer,
+    Product,
+    ProductSource,
+    ProductSummary,
+)
 from tests.factories import make_product
 from tests.integration.history_writer import examples
 
 LARGEST = 2**63 - 1
-OFFER = ("id", "price", "items_in_stock", "first_seen_at", "changed_at", "closed_at")
+OFFER = (
+    "id",
+    "external_id",
+    "seller",
+    "url",
+    "condition",
+    "price",
+    "currency",
+    "comparable",
+    "shipping",
+    "availability",
+    "items_in_stock",
+    "first_seen_at",
+    "changed_at",
+    "closed_at",
+)
 # More than the API lets in, but for what PostgreSQL does not store: NUL and lone surrogates.
 texts = st.text(
     st.one_of(
@@ -37,7 +60,7 @@ moments = st.builds(
     st.booleans(),
 )
 amounts = st.one_of(st.sampled_from([0, 1, 2**53 + 1, LARGEST]), st.integers(0, LARGEST))
-maybe_moments, maybe_amounts = st.none() | moments, st.none() | amounts
+maybe_moments, maybe_amounts, maybe_texts = st.none() | moments, st.none() | amounts, st.none() | texts
 products = st.fixed_dictionaries(
     {"name": names, "description": texts, "created_at": moments, "updated_at": moments},
     optional=dict.fromkeys(FACTS, st.none() | texts),
@@ -61,8 +84,15 @@ offers = st.lists(
     st.fixed_dictionaries(
         {
             "id": st.uuids(),
+            "external_id": maybe_texts,
+            "seller": maybe_texts,
+            "url": maybe_texts,
+            "condition": st.sampled_from(CONDITIONS),
             "price": amounts,
-            "items_in_stock": amounts,
+            "currency": st.sampled_from(["CZK", "EUR", "JPY"]),
+            "shipping": maybe_amounts,
+            "availability": st.sampled_from(AVAILABILITIES),
+            "items_in_stock": maybe_amounts,
             "first_seen_at": moments,
             "changed_at": moments,
             "closed_at": maybe_moments,
@@ -114,6 +144,7 @@ class Written:
                     for name in ("id", "name", "description", *FACTS, "created_at", "updated_at")
                 },
                 **{name: getattr(sync, name) for name in ("registration", "last_synced_at", "last_changed_at")},
+                "currency": "EUR",
                 "lowest_price": now,
                 "offer_count": summary.offers,
                 "items_in_stock": summary.items_in_stock,
@@ -121,12 +152,15 @@ class Written:
                 "change_24h_percent": round(100 * (now - before) / before, 2) if known and before else None,
             }
 
-    def offers(self):
-        """The current ones and the closed ones, as they are listed."""
+    def offers(self, key):
+        """The current ones, sorted by the key, and the closed ones, as they are listed."""
         with self._database.sessions.begin() as session:
-            found = [{name: getattr(offer, name) for name in OFFER} for offer in session.scalars(select(Offer))]
+            found = [
+                {name: offer.currency == "EUR" if name == "comparable" else getattr(offer, name) for name in OFFER}
+                for offer in session.scalars(select(Offer))
+            ]
         return (
-            sorted((each for each in found if not each["closed_at"]), key=itemgetter("price", "id")),
+            sorted((each for each in found if not each["closed_at"]), key=key),
             sorted((each for each in found if each["closed_at"]), key=itemgetter("closed_at", "id"), reverse=True),
         )
 
@@ -140,12 +174,31 @@ def written(database):
     return Written(database)
 
 
+def by_price(offer):
+    return not offer["comparable"], offer["currency"], offer["price"], offer["id"]
+
+
+def by_total_price(offer):
+    shipping = offer["shipping"]
+    total = offer["price"] + (shipping or 0)
+    return not offer["comparable"], offer["currency"], shipping is None, total, offer["id"]
+
+
 def dumped(value):
     return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
 
 
 A_SECOND, A_FRACTION = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)
-AN_OFFER = {"price": LARGEST, "items_in_stock": LARGEST, "first_seen_at": A_SECOND, "changed_at": A_FRACTION}
+AN_OFFER = {
+    "price": LARGEST,
+    "currency": "EUR",
+    "shipping": LARGEST,
+    "condition": "new",
+    "availability": "in_stock",
+    "items_in_stock": LARGEST,
+    "first_seen_at": A_SECOND,
+    "changed_at": A_FRACTION,
+}
 
 
 @examples(40)
@@ -167,9 +220,11 @@ def test_a_product_and_its_offers_are_written_as_orjson_writes_them(written, dat
 
     with database.reader.connect() as connection:
         found = catalog.get(connection, written.product_id)
+        by_total = catalog.get(connection, written.product_id, "total").offers
         page = offers_page(connection, written.product_id, len(offers) + 1)
-    current, closed = written.offers()
+    current, closed = written.offers(by_price)
     assert found.offers == dumped(current)
+    assert by_total == dumped(written.offers(by_total_price)[0])
     assert "{" + found.json_members + "}" == dumped({**members, "offers": current})
     assert page.offers == dumped([*current, *closed])
 

@@ -46,8 +46,8 @@ def read_json(**values):
 
 
 def test_a_line_of_csv_is_the_fields_in_their_order():
-    assert header("csv") == b"product_id,offer_id,at,price,items_in_stock\n"
-    assert write([LINE], "csv") == CSV.encode()
+    assert header("csv") == b"product_id,offer_id,at,price,items_in_stock,currency\n"
+    assert write([LINE._replace(currency="CZK")], "csv") == CSV.replace("\n", ",CZK\n").encode()
 
 
 def test_a_line_of_ndjson_is_an_object_with_the_fields():
@@ -58,6 +58,7 @@ def test_a_line_of_ndjson_is_an_object_with_the_fields():
         "at": "2024-02-29T12:00:00.000250Z",
         "price": 1999,
         "items_in_stock": 5,
+        "currency": None,
     }
 
 
@@ -71,8 +72,8 @@ def test_without_an_offer_a_line_is_about_the_product():
     gap, again = Line(PRODUCT, None, AT, None, None), Line(PRODUCT, None, AT, None, 0)
 
     assert write([gap, again], "csv").decode().splitlines() == [
-        f"{PRODUCT},,2024-02-29T12:00:00.000250Z,,",
-        f"{PRODUCT},,2024-02-29T12:00:00.000250Z,,0",
+        f"{PRODUCT},,2024-02-29T12:00:00.000250Z,,,",
+        f"{PRODUCT},,2024-02-29T12:00:00.000250Z,,0,",
     ]
     assert (gap.is_gap, again.is_gap, LINE.is_gap) == (True, False, False)
 
@@ -83,8 +84,9 @@ LINES = st.builds(
     st.uuids(),
     st.integers(0, microseconds(datetime(9999, 12, 31, 23, 59, 59, 999999, UTC))),
     st.integers(0, LARGEST),
-    st.integers(0, LARGEST),
-) | st.builds(Line, st.uuids(), st.none(), st.integers(0, AT), st.none(), st.sampled_from([None, 0]))
+    st.integers(0, LARGEST) | st.none(),
+    st.sampled_from([None, "EUR", "JPY"]),
+) | st.builds(Line, st.uuids(), st.none(), st.integers(0, AT), st.none(), st.sampled_from([None, 0]), st.none())
 
 
 @given(lines=st.lists(LINES), form=st.sampled_from(["csv", "ndjson"]))
@@ -99,6 +101,16 @@ def test_whatever_the_bytes_each_line_is_a_line_or_has_a_reason(content, form):
     for number, line in read(BytesIO(content), form):
         assert number >= 1
         assert isinstance(line, Line) or str(line)
+
+
+def test_an_offer_in_stock_may_have_no_number_of_items():
+    assert read_json(items_in_stock=None).items_in_stock is None
+    assert read_csv(f"{PRODUCT},{OFFER},2024-02-29T12:00:00Z,1,")[0][1].items_in_stock is None
+
+
+def test_a_line_may_say_the_currency_of_its_price():
+    assert read_json(currency="CZK").currency == "CZK"
+    assert read_json().currency is None
 
 
 def test_columns_may_come_in_any_order():
@@ -166,7 +178,6 @@ def test_with_a_wrong_header_no_line_means_anything(first, reason):
         (f"{PRODUCT},{OFFER},2024-02-29T12:00:00Z,{'9' * 5000},1", "is not a whole number"),
         (f"{PRODUCT},{OFFER},2024-02-29T12:00:00Z,1,-1", "items_in_stock '-1' is not a whole number"),
         (f"{PRODUCT},{OFFER},2024-02-29T12:00:00Z,,1", "price is empty"),
-        (f"{PRODUCT},{OFFER},2024-02-29T12:00:00Z,1,", "items_in_stock is empty"),
         (f"{PRODUCT},,2024-02-29T12:00:00Z,1,", "without an offer_id, price is empty"),
         (f"{PRODUCT},,2024-02-29T12:00:00Z,,1", "without an offer_id, price is empty"),
         (f'{PRODUCT},"{OFFER},2024-02-29T12:00:00Z,1,1', "it is not CSV"),
@@ -196,7 +207,8 @@ def test_a_line_that_is_not_utf_8_has_its_number():
         ({"price": "1"}, "price '1' is not a whole number"),
         ({"price": True}, "price True is not a whole number"),
         ({"price": 2**63}, "price 9223372036854775808 is not a whole number"),
-        ({"items_in_stock": None}, "items_in_stock is empty"),
+        ({"currency": "eur"}, "currency 'eur' is not a code of ISO 4217"),
+        ({"currency": 978}, "currency 978 is not a code of ISO 4217"),
         ({"product_id": None}, "product_id is empty"),
         ({"product_id": 1}, "product_id 1 is not a UUID"),
         ({"offer_id": "1"}, "offer_id '1' is not a UUID"),
@@ -224,7 +236,7 @@ def test_the_largest_numbers_stay_exact():
     line = read_json(price=LARGEST, items_in_stock=LARGEST - 1)
 
     assert (line.price, line.items_in_stock) == (2**63 - 1, 2**63 - 2)
-    assert read_csv(write([line], "csv").decode()) == [(2, line)]
+    assert read_all(header("csv") + write([line], "csv"), "csv") == [(2, line)]
 
 
 @pytest.mark.parametrize(

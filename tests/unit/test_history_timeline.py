@@ -105,7 +105,7 @@ def without_repeats(steps):
 
 def price(step):
     """While nobody knows, the price that it had does not matter."""
-    return PriceStep(step.at, step.price if step.items_in_stock and step.observed else None, step.observed)
+    return PriceStep(step.at, step.price if step.items_in_stock != 0 and step.observed else None, step.observed)
 
 
 @given(offer_histories(1), product_histories())

@@ -6,14 +6,15 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.offers.reconcile import Observation, OfferState, StoredOffers, plan_updates
+from productagg.offers.reconcile import Observation, StoredOffers, plan_updates
 from productagg.offers.summary import summarise
+from tests.factories import offer_state
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PRODUCT = UUID(int=1)
 SOURCES = [UUID(int=number) for number in (7, 8, 9)]
 
-states = st.builds(OfferState, st.integers(0, 1000), st.integers(0, 5))
+states = st.builds(offer_state, st.integers(0, 1000), st.integers(0, 5))
 
 
 def offers_of(source_id):
@@ -47,7 +48,7 @@ def applied(stored, update):
 
 @given(stored_offers, batches())
 def test_a_list_never_touches_the_offers_of_another_source(stored, observations):
-    update = plan_updates(StoredOffers(NOON, {PRODUCT: stored}), observations).get(PRODUCT)
+    update = plan_updates(StoredOffers(NOON, "EUR", {PRODUCT: stored}), observations).get(PRODUCT)
 
     after = applied(stored, update)
     observed = {each.source_id: each for each in observations}
@@ -63,10 +64,10 @@ def test_a_list_never_touches_the_offers_of_another_source(stored, observations)
 
 @given(stored_offers, batches())
 def test_the_summary_is_that_of_the_open_offers_of_all_sources(stored, observations):
-    update = plan_updates(StoredOffers(NOON, {PRODUCT: stored}), observations).get(PRODUCT)
+    update = plan_updates(StoredOffers(NOON, "EUR", {PRODUCT: stored}), observations).get(PRODUCT)
 
     def of_all(by_source):
-        return summarise([state for offers in by_source.values() for state in offers.values()])
+        return summarise([(state.price, state.stock) for offers in by_source.values() for state in offers.values()])
 
     after = of_all(applied(stored, update))
     if update is None or update.summary is None:
@@ -78,22 +79,22 @@ def test_the_summary_is_that_of_the_open_offers_of_all_sources(stored, observati
 
 @given(stored_offers, batches())
 def test_lists_of_one_batch_give_what_they_give_one_after_the_other(stored, observations):
-    together = plan_updates(StoredOffers(NOON, {PRODUCT: stored}), observations).get(PRODUCT)
+    together = plan_updates(StoredOffers(NOON, "EUR", {PRODUCT: stored}), observations).get(PRODUCT)
 
     in_turn = stored
     for each in observations:
-        in_turn = applied(in_turn, plan_updates(StoredOffers(NOON, {PRODUCT: in_turn}), [each]).get(PRODUCT))
+        in_turn = applied(in_turn, plan_updates(StoredOffers(NOON, "EUR", {PRODUCT: in_turn}), [each]).get(PRODUCT))
 
     assert applied(stored, together) == in_turn
 
 
 def test_a_product_in_one_batch_from_two_sources_gets_one_summary_at_one_time():
     one, two = SOURCES[:2]
-    first = Observation(PRODUCT, {UUID(int=7001): OfferState(100, 5)}, NOON, first=True, source_id=one)
+    first = Observation(PRODUCT, {UUID(int=7001): offer_state(100, 5)}, NOON, first=True, source_id=one)
     later = NOON + timedelta(microseconds=1)
-    second = Observation(PRODUCT, {UUID(int=8001): OfferState(90, 1)}, later, first=False, source_id=two)
+    second = Observation(PRODUCT, {UUID(int=8001): offer_state(90, 1)}, later, first=False, source_id=two)
 
-    (update,) = plan_updates(StoredOffers(NOON, {}), [first, second]).values()
+    (update,) = plan_updates(StoredOffers(NOON, "EUR", {}), [first, second]).values()
 
     assert (update.at, update.summary) == (later, summarise([(100, 5), (90, 1)]))
     assert set(update.difference.changed) == {UUID(int=7001), UUID(int=8001)}

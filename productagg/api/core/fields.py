@@ -8,6 +8,7 @@ from typing import Any
 
 import colander
 
+from productagg.catalog.product_members import OFFER_ORDERS
 from productagg.schema_types import NO_CONTROL_CHARACTERS, Text, TextCheck, at_most, mapping, uuid
 from productagg.text_rules import has_control
 from productagg.times import TIME, parse_time
@@ -111,6 +112,16 @@ def flag(name: str, description: str, missing: bool | None = None, **options: An
         return text == "true"
 
     return parameter(name, read, "'true' or 'false'", {"type": "boolean"}, description, missing=missing, **options)
+
+
+def offer_order(missing: str | None = "price") -> colander.SchemaNode:
+    return choice(
+        "by",
+        OFFER_ORDERS,
+        "The order of the offers: by `price`, or by the `total` of price and shipping, where offers with unknown "
+        "shipping come after the others.",
+        missing=missing,
+    )
 
 
 def uuid_parameter(name: str, whose: str, description: str, **options: Any) -> colander.SchemaNode:

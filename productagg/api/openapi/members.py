@@ -32,6 +32,7 @@ _RESOLUTION = {"enum": list(RESOLUTIONS)}
 _STATE = {"enum": ["in_stock", "sold_out", "not_observed"]}
 _PERCENT = {"minimum": 0, "maximum": 100}
 _COUNT = {"minimum": 0}
+_CURRENCY = {"pattern": "^[A-Z]{3}$"}
 
 MEMBERS: dict[str, Member] = {
     # Products and offers
@@ -64,15 +65,43 @@ MEMBERS: dict[str, Member] = {
         "earlier price was 0.",
         -9.11,
     ),
-    "offers": Member("The offers, cheapest first."),
+    "offers": Member("The offers, cheapest first; those in the catalogue's currency before all others."),
     "sync": Member("The state of the product's synchronisation. Only in responses to admins."),
-    "Offer.id": Member("The offer's id at the Offers service.", _OFFER),
-    "OfferAt.id": Member("The offer's id at the Offers service.", _OFFER),
-    "offer_id": Member("The offer's id at the Offers service.", _OFFER),
-    "price": Member("The price of one unit, in the Offers service's unit of money.", 4990),
-    "items_in_stock": Member("Number of units in stock.", 12),
+    "Offer.id": Member("The offer's id.", _OFFER),
+    "OfferAt.id": Member("The offer's id.", _OFFER),
+    "offer_id": Member("The offer's id.", _OFFER),
+    "external_id": Member("The offer's id at its source; null if that is `id`.", None),
+    "seller": Member("Who sells it; null if the source does not say.", "Lamp House"),
+    "url": Member("Where to buy it; null if the source does not say.", "https://lamps.example/desk-lamp"),
+    "condition": Member("The condition of what is sold.", "new"),
+    "currency": Member(
+        "The currency of all prices beside it (ISO 4217); they are whole numbers of its minor unit.",
+        "EUR",
+        _CURRENCY,
+    ),
+    "comparable": Member(
+        "Whether `currency` is the catalogue's. Other offers have no part in the product's prices, statistics and "
+        "filters.",
+        True,
+    ),
+    "shipping": Member("The price of shipping; 0: free; null if the source does not say.", 490, _COUNT),
+    "availability": Member("What the source says about the availability; `unknown` is not in stock.", "in_stock"),
+    "price": Member("The price of one unit.", 4990),
+    "items_in_stock": Member(
+        "Number of units in stock, as far as sources tell it: offers in stock without a number add nothing.", 12
+    ),
+    "Offer.items_in_stock": Member("Number of units, as the source tells it; null if it tells none.", 12, _COUNT),
+    "OfferAt.items_in_stock": Member("Number of units in stock; null if the source told none.", 12),
+    "OfferStep.items_in_stock": Member(
+        "Number of units in stock; null if it was in stock and the source told no number.", 12, _COUNT
+    ),
+    "OfferBucket.items_in_stock": Member(
+        "Number of units in stock at the end of the point; null if it was in stock and the source told no number.",
+        12,
+        _COUNT,
+    ),
     "first_seen_at": Member("When the offer first appeared in a list.", _EARLY),
-    "changed_at": Member("When the price or stock last changed, or the offer was closed.", _LATE),
+    "changed_at": Member("When a member last changed, or the offer was closed.", _LATE),
     "closed_at": Member("When the offer disappeared from the list; null while it is offered.", None),
     # The state of a product's synchronisation
     "registered_at": Member("When the product was registered at the Offers service.", "2026-11-16T08:30:01Z"),
@@ -196,7 +225,9 @@ MEMBERS: dict[str, Member] = {
     ),
     "OffersAt.state": Member("`not_observed`: the listed offers were in stock when last observed.", "observed"),
     "quantity": Member("Number of units.", 10, {"minimum": 1}),
-    "available_quantity": Member("Number of units in stock, at most `quantity`.", 10, _COUNT),
+    "available_quantity": Member(
+        "Number of units in stock, at most `quantity`. An offer without a number counts as one unit.", 10, _COUNT
+    ),
     "complete": Member("Whether `available_quantity` equals `quantity`.", True),
     "cost": Member(
         "The exact price of the available units; null if there are none. May exceed 2^63.", 49900, {"format": None}

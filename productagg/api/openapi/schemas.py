@@ -14,13 +14,22 @@ from productagg.history.series import Series
 from productagg.history.trends import Trend
 from productagg.history.verdicts import Verdict
 from productagg.offers.cost import Cost
+from productagg.sources.vocabulary import Availability, Condition
 
 OFFER = ObjectSchema(
     "Offer",
     {
         "id": UUID,
+        "external_id": str | None,
+        "seller": str | None,
+        "url": str | None,
+        "condition": Condition,
         "price": int,
-        "items_in_stock": int,
+        "currency": str,
+        "comparable": bool,
+        "shipping": int | None,
+        "availability": Availability,
+        "items_in_stock": int | None,
         "first_seen_at": datetime,
         "changed_at": datetime,
         "closed_at": datetime | None,
@@ -36,6 +45,7 @@ _PRODUCT = {
     "registration": Literal["pending", "registered", "failed"],
     "last_synced_at": datetime | None,
     "last_changed_at": datetime | None,
+    "currency": str,
     "lowest_price": int | None,
     "offer_count": int,
     "items_in_stock": int,
@@ -85,7 +95,7 @@ _BUCKET = {
 }
 _POINT = {"at": datetime, "state": str}
 _OF_PRODUCT = {"lowest": int | None, "average": int | None, "offers": int, "items_in_stock": int}
-_OF_OFFER = {"price": int | None, "items_in_stock": int}
+_OF_OFFER = {"price": int | None, "items_in_stock": int | None}
 
 
 def _series(name: str, members: Mapping[str, Any], **ids: Any) -> OneOf:

@@ -17,7 +17,7 @@ from productagg.api.core.fields import (
 )
 from productagg.api.core.validators import query
 from productagg.catalog.listing import COUNT_LIMIT
-from productagg.catalog.product_members import MEMBERS
+from productagg.catalog.product_members import MEMBERS, PRICE_MEMBERS
 from productagg.catalog.product_query import RELEVANCE, SORTS
 from productagg.catalog.search_text import filter_key, search_words
 from productagg.db.models import BRAND_MAX_LENGTH, CATEGORY_MAX_LENGTH, REGISTRATIONS
@@ -62,11 +62,14 @@ def _read_ids(text: str) -> list[UUID]:
 
 
 def _read_fields(text: str) -> tuple[str, ...]:
-    """The members in the order of MEMBERS, always with the id."""
-    fields = text.split(",")
-    if not set(fields) <= set(MEMBERS):
+    """The members in the order of MEMBERS, always with the id, and prices always with their currency."""
+    fields = set(text.split(","))
+    if not fields <= set(MEMBERS):
         raise ValueError(text)
-    return tuple(name for name in MEMBERS if name == "id" or name in fields)
+    fields.add("id")
+    if not fields.isdisjoint(PRICE_MEMBERS):
+        fields.add("currency")
+    return tuple(name for name in MEMBERS if name in fields)
 
 
 _PARAMETERS = (
@@ -136,7 +139,7 @@ _FIELDS = parameter(
     _read_fields,
     f"some of {', '.join(MEMBERS)}, comma separated",
     {"type": "array", "items": {"type": "string", "enum": list(MEMBERS)}, "minItems": 1},
-    "The members of each product, besides `id`.",
+    "The members of each product, besides `id`; with a price also its `currency`.",
     example=["name", "lowest_price"],
 )
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TypedDict
+from typing import Any, Literal, TypedDict
 from uuid import UUID
 
 import orjson
@@ -15,9 +15,12 @@ from productagg.api.core.fields import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
     PRODUCT_ID,
+    choice,
     cursor,
     flag,
     number,
+    offer_order,
+    parameter,
     time_parameter,
 )
 from productagg.api.core.pagination import page_headers
@@ -27,13 +30,19 @@ from productagg.api.core.service import PUBLIC, service
 from productagg.api.core.validators import invalid_query, product_in_path, query
 from productagg.api.openapi import schemas
 from productagg.catalog import products as catalog
+from productagg.catalog.product_members import OfferOrder
 from productagg.catalog.product_offers import ClosedOffersCursor, offers_page
 from productagg.db import clock
+from productagg.db.models import CONDITIONS
 from productagg.history.offers_at import offers_at
 from productagg.offers.cost import cheapest_cost
+from productagg.offers.stock import stock_of
 from productagg.schema_types import mapping
+from productagg.sources.vocabulary import Condition
 
 _MAX_QUANTITY = 2**31 - 1
+_MAX_SELLER_LENGTH = 200
+_FILTERS: tuple[Literal["seller", "condition", "in_stock"], ...] = ("seller", "condition", "in_stock")
 
 
 class OffersQuery(TypedDict):
@@ -41,10 +50,20 @@ class OffersQuery(TypedDict):
     at: datetime | None
     limit: int | None
     cursor: str | None
+    by: OfferOrder | None
+    seller: str | None
+    condition: Condition | None
+    in_stock: bool | None
 
 
 class CostQuery(TypedDict):
     quantity: int
+
+
+def _read_seller(text: str) -> str:
+    if not 1 <= len(text) <= _MAX_SELLER_LENGTH:
+        raise ValueError(text)
+    return text
 
 
 offers_query = query(
@@ -63,6 +82,17 @@ offers_query = query(
             missing=None,
         ),
         cursor("Only with `closed=true`. It expires a day after the first page."),
+        offer_order(missing=None),
+        parameter(
+            "seller",
+            _read_seller,
+            f"a name of 1 to {_MAX_SELLER_LENGTH} characters",
+            {"type": "string", "minLength": 1, "maxLength": _MAX_SELLER_LENGTH},
+            "Only current offers of exactly this seller.",
+            missing=None,
+        ),
+        choice("condition", CONDITIONS, "Only current offers in this condition.", missing=None),
+        flag("in_stock", "Only current offers that are in stock, or only those that are not."),
     ),
     OffersQuery,
 )
@@ -79,17 +109,21 @@ offers_cost = service("offers_cost", "/products/{id}/offers/cost", "Offers", PRO
     errors=(ErrorCode.INVALID_CURSOR,),
 )
 def list_offers(request: Request) -> Response:
-    """The current offers, cheapest first; with `closed=true` the sold-out offers too; or the offers `at` a time."""
+    """The current offers, cheapest first, or some of them; with `closed=true` closed ones too; or those `at` a time."""
     product_id, parameters = product_in_path.value(request), offers_query.value(request)
     if parameters["at"] is not None:
-        _refuse(parameters, ("closed", "limit", "cursor"), "must not be given together with 'at'")
+        _refuse(parameters, ("closed", "limit", "cursor", "by", *_FILTERS), "must not be given together with 'at'")
         return _offers_at(request, product_id, parameters["at"])
     if parameters["closed"]:
+        _refuse(parameters, ("by", *_FILTERS), "must not be given together with 'closed=true'")
         return _with_closed_offers(request, product_id, parameters)
     _refuse(parameters, ("limit", "cursor"), "must not be given without 'closed=true'")
-    product = catalog.get(request.reader, product_id)
+    product = catalog.get(request.reader, product_id, parameters["by"] or "price")
     cache_control = public_cache_control(request, product.next_sync_at - product.now)
-    return json_response(orjson.Fragment(product.offers), cache_control=cache_control)
+    if all(parameters[name] is None for name in _FILTERS):
+        return json_response(orjson.Fragment(product.offers), cache_control=cache_control)
+    offers = [offer for offer in orjson.loads(product.offers) if _passes(offer, parameters)]
+    return json_response(offers, cache_control=cache_control)
 
 
 @offers_cost.get(permission=PUBLIC, validators=(product_in_path, cost_query), answers=public("The cost.", schemas.COST))
@@ -97,11 +131,22 @@ def read_cost(request: Request) -> Response:
     """What a number of units costs now, taken from the cheapest offers first, as far as the stock reaches."""
     product_id, quantity = product_in_path.value(request), cost_query.value(request)["quantity"]
     product = catalog.get(request.reader, product_id)
-    cost = cheapest_cost(product_id, orjson.loads(product.offers), quantity)
+    currency = request.services.settings.currency
+    cost = cheapest_cost(product_id, currency, orjson.loads(product.offers), quantity)
     # A price may have 63 bits, and orjson writes no integer of more than 64.
     exact = None if cost.cost is None else orjson.Fragment(str(cost.cost))
     cache_control = public_cache_control(request, product.next_sync_at - product.now)
     return json_response({**vars(cost), "cost": exact}, cache_control=cache_control)
+
+
+def _passes(offer: Mapping[str, Any], parameters: OffersQuery) -> bool:
+    """Whether an offer, as JSON has it, passes the filters that are given."""
+    in_stock = stock_of(offer["availability"], offer["items_in_stock"]) != 0
+    return (
+        parameters["seller"] in (None, offer["seller"])
+        and parameters["condition"] in (None, offer["condition"])
+        and parameters["in_stock"] in (None, in_stock)
+    )
 
 
 def _refuse(parameters: OffersQuery, names: Iterable[str], why: str) -> None:

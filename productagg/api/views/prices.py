@@ -25,12 +25,12 @@ from productagg.history.verdicts import Verdict, verdict
 from productagg.schema_types import mapping
 from productagg.times import format_time
 
-_PRODUCT_COLUMNS = ("at", "state", "lowest", "average", "offers", "items_in_stock")
-_OFFER_COLUMNS = ("at", "state", "price", "items_in_stock")
+_PRODUCT_COLUMNS = ("at", "state", "currency", "lowest", "average", "offers", "items_in_stock")
+_OFFER_COLUMNS = ("at", "state", "currency", "price", "items_in_stock")
 _BUCKET_COLUMNS = ("open", "close", "highest", "mean", "in_stock_seconds", "observed_seconds", "changes")
 _AT = "2026-11-23T09:41:07.250000Z"
-_CSV_EXAMPLE = f"{','.join(_PRODUCT_COLUMNS)}\r\n{_AT},in_stock,4990,5240,3,12\r\n"
-_OFFER_CSV_EXAMPLE = f"{','.join(_OFFER_COLUMNS)}\r\n{_AT},in_stock,4990,12\r\n"
+_CSV_EXAMPLE = f"{','.join(_PRODUCT_COLUMNS)}\r\n{_AT},in_stock,EUR,4990,5240,3,12\r\n"
+_OFFER_CSV_EXAMPLE = f"{','.join(_OFFER_COLUMNS)}\r\n{_AT},in_stock,EUR,4990,12\r\n"
 
 
 class PricesQuery(WindowQuery):
@@ -75,7 +75,7 @@ def _no_such_offer(offer_id: object) -> Problem:
 _OFFER_ID = uuid_parameter(
     "offer_id",
     "an offer's",
-    "The offer's id, as the Offers service gave it.",
+    "The offer's id.",
     example="5f1c2b7a-3f0e-4d8e-9d2b-6a7f0c1e2d3b",
 )
 offer_in_path = path_uuid("offer_id", _no_such_offer, ErrorCode.NOT_FOUND)
@@ -211,7 +211,7 @@ def _csv(request: Request, prices: Series, columns: Sequence[str], filename: str
     text = io.StringIO(newline="")
     writer: csv.DictWriter[Any] = csv.DictWriter(text, columns)
     writer.writeheader()
-    writer.writerows({**point, "at": format_time(point["at"])} for point in prices.points)
+    writer.writerows({**point, "at": format_time(point["at"]), "currency": prices.currency} for point in prices.points)
     body = text.getvalue().encode()
     return respond(
         body,

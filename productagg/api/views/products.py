@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 import orjson
@@ -11,7 +11,7 @@ from pyramid.response import Response
 from productagg.accounts.policy import Permission
 from productagg.api.core.answers import PAGE_HEADERS, Answer, public
 from productagg.api.core.errors import ErrorCode
-from productagg.api.core.fields import PRODUCT_ID
+from productagg.api.core.fields import PRODUCT_ID, offer_order
 from productagg.api.core.pagination import page_headers
 from productagg.api.core.request import Request
 from productagg.api.core.responses import (
@@ -32,15 +32,17 @@ from productagg.api.core.validators import (
     no_query,
     preconditions,
     product_in_path,
+    query,
 )
 from productagg.api.openapi.schemas import LISTED_PRODUCT, PARTIAL_PRODUCT, PRODUCT
 from productagg.api.views.listing_query import ListingQuery, listing_query, partial_query
 from productagg.catalog import listing
 from productagg.catalog import products as catalog
-from productagg.catalog.product_members import MEMBERS
+from productagg.catalog.product_members import MEMBERS, OfferOrder
 from productagg.catalog.product_query import RELEVANCE, ProductQuery
 from productagg.catalog.product_schema import NEW_PRODUCT, PRODUCT_CHANGE
 from productagg.catalog.product_values import Facts, ProductValues
+from productagg.schema_types import mapping
 from productagg.sync import product_status
 from productagg.sync.product_status import ProductStatus
 from productagg.sync.tokens import account_key
@@ -53,6 +55,13 @@ class ProductBody(Facts):
 
 new_product = json_body(NEW_PRODUCT, ProductBody)
 product_change = json_body(PRODUCT_CHANGE, ProductValues, MERGE_PATCH)
+
+
+class ProductQueryString(TypedDict):
+    by: OfferOrder
+
+
+product_query = query(mapping(offer_order()), ProductQueryString)
 
 products = service("products", "/products", "Catalogue")
 partial_products = service("partial_products", "/products/partial", "Catalogue")
@@ -153,13 +162,13 @@ def create_product(request: Request) -> Response:
 
 @product.get(
     permission=PUBLIC,
-    validators=(product_in_path, no_query),
+    validators=(product_in_path, product_query),
     answers=public("The product.", PRODUCT, "Vary", "Accept-Patch", "Last-Modified?"),
 )
 def read_product(request: Request) -> Response:
-    """One product with its current offers, cheapest first. With an admin's token, also its sync state."""
+    """One product with its current offers, cheapest first by `by`. With an admin's token, also its sync state."""
     product_id = product_in_path.value(request)
-    stored = catalog.get(request.reader, product_id)
+    stored = catalog.get(request.reader, product_id, product_query.value(request)["by"])
     headers = {"Vary": "Authorization", "Accept-Patch": f"{JSON}, {MERGE_PATCH}"}
     # A client with an invalid token is anonymous.
     if "HTTP_AUTHORIZATION" in request.environ and request.has_permission(Permission.SEE_SYNC):

@@ -12,11 +12,14 @@ from productagg.db.models.catalog import (
     DESCRIPTION_MAX_LENGTH,
     IMAGE_URL_MAX_LENGTH,
     NAME_MAX_LENGTH,
+    Catalogue,
     Product,
     ProductChange,
     ProductSummary,
 )
 from productagg.db.models.history import (
+    AVAILABILITIES,
+    CONDITIONS,
     HistoryProgress,
     Offer,
     OfferPrice,
@@ -36,12 +39,14 @@ from productagg.db.models.sources import (
 from productagg.db.models.sync import SyncRun, UpstreamToken
 
 # The migration that creates these tables. The programs refuse to run on any other (see startup_checks.check_schema).
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 
 __all__ = [
     "AT_OFFERS_SERVICE",
+    "AVAILABILITIES",
     "BRAND_MAX_LENGTH",
     "CATEGORY_MAX_LENGTH",
+    "CONDITIONS",
     "DESCRIPTION_MAX_LENGTH",
     "IMAGE_URL_MAX_LENGTH",
     "LAST_OBSERVED_AT",
@@ -51,6 +56,7 @@ __all__ = [
     "REGISTRATIONS",
     "SCHEMA_REVISION",
     "Base",
+    "Catalogue",
     "HistoryProgress",
     "IdempotencyKey",
     "LoginCounter",

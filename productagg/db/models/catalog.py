@@ -1,4 +1,4 @@
-"""Products, their summaries and the change feed."""
+"""The catalogue and its products, their summaries and the change feed."""
 
 from datetime import datetime
 from uuid import UUID
@@ -20,6 +20,20 @@ def _index_of_known(column: str) -> Index:
     """An index for a filter, in the default order of the listing. Products without a value cost nothing."""
     known = text(f"{column} IS NOT NULL")
     return Index(None, column, "created_at", "id", postgresql_where=known, sqlite_where=known)
+
+
+class Catalogue(Base):
+    """Facts about the whole catalogue, in one row, which the migration inserts.
+
+    All summaries and histories of products are of offers in its `currency`. The programs refuse to start with another
+    setting CURRENCY (see startup_checks.check_currency): what is stored would be compared with prices of another one.
+    """
+
+    __tablename__ = "catalogue"
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    currency: Mapped[str]
 
 
 class Product(Base):
@@ -67,10 +81,13 @@ class Product(Base):
 class ProductSummary(Base):
     """What a product costs now and what it cost some time ago. The sync maintains it, so that reads search no history.
 
-    Every product has a row. `lowest` to `items_in_stock` are those of its newest price, observed at `observed_at`.
-    Without a price they are NULL, and nothing is in stock. `lowest_24h`, `lowest_7d` and `lowest_30d` are the lowest
-    prices that long before `compared_at`; NULL if nothing was in stock then, or it is not known. They are looked up
-    again at `compare_at`; NULL means not before the product changes.
+    Every product has a row. `lowest` to `items_in_stock` are those of its newest price, observed at `observed_at`, of
+    the offers in the catalogue's currency. Without a price they are NULL, and nothing is in stock. `items_in_stock` is
+    the sum of the numbers that sources tell: it may be 0 though there are `offers` in stock.
+
+    `lowest_24h`, `lowest_7d` and `lowest_30d` are the lowest prices that long before `compared_at`; NULL if nothing was
+    in stock then, or it is not known. They are looked up again at `compare_at`; NULL means not before the product
+    changes.
     """
 
     __tablename__ = "product_summaries"

@@ -9,9 +9,18 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from productagg.db.models.base import Base, product_key
 
+# The words of sources/vocabulary.py.
+AVAILABILITIES = ("in_stock", "out_of_stock", "preorder", "backorder", "discontinued", "unknown")
+CONDITIONS = ("new", "refurbished", "used", "unknown")
+
 
 class Offer(Base):
-    """An offer as last seen. A sync never deletes an offer: it closes an offer that vanished, with stock 0.
+    """An offer as last seen. A sync never deletes an offer: it closes an offer that vanished, as out of stock.
+
+    `price` and `shipping` are in minor units of `currency`, which never changes: in another currency it is another
+    offer (see offers/identity.py). `external_id` is its id at its source; NULL if that is `id`. `items_in_stock` is the
+    number that the source tells, NULL if it tells none; offers/stock.py says what counts as in stock. The other facts
+    are NULL if the source does not tell them; `shipping` 0 is free.
 
     Compaction removes offers that have been closed for long (see history/closed_offers.py).
     """
@@ -20,6 +29,9 @@ class Offer(Base):
     __table_args__ = (
         CheckConstraint("price >= 0", name="price_not_negative"),
         CheckConstraint("items_in_stock >= 0", name="items_in_stock_not_negative"),
+        CheckConstraint("shipping >= 0", name="shipping_not_negative"),
+        CheckConstraint(f"condition IN {CONDITIONS}", name="condition_known"),
+        CheckConstraint(f"availability IN {AVAILABILITIES}", name="availability_known"),
         # Finds the current offers without reading years of closed offers.
         Index(
             "ix_offers_open",
@@ -42,14 +54,24 @@ class Offer(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     source_id: Mapped[UUID] = mapped_column(ForeignKey("sources.id"))
     price: Mapped[int] = mapped_column(BigInteger)
-    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int | None] = mapped_column(BigInteger)
     first_seen_at: Mapped[datetime]
     changed_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
+    currency: Mapped[str]
+    condition: Mapped[str]
+    availability: Mapped[str]
+    seller: Mapped[str | None]
+    url: Mapped[str | None]
+    shipping: Mapped[int | None] = mapped_column(BigInteger)
+    external_id: Mapped[str | None]
 
 
 class OfferPrice(Base):
-    """A step of an offer's history: append-only, a row only when something changed. Closing is a row with stock 0.
+    """A step of an offer's history: append-only, a row only when the price or the stock changed.
+
+    `items_in_stock` is 0 if the offer is not in stock, or closed, whatever number its source tells; NULL if it is in
+    stock, and the number is not told. The price is in the offer's currency.
 
     PostgreSQL keeps the steps in monthly partitions, which history/partitions.py creates ahead and drops. Compaction
     moves the steps of old months to OfferPriceDay; every step is in exactly one of the two tables.
@@ -66,7 +88,7 @@ class OfferPrice(Base):
     offer_id: Mapped[UUID] = mapped_column(primary_key=True)
     observed_at: Mapped[datetime] = mapped_column(primary_key=True)
     price: Mapped[int] = mapped_column(BigInteger)
-    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class OfferPriceDay(Base):
@@ -81,13 +103,14 @@ class OfferPriceDay(Base):
     offer_id: Mapped[UUID] = mapped_column(primary_key=True)
     observed_at: Mapped[datetime] = mapped_column(primary_key=True)
     price: Mapped[int] = mapped_column(BigInteger)
-    items_in_stock: Mapped[int] = mapped_column(BigInteger)
+    items_in_stock: Mapped[int | None] = mapped_column(BigInteger)
     summary: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class ProductPrice(Base):
     """A step of a product's history: append-only, a row only when it changed. NULL prices mean 'sold out'.
 
+    It sums up the offers in the catalogue's currency; `items_in_stock` is the sum of the numbers that sources tell.
     `average` is rounded half up to a whole unit: money is never a float. A row that is not `observed` begins a gap:
     the price is unknown until the next row. Partitions and compaction: see OfferPrice.
     """
