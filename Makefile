@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE =
 PYTEST := $(BIN)/pytest --numprocesses $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help serve quick test coverage check check-all format lint types imports drift openapi bench bench-web bench-sync bench-feed bench-history bench-scaling lock clean
+.PHONY: help serve quick test coverage check check-all format lint types imports drift openapi bench bench-web bench-sync bench-sources bench-history bench-scaling lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,8 +81,8 @@ drift: $(STAMP) ## check that the migrations make the tables that the models des
 openapi: $(STAMP) ## write docs/openapi.json, the contract as the code has it now
 	@$(BIN)/python -W 'ignore:pkg_resources is deprecated:UserWarning' -m productagg.api.openapi docs/openapi.json
 
-bench: ## measure everything, about an hour and 16 GB of disk; STRICT=1 makes a missed target an error
-	@$(MAKE) --no-print-directory --keep-going bench-web bench-sync bench-feed bench-history bench-scaling
+bench: ## measure everything, about an hour and a half and 16 GB of disk; STRICT=1 makes a missed target an error
+	@$(MAKE) --no-print-directory --keep-going bench-web bench-sync bench-sources bench-history bench-scaling
 
 bench-web: $(STAMP) $(PEER_STAMP) ## measure the web service beside its floor and a peer, about 40 minutes; wants wrk
 	@$(BIN)/python -m benchmarks.web $(if $(STRICT),--strict)
@@ -90,8 +90,10 @@ bench-web: $(STAMP) $(PEER_STAMP) ## measure the web service beside its floor an
 bench-sync: $(STAMP) ## measure the sync against its targets, about six minutes; STRICT=1 makes a missed one an error
 	@$(BIN)/python -m benchmarks.sync $(if $(STRICT),--strict)
 
-bench-feed: $(STAMP) ## measure the reading of a feed beside its XML parser, about two minutes; STRICT=1 as above
+bench-sources: $(STAMP) ## measure the reading of pages and feeds, and the sync of a feed, half an hour; STRICT=1 as above
+	@$(BIN)/python -m benchmarks.jsonld $(if $(STRICT),--strict)
 	@$(BIN)/python -m benchmarks.feed $(if $(STRICT),--strict)
+	@$(BIN)/python -m benchmarks.feed_sync $(if $(STRICT),--strict)
 
 bench-history: $(STAMP) ## measure the price history against its targets, about 15 minutes and 16 GB of disk; STRICT=1 as above
 	@$(BIN)/python -m benchmarks.history_size $(if $(STRICT),--strict)

@@ -51,8 +51,8 @@ _BLOCK = 2**16
 _URL = "https://shop.example/feed.xml"
 
 
-def write_feed(path: Path, items: int) -> None:
-    """Write a feed with so many items, all of them valid."""
+def write_feed(path: Path, items: int, *, raised: int = 0) -> None:
+    """Write a feed with so many items, all of them valid. `raised` is added, in euros, to each hundredth price."""
     with path.open("w") as file:
         file.write(_HEAD)
         for number in range(items):
@@ -60,7 +60,7 @@ def write_feed(path: Path, items: int) -> None:
                 _ITEM.format(
                     number=number,
                     size=36 + number % 12,
-                    price=20 + number % 397,
+                    price=20 + number % 397 + (raised if number % 100 == 0 else 0),
                     cents=number % 89 + 10,
                     availability="out_of_stock" if number % 7 == 0 else "in_stock",
                     gtin=_gtin(number),
@@ -76,7 +76,7 @@ def _gtin(number: int) -> str:
     return f"{digits}{-total % 10}"
 
 
-class _FileResponse(MemoryResponse):
+class FileResponse(MemoryResponse):
     """A response whose body is a file, so that it takes no memory."""
 
     def __init__(self, path: Path) -> None:
@@ -93,7 +93,7 @@ class _FileResponse(MemoryResponse):
 def read(path: Path) -> int:
     """Read the feed with the adapter, one snapshot after the other; returns the number of offers."""
     configuration = FeedAdapter.configuration_schema().deserialize({"url": _URL})
-    request = Request(configuration, "shop", (), MemoryWeb({_URL: _FileResponse(path)}))
+    request = Request(configuration, "shop", (), MemoryWeb({_URL: FileResponse(path)}))
     return sum(_offers(FeedAdapter().fetch(request)))
 
 

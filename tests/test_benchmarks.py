@@ -32,7 +32,9 @@ TARGETS = {
         "history-movers",
         "history-memory-5-years",
     },
+    "jsonld": {"jsonld-cpu-1-variants", "jsonld-cpu-20-variants"},
     "feed": {"feed-parse", "feed-memory"},
+    "feed_sync": {"feed-sync", "feed-sync-memory"},
     "history_size": {f"history-size-{rate}-a-day" for rate in (1, 9, 60, 1440)},
 }
 
