@@ -120,7 +120,7 @@ def sync(sessions: sessionmaker[Session], path: Path) -> RunResult:
         lambda: False,
         result,
     )
-    lane.work(false(), TimeBudget(3600, lambda: False), lambda: None)
+    lane.work(lambda _: false(), TimeBudget(3600, lambda: False), lambda: None)
     if result.fetched != 1:
         raise RuntimeError(f"the feed was not synced: {result}")
     return result
