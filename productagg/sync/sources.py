@@ -34,6 +34,7 @@ class ActiveSource:
     secret_variable: str | None
     interval_seconds: int | None
     requests_per_second: float | None
+    creates_products: bool
     has_work: bool
     """Whether it may be asked now, and has products or a document to ask for."""
 
