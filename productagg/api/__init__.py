@@ -21,6 +21,7 @@ from productagg.api.views import (
     products,
     products_batch,
     sync_runs,
+    unmatched_items,
 )
 
 SERVICES: tuple[ContractService, ...] = (
@@ -40,6 +41,7 @@ SERVICES: tuple[ContractService, ...] = (
     changes.feed,
     sync_runs.sync_runs,
     sync_runs.sync_run,
+    unmatched_items.source_unmatched,
     login.login,
     health.live,
     health.ready,

@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import pytest
 
+from productagg.db.models import OFFERS_SOURCE
 from tests.factories import make_product, make_run
 
 NEW = {"name": "New", "description": ""}
@@ -29,6 +30,7 @@ MATRIX = {
     ("GET", "/changes"): (200, 200, 200),
     ("GET", "/sync-runs"): (401, 403, 200),
     ("GET", "/sync-runs/{id}"): (401, 403, 404),  # for its id is a product's
+    ("GET", "/sources/{id}/unmatched"): (401, 403, 404),  # for its id is a product's
     ("POST", "/login"): (401, 401, 401),  # for it is sent no user's password
     ("GET", "/health/live"): (200, 200, 200),
     ("GET", "/health/ready"): (200, 200, 200),
@@ -65,7 +67,8 @@ def there(sync, upstream, database):
     run_id = make_run(database)
 
     def there(path):
-        id_ = run_id if path.startswith("/sync-runs") else product_id
+        ids = {"sync-runs": run_id, "sources": OFFERS_SOURCE}
+        id_ = ids.get(path.split("/")[1], product_id)
         where = path.format(id=id_, offer_id=offer_id, code="not-found", name="start.js")
         return where + QUERIES.get(("GET", path), "")
 

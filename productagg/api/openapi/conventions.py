@@ -27,6 +27,7 @@ TAGS = {
     "Change feed": "What happened to products, in order, for clients that keep a copy of the catalogue.",
     "Offers": "A product's offers, now or at a given time.",
     "Price history": "The prices of a product, or of one of its offers, over time.",
+    "Sources": "Where offers come from, and which products have which source. For admins.",
     "Sync": "The runs that fetch offers from the Offers service. For admins.",
     "Login": "Exchanges a username and a password for an access token.",
     "Health": "For load balancers and container engines.",

@@ -213,6 +213,15 @@ MEMBERS: dict[str, Member] = {
         _LATE,
     ),
     "kind": Member("What happened. `changed`: the product was edited; `offers`: the offers.", "offers"),
+    # Items of no product
+    "locator": Member("Which of the source's products it is: link a product by it.", "LAMP-7"),
+    "UnmatchedItem.name": Member("The name that the source states, cut to 200 characters; null if none.", "Desk lamp"),
+    "UnmatchedItem.reason": Member(
+        "No product has the locator, and `no_gtin`: the item states no GTIN; `gtin_unknown`: no product has its GTIN. "
+        "Of a source that makes products of items: `no_name`; `name_refused`: no product can have this name; "
+        "`name_taken`: a product has the name, and another GTIN or brand.",
+        "gtin_unknown",
+    ),
     # Batch creation
     "BatchCreated.status": Member("The product was created.", 201),
     "BatchCreated.id": Member("The id of the created product.", _PRODUCT),

@@ -15,6 +15,7 @@ from productagg.history.trends import Trend
 from productagg.history.verdicts import Verdict
 from productagg.offers.cost import Cost
 from productagg.sources.vocabulary import Availability, Condition
+from productagg.sync.unmatched_items import UnmatchedItem
 
 OFFER = ObjectSchema(
     "Offer",
@@ -119,6 +120,7 @@ TREND = dataclass_schema(Trend, product_id=UUID)
 VERDICT = dataclass_schema(Verdict, product_id=UUID).extended("PriceVerdict")
 MOVER = dataclass_schema(Mover)
 CHANGE = dataclass_schema(Change)
+UNMATCHED_ITEM = dataclass_schema(UnmatchedItem)
 COST = dataclass_schema(Cost).extended("OffersCost")
 OFFERS = OneOf(([OFFER], dataclass_schema(OffersAt)))
 
