@@ -21,7 +21,7 @@ from productagg.sync.document_matching import match
 from productagg.sync.outcomes import write_rows
 from productagg.sync.settling import Listing, Plan, plan
 from productagg.sync.source_offers import states
-from productagg.sync.unmatched_items import UnmatchedItem, unmatched
+from productagg.sync.unmatched_items import Reason
 
 PRODUCTS_AT_ONCE = 1000
 _LOW_64_BITS = 2**64 - 1
@@ -48,11 +48,11 @@ class SeenOffers:
 
 
 class Chunk(NamedTuple):
-    """What a chunk of offers changed, which offers of our products it has, and its items of no product."""
+    """What a chunk of offers changed, which offers of our products it has, and those of no product, with the reason."""
 
     updates: Sequence[OffersUpdate]
     offers: Collection[UUID]
-    unmatched: Sequence[UnmatchedItem]
+    unmatched: Sequence[tuple[SourceOffer, Reason]]
 
 
 def write_chunk(
@@ -76,8 +76,8 @@ def write_chunk(
         for product_id, listed in lists.items()
     ]
     updates = _write(session, source_id, plan(session, listings, observed_for)) if listings else []
-    left = [unmatched(offer, reasons[offer.locator]) for offer in offers if offer.locator in reasons]
-    return Chunk(updates, [id_ for listing in listings for id_ in listing.offers], left)
+    unmatched = [(offer, reasons[offer.locator]) for offer in offers if offer.locator in reasons]
+    return Chunk(updates, [id_ for listing in listings for id_ in listing.offers], unmatched)
 
 
 def close_vanished(

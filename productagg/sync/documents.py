@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import starmap
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -58,7 +59,8 @@ class _Content:
         self.seen.add(written.offers)
         self.items += items
         self.unmatched += len(written.unmatched)
-        self.first_unmatched += written.unmatched[: unmatched_items.KEPT - len(self.first_unmatched)]
+        room = unmatched_items.KEPT - len(self.first_unmatched)
+        self.first_unmatched += starmap(unmatched_items.as_stated, written.unmatched[:room])
 
 
 class DocumentLane:

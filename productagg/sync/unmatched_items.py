@@ -57,8 +57,8 @@ class UnmatchedPage:
     following: int | None
 
 
-def unmatched(offer: SourceOffer, reason: Reason) -> UnmatchedItem:
-    """The item as it is stored: long texts are cut, and a URL that is too long is left out."""
+def as_stated(offer: SourceOffer, reason: Reason) -> UnmatchedItem:
+    """The item as its source states it, to be stored: long texts are cut, and a URL that is too long is left out."""
     facts = offer.product or NO_FACTS
     return UnmatchedItem(
         locator=offer.locator,

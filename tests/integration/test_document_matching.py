@@ -41,7 +41,7 @@ def read(database, source_id):
     def read(*offers, creates_products=False):
         with database.sessions.begin() as session:
             chunk = write_chunk(session, source_id, offers, NOT_LONG, creates_products=creates_products)
-        return {item.locator: item.reason for item in chunk.unmatched}
+        return {offer.locator: reason for offer, reason in chunk.unmatched}
 
     return read
 
