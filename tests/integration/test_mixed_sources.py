@@ -1,7 +1,7 @@
 """Whatever sources of all kinds list, and in whatever order: a source's list never touches the offers of another."""
 
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -113,7 +113,7 @@ class Mixed:
 
     def stored(self):
         """All offers, closed ones too, by the kind of their source."""
-        found = {kind: [] for kind in self.sources}
+        found: dict[str, list[Any]] = {kind: [] for kind in self.sources}
         kinds = {source_id: kind for kind, source_id in self.sources.items()}
         for row in rows(self.database, Offer):
             found[kinds[row.source_id]].append(row)
@@ -143,7 +143,7 @@ def mixed(database):
 @given(st.lists(a_step, min_size=1, max_size=8))
 def test_a_list_changes_the_offers_of_its_own_source_only(database, mixed, steps):
     mixed.begin()
-    expected = {kind: {} for kind in mixed.sources}
+    expected: dict[str, dict[tuple[int, str], int]] = {kind: {} for kind in mixed.sources}
 
     for step in steps:
         before = mixed.stored()

@@ -6,10 +6,12 @@ import pytest
 from sqlalchemy import update
 
 from productagg.catalog import products
-from productagg.db.models import Offer, ProductSource, Source, UnmatchedItem
-from productagg.sources.base import Failure, NotModified, ProductFacts, Snapshot
+from productagg.db.models import Offer, ProductSource, Source
+from productagg.db.models import UnmatchedItem as StoredItem
+from productagg.sources.base import Failure, NotModified, Outcome, ProductFacts, Snapshot
 from productagg.sources.web import NO_VALIDATORS, Validators
 from productagg.sync import unmatched_items
+from productagg.sync.unmatched_items import UnmatchedItem
 from tests.factories import LONG_AGO, make_product, make_source, rows
 from tests.integration.conftest import before_statement
 from tests.integration.scripted_adapters import ScriptedAdapter, an_offer, complete, install
@@ -24,7 +26,7 @@ class Feed:
     def __init__(self, database, synchronizer):
         self._database, self._synchronizer = database, synchronizer
         self.id = make_source(database, "feed", kind="feed")
-        self.answers = []
+        self.answers: tuple[Outcome, ...] = ()
         self.adapter = ScriptedAdapter(lambda _request: self.answers, whole_document=True)
 
     def sync(self, *answers):
@@ -39,7 +41,7 @@ class Feed:
 
     @property
     def unmatched(self):
-        return [(row.locator, row.reason) for row in rows(self._database, UnmatchedItem, source_id=self.id)]
+        return [(row.locator, row.reason) for row in rows(self._database, StoredItem, source_id=self.id)]
 
 
 @pytest.fixture
@@ -59,8 +61,9 @@ def test_they_are_kept_as_the_source_states_them(database, feed):
     with database.reader.connect() as connection:
         page = unmatched_items.page(connection, feed.id, 10)
 
-    facts = ("A", "Kettle", GTIN, "Halvorn", 100, "EUR", "https://shop.example/a", "gtin_unknown")
-    assert page == unmatched_items.UnmatchedPage([unmatched_items.UnmatchedItem(*facts)], None)
+    address = "https://shop.example/a"
+    expected = UnmatchedItem("A", "Kettle", GTIN, "Halvorn", 100, "EUR", address, "gtin_unknown")
+    assert (page.items, page.following) == ([expected], None)
 
 
 def test_the_next_complete_document_replaces_them(feed):
@@ -159,4 +162,4 @@ def test_they_go_with_their_source(database, feed):
     with database.sessions.begin() as session:
         session.delete(session.get(Source, feed.id))
 
-    assert rows(database, UnmatchedItem) == []
+    assert rows(database, StoredItem) == []
