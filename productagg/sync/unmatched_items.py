@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from productagg.db.models import Base, Product, Source
 from productagg.db.models import UnmatchedItem as StoredItem
 from productagg.sources.base import NO_FACTS, SourceOffer
+from productagg.sync.source_status import SourceNotFound
 
 # The most items of a source that are kept.
 KEPT = 1000
@@ -24,10 +25,6 @@ _MAX_URL_LENGTH = 2000
 Reason = Literal["no_gtin", "gtin_unknown", "no_name", "name_refused", "name_taken"]
 
 _ITEMS = Base.metadata.tables[StoredItem.__tablename__]
-
-
-class NoSuchSource(Exception):
-    """There is no source with this id."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +90,11 @@ def have_products_now(session: Session, source_id: UUID) -> bool:
 
 
 def page(connection: Connection | Session, source_id: UUID, limit: int, after: int = 0) -> UnmatchedPage:
-    """The first `limit` items after a place in the document. Raises NoSuchSource."""
+    """The first `limit` items after a place in the document. Raises SourceNotFound."""
     columns = (StoredItem.position, *(getattr(StoredItem, field.name) for field in fields(UnmatchedItem)))
     query = select(*columns).where(StoredItem.source_id == source_id, StoredItem.position > after)
     rows = connection.execute(query.order_by(StoredItem.position).limit(limit + 1)).all()
     if not rows and connection.execute(select(Source.id).where(Source.id == source_id)).first() is None:
-        raise NoSuchSource(source_id)
+        raise SourceNotFound(source_id)
     items = [UnmatchedItem(*item) for _, *item in rows[:limit]]
     return UnmatchedPage(items, rows[limit - 1].position if len(rows) > limit else None)

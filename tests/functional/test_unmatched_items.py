@@ -62,7 +62,7 @@ def test_a_source_without_any_has_an_empty_list(client, admin, database):
 def test_a_source_that_is_not_there_is_not_found(client, admin, source_id):
     problem = client.get(f"/sources/{source_id}/unmatched", headers=admin, status=404).json
 
-    assert problem["code"] == "not-found"
+    assert problem["code"] == "source-not-found"
 
 
 @pytest.mark.parametrize("cursor", ["x", "-1", "%C2%B2", "99999", ""])

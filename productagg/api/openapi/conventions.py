@@ -50,7 +50,7 @@ def _header(description: str, example: Any, schema: dict[str, Any] | None = None
 
 HEADERS = {
     "X-Request-ID": _header("The id of the request in our logs.", "8c5f1f0e6f0f4f0c9d2b6a7f0c1e2d3b"),
-    "ETag": _header("For `If-None-Match`; for a product also for `If-Match`.", '"1-9b2f0c4a7d1e3f5a6b"'),
+    "ETag": _header("For `If-None-Match`; for a product or a source also for `If-Match`.", '"1-9b2f0c4a7d1e3f5a6b"'),
     "Last-Modified": _header(
         "When the content last changed. Missing just after a change.", "Mon, 23 Nov 2026 09:41:08 GMT"
     ),

@@ -7,17 +7,16 @@ from pyramid.response import Response
 from productagg.accounts.policy import Permission
 from productagg.api.core.answers import tagged
 from productagg.api.core.errors import ErrorCode, Problem
-from productagg.api.core.fields import cursor, limit, uuid_parameter
+from productagg.api.core.fields import cursor, limit
 from productagg.api.core.pagination import page_headers
 from productagg.api.core.request import Request
 from productagg.api.core.responses import PRIVATE, json_response
 from productagg.api.core.service import service
-from productagg.api.core.validators import path_uuid, query
+from productagg.api.core.validators import query
 from productagg.api.openapi.schemas import UNMATCHED_ITEM
+from productagg.api.views.sources import SOURCE_ID, source_in_path
 from productagg.schema_types import mapping
 from productagg.sync import unmatched_items
-
-_SOURCE_ID = uuid_parameter("id", "a source's", "The source's id.", example="019aa3f0-2d5b-7c11-8e42-7b9d0a1c3e5f")
 
 
 class UnmatchedQuery(TypedDict):
@@ -25,20 +24,15 @@ class UnmatchedQuery(TypedDict):
     cursor: str | None
 
 
-def _no_such_source(source_id: object) -> Problem:
-    return Problem(ErrorCode.NOT_FOUND, f"There is no source {source_id}.")
-
-
 unmatched_query = query(
     mapping(limit(), cursor("With the source's next document, it goes on at the same place of that.")), UnmatchedQuery
 )
-source_in_path = path_uuid("id", _no_such_source, ErrorCode.NOT_FOUND)
 
-source_unmatched = service("source_unmatched", "/sources/{id}/unmatched", "Sources", _SOURCE_ID)
+source_unmatched = service("source_unmatched", "/sources/{id}/unmatched", "Sources", SOURCE_ID)
 
 
 @source_unmatched.get(
-    permission=Permission.EDIT_CATALOGUE,
+    permission=Permission.MANAGE_SOURCES,
     validators=(source_in_path, unmatched_query),
     answers=tagged("A page of items.", [UNMATCHED_ITEM], "Cache-Control", "Vary", "Next-Cursor?", "Link?"),
     errors=(ErrorCode.INVALID_CURSOR,),
@@ -50,10 +44,7 @@ def list_unmatched(request: Request) -> Response:
     """
     source_id, parameters = source_in_path.value(request), unmatched_query.value(request)
     after = 0 if parameters["cursor"] is None else _read_cursor(parameters["cursor"])
-    try:
-        page = unmatched_items.page(request.reader, source_id, parameters["limit"], after)
-    except unmatched_items.NoSuchSource:
-        raise _no_such_source(source_id) from None
+    page = unmatched_items.page(request.reader, source_id, parameters["limit"], after)
     headers = page_headers(request, None if page.following is None else str(page.following))
     return json_response(
         page.items,
