@@ -108,6 +108,7 @@ def create(
     interval_seconds: int | None = None,
     requests_per_second: float | None = None,
     enabled: bool = True,
+    creates_products: bool = False,
 ) -> UUID:
     """Add a source. A whole document is due at once.
 
@@ -123,9 +124,11 @@ def create(
             "interval_seconds": interval_seconds,
             "requests_per_second": requests_per_second,
             "enabled": enabled,
+            "creates_products": creates_products,
         },
     )
     adapter = load(kind)
+    _check_creates_products(values, is_document=adapter.whole_document)
     _check_configuration(adapter, configuration)
     now = clock.now(session)
     source_id = uuid7()
@@ -149,9 +152,10 @@ def change(
 
     With `merged`, the configuration is a JSON Merge Patch (RFC 7396) of the one that the source has.
 
-    With another configuration or secret everything is fetched anew, at once. A shorter interval brings the next syncs
-    forward. The conditions are those of `products.change`. Raises SourceNotFound, StaleSource, UnwantedSource,
-    InvalidSource, AdapterError, InvalidConfiguration, NameTaken and FromSettings.
+    With another configuration or secret everything is fetched anew, at once; so is a document if its items become
+    products from now on. A shorter interval brings the next syncs forward. The conditions are those of
+    `products.change`. Raises SourceNotFound, StaleSource, UnwantedSource, InvalidSource, AdapterError,
+    InvalidConfiguration, NameTaken and FromSettings.
     """
     source = _locked(session, source_id, versions, other_than, unmodified_since)
     values = _checked(SOURCE_CHANGE, values)
@@ -162,6 +166,7 @@ def change(
         return
     if source_id == OFFERS_SOURCE and new.keys() != {"enabled"}:
         raise FromSettings
+    _check_creates_products(new, is_document=source.next_sync_at is not None)
     if "configuration" in new:
         _check_configuration(load(source.kind), new["configuration"])
     now = clock.now(session)
@@ -297,6 +302,11 @@ def _merge(target: Any, patch: Any) -> Any:
     return merged
 
 
+def _check_creates_products(values: Mapping[str, Any], *, is_document: bool) -> None:
+    if values.get("creates_products") and not is_document:
+        raise InvalidSource({"creates_products": "must be false: the source is asked for single products"})
+
+
 def _check_configuration(adapter: Adapter, configuration: Mapping[str, Any]) -> None:
     validate_configuration(adapter, dict(configuration))
     try:
@@ -355,6 +365,9 @@ def _rescheduled(session: Session, source: Source, new: Mapping[str, Any], now: 
         session.execute(linked.values(next_sync_at=due_at, **_READ_ANEW))
         block = {"blocked_until": None, "blocked_reason": None}
         return {**_READ_ANEW, **block, "next_sync_at": now if of_document else None}
+    if new.get("creates_products"):
+        # What its document has without a product is not stored. It is read again, even if it has not changed.
+        return {"validators": None, "leased_until": None, "next_sync_at": now}
     if new.get("interval_seconds") is not None:
         latest = now + timedelta(seconds=new["interval_seconds"])
         session.execute(linked.where(_LINKS.c.next_sync_at > latest).values(next_sync_at=latest))

@@ -131,14 +131,21 @@ def _options(missing: Any) -> tuple[colander.SchemaNode, ...]:
     )
 
 
+def _flag(name: str, description: str, **options: Any) -> colander.SchemaNode:
+    is_flag = Value("true or false", lambda value: isinstance(value, bool), type="boolean")
+    return colander.SchemaNode(is_flag, name=name, description=description, **options)
+
+
 def _enabled(missing: Any) -> colander.SchemaNode:
-    return colander.SchemaNode(
-        Value("true or false", lambda value: isinstance(value, bool), type="boolean"),
-        name="enabled",
-        description="Whether the sync asks the source. The offers of a disabled source stay as they are.",
-        example=True,
-        missing=missing,
+    description = "Whether the sync asks the source. The offers of a disabled source stay as they are."
+    return _flag("enabled", description, example=True, missing=missing)
+
+
+def _creates_products(missing: Any) -> colander.SchemaNode:
+    description = (
+        "Whether items of none of our products become products, if they have a name. Only for whole documents."
     )
+    return _flag("creates_products", description, example=False, missing=missing)
 
 
 NEW_SOURCE = mapping(
@@ -155,6 +162,7 @@ NEW_SOURCE = mapping(
     _configuration(),
     *_options(missing=None),
     _enabled(missing=True),
+    _creates_products(missing=False),
 )
 LINK = mapping(
     colander.SchemaNode(
@@ -182,4 +190,5 @@ SOURCE_CHANGE = mapping(
     _configuration(missing=colander.drop),
     *_options(missing=colander.drop),
     _enabled(missing=colander.drop),
+    _creates_products(missing=colander.drop),
 )

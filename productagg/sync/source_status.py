@@ -38,6 +38,7 @@ class SourceStatus:
     interval_seconds: int | None
     requests_per_second: float | None
     enabled: bool
+    creates_products: bool
     products: int
     failing_products: int
     open_offers: int

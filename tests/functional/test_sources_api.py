@@ -18,6 +18,7 @@ TABLE = {
     "interval_seconds": 3600,
     "requests_per_second": 0.5,
     "enabled": False,
+    "creates_products": True,
 }
 
 
@@ -101,6 +102,8 @@ def test_a_name_is_taken_once(send, admin, add, patch):
         ({"secret_variable": "PGPASSWORD"}, {"/secret_variable": None}),
         ({"interval_seconds": 1.5, "enabled": "yes"}, {"/interval_seconds": None, "/enabled": "must be true or false"}),
         ({"requests_per_second": 0}, {"/requests_per_second": None}),
+        ({"creates_products": 1}, {"/creates_products": "must be true or false"}),
+        ({"creates_products": True}, {"/creates_products": None}),
         ({"secret": "x"}, {"/secret": "is not known"}),
         (
             {"configuration": {"currency": "XXY", "colour": 1}},

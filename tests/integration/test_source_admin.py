@@ -68,6 +68,8 @@ def test_the_adapter_checks_the_configuration(database):
         ("requests_per_second", 0),
         ("requests_per_second", float("inf")),
         ("enabled", None),
+        ("creates_products", None),
+        ("creates_products", True),
     ],
 )
 def test_a_source_cannot_have_such_a_value(database, member, value):
@@ -246,3 +248,33 @@ def test_pages_with_the_name_of_an_id_do_not_hide_the_source_of_that_id(database
 
     with database.reader.connect() as connection:
         assert source_admin.find(connection, str(source_id)).name == "Pages"
+
+
+def test_a_document_whose_items_become_products_is_read_again_though_it_has_not_changed(database):
+    source_id = create(database, FEED)
+    with database.sessions.begin() as session:
+        session.execute(update(Source).where(Source.id == source_id).values(validators=KNOWN, next_sync_at=LATER))
+
+    change(database, source_id, creates_products=True)
+
+    row = source_row(database, source_id)
+    assert (row.creates_products, row.validators, row.leased_until) == (True, None, None)
+    assert row.next_sync_at <= datetime.now(UTC)
+
+
+def test_a_document_whose_items_no_longer_become_products_stays_as_it_is(database):
+    source_id = create(database, {**FEED, "creates_products": True})
+    with database.sessions.begin() as session:
+        session.execute(update(Source).where(Source.id == source_id).values(validators=KNOWN, next_sync_at=LATER))
+
+    change(database, source_id, creates_products=False)
+
+    row = source_row(database, source_id)
+    assert (row.creates_products, row.validators, row.next_sync_at) == (False, KNOWN, LATER)
+
+
+def test_a_source_of_single_products_creates_none(database):
+    source_id = create(database, PAGES)
+
+    with pytest.raises(source_admin.InvalidSource, match="creates_products: must be false"):
+        change(database, source_id, creates_products=True)

@@ -122,6 +122,7 @@ MEMBERS: dict[str, Member] = {
     "interval_seconds": Member("How often to fetch, in seconds; null: as the settings say.", 3600),
     "requests_per_second": Member("The most requests a second to the source; null: no limit of its own.", 2.0),
     "enabled": Member("Whether the sync asks the source.", True),
+    "creates_products": Member("Whether items of the document that belong to no product become products.", False),
     "products": Member("Number of products that have the source.", 240, _COUNT),
     "failing_products": Member("Number of products whose last request to the source failed.", 2, _COUNT),
     "open_offers": Member("Number of current offers of the source.", 236, _COUNT),
@@ -273,6 +274,7 @@ MEMBERS: dict[str, Member] = {
     ),
     "kind": Member("What happened. `changed`: the product was edited; `offers`: the offers.", "offers"),
     # Items of no product
+    "UnmatchedItem.locator": Member("The item's id at the source. A product can be linked by it.", "LAMP-7"),
     "UnmatchedItem.name": Member("The name that the source states, cut to 200 characters; null if none.", "Desk lamp"),
     "UnmatchedItem.reason": Member(
         "No product has the locator, and `no_gtin`: the item states no GTIN; `gtin_unknown`: no product has its GTIN. "

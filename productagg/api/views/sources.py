@@ -45,6 +45,7 @@ class SourceValues(TypedDict, total=False):
     interval_seconds: int | None
     requests_per_second: float | None
     enabled: bool
+    creates_products: bool
 
 
 class NewSource(SourceValues):
