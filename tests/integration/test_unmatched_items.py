@@ -10,7 +10,7 @@ from productagg.db.models import Offer, ProductSource, Source
 from productagg.db.models import UnmatchedItem as StoredItem
 from productagg.sources.base import Failure, NotModified, Outcome, ProductFacts, Snapshot
 from productagg.sources.web import NO_VALIDATORS, Validators
-from productagg.sync import unmatched_items
+from productagg.sync import source_admin, unmatched_items
 from productagg.sync.unmatched_items import UnmatchedItem
 from tests.factories import LONG_AGO, make_product, make_source, rows
 from tests.integration.conftest import before_statement
@@ -144,6 +144,20 @@ def test_a_product_that_gets_the_gtin_later_is_found_though_the_document_has_not
     ]
     assert len(rows(database, Offer, product_id=product_id)) == 1
     assert feed.unmatched == [("B", "gtin_unknown")]
+
+
+def test_a_product_that_is_linked_later_has_its_offer_though_the_document_has_not_changed(database, feed):
+    document = complete(item("A"), validators=VALIDATORS)
+    feed.sync(document)
+    product_id = make_product(database, "Pot")
+
+    with database.sessions.begin() as session:
+        source_admin.link(session, product_id, feed.id, "A")
+    feed.sync(document)
+
+    assert [request.validators for request in feed.adapter.asked] == [NO_VALIDATORS, NO_VALIDATORS]
+    assert len(rows(database, Offer, product_id=product_id)) == 1
+    assert feed.unmatched == []
 
 
 def test_a_source_that_creates_products_says_why_it_made_none(database, feed):
