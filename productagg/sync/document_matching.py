@@ -157,6 +157,7 @@ def _link_statement(make_insert: Callable[[Table], postgresql.Insert | sqlite.In
     }
     # Products are locked in the order of their ids, as everywhere.
     products = select(*values.values()).join_from(Product, new.locator.table, Product.id == new.product_id)
+    # Without a WHERE, SQLite's grammar takes ON CONFLICT for the ON of a join.
     ordered = products.where(Product.id.is_not(None)).order_by(Product.id)
     locked = ordered.with_for_update(of=Product, read=True, key_share=True)
     table = Base.metadata.tables[ProductSource.__tablename__]
