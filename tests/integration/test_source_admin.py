@@ -1,6 +1,7 @@
 """Sources as admins manage them: what is stored, what is refused, and what is due afterwards."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -11,8 +12,12 @@ from productagg.sources.registry import AdapterError, InvalidConfiguration
 from productagg.sync import source_admin
 from tests.factories import LONG_AGO, have_an_offer, link, make_product, make_source, rows
 
-FEED = {"kind": "feed", "name": "Feed", "configuration": {"url": "https://shop.test/feed.xml", "format": "merchant"}}
-PAGES = {"kind": "jsonld", "name": "Pages", "configuration": {}}
+FEED: dict[str, Any] = {
+    "kind": "feed",
+    "name": "Feed",
+    "configuration": {"url": "https://shop.test/feed.xml", "format": "merchant"},
+}
+PAGES: dict[str, Any] = {"kind": "jsonld", "name": "Pages", "configuration": {}}
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 KNOWN = ["tag", None, None]
 
