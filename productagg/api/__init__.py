@@ -18,9 +18,12 @@ from productagg.api.views import (
     openapi,
     prices,
     problems,
+    product_sources,
     products,
     products_batch,
+    sources,
     sync_runs,
+    unmatched_items,
 )
 
 SERVICES: tuple[ContractService, ...] = (
@@ -38,6 +41,12 @@ SERVICES: tuple[ContractService, ...] = (
     prices.product_verdict,
     movers.catalogue_movers,
     changes.feed,
+    sources.sources,
+    sources.source,
+    sources.source_test,
+    unmatched_items.source_unmatched,
+    product_sources.product_sources,
+    product_sources.product_source,
     sync_runs.sync_runs,
     sync_runs.sync_run,
     login.login,

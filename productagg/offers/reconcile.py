@@ -157,6 +157,9 @@ class StoredOffers(NamedTuple):
     by_product: Mapping[UUID, Mapping[UUID, Mapping[UUID, OfferState]]]
 
 
+_LARGEST_INTEGER = 2**63 - 1
+
+
 def diff(
     stored: Mapping[UUID, OfferState], fetched: Mapping[UUID, OfferState], *, is_complete: bool = True
 ) -> Difference:
@@ -243,7 +246,9 @@ def _plan_update(
 def _summary(of_sources: Iterable[Mapping[UUID, OfferState]], currency: str) -> Summary:
     """The summary of the offers of some sources, as far as they are in the catalogue's currency."""
     states = chain.from_iterable(offers.values() for offers in of_sources)
-    return summarise((state.price, state.stock) for state in states if state.currency == currency)
+    summary = summarise((state.price, state.stock) for state in states if state.currency == currency)
+    # A shop that means 'plenty' may tell the largest number there is. The sum must not end the whole sync.
+    return summary._replace(items_in_stock=min(summary.items_in_stock, _LARGEST_INTEGER))
 
 
 def apply_updates(session: Session, updates: Iterable[OffersUpdate]) -> None:

@@ -27,6 +27,9 @@ class ProductFacts(NamedTuple):
     image_url: str | None = None
 
 
+NO_FACTS = ProductFacts()
+
+
 class SourceOffer(NamedTuple):
     """An offer, as a source states it."""
 

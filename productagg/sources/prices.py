@@ -11,20 +11,26 @@ from decimal import Decimal
 from productagg.offers.money import EXPONENTS, exponent, to_minor
 
 _PLAIN = re.compile(r"\d+(?:\.\d+)?")
-# None: the symbol stands for several currencies.
-_SYMBOLS = {
-    "€": "EUR",
-    "Kč": "CZK",
-    "zł": "PLN",
-    "Ft": "HUF",
-    "₹": "INR",
-    "₺": "TRY",
-    "₴": "UAH",
-    "₩": "KRW",
-    "£": None,
-    "$": None,
-    "¥": None,
-    "kr": None,
+# The currencies that a symbol stands for.
+_SYMBOLS: dict[str, frozenset[str]] = {
+    symbol: frozenset(codes.split())
+    for symbol, codes in {
+        "€": "EUR",
+        "Kč": "CZK",
+        "zł": "PLN",
+        "Ft": "HUF",
+        "₹": "INR",
+        "₺": "TRY",
+        "₴": "UAH",
+        "₩": "KRW",
+        "£": "GBP EGP FKP GIP LBP SDG SHP SSP SYP",
+        "$": (
+            "USD ARS AUD BBD BMD BND BOB BRL BSD BZD CAD CLP COP CUP CVE DOP FJD GYD HKD JMD KYD LRD MOP MXN NAD NIO "
+            "NZD SBD SGD SRD TOP TTD TWD UYU WST XCD"
+        ),
+        "¥": "JPY CNY",
+        "kr": "SEK NOK DKK ISK",
+    }.items()
 }
 _RENAMED = {"RUR": "RUB"}
 # Spaces (no-break, thin, narrow no-break) and apostrophes only group digits.
@@ -52,6 +58,8 @@ def parse_price(text: str, currency: str | None = None, *, decimal: str = ".") -
     """
     number, written = split_currency(text)
     code = _agreed(written, currency)
+    if is_of_another_currency(text, code):
+        raise NoPrice(f"{text.strip()[:_MAX_LENGTH]!r} is not in {code}, which its currency is said to be")
     # A symbol does not belong into these formats: the shop's template wrote the price for people.
     for_people = written is None and number != text.strip()
     return convert_price(parse_amount(number, exponent(code), decimal=decimal, for_people=for_people), code)
@@ -89,10 +97,17 @@ def split_currency(text: str) -> tuple[str, str | None]:
         code = _RENAMED.get(match[0].upper(), match[0].upper())
         if code in EXPONENTS:
             return (text[: match.start()] + " " + text[match.end() :]).strip(), code
-    for symbol, meaning in _SYMBOLS.items():
-        if symbol in text:
-            return text.replace(symbol, " ", 1).strip(), meaning
-    return text, None
+    symbol = _symbol(text)
+    if symbol is None:
+        return text, None
+    meanings = _SYMBOLS[symbol]
+    return text.replace(symbol, " ", 1).strip(), next(iter(meanings)) if len(meanings) == 1 else None
+
+
+def is_of_another_currency(text: str, currency: str) -> bool:
+    """Whether an amount has no code, but a symbol that never stands for this currency."""
+    symbol = _symbol(text)
+    return symbol is not None and currency not in _SYMBOLS[symbol] and split_currency(text)[1] is None
 
 
 def parse_amount(text: str, digits: int, *, decimal: str = ".", for_people: bool = False) -> Decimal:
@@ -148,6 +163,10 @@ def _agreed(written: str | None, stated: str | None) -> str:
     if written is None:
         raise NoPrice("the price has no currency")
     return written
+
+
+def _symbol(text: str) -> str | None:
+    return next((symbol for symbol in _SYMBOLS if symbol in text), None)
 
 
 def _is_lossy(amount: Decimal, currency: str) -> bool:

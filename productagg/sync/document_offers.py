@@ -1,4 +1,4 @@
-"""The offers of a whole document: whose they are, and what they change. For `documents`.
+"""The offers of a whole document, and what they change. For `documents`.
 
 While a document is read, its offers are written a chunk at a time, and nothing is closed. When it has been read to its
 end, `close_vanished` closes what it did not have. Every function belongs into one short transaction.
@@ -6,21 +6,22 @@ end, `close_vanished` closes what it did not have. Every function belongs into o
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from productagg.db.models import LAST_OBSERVED_AT, ProductSource, Source
 from productagg.offers.reconcile import OffersUpdate, apply_updates, read_stored
 from productagg.sources.base import SourceOffer
+from productagg.sync.document_matching import match
 from productagg.sync.outcomes import write_rows
 from productagg.sync.settling import Listing, Plan, plan
 from productagg.sync.source_offers import states
+from productagg.sync.unmatched_items import Reason
 
 PRODUCTS_AT_ONCE = 1000
 _LOW_64_BITS = 2**64 - 1
@@ -47,24 +48,27 @@ class SeenOffers:
 
 
 class Chunk(NamedTuple):
-    """What a chunk of offers changed, which offers of our products it has, and how many offers of no product."""
+    """What a chunk of offers changed, which offers of our products it has, and those of no product, with the reason."""
 
     updates: Sequence[OffersUpdate]
     offers: Collection[UUID]
-    unmatched: int
+    unmatched: Sequence[tuple[SourceOffer, Reason]]
 
 
-def write_chunk(session: Session, source_id: UUID, offers: Sequence[SourceOffer], observed_for: timedelta) -> Chunk:
+def write_chunk(
+    session: Session,
+    source_id: UUID,
+    offers: Sequence[SourceOffer],
+    observed_for: timedelta,
+    *,
+    creates_products: bool = False,
+) -> Chunk:
     """Write the offers of a part of the document; those that are absent from it stay."""
-    products = _products_by_locator(session, source_id, {offer.locator for offer in offers})
+    products, reasons = match(session, source_id, offers, creates_products=creates_products)
     lists: dict[UUID, list[SourceOffer]] = {}
     last: dict[UUID, datetime | None] = {}
-    unmatched = 0
     for offer in offers:
-        # Once products have a GTIN: an item without a product by its locator may have one by offer.product.gtin.
-        matches = products.get(offer.locator, ())
-        unmatched += not matches
-        for product_id, last_observed_at in matches:
+        for product_id, last_observed_at in products.get(offer.locator, ()):
             lists.setdefault(product_id, []).append(offer)
             last[product_id] = last_observed_at
     listings = [
@@ -72,6 +76,7 @@ def write_chunk(session: Session, source_id: UUID, offers: Sequence[SourceOffer]
         for product_id, listed in lists.items()
     ]
     updates = _write(session, source_id, plan(session, listings, observed_for)) if listings else []
+    unmatched = [(offer, reasons[offer.locator]) for offer in offers if offer.locator in reasons]
     return Chunk(updates, [id_ for listing in listings for id_ in listing.offers], unmatched)
 
 
@@ -82,7 +87,7 @@ def close_vanished(
 
     Returns what that changed, and the last product; None after the last one of all.
     """
-    query = _with_last_observed(ProductSource.product_id)
+    query = select(ProductSource.product_id, LAST_OBSERVED_AT).join(Source, Source.id == ProductSource.source_id)
     query = query.where(ProductSource.source_id == source_id, ProductSource.product_id > after)
     found = session.execute(query.order_by(ProductSource.product_id).limit(PRODUCTS_AT_ONCE)).all()
     if not found:
@@ -96,31 +101,6 @@ def close_vanished(
             listings.append(Listing(product_id, source_id, left, last_observed_at))
     updates = _write(session, source_id, plan(session, listings, observed_for)) if listings else []
     return updates, found[-1][0]
-
-
-def _products_by_locator(
-    session: Session, source_id: UUID, locators: Collection[str]
-) -> Mapping[str, Sequence[tuple[UUID, datetime | None]]]:
-    """The products that have each locator, and when each was last listed by this source."""
-    matches: list[ColumnElement[bool]] = [ProductSource.locator.in_(locators)]
-    own_ids = dict(_as_ids(locators))
-    if own_ids:
-        matches.append(and_(ProductSource.locator.is_(None), ProductSource.product_id.in_(own_ids)))
-    query = _with_last_observed(ProductSource.locator, ProductSource.product_id)
-    products: dict[str, list[tuple[UUID, datetime | None]]] = {}
-    for locator, product_id, last in session.execute(query.where(ProductSource.source_id == source_id, or_(*matches))):
-        products.setdefault(own_ids[product_id] if locator is None else locator, []).append((product_id, last))
-    return products
-
-
-def _as_ids(locators: Iterable[str]) -> Iterable[tuple[UUID, str]]:
-    for locator in locators:
-        with suppress(ValueError):
-            yield UUID(locator), locator
-
-
-def _with_last_observed(*columns: Any) -> Select[Any]:
-    return select(*columns, LAST_OBSERVED_AT).join_from(ProductSource, Source, Source.id == ProductSource.source_id)
 
 
 def _write(session: Session, source_id: UUID, planned: Plan) -> Sequence[OffersUpdate]:

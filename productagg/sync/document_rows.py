@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from productagg.db import clock
 from productagg.db.models import Base, Source
 from productagg.sources.web import NO_VALIDATORS, Validators
+from productagg.sync import unmatched_items
 from productagg.sync.schedule import Schedule
 from productagg.sync.sources import is_document_due
 
@@ -48,7 +49,10 @@ class DocumentLease:
 
 
 def acquire(session: Session, source_id: UUID, duration: timedelta) -> DocumentLease | None:
-    """Lease the document if it is due and free."""
+    """Lease the document if it is due and free.
+
+    Without validators, so that it is read even if it has not changed, if an item of it has a product since.
+    """
     now = clock.now(session)
     until = now + duration
     chosen = select(Source.id).where(Source.id == source_id, Source.enabled, is_document_due(now, now))
@@ -57,7 +61,9 @@ def acquire(session: Session, source_id: UUID, duration: timedelta) -> DocumentL
     row = session.execute(leasing.returning(*columns)).one_or_none()
     if row is None:
         return None
-    validators = Validators(*row.validators) if row.validators else NO_VALIDATORS
+    validators = NO_VALIDATORS
+    if row.validators and not unmatched_items.have_products_now(session, source_id):
+        validators = Validators(*row.validators)
     return DocumentLease(source_id, row.next_sync_at, until, validators, row.item_count, row.fewer_item_count)
 
 

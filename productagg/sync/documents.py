@@ -9,20 +9,24 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import starmap
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
 from productagg.sources.base import Adapter, Failure, NotModified, Outcome, Request, Snapshot, SourceOffer
 from productagg.sources.web import Validators, Web
-from productagg.sync import document_rows, sources
+from productagg.sync import document_rows, sources, unmatched_items
 from productagg.sync.adapter_fetcher import BUSY, BUSY_FOR, retry_after
-from productagg.sync.document_offers import SeenOffers, close_vanished, write_chunk
+from productagg.sync.document_offers import Chunk, SeenOffers, close_vanished, write_chunk
 from productagg.sync.document_rows import DocumentLease, LeaseLost
 from productagg.sync.lane import InTransaction, Selection
 from productagg.sync.run_log import RunResult
 from productagg.sync.schedule import Schedule
 from productagg.sync.sources import ActiveSource, NoSecret
 from productagg.sync.time_budget import TimeBudget
+from productagg.sync.unmatched_items import UnmatchedItem
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +45,22 @@ _Answers: TypeAlias = queue.Queue[Outcome | None]
 
 class _Interrupted(Exception):
     """The run is to end."""
+
+
+class _Content:
+    """What has been read of a document so far."""
+
+    def __init__(self) -> None:
+        self.seen = SeenOffers()
+        self.items = self.unmatched = 0
+        self.first_unmatched: list[UnmatchedItem] = []
+
+    def add(self, items: int, written: Chunk) -> None:
+        self.seen.add(written.offers)
+        self.items += items
+        self.unmatched += len(written.unmatched)
+        room = unmatched_items.KEPT - len(self.first_unmatched)
+        self.first_unmatched += starmap(unmatched_items.as_stated, written.unmatched[:room])
 
 
 class DocumentLane:
@@ -86,16 +106,14 @@ class DocumentLane:
             progress()
 
     def _sync(self, lease: DocumentLease, secret: str | None, budget: TimeBudget) -> None:
-        seen = SeenOffers()
-        items = unmatched = 0
+        content = _Content()
         last: Outcome = Failure("the adapter did not answer", "no_answer")
         try:
             for last in self._read(lease, secret):
                 if isinstance(last, Snapshot):
-                    items += len(last.offers)
-                    unmatched += self._write(lease, last.offers, seen, budget)
+                    self._write(lease, last.offers, content, budget)
             if isinstance(last, Snapshot) and last.complete:
-                self._complete(lease, last.validators, seen, items, unmatched, budget)
+                self._complete(lease, last.validators, content, budget)
             elif isinstance(last, NotModified):
                 self._succeed(lease, budget)
             else:
@@ -145,46 +163,45 @@ class DocumentLane:
             _put(answers, Failure(f"a fault in productagg: {type(error).__name__}", "fault"), is_over)
         _put(answers, None, is_over)
 
-    def _write(self, lease: DocumentLease, offers: Sequence[SourceOffer], seen: SeenOffers, budget: TimeBudget) -> int:
-        """Write a snapshot's offers, and return how many are of none of our products."""
-        unmatched = 0
+    def _write(
+        self, lease: DocumentLease, offers: Sequence[SourceOffer], content: _Content, budget: TimeBudget
+    ) -> None:
+        """Write a snapshot's offers, and add it to what is known of the document."""
         for start in range(0, len(offers), OFFERS_AT_ONCE):
             chunk = offers[start : start + OFFERS_AT_ONCE]
 
             def write(session, chunk=chunk):  # type: ignore[no-untyped-def]
                 document_rows.check(session, lease)
-                return write_chunk(session, self.source_id, chunk, self._observed_for)
+                return write_chunk(
+                    session,
+                    self.source_id,
+                    chunk,
+                    self._observed_for,
+                    creates_products=self._source.creates_products,
+                )
 
             written = self._in_transaction(write, budget)
-            seen.add(written.offers)
-            unmatched += written.unmatched
+            content.add(len(chunk), written)
             self.result.changed += len(written.updates)
-        return unmatched
 
-    def _complete(
-        self,
-        lease: DocumentLease,
-        validators: Validators,
-        seen: SeenOffers,
-        items: int,
-        unmatched: int,
-        budget: TimeBudget,
-    ) -> None:
-        if lease.holds_back(items):
+    def _complete(self, lease: DocumentLease, validators: Validators, content: _Content, budget: TimeBudget) -> None:
+        if lease.holds_back(content.items):
             started_at = self.result.started_at
             reason = self._in_transaction(
-                lambda session: document_rows.hold_back(session, lease, self._schedule, started_at, items), budget
+                lambda session: document_rows.hold_back(session, lease, self._schedule, started_at, content.items),
+                budget,
             )
             self._count_failure(reason, "incomplete")
             return
-        self._close_vanished(lease, seen, budget)
+        self._close_vanished(lease, content.seen, budget)
         facts = {
             "validators": list(validators),
-            "item_count": items,
+            "item_count": content.items,
             "fewer_item_count": None,
-            "unmatched_count": unmatched,
+            "unmatched_count": content.unmatched,
         }
-        self._succeed(lease, budget, **facts)
+
+        self._succeed(lease, budget, content.first_unmatched, **facts)
 
     def _close_vanished(self, lease: DocumentLease, seen: SeenOffers, budget: TimeBudget) -> None:
         after: UUID | None = UUID(int=0)
@@ -200,11 +217,22 @@ class DocumentLane:
             self.result.changed += len(updates)
             self.result.closed += sum(len(update.difference.closed) for update in updates)
 
-    def _succeed(self, lease: DocumentLease, budget: TimeBudget, **facts: Any) -> None:
-        started_at = self.result.started_at
-        self._in_transaction(
-            lambda session: document_rows.succeed(session, lease, self._schedule, started_at, **facts), budget
-        )
+    def _succeed(
+        self,
+        lease: DocumentLease,
+        budget: TimeBudget,
+        unmatched: Sequence[UnmatchedItem] | None = None,
+        **facts: Any,
+    ) -> None:
+        """The document was read, or is the same as before: then its items of no product stay, too."""
+
+        def succeed(session: Session) -> None:
+            if unmatched is not None:
+                document_rows.check(session, lease)
+                unmatched_items.replace(session, self.source_id, unmatched)
+            document_rows.succeed(session, lease, self._schedule, self.result.started_at, **facts)
+
+        self._in_transaction(succeed, budget)
         self.result.fetched += 1
 
     def _failed(self, lease: DocumentLease, last: Outcome, budget: TimeBudget) -> None:

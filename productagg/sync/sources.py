@@ -19,6 +19,9 @@ from productagg.db.models import OFFERS_SOURCE, Base, ProductSource, Source
 _SOURCES = Base.metadata.tables[Source.__tablename__]
 
 
+IS_OFFERS_SERVICE_ENABLED = exists().where(Source.id == OFFERS_SOURCE, Source.enabled)
+
+
 class NoSecret(Exception):
     """The environment variable that a source names is not set."""
 
@@ -34,17 +37,23 @@ class ActiveSource:
     secret_variable: str | None
     interval_seconds: int | None
     requests_per_second: float | None
+    creates_products: bool
     has_work: bool
     """Whether it may be asked now, and has products or a document to ask for."""
 
     def secret(self) -> str | None:
         """The value of its environment variable. Raises NoSecret."""
-        if self.secret_variable is None:
-            return None
-        value = os.environ.get(self.secret_variable)
-        if not value:
-            raise NoSecret(f"the environment variable {self.secret_variable} is not set")
-        return value
+        return secret_value(self.secret_variable)
+
+
+def secret_value(variable: str | None) -> str | None:
+    """The value of a source's environment variable, if it has one. Raises NoSecret."""
+    if variable is None:
+        return None
+    value = os.environ.get(variable)
+    if not value:
+        raise NoSecret(f"the environment variable {variable} is not set")
+    return value
 
 
 def _is_unblocked(now: datetime) -> ColumnElement[bool]:

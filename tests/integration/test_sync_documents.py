@@ -341,3 +341,18 @@ def test_a_chunk_takes_the_same_few_statements_whatever_it_holds(database, synch
 
     assert set(feed.prices().values()) == {90}
     assert len(statements) <= {"postgresql": 36, "sqlite": 46}[database.name]
+
+
+def test_as_many_items_as_64_bits_hold_from_each_of_two_sources_are_not_too_many(
+    database, upstream, synchronizer, feed
+):
+    largest = 2**63 - 1
+    upstream.offer(feed.product_ids[0], states((70, largest)))
+    feed.answers = [complete(*(offer._replace(items_in_stock=largest) for offer in feed.offers()))]
+
+    result = synchronizer.run()
+
+    assert (result.ended_by, result.failed) == ("done", 0)
+    assert {row.items_in_stock for row in rows(database, ProductSummary)} == {largest}
+    (offers,) = {row.offers for row in rows(database, ProductSummary, product_id=feed.product_ids[0])}
+    assert offers == 2

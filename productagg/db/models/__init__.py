@@ -35,11 +35,12 @@ from productagg.db.models.sources import (
     REGISTRATIONS,
     ProductSource,
     Source,
+    UnmatchedItem,
 )
 from productagg.db.models.sync import SyncRun, UpstreamToken
 
 # The migration that creates these tables. The programs refuse to run on any other (see startup_checks.check_schema).
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0007"
 
 __all__ = [
     "AT_OFFERS_SERVICE",
@@ -71,6 +72,7 @@ __all__ = [
     "ProductSummary",
     "Source",
     "SyncRun",
+    "UnmatchedItem",
     "UpstreamToken",
     "User",
     "UtcDateTime",

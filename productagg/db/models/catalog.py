@@ -58,6 +58,8 @@ class Product(Base):
             postgresql_ops={"search_text": "gin_trgm_ops"},
             info={"only": "postgresql"},
         ),
+        # Items of feeds are looked up by their GTINs.
+        Index(None, "gtin", postgresql_where=text("gtin IS NOT NULL"), sqlite_where=text("gtin IS NOT NULL")),
         _index_of_known("brand_key"),
         _index_of_known("category_key"),
     )

@@ -4,7 +4,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, Uuid, case, literal_column, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Uuid,
+    case,
+    false,
+    literal_column,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
@@ -24,7 +35,8 @@ class Source(Base):
     Until `blocked_until`, no process should send the source any request, for the reason in `blocked_reason`. If the
     source is a whole document, its row also says when to fetch it next, and what became of it; otherwise these columns
     stay empty. `item_count` counts the items of the last complete document, and `unmatched_count` those of none of our
-    products. `fewer_item_count` counts those of a document that has shrunk so much that nothing was closed yet.
+    products. `fewer_item_count` counts those of a document that has shrunk so much that nothing was closed yet. If it
+    `creates_products`, items of none of our products become products.
     """
 
     __tablename__ = "sources"
@@ -56,6 +68,7 @@ class Source(Base):
     item_count: Mapped[int | None]
     fewer_item_count: Mapped[int | None]
     unmatched_count: Mapped[int | None]
+    creates_products: Mapped[bool] = mapped_column(default=False, server_default=false())
     version: Mapped[int]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -102,6 +115,32 @@ class ProductSource(Base):
     failures: Mapped[int]
     last_error: Mapped[str | None]
     validators: Mapped[list[str | None] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class UnmatchedItem(Base):
+    """An item of a source's newest complete document that belongs to none of our products, and why.
+
+    The first items only, in the order of the document: see sync/unmatched_items.py. `price` is in minor units of
+    `currency`.
+    """
+
+    __tablename__ = "unmatched_items"
+    __table_args__ = (
+        CheckConstraint(
+            "reason IN ('no_gtin', 'gtin_unknown', 'no_name', 'name_refused', 'name_taken')", name="reason_known"
+        ),
+    )
+
+    source_id: Mapped[UUID] = mapped_column(ForeignKey("sources.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    locator: Mapped[str]
+    name: Mapped[str | None]
+    gtin: Mapped[str | None]
+    brand: Mapped[str | None]
+    price: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str]
+    url: Mapped[str | None]
+    reason: Mapped[str]
 
 
 # In the text of a statement, so that the planner sees it. Both databases read 32 digits as a UUID.

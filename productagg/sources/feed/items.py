@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from productagg.gtin import normalize_gtin
 from productagg.offers.money import EXPONENTS, to_minor
 from productagg.sources.base import Remark
-from productagg.sources.prices import NoPrice, parse_amount, parse_price, split_currency
+from productagg.sources.prices import NoPrice, is_of_another_currency, parse_amount, parse_price, split_currency
 
 MAX_ID_LENGTH = 200
 Fields = dict[str, str]
@@ -124,7 +124,7 @@ def loose_price(text: str, currency: str | None) -> Price:
 def shipping_cost(text: str, currency: str) -> int | None:
     """Minor units; 0 is free. None: it cannot be read, or is in another currency than the offer."""
     number, written = split_currency(text)
-    if not number or (written or currency) != currency:
+    if not number or (written or currency) != currency or is_of_another_currency(text, currency):
         return None
     try:
         return to_minor(parse_amount(number, EXPONENTS[currency]), currency)

@@ -14,6 +14,7 @@ from productagg.sources.json_api.expressions import json_type
 from productagg.sources.prices import (
     NoPrice,
     convert_price,
+    is_of_another_currency,
     normalize_currency,
     parse_amount,
     parse_price,
@@ -119,8 +120,8 @@ def read_shipping(value: Any, currency: str, price_format: str, scale: int | Non
     """Shipping costs in minor units of the offer's currency; 0 is free."""
     if price_format == "decimal" and isinstance(value, str):
         number, written = split_currency(value)
-        if written not in (None, currency):
-            raise ValueError(f"it is in {written}, and the price in {currency}")
+        if written not in (None, currency) or is_of_another_currency(value, currency):
+            raise ValueError(f"it is {value[:20]!r}, and the price in {currency}")
         return to_minor(parse_amount(number, exponent(currency)), currency)
     return to_minor(_amount(value, currency, price_format, scale), currency)
 

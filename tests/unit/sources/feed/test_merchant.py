@@ -186,6 +186,7 @@ def shipping(country, price):
         ([("DE", "4.90 EUR"), ("AT", "9.90 EUR")], "at", 990),
         ([("DE", "0 EUR")], "DE", 0),
         ([("DE", "4.90 EUR")], "FR", None),
+        ([("DE", "£4.90")], "DE", None),
         ([("DE", "4.90 USD")], "DE", None),
         ([("DE", "varies")], "DE", None),
     ],
