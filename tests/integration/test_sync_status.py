@@ -33,7 +33,7 @@ def read(database):
 
     def read(account="the account"):
         with database.reader.connect() as connection:
-            return status.read(connection, account, 55, NOW)
+            return status.read(connection, account, NOW)
 
     return read
 
@@ -75,7 +75,12 @@ def test_the_product_that_is_due_the_longest_is_named(database, read):
     longest = make_product(database, "an hour", next_sync_at=ago(hours=1))
     make_product(database, "a day, but leased", next_sync_at=ago(days=1), leased_until=later(minutes=1))
 
-    assert read()["oldest_due"] == {"id": longest, "name": "an hour", "due_since": ago(hours=1)}
+    assert read()["oldest_due"] == {
+        "id": longest,
+        "name": "an hour",
+        "due_since": ago(hours=1),
+        "source": "offers",
+    }
 
 
 def test_the_failing_products_are_shown_those_that_failed_most_first_and_twenty_at_most(database, read, page):
@@ -89,13 +94,14 @@ def test_the_failing_products_are_shown_those_that_failed_most_first_and_twenty_
     assert found["failing"][0] == {
         "id": worst,
         "name": "often",
+        "source": "offers",
         "failures": 7,
         "last_error": "no complete response",
         "last_asked_at": None,
         "next_sync_at": later(hours=1),
     }
     assert f"  {worst}  often" in page()
-    assert "    7 in a row, due again 2026-01-02 13:00:00: no complete response" in page()
+    assert "    7 in a row at offers, due again 2026-01-02 13:00:00: no complete response" in page()
     assert "  and 1 more" in page()
 
 
@@ -168,16 +174,21 @@ def test_a_page_for_people_says_everything_at_a_glance(database, token, page):
         "    failed: 99 × no complete response within 10 s, 1 × not JSON",
         "  2026-01-02 11:57:00  db-7                  lost        0        0        0       0       0",
         "",
+        "Sources",
+        "  name                              kind              products      due  failing  last success",
+        "  offers                            offers_service           2        2        1  never",
+        "    last error: not JSON",
+        "",
         "Backlog",
         "  2 products",
         "  0 being fetched",
         "  2 due",
-        "  due the longest, since 2026-01-01 08:30:00 (1 d 3 h):",
+        "  due the longest, since 2026-01-01 08:30:00 (1 d 3 h), at offers:",
         f"    {kettle}  Kettle",
         "",
         "Failing products",
         f"  {lamp}  Lamp",
-        "    3 in a row, due again 2026-01-02 12:00:00: not JSON",
+        "    3 in a row at offers, due again 2026-01-02 12:00:00: not JSON",
         "",
         "Access token",
         "  valid until 2026-01-02 12:02:00 (2 min 0 s left)",
@@ -190,6 +201,10 @@ def test_an_empty_installation_has_a_page_too(database, page):
         "",
         "Sync runs",
         "  none yet",
+        "",
+        "Sources",
+        "  name                              kind              products      due  failing  last success",
+        "  offers                            offers_service           0        0        0  never",
         "",
         "Backlog",
         "  0 products",
@@ -220,7 +235,7 @@ def test_the_number_of_statements_does_not_depend_on_what_there_is(database, rea
     with on_statement(database.reader, statements.append):
         read()
 
-    assert len(statements) == 5
+    assert len(statements) == 6
 
 
 @only_postgresql
@@ -237,10 +252,9 @@ def test_among_many_products_the_one_due_the_longest_is_found_by_an_index(databa
         plans.append("\n".join(row[0] for row in cursor.fetchall()))
 
     with on_event(database.reader, "before_cursor_execute", explain), database.reader.connect() as connection:
-        status.read(connection, "the account", 55, NOW)
+        status.read(connection, "the account", NOW)
 
-    [plan] = [plan for plan in plans if "using ix_product_sources_source_id_next_sync_at" in plan]
-    assert "Limit" in plan
+    [plan] = [plan for plan in plans if "using ix_product_sources_source_id_next_sync_at" in plan and "Limit" in plan]
     assert "Sort" not in plan
 
 
