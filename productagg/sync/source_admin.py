@@ -142,9 +142,12 @@ def change(
     versions: Container[int] | None = None,
     other_than: Container[int] = (),
     unmodified_since: datetime | None = None,
+    merged: bool = False,
     **values: Any,
 ) -> None:
     """Set the given values; the kind cannot be changed. If the source has them already, nothing changes.
+
+    With `merged`, the configuration is a JSON Merge Patch (RFC 7396) of the one that the source has.
 
     With another configuration or secret everything is fetched anew, at once. A shorter interval brings the next syncs
     forward. The conditions are those of `products.change`. Raises SourceNotFound, StaleSource, UnwantedSource,
@@ -152,6 +155,8 @@ def change(
     """
     source = _locked(session, source_id, versions, other_than, unmodified_since)
     values = _checked(SOURCE_CHANGE, values)
+    if merged and "configuration" in values:
+        values["configuration"] = _merge(source.configuration, values["configuration"])
     new = {name: value for name, value in values.items() if value != getattr(source, name)}
     if not new:
         return
@@ -208,7 +213,7 @@ def link(session: Session, product_id: UUID, source_id: UUID, locator: str) -> b
     if source_id == OFFERS_SOURCE:
         raise FromSettings
     adapter = load(source.kind)
-    locator = _checked_locator(adapter, locator)
+    locator = checked_locator(adapter, locator)
     # Shared, as a sync run does: the row refers to the product.
     product = select(Product.id).where(Product.id == product_id).with_for_update(read=True, key_share=True)
     if session.scalar(product) is None:
@@ -279,6 +284,19 @@ def _checked(schema: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
+def _merge(target: Any, patch: Any) -> Any:
+    """The target with a JSON Merge Patch applied: null removes a member."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merge(merged.get(name), value)
+    return merged
+
+
 def _check_configuration(adapter: Adapter, configuration: Mapping[str, Any]) -> None:
     validate_configuration(adapter, dict(configuration))
     try:
@@ -287,7 +305,8 @@ def _check_configuration(adapter: Adapter, configuration: Mapping[str, Any]) -> 
         raise InvalidConfiguration({"": "must be JSON, with whole numbers of at most 64 bits"}) from None
 
 
-def _checked_locator(adapter: Adapter, locator: str) -> str:
+def checked_locator(adapter: Adapter, locator: str) -> str:
+    """The locator in its adapter's normal form. Raises InvalidLocator."""
     try:
         locator = adapter.check_locator(locator)
     except ValueError as error:

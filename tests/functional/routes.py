@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import pytest
 
+from productagg.db.models import OFFERS_SOURCE
 from tests.factories import make_product, make_run
 
 NEW = {"name": "New", "description": ""}
@@ -27,6 +28,15 @@ MATRIX = {
     ("GET", "/products/{id}/verdict"): (200, 200, 200),
     ("GET", "/movers"): (200, 200, 200),
     ("GET", "/changes"): (200, 200, 200),
+    ("GET", "/sources"): (401, 403, 200),
+    ("POST", "/sources"): (401, 403, 201),
+    ("GET", "/sources/{id}"): (401, 403, 404),  # for its id is a product's
+    ("PATCH", "/sources/{id}"): (401, 403, 404),
+    ("DELETE", "/sources/{id}"): (401, 403, 404),
+    ("POST", "/sources/{id}/test"): (401, 403, 404),
+    ("GET", "/products/{id}/sources"): (401, 403, 200),
+    ("PUT", "/products/{id}/sources/{source_id}"): (401, 403, 404),  # for its source's id is a product's
+    ("DELETE", "/products/{id}/sources/{source_id}"): (401, 403, 404),
     ("GET", "/sync-runs"): (401, 403, 200),
     ("GET", "/sync-runs/{id}"): (401, 403, 404),  # for its id is a product's
     ("POST", "/login"): (401, 401, 401),  # for it is sent no user's password
@@ -43,6 +53,10 @@ BODIES = {
     ("POST", "/products"): NEW,
     ("POST", "/products/batch"): [{"name": "New in a batch", "description": ""}],
     ("PATCH", "/products/{id}"): {"name": "Renamed", "description": ""},
+    ("POST", "/sources"): {"kind": "jsonld", "name": "New shop", "configuration": {}},
+    ("PATCH", "/sources/{id}"): {"enabled": False},
+    ("POST", "/sources/{id}/test"): {},
+    ("PUT", "/products/{id}/sources/{source_id}"): {"locator": "https://shop.test/lamp"},
     ("POST", "/login"): {"username": "x", "password": "x"},
 }
 QUERIES = {
@@ -65,8 +79,14 @@ def there(sync, upstream, database):
     run_id = make_run(database)
 
     def there(path):
-        id_ = run_id if path.startswith("/sync-runs") else product_id
-        where = path.format(id=id_, offer_id=offer_id, code="not-found", name="start.js")
+        ids = {"sync-runs": run_id, "sources": OFFERS_SOURCE}
+        where = path.format(
+            id=ids.get(path.split("/")[1], product_id),
+            offer_id=offer_id,
+            source_id=OFFERS_SOURCE,
+            code="not-found",
+            name="start.js",
+        )
         return where + QUERIES.get(("GET", path), "")
 
     return there

@@ -151,7 +151,7 @@ def test_any_number_of_query_parameters_is_refused_at_once_and_in_few_words(send
     product_id = "019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10"
     for method, path in [(method, path) for method, path, *_ in OPERATIONS.values() if method == "GET"]:
         with subtests.test(path):
-            url = path.format(id=product_id, offer_id=product_id, code="not-found")
+            url = path.format(id=product_id, offer_id=product_id, source_id=product_id, code="not-found")
             began = time.process_time()
 
             answer = send(method, f"{url}?{query}", None, admin)
@@ -393,7 +393,7 @@ def test_no_answer_says_what_it_was_made_with(send, admin, database, break_state
 
     for product_id, (what, (method, path, _, _)) in zip(product_ids, OPERATIONS.items(), strict=True):
         with subtests.test(what):
-            url = path.format(id=product_id, offer_id=product_id, code="not-found")
+            url = path.format(id=product_id, offer_id=product_id, source_id=product_id, code="not-found")
             body = GOOD | {"name": what} if method in ("POST", "PATCH") else None
             answer = send(method, url, body, admin)
 
