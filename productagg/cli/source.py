@@ -1,4 +1,4 @@
-"""`productagg source`: the sources of offers. Commands that ask a source have modules of their own: they import more."""
+"""`productagg source`: the sources of offers. Commands that ask one have modules of their own: they import more."""
 
 import sys
 from collections.abc import Iterator, Mapping
