@@ -4,8 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from productagg.db.models import OFFERS_SOURCE
-from tests.factories import make_product, make_run
+from tests.factories import link, make_product, make_run, make_source
 
 NEW = {"name": "New", "description": ""}
 
@@ -55,7 +54,7 @@ BODIES = {
     ("PATCH", "/products/{id}"): {"name": "Renamed", "description": ""},
     ("POST", "/sources"): {"kind": "jsonld", "name": "New shop", "configuration": {}},
     ("PATCH", "/sources/{id}"): {"enabled": False},
-    ("POST", "/sources/{id}/test"): {},
+    ("POST", "/sources/{id}/test"): {"locator": "http://127.0.0.1:9/lamp"},  # an address that is refused
     ("PUT", "/products/{id}/sources/{source_id}"): {"locator": "https://shop.test/lamp"},
     ("POST", "/login"): {"username": "x", "password": "x"},
 }
@@ -72,18 +71,22 @@ KEPT = [path for path in READ if path not in MOMENTARY]
 
 @pytest.fixture
 def there(sync, upstream, database):
-    """The path and query of a resource that exists: `there("/products/{id}")`. The product has one offer."""
+    """The path and query of a resource that exists: `there("/products/{id}")`.
+
+    The product has one offer, and two sources.
+    """
     product_id, offer_id = make_product(database, "Lamp", "Bright"), uuid4()
     upstream.offer(product_id, {offer_id: (1000, 1)})
     sync(product_id)
-    run_id = make_run(database)
+    run_id, source_id = make_run(database), make_source(database, "A shop")
+    link(database, product_id, source_id, next_sync_at=None)
 
     def there(path):
-        ids = {"sync-runs": run_id, "sources": OFFERS_SOURCE}
+        ids = {"sync-runs": run_id, "sources": source_id}
         where = path.format(
             id=ids.get(path.split("/")[1], product_id),
             offer_id=offer_id,
-            source_id=OFFERS_SOURCE,
+            source_id=source_id,
             code="not-found",
             name="start.js",
         )
