@@ -9,7 +9,7 @@ from productagg.cli.output import printable
 from productagg.cli.source import refusing
 from productagg.sources.base import Remark, SourceOffer
 from productagg.sync.source_admin import find
-from productagg.sync.source_test import SourceTester, TestResult
+from productagg.sync.source_test import SourceReport, SourceTester
 
 
 @click.command(short_help="Ask a source once, and show what was understood.")
@@ -32,7 +32,7 @@ def test(config_uri: str, name: str, locator: str | None) -> None:
     raise SystemExit(0 if result.outcome in ("complete", "not_modified") else 1)
 
 
-def _lines(result: TestResult) -> Iterator[str]:
+def _lines(result: SourceReport) -> Iterator[str]:
     counts = f"{result.offer_count} offers, {result.rejected_count} items rejected, {result.remark_count} remarks"
     reason = "" if result.reason is None else f": {result.reason}"
     yield f"{result.outcome.replace('_', ' ')}{reason} ({counts}, in {result.duration_seconds:.2f} s)"
