@@ -60,21 +60,17 @@ def _changing(uri: str) -> Iterator[tuple[Settings, Session]]:
         yield settings, session
 
 
-class Configuration(click.ParamType):
-    """A JSON object: JSON, @FILE, or - for standard input."""
-
-    name = "configuration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Mapping[str, Any]:
-        try:
-            configuration = strict_json.loads(_text(value))
-        except OSError as error:
-            raise CannotRun(f"{value[1:]}: {error.strerror}") from None
-        except ValueError as error:
-            self.fail(f"is not JSON: {error}", param, ctx)
-        if not isinstance(configuration, dict):
-            self.fail("must be a JSON object", param, ctx)
-        return configuration
+def _configuration(_context: click.Context, _option: click.Parameter, value: str) -> Mapping[str, Any]:
+    """The JSON object that an option is, or that stands in the file it names."""
+    try:
+        configuration = strict_json.loads(_text(value))
+    except OSError as error:
+        raise CannotRun(f"{value[1:]}: {error.strerror}") from None
+    except ValueError as error:
+        raise click.BadParameter(f"is not JSON: {error}") from None
+    if not isinstance(configuration, dict):
+        raise click.BadParameter("must be a JSON object")
+    return configuration
 
 
 def _text(value: str) -> bytes:
@@ -89,7 +85,7 @@ def _text(value: str) -> bytes:
 @click.argument("name")
 @click.option(
     "--configuration",
-    type=Configuration(),
+    callback=_configuration,
     metavar="JSON|@FILE|-",
     required=True,
     help="The configuration, a JSON object, without secrets; @FILE and - read it from a file or standard input.",

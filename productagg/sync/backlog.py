@@ -51,28 +51,24 @@ def is_due(now: datetime) -> ColumnElement[bool]:
 
 def _sources(now: datetime) -> Select[Any]:
     of_products = _of_products(now)
-    counted = {name: func.coalesce(of_products.c[name], 0) for name in ("products", "due", "leased", "failing")}
     is_document = Source.next_sync_at.is_not(None)
-    of_document = {
-        "due": and_(is_document_due(now), is_document_free(now)),
-        "leased": Source.leased_until > now,
-        "failing": Source.failures > 0,
-    }
     is_blocked = Source.blocked_until > now
-    # Those of a disabled source are not due: nobody asks it.
-    of_document["due"] = and_(Source.enabled, of_document["due"])
-    counted["due"] = case((Source.enabled, counted["due"]), else_=0)
-    counts = {
-        name: case((is_document, case((document, 1), else_=0)), else_=counted[name])
-        for name, document in of_document.items()
-    }
-    columns = {
+
+    def count(name: str, of_document: ColumnElement[bool]) -> ColumnElement[int]:
+        of_all = func.coalesce(of_products.c[name], 0)
+        return case((is_document, case((of_document, 1), else_=0)), else_=of_all)
+
+    due = count("due", and_(is_document_due(now), is_document_free(now)))
+    columns: dict[str, Any] = {
         "id": Source.id,
         "name": Source.name,
         "kind": Source.kind,
         "enabled": Source.enabled,
-        "products": counted["products"],
-        **counts,
+        "products": func.coalesce(of_products.c.products, 0),
+        # Nobody asks a disabled source.
+        "due": case((Source.enabled, due), else_=0),
+        "leased": count("leased", Source.leased_until > now),
+        "failing": count("failing", Source.failures > 0),
         "oldest_due_at": case((Source.enabled, of_products.c.oldest_due_at)),
         "last_synced_at": func.coalesce(Source.last_synced_at, of_products.c.last_synced_at),
         "last_error": case((is_document, Source.last_error), else_=_last_error()),
@@ -82,7 +78,7 @@ def _sources(now: datetime) -> Select[Any]:
         "unmatched_count": Source.unmatched_count,
         "next_sync_at": Source.next_sync_at,
     }
-    query = select(*(column.label(name) for name, column in columns.items()))
+    query: Select[Any] = select(*(column.label(name) for name, column in columns.items()))
     return query.outerjoin_from(Source, of_products, of_products.c.source_id == Source.id).order_by(Source.name)
 
 

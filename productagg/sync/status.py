@@ -217,12 +217,12 @@ def _run_details(run: RecordedRun) -> Iterator[str]:
 
 
 def _source_lines(sources: Sequence[SourceBacklog]) -> Iterator[str]:
-    row = "  {:32}  {:16}  {:>8}  {:>7}  {:>7}  {:19}"
+    row = "  {:30}  {:16}  {:>8}  {:>7}  {:>7}  {:19}"
     yield row.format("name", "kind", "products", "due", "failing", "last success").rstrip()
     for source in sources:
         last = source["last_synced_at"]
         counts = (source["products"], source["due"], source["failing"], "never" if last is None else _timestamp(last))
-        yield row.format(_cut(source["name"], 32), _cut(source["kind"], 16), *counts).rstrip()
+        yield row.format(_cut(source["name"], 30), _cut(source["kind"], 16), *counts).rstrip()
         yield from _source_details(source)
 
 

@@ -20,18 +20,23 @@ DAY = timedelta(days=1)
 DAILY = int(DAY.total_seconds())
 
 
+class DailyShop(ScriptedAdapter):
+    """A source that is asked once a day, and whose page has a kettle."""
+
+    def __init__(self, database):
+        super().__init__(lambda _request: [complete(an_offer("kettle", price=80))])
+        self._database = database
+        self.id = make_source(database, "shop", interval_seconds=DAILY)
+
+    def link(self, product_id):
+        link(self._database, product_id, self.id, locator="kettle")
+
+
 @pytest.fixture
 def shop(database, monkeypatch):
-    """Its page has a kettle: `shop.list_daily(product_id)`."""
-    adapter = ScriptedAdapter(lambda _request: [complete(an_offer("kettle", price=80))])
-    install(monkeypatch, jsonld=adapter)
-
-    def list_daily(product_id):
-        adapter.id = make_source(database, "shop", interval_seconds=DAILY)
-        link(database, product_id, adapter.id, locator="kettle")
-
-    adapter.list_daily = list_daily
-    return adapter
+    shop = DailyShop(database)
+    install(monkeypatch, jsonld=shop)
+    return shop
 
 
 @pytest.fixture
@@ -59,7 +64,7 @@ def gaps(database, product_id):
 
 def test_a_product_of_a_daily_source_is_observed_for_five_days(database, synchronizer, shop, is_observed):
     product_id = make_product(database)
-    shop.list_daily(product_id)
+    shop.link(product_id)
     synchronizer.run(sources=[shop.id])
     at = last_synced(database, product_id, shop.id)
 
@@ -70,7 +75,7 @@ def test_a_product_of_a_daily_source_is_observed_for_five_days(database, synchro
 
 def test_a_daily_source_of_other_products_changes_nothing(database, upstream, synchronizer, shop, is_observed):
     product_id, other = make_product(database), make_product(database, "Lamp")
-    shop.list_daily(other)
+    shop.link(other)
     upstream.offer(product_id, states((100, 5)))
     synchronizer.run()
     at = last_synced(database, product_id, OFFERS_SOURCE)
@@ -84,7 +89,7 @@ def test_a_daily_source_that_has_never_listed_a_product_does_not_make_it_observe
     database, upstream, synchronizer, shop, is_observed
 ):
     product_id = make_product(database)
-    shop.list_daily(product_id)
+    shop.link(product_id)
     upstream.offer(product_id, states((100, 5)))
     synchronizer.run(sources=[OFFERS_SOURCE])
     at = last_synced(database, product_id, OFFERS_SOURCE)
@@ -97,7 +102,7 @@ def test_the_next_list_of_a_daily_source_leaves_a_gap_only_after_five_days(
     database, synchronizer, shop, database_clock, days, number
 ):
     product_id = make_product(database)
-    shop.list_daily(product_id)
+    shop.link(product_id)
     synchronizer.run(sources=[shop.id])
     database_clock.shift(days * DAY)
     make_due(database)
@@ -111,7 +116,7 @@ def test_between_two_lists_of_a_daily_source_the_offers_service_may_be_away(
     database, upstream, synchronizer, shop, database_clock
 ):
     product_id = make_product(database)
-    shop.list_daily(product_id)
+    shop.link(product_id)
     upstream.offer(product_id, states((100, 5)))
     synchronizer.run()
     database_clock.shift(DAY / 2)
@@ -126,7 +131,7 @@ def test_a_product_of_the_offers_service_has_a_gap_though_others_have_a_daily_so
     database, upstream, synchronizer, shop, database_clock
 ):
     product_id, other = make_product(database), make_product(database, "Lamp")
-    shop.list_daily(other)
+    shop.link(other)
     upstream.offer(product_id, states((100, 5)))
     synchronizer.run()
     database_clock.shift(DAY)
@@ -140,7 +145,7 @@ def test_a_product_of_the_offers_service_has_a_gap_though_others_have_a_daily_so
 
 def test_a_product_that_a_daily_source_listed_hours_ago_is_among_the_movers(database, synchronizer, shop):
     product_id = make_product(database)
-    shop.list_daily(product_id)
+    shop.link(product_id)
     synchronizer.run(sources=[shop.id])
     with database.sessions.begin() as session:
         session.execute(update(ProductSummary).values(lowest_24h=100, compared_at=LONG_AGO))

@@ -12,18 +12,23 @@ from tests.integration.scripted_adapters import ScriptedAdapter, an_offer, compl
 NOT_DUE = datetime.now(UTC) + timedelta(days=300)
 
 
+class Shop(ScriptedAdapter):
+    """A shop that has the first of two products of the Offers service. `document` is the adapter of other sources."""
+
+    def __init__(self, database):
+        self.answers = [complete(an_offer("kettle"))]
+        super().__init__(lambda _request: self.answers)
+        self.document = ScriptedAdapter(lambda _request: [complete(an_offer("kettle"))], whole_document=True)
+        self.id = make_source(database, "a shop")
+        self.product_ids = make_products(database, 2)
+        link(database, self.product_ids[0], self.id, locator="kettle")
+
+
 @pytest.fixture
 def shop(database, monkeypatch):
-    """Two products of the Offers service, the first of which a shop has too. `shop.answers` is what the shop says."""
-    adapter = ScriptedAdapter(lambda _request: adapter.answers)
-    adapter.answers = [complete(an_offer("kettle"))]
-    document = ScriptedAdapter(lambda _request: [complete(an_offer("kettle"))], whole_document=True)
-    install(monkeypatch, jsonld=adapter, feed=document)
-    adapter.document = document
-    adapter.id = make_source(database, "a shop")
-    adapter.product_ids = make_products(database, 2)
-    link(database, adapter.product_ids[0], adapter.id, locator="kettle")
-    return adapter
+    shop = Shop(database)
+    install(monkeypatch, jsonld=shop, feed=shop.document)
+    return shop
 
 
 @pytest.fixture
