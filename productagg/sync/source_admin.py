@@ -126,7 +126,7 @@ def create(
         },
     )
     adapter = load(kind)
-    _check_configuration(adapter, configuration)
+    validate_configuration(adapter, dict(configuration))
     now = clock.now(session)
     source_id = uuid7()
     state = {"next_sync_at": now if adapter.whole_document else None, "failures": 0, "version": 1}
@@ -163,7 +163,7 @@ def change(
     if source_id == OFFERS_SOURCE and new.keys() != {"enabled"}:
         raise FromSettings
     if "configuration" in new:
-        _check_configuration(load(source.kind), new["configuration"])
+        validate_configuration(load(source.kind), new["configuration"])
     now = clock.now(session)
     # Before the source's own row: see _locked.
     own = _rescheduled(session, source, new, now)
@@ -281,6 +281,12 @@ def _checked(schema: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     checked, faults = validate(schema, values)
     if faults:
         raise InvalidSource(faults)
+    try:
+        # What cannot be written as JSON again, or is nested so deeply that working on it would overflow the stack.
+        orjson.dumps(checked.get("configuration"))
+    except TypeError:
+        fault = "must be JSON, nested at most 250 levels deep, with whole numbers of at most 64 bits"
+        raise InvalidConfiguration({"": fault}) from None
     return checked
 
 
@@ -295,14 +301,6 @@ def _merge(target: Any, patch: Any) -> Any:
         else:
             merged[name] = _merge(merged.get(name), value)
     return merged
-
-
-def _check_configuration(adapter: Adapter, configuration: Mapping[str, Any]) -> None:
-    validate_configuration(adapter, dict(configuration))
-    try:
-        orjson.dumps(configuration)
-    except TypeError:
-        raise InvalidConfiguration({"": "must be JSON, with whole numbers of at most 64 bits"}) from None
 
 
 def checked_locator(adapter: Adapter, locator: str) -> str:

@@ -3,6 +3,7 @@
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,10 @@ def test_a_locator_chooses_the_offers_of_one_product_of_a_document(ask, scripted
 
 
 def test_the_first_twenty_are_shown_and_all_are_counted(ask, scripted):
-    facts = {"rejected": [Remark(str(number), "no price") for number in range(30)], "remarks": [Remark("x", "odd")]}
+    facts: dict[str, Any] = {
+        "rejected": [Remark(str(number), "no price") for number in range(30)],
+        "remarks": [Remark("x", "odd")],
+    }
     half = [an_offer("a", external_id=str(number)) for number in range(15)]
     source_id, _ = scripted(Snapshot(half, complete=False, **facts), complete(*half, **facts))
 

@@ -1,5 +1,7 @@
 """/sources: admins add, change, list and remove the places that offers come from."""
 
+from typing import Any
+
 import pytest
 
 from productagg.db.models import OFFERS_SOURCE, Source
@@ -125,6 +127,19 @@ def test_a_number_that_json_readers_cannot_read_is_refused(send, admin):
     body = b'{"kind": "jsonld", "name": "Big", "configuration": {"seller": 1000000000000000000000000}}'
 
     assert_problem(send("POST", "/sources", body, admin), "invalid-data")
+
+
+@pytest.mark.parametrize("depth", [200, 300, 900])
+def test_a_configuration_cannot_be_nested_deeply(send, patch, admin, shop, depth):
+    path, _ = shop
+    nested: dict[str, Any] = {}
+    for _ in range(depth):
+        nested = {"a": nested}
+
+    created = send("POST", "/sources", {**SHOP, "configuration": nested}, admin)
+
+    assert_problem(created, "invalid-data")
+    assert_problem(patch(path, {"configuration": nested}), "invalid-data")
 
 
 def test_a_patch_changes_what_it_names(patch, shop):

@@ -17,7 +17,10 @@ def old(blank_database):
     blank_database.migrate("0004")
     counts = dict.fromkeys(("leased", "fetched", "changed", "closed", "failed", "requests", "bytes"), 7)
     run = {"host": "a-host", "started_at": LONG_AGO, "failures": {"not JSON": 7}, "longest_wait_seconds": 0.5, **counts}
-    ends: list[dict[str, object]] = [{"finished_at": LONG_AGO, "ended_by": "done"}, {"finished_at": None, "ended_by": None}]
+    ends: list[dict[str, object]] = [
+        {"finished_at": LONG_AGO, "ended_by": "done"},
+        {"finished_at": None, "ended_by": None},
+    ]
     with blank_database.writer.begin() as connection:
         for end in ends:
             connection.execute(reflected(blank_database)["sync_runs"].insert().values(id=uuid4(), **run, **end))

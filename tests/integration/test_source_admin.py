@@ -1,6 +1,7 @@
 """Sources as admins manage them: what is stored, what is refused, and what is due afterwards."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -9,10 +10,14 @@ from sqlalchemy import update
 from productagg.db.models import OFFERS_SOURCE, ProductSource, Source
 from productagg.sources.registry import AdapterError, InvalidConfiguration
 from productagg.sync import source_admin
-from tests.factories import LONG_AGO, have_an_offer, link, make_product, make_source, rows
+from tests.factories import LONG_AGO, have_an_offer, link, make_product, make_source, rows, sync_row
 
-FEED = {"kind": "feed", "name": "Feed", "configuration": {"url": "https://shop.test/feed.xml", "format": "merchant"}}
-PAGES = {"kind": "jsonld", "name": "Pages", "configuration": {}}
+FEED: dict[str, Any] = {
+    "kind": "feed",
+    "name": "Feed",
+    "configuration": {"url": "https://shop.test/feed.xml", "format": "merchant"},
+}
+PAGES: dict[str, Any] = {"kind": "jsonld", "name": "Pages", "configuration": {}}
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 KNOWN = ["tag", None, None]
 
@@ -176,6 +181,17 @@ def test_the_offers_service_comes_from_the_settings(database):
     change(database, OFFERS_SOURCE, enabled=False)
 
     assert not source_row(database, OFFERS_SOURCE).enabled
+
+
+def test_the_offers_service_can_be_disabled(database, upstream, synchronizer):
+    product_id = make_product(database)
+    change(database, OFFERS_SOURCE, enabled=False)
+
+    synchronizer.sync_products([product_id])
+    synchronizer.run()
+
+    assert upstream.service.registered == {}
+    assert sync_row(database, product_id).last_asked_at is None
 
 
 def test_a_source_without_offers_is_removed_with_its_links(database):

@@ -10,10 +10,12 @@ from sqlalchemy import update
 from productagg.catalog import products
 from productagg.db.models import OFFERS_SOURCE, Offer, OfferPrice, ProductPrice, ProductSource, ProductSummary, Source
 from productagg.offers.identity import offer_id
+from productagg.offers.reconcile import apply_updates
+from productagg.sources.web import NO_VALIDATORS, Validators
 from productagg.sync import settling, source_admin
 from productagg.sync.settling import Listing
 from tests.databases import only_postgresql
-from tests.factories import link, make_product, make_source, offer_state, rows, states
+from tests.factories import LONG_AGO, link, make_product, make_source, offer_state, rows, states
 from tests.integration.scripted_adapters import ScriptedAdapter, an_offer, complete, install
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
@@ -53,7 +55,7 @@ def observe(database, product_id, source_id, *offers, last=None):
     listed = {offer_id(source_id, str(price), "EUR"): offer_state(price, items) for price, items in offers}
     with database.sessions.begin() as session:
         planned = settling.plan(session, [Listing(product_id, source_id, listed, last)], OBSERVED_FOR, [product_id])
-        source_admin.apply_updates(session, planned.updates.values())
+        apply_updates(session, planned.updates.values())
         at = planned.times[product_id]
         mine = (ProductSource.product_id == product_id, ProductSource.source_id == source_id)
         session.execute(update(ProductSource).where(*mine).values(last_synced_at=at))
@@ -207,7 +209,7 @@ def test_a_removed_source_that_was_silent_for_long_leaves_a_gap(database, databa
 
 
 def test_what_is_linked_again_has_the_same_offers_again(database, monkeypatch, upstream, synchronizer, product_id):
-    adapter = ScriptedAdapter(lambda request: [complete(an_offer(request.locators[0], price=80, items=2))])
+    adapter = ScriptedAdapter(lambda request: [complete(an_offer(*request.locators, price=80, items=2))])
     install(monkeypatch, jsonld=adapter)
     upstream.offer(product_id, states((100, 5)))
     shop = make_source(database, "shop")
@@ -221,6 +223,48 @@ def test_what_is_linked_again_has_the_same_offers_again(database, monkeypatch, u
     (offer,) = rows(database, Offer, source_id=shop)
     assert (offer.price, offer.closed_at) == (80, None)
     assert history(database)[-2:] == [(100, 1, True), (80, 2, True)]
+
+
+def test_what_a_run_reads_with_the_old_locator_is_not_written(database, monkeypatch, synchronizer, product_id, shop):
+    asked = []
+
+    def answers(request):
+        asked.extend(request.locators)
+        if len(asked) == 1:
+            linked(database, product_id, shop, f"{PAGE}-2")
+        yield complete(an_offer(asked[-1], external_id=asked[-1]))
+
+    install(monkeypatch, jsonld=ScriptedAdapter(answers))
+    linked(database, product_id, shop, PAGE)
+
+    synchronizer.run()
+    assert rows(database, Offer) == []
+
+    synchronizer.run()
+    assert asked == [PAGE, f"{PAGE}-2"]
+    assert [row.external_id for row in rows(database, Offer)] == [f"{PAGE}-2"]
+
+
+def test_a_document_is_read_again_for_a_product_that_was_linked_while_it_was_read(
+    database, monkeypatch, synchronizer, product_id
+):
+    feed = make_source(database, "feed", kind="feed", next_sync_at=LONG_AGO)
+    validators = []
+
+    def answers(request):
+        validators.append(request.validators)
+        if len(validators) == 1:
+            linked(database, product_id, feed, "a")
+        yield complete(an_offer("a"), validators=Validators("tag"))
+
+    install(monkeypatch, feed=ScriptedAdapter(answers, whole_document=True))
+
+    synchronizer.run()
+    synchronizer.run()
+
+    assert validators == [NO_VALIDATORS, NO_VALIDATORS]
+    assert [row.source_id for row in rows(database, Offer)] == [feed]
+    assert rows(database, Source, id=feed)[0].validators == ["tag", None, None]
 
 
 @only_postgresql
