@@ -77,7 +77,7 @@ class Service:
 
     def movers(self) -> Any:
         with self.engine.connect() as connection:
-            return movers(connection, "24h", "down", 20, self._now - _OBSERVED_FOR)
+            return movers(connection, "24h", "down", 20, at=self._now, observed_for=_OBSERVED_FOR)
 
 
 class Benchmark:

@@ -1,4 +1,4 @@
-"""The format of log lines: text or JSON, with the id of the request that caused the line.
+"""The format of log lines: text or JSON, with the id of the request, or the source of the sync, that caused the line.
 
 The composition root and the command line call `configure` once. To log, use the standard library's loggers.
 """
@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Literal, TextIO
@@ -18,6 +18,8 @@ from pythonjsonlogger.json import JsonEncoder, JsonFormatter
 
 # The id of the request that this thread is handling; "-" if there is none.
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
+# The name of the source that this thread syncs, if any.
+_source: ContextVar[str | None] = ContextVar("source", default=None)
 
 _TEXT_FORMAT = "%(asctime)s %(levelname)-5s [%(name)s] [%(request_id)s] %(message)s"
 _JSON_FORMAT = "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s"
@@ -33,8 +35,21 @@ def _dumps(record: object, **_options: object) -> str:
     return _encoder.encode(record)
 
 
-def _add_request_id(record: logging.LogRecord) -> bool:
+@contextmanager
+def of_source(name: str) -> Iterator[None]:
+    """Within it, log lines name this source; also those of threads that run in a copy of the context."""
+    token = _source.set(name)
+    try:
+        yield
+    finally:
+        _source.reset(token)
+
+
+def _add_context(record: logging.LogRecord) -> bool:
     record.request_id = request_id.get()
+    source = _source.get()
+    if source is not None:
+        record.source = source
     return True
 
 
@@ -62,7 +77,14 @@ class _TextLines(_UtcFormatter):
         return "\n".join([first, *(f"    {_escaped(line)}" for line in traceback)])
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
+        source = getattr(record, "source", None)
+        if source is not None:
+            record.message = f"source={_quoted(source)} {record.message}"
         return _escaped(super().formatMessage(record))
+
+
+def _quoted(value: str) -> str:
+    return _encoder.encode(value) if " " in value or '"' in value else value
 
 
 def _escaped(line: str) -> str:
@@ -80,7 +102,7 @@ def configure(log_format: Literal["text", "json"]) -> None:
     formatter = _formatter(log_format)
     for handler in root.handlers:
         handler.setFormatter(formatter)
-        handler.addFilter(_add_request_id)  # a second time, this has no effect
+        handler.addFilter(_add_context)  # a second time, this has no effect
 
 
 def _formatter(log_format: Literal["text", "json"]) -> logging.Formatter:

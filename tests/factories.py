@@ -64,12 +64,13 @@ def have_an_offer(database, product_id, source_id, price=80, items=2) -> UUID:
 
 
 def make_run(database, **values) -> UUID:
-    """A row of sync_runs: a run that just ended well, except for the columns in `values`."""
+    """A row of sync_runs: a run of a minute at most that just ended well, except for the columns in `values`."""
     now = datetime.now(UTC)
     counts = dict.fromkeys(("leased", "fetched", "changed", "closed", "failed", "requests", "bytes"), 0)
     times = {"started_at": now, "finished_at": now, "longest_wait_seconds": 0.0}
     run_id = uuid7()
     run = {"id": run_id, "host": "a-host", **times, **counts, "failures": {}, "ended_by": "done", **values}
+    run.setdefault("lost_after", run["started_at"] + timedelta(minutes=2))
     with database.sessions.begin() as session:
         session.add(SyncRun(**run))
     return run_id

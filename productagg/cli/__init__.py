@@ -19,6 +19,7 @@ _COMMANDS = {
     "export": "productagg.cli.export_products:export",
     "history": "productagg.cli.history:history",
     "repair-clock": "productagg.cli.repair_clock:repair_clock",
+    "source": "productagg.cli.source:source",
     "user": "productagg.cli.user:user",
     "sample": "productagg.cli.sample:sample",
 }

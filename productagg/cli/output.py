@@ -32,6 +32,11 @@ class _Output(FileIO):
         return len(data)
 
 
+def printable(text: str) -> str:
+    """The text in one line, without characters that could control a terminal: it may quote what a source sent."""
+    return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 def guard_output() -> None:
     """Replace both streams by guarded ones."""
     sys.stdout = _guarded(sys.stdout, is_error=False)

@@ -15,10 +15,10 @@ from productagg.sync.tokens import account_key
 def status(config_uri: str, as_json: bool) -> None:
     """Show how the sync is doing.
 
-    Shows the last sync runs, the backlog, the product that is due the longest, the failing products with their reasons,
-    and the state of the access token for the Offers service. Changes nothing.
+    Shows the last sync runs, each source, the backlog, the product that is due the longest, the failing products with
+    their reasons, and the state of the access token for the Offers service. Changes nothing.
     """
     with reading(config_uri) as (settings, connection):
         account = account_key(settings.offers_base_url, settings.offers_refresh_token.reveal())
-        state = sync_status.read(connection, account, settings.sync_budget_seconds, clock.now(connection))
+        state = sync_status.read(connection, account, clock.now(connection))
     click.echo(orjson.dumps(state, option=orjson.OPT_UTC_Z) if as_json else sync_status.as_text(state))

@@ -33,7 +33,7 @@ from productagg.history.closed_offers import remove_closed
 from productagg.history.move_steps import move_steps
 from productagg.history.partitions import month_of
 from productagg.history.row_writer import insert_rows
-from productagg.history.timeline import DAY, INSTANT, bucket_start, microseconds, moment
+from productagg.history.timeline import DAY, INSTANT, INTERVALS_OBSERVED, bucket_start, microseconds, moment
 
 _LOCK = 0x50A99_C0DE
 _GAPS_AT_ONCE = 200
@@ -64,7 +64,7 @@ class CompactionResult:
 
 
 class Compaction:
-    """One run. `reader` only reads; `observed_for` is how long an observation counts (see Schedule).
+    """One run. `reader` only reads; `observed_for`: see StepQueries.
 
     Steps are kept raw for `raw_days`, in whole months; closed offers for `closed_days`, but not shorter than raw steps.
     """
@@ -83,8 +83,10 @@ class Compaction:
         self._reader = reader
         self._sessions = sessions
         self._now = now
-        # Gaps that began before the cutoff are final, even for hosts that sync less often.
-        self._cutoff = month_of(now - max(timedelta(days=raw_days), observed_for + timedelta(days=1)))
+        # Gaps that began before the cutoff are final, even for hosts and sources that sync less often.
+        longest = timedelta(seconds=reader.scalar(select(func.max(Source.interval_seconds))) or 0)
+        counts_for = max(observed_for, longest * INTERVALS_OBSERVED) + timedelta(days=1)
+        self._cutoff = month_of(now - max(timedelta(days=raw_days), counts_for))
         self._closed_cutoff = moment(bucket_start(microseconds(now - timedelta(days=closed_days)), DAY))
         self._postgresql = reader.dialect.name == "postgresql"
         self._progress = progress

@@ -19,6 +19,7 @@ from sqlalchemy import (
     case,
     cast,
     exists,
+    or_,
     select,
     union_all,
     update,
@@ -37,6 +38,8 @@ from productagg.db.models import (
     Source,
     UtcDateTime,
 )
+from productagg.history.queries import counts_until
+from productagg.history.timeline import microseconds
 
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 
@@ -64,15 +67,25 @@ class Mover:
 
 
 def movers(
-    connection: Connection, period: str, direction: Literal["up", "down"], limit: int, observed_since: datetime
+    connection: Connection,
+    period: str,
+    direction: Literal["up", "down"],
+    limit: int,
+    *,
+    at: datetime,
+    observed_for: timedelta,
 ) -> list[Mover]:
-    """The largest relative moves over one of PERIODS, of products in stock and observed since a time."""
+    """The largest relative moves over one of PERIODS, of products in stock and observed at a time.
+
+    `observed_for`: see StepQueries.
+    """
     now, start = ProductSummary.lowest, getattr(ProductSummary, f"lowest_{period}")
     moved = now > start if direction == "up" else now < start
     relative = cast(now, Double) / start
     mine = ProductSource.product_id == ProductSummary.product_id
     is_source = Source.id == ProductSource.source_id
-    observed = exists().where(mine, is_source, observed_since <= LAST_OBSERVED_AT)
+    counts = counts_until(connection.dialect.name) >= microseconds(at)
+    observed = exists().where(mine, is_source, or_(at - observed_for <= LAST_OBSERVED_AT, counts))
     query = (
         select(
             Product.id,

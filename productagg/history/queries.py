@@ -53,6 +53,7 @@ from productagg.history import UnknownOffer, UnknownProduct
 from productagg.history.buckets import summary_of_average
 from productagg.history.timeline import (
     INSTANT,
+    INTERVALS_OBSERVED,
     SECOND,
     OfferStep,
     PriceStep,
@@ -91,7 +92,9 @@ class Steps(NamedTuple, Generic[_Step]):
 
 
 class StepQueries:
-    """Reads one product's steps as of `now`; `observed_for` is how long an observation counts (see Schedule).
+    """Reads one product's steps as of `now`; `observed_for` is how long an observation counts at least (see Schedule).
+
+    One of a source with a longer interval of its own counts longer: see counts_until.
 
     Windows are in microseconds since the epoch. The steps of a window are the step in force at its start, if any, and
     those after it up to its end. An open gap counts as a step. All raise UnknownProduct.
@@ -151,16 +154,18 @@ class StepQueries:
         found = prepared_statements.row(self.connection, statement, parameters)
         if found is None:
             raise UnknownProduct(self.product_id)
-        last_synced_at, currency, *texts = found
+        last_synced_at, counts_until, currency, *texts = found
         lists = iter(texts)
         tables = (zip_columns([next(lists) for _ in range(size)]) for size in sizes)
         rows = [in_window(sorted(table, key=_time), begin, end) for table in tables]
-        return currency, self._gap_from(last_synced_at), rows
+        return currency, self._gap_from(last_synced_at, counts_until), rows
 
-    def _gap_from(self, last_synced_at: datetime | None) -> int:
+    def _gap_from(self, last_synced_at: datetime | None, counts_until: int | None) -> int:
         """When the open gap began; _NEVER if the product is observed, or never was."""
-        last = microseconds(last_synced_at) if last_synced_at is not None else _NEVER
-        return last + 1 if self.now - last > self._observed_for else _NEVER
+        if last_synced_at is None:
+            return _NEVER
+        last = microseconds(last_synced_at)
+        return last + 1 if self.now > max(last + self._observed_for, counts_until or 0) else _NEVER
 
 
 def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[int]:
@@ -172,27 +177,43 @@ def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribu
     return cast(extract("epoch", time) * SECOND, BigInteger)
 
 
+def counts_until(dialect: str) -> ColumnElement[int]:
+    """Until when the last observation by a source counts, by its own interval: microseconds since the epoch, or NULL.
+
+    Of a join of ProductSource and Source. A source without an interval of its own has that of the settings.
+    """
+    interval = cast(func.coalesce(Source.interval_seconds, 0), BigInteger)
+    return as_microseconds(dialect, LAST_OBSERVED_AT) + interval * (INTERVALS_OBSERVED * SECOND)
+
+
 @cache
 def _product_steps(dialect: str, *columns: str) -> Select[Any]:
-    return _beside_last_sync(select(Catalogue.currency), _lists(dialect, _window(PRODUCT_TABLES, columns)))
+    return _beside_last_sync(dialect, select(Catalogue.currency), _lists(dialect, _window(PRODUCT_TABLES, columns)))
 
 
 @cache
 def _offer_steps(dialect: str) -> Select[Any]:
     offer = _window(OFFER_TABLES, ("price", "items_in_stock", "summary"))
     currency = select(Offer.currency).where(Offer.product_id == _PRODUCT, Offer.id == _OFFER)
-    return _beside_last_sync(currency, _lists(dialect, offer), _lists(dialect, _gap_turns()))
+    return _beside_last_sync(dialect, currency, _lists(dialect, offer), _lists(dialect, _gap_turns()))
 
 
-def _beside_last_sync(currency: Select[str], *lists: Subquery) -> Select[Any]:
-    """One row: when any source sent the last complete list, the currency, and the JSON lists.
+def _beside_last_sync(dialect: str, currency: Select[str], *lists: Subquery) -> Select[Any]:
+    """One row: when any source sent the last complete list, until when one counts, the currency, and the JSON lists.
 
     No row for an unknown product.
     """
-    newest = select(func.max(LAST_OBSERVED_AT)).join_from(ProductSource, Source, Source.id == ProductSource.source_id)
-    newest = newest.where(ProductSource.product_id == _PRODUCT)
+    newest = (
+        select(
+            func.max(LAST_OBSERVED_AT).label("last_synced_at"), func.max(counts_until(dialect)).label("counts_until")
+        )
+        .join_from(ProductSource, Source, Source.id == ProductSource.source_id)
+        .where(ProductSource.product_id == _PRODUCT)
+        .subquery()
+    )
     sync = (
-        select(newest.scalar_subquery().label("last_synced_at"), currency.scalar_subquery().label("currency"))
+        select(newest, currency.scalar_subquery().label("currency"))
+        .join_from(Product, newest, true())
         .where(Product.id == _PRODUCT)
         .subquery()
     )

@@ -17,6 +17,9 @@ HOUR = 3600 * SECOND
 DAY = 24 * HOUR
 WEEK = 7 * DAY
 
+# An observation counts for so many intervals of the source that made it.
+INTERVALS_OBSERVED = 5
+
 # As it is stored; see buckets.
 DaySummary = list[Any]
 

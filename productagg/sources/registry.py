@@ -29,6 +29,11 @@ class InvalidConfiguration(ValueError):
         """What is wrong, by where: 'fields.price', or '' for the whole."""
 
 
+def kinds() -> list[str]:
+    """The kinds of which an adapter is installed, by name. No adapter is imported."""
+    return sorted({entry_point.name for entry_point in entry_points(group=GROUP)})
+
+
 def load(kind: str) -> Adapter:
     """The adapter for sources of this kind. Raises AdapterError."""
     entry_point = _entry_point(kind)
@@ -65,8 +70,7 @@ def _entry_point(kind: str) -> EntryPoint:
     installed = entry_points(group=GROUP)
     found = [entry_point for entry_point in installed if entry_point.name == kind]
     if not found:
-        kinds = ", ".join(sorted({entry_point.name for entry_point in installed})) or "none"
-        raise AdapterError(f"there is no adapter of the kind {kind!r}; installed are: {kinds}")
+        raise AdapterError(f"there is no adapter of the kind {kind!r}; installed are: {', '.join(kinds()) or 'none'}")
     if len(found) > 1:
         packages = " and ".join(sorted(_distribution(entry_point) for entry_point in found))
         raise AdapterError(f"the kind {kind!r} is defined more than once, by {packages}: uninstall one of them")

@@ -47,6 +47,7 @@ from productagg.db.models import (
     UtcDateTime,
 )
 from productagg.history.movers import REFRESHED_EVERY
+from productagg.history.queries import counts_until
 from productagg.history.timeline import DAY, bucket_start, microseconds, moment
 from productagg.settings import Settings
 from productagg.sync.adapter_fetcher import LONGEST_WAIT
@@ -142,7 +143,12 @@ def _gaps(session: Session, now: datetime, settings: Settings) -> Iterator[Repai
             name: select(_SUMMARIES.c[name]).where(_SUMMARIES.c.product_id == table.c.product_id).scalar_subquery()
             for name in ("lowest", "average", "offers", "items_in_stock")
         }
-        replaced = update(table).where(~table.c.observed, table.c.observed_at > too_late, is_last)
+        still_counts = exists().where(
+            ProductSource.product_id == table.c.product_id,
+            Source.id == ProductSource.source_id,
+            counts_until(dialect_name(session)) >= microseconds(now),
+        )
+        replaced = update(table).where(~table.c.observed, or_(table.c.observed_at > too_late, still_counts), is_last)
         yield Repair(
             _count(session, replaced.values(observed=True, **newest)), f"gaps in {table.name} have not begun yet"
         )

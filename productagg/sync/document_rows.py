@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from productagg.db import clock
@@ -16,7 +16,7 @@ from productagg.db.models import Base, Source
 from productagg.sources.web import NO_VALIDATORS, Validators
 from productagg.sync import unmatched_items
 from productagg.sync.schedule import Schedule
-from productagg.sync.sources import is_document_due
+from productagg.sync.sources import is_document_free
 
 _SOURCES = Base.metadata.tables[Source.__tablename__]
 # A document with fewer of its items than this is not believed at once: exports break off, too.
@@ -48,14 +48,15 @@ class DocumentLease:
         return self.fewer_item_count is None or items < self.fewer_item_count * LEAST_SHARE
 
 
-def acquire(session: Session, source_id: UUID, duration: timedelta) -> DocumentLease | None:
-    """Lease the document if it is due and free.
+def acquire(
+    session: Session, source_id: UUID, selected: ColumnElement[bool], duration: timedelta, now: datetime
+) -> DocumentLease | None:
+    """Lease the document if it is selected and free.
 
     Without validators, so that it is read even if it has not changed, if an item of it has a product since.
     """
-    now = clock.now(session)
     until = now + duration
-    chosen = select(Source.id).where(Source.id == source_id, Source.enabled, is_document_due(now, now))
+    chosen = select(Source.id).where(Source.id == source_id, Source.enabled, selected, is_document_free(now))
     leasing = update(_SOURCES).where(_SOURCES.c.id.in_(chosen)).values(leased_until=until)
     columns = (_SOURCES.c.next_sync_at, _SOURCES.c.validators, _SOURCES.c.item_count, _SOURCES.c.fewer_item_count)
     row = session.execute(leasing.returning(*columns)).one_or_none()

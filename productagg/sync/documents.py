@@ -8,6 +8,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import copy_context
 from datetime import timedelta
 from itertools import starmap
 from typing import Any, TypeAlias
@@ -92,18 +93,25 @@ class DocumentLane:
         self._interrupted = interrupted
 
     def work(self, selected: Selection, budget: TimeBudget, progress: Callable[[], object]) -> None:
-        """Fetch the document if it is due, whichever products are selected."""
+        """Fetch the document if it is selected, whichever products are."""
         own_budget = TimeBudget(LEASE.total_seconds(), self._interrupted)
         try:
             secret = self._source.secret()
         except NoSecret as error:
             self.result.ended_by = str(error)
             return
-        lease = self._in_transaction(lambda session: document_rows.acquire(session, self.source_id, LEASE), own_budget)
+        lease = self._in_transaction(lambda session: self._acquire(session, selected), own_budget)
         if lease is not None:
             self.result.leased += 1
             self._sync(lease, secret, own_budget)
             progress()
+
+    def _acquire(self, session: Session, selected: Selection) -> DocumentLease | None:
+        now, blocked = sources.blocked(session, self.source_id)
+        if blocked is not None:
+            self.result.ended_by = blocked
+            return None
+        return document_rows.acquire(session, self.source_id, selected.documents(now), LEASE, now)
 
     def _sync(self, lease: DocumentLease, secret: str | None, budget: TimeBudget) -> None:
         content = _Content()
@@ -128,7 +136,8 @@ class DocumentLane:
         """What the adapter yields, read by a thread. Raises _Interrupted when the run is to end."""
         answers: _Answers = queue.Queue(_READ_AHEAD)
         is_over = threading.Event()
-        read = threading.Thread(target=self._read_all, args=(lease, secret, answers, is_over), daemon=True)
+        arguments = (self._read_all, lease, secret, answers, is_over)
+        read = threading.Thread(target=copy_context().run, args=arguments, daemon=True)
         read.start()
         try:
             while True:
@@ -159,7 +168,7 @@ class DocumentLane:
                 if not _put(answers, answer, is_over):
                     return
         except Exception as error:
-            log.exception("source %s", self.name)
+            log.exception("reading the document")
             _put(answers, Failure(f"a fault in productagg: {type(error).__name__}", "fault"), is_over)
         _put(answers, None, is_over)
 
@@ -248,7 +257,7 @@ class DocumentLane:
         self._count_failure(failure.reason, failure.code)
 
     def _count_failure(self, reason: str, code: str) -> None:
-        log.warning("source %s: %s", self.name, reason)
+        log.warning("the document: %s", reason)
         self.result.failed += 1
         self.result.failures[code] += 1
 

@@ -23,8 +23,16 @@ from productagg.sync.time_budget import TimeBudget
 from productagg.sync.workers import WorkerPool
 
 Result = TypeVar("Result")
-# A function from a time, by the database's clock, to the condition that selects a run's products.
-Selection = Callable[[datetime], ColumnElement[bool]]
+# A function from a time, by the database's clock, to a condition.
+Condition = Callable[[datetime], ColumnElement[bool]]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a run works on: conditions on product_sources, and on sources that are whole documents."""
+
+    products: Condition
+    documents: Condition
 
 
 class InTransaction(Protocol):
@@ -54,12 +62,14 @@ class Lane:
     def work(self, selected: Selection, budget: TimeBudget, progress: Callable[[], object] = lambda: None) -> None:
         """Sync the selected products. `progress` is called after each batch."""
         with WorkerPool(self.fetcher.fetch, self.workers) as pool:
-            for _outcomes in self.batches(pool, budget, lambda limit: self.acquire(selected, limit, budget)[1]):
+            for _outcomes in self.batches(
+                pool, budget, lambda limit: self.acquire(selected.products, limit, budget)[1]
+            ):
                 progress()
         self.result.ended_by = self.fetcher.stopped_by or "done"
 
     def acquire(
-        self, selected: Selection, limit: int, budget: TimeBudget | None = None
+        self, selected: Condition, limit: int, budget: TimeBudget | None = None
     ) -> tuple[datetime, list[Lease]]:
         """Lease products, and return the time. While the source is blocked, lease none and stop the fetcher."""
 

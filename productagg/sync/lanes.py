@@ -1,5 +1,6 @@
 """The work of a run for each of its sources: which lane a source has, and how all of them go on side by side."""
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -7,6 +8,7 @@ from functools import cached_property
 from typing import Protocol
 from uuid import UUID
 
+from productagg import logs
 from productagg.settings import Settings
 from productagg.sources.registry import load, validate
 from productagg.sources.web.client import WebClient
@@ -18,6 +20,8 @@ from productagg.sync.run_log import RunResult
 from productagg.sync.schedule import Schedule
 from productagg.sync.sources import ActiveSource
 from productagg.sync.time_budget import TimeBudget
+
+log = logging.getLogger(__name__)
 
 # For all requests that one product needs.
 FETCH_SECONDS = 30.0
@@ -36,6 +40,27 @@ class Work(Protocol):
 
     def work(self, selected: Selection, budget: TimeBudget, progress: Callable[[], object]) -> None:
         """Do it. `progress` is called now and then. The result's `ended_by` says why it ended."""
+
+
+def work_in(lane: Work, selected: Selection, budget: TimeBudget, progress: Callable[[], object]) -> None:
+    """Do a lane's work; its log lines name the source."""
+    began_at = budget.elapsed()
+    with logs.of_source(lane.name):
+        try:
+            lane.work(selected, budget, progress)
+        except BaseException:
+            lane.result.ended_by = "crashed"
+            raise
+        finally:
+            lane.result.finished_at = lane.result.started_at + budget.elapsed() - began_at
+
+
+def log_results(lanes: Sequence[Work]) -> None:
+    """Log what was done at each source, if there are several. The caller has the sum."""
+    for lane in lanes if len(lanes) > 1 else ():
+        if lane.result.leased:
+            with logs.of_source(lane.name):
+                log.info("%s", lane.result)
 
 
 def work_side_by_side(works: Sequence[Callable[[], None]]) -> None:

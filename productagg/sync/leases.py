@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from productagg.db import clock
@@ -50,10 +50,12 @@ def is_due(at: datetime) -> ColumnElement[bool]:
 def not_asked_since(started_at: datetime, now: datetime) -> ColumnElement[bool]:
     """Whether a run that began at `started_at`, and asks for products due or not, still has to ask for a product.
 
-    A product that was asked for in the future, before the clock was set back, is included.
+    A product that was asked for in the future, before the clock was set back, is included. Products of a whole document
+    are not asked for: that is.
     """
     asked_at = ProductSource.last_asked_at
-    return or_(asked_at.is_(None), asked_at < started_at, asked_at > now)
+    not_asked = or_(asked_at.is_(None), asked_at < started_at, asked_at > now)
+    return and_(ProductSource.next_sync_at.is_not(None), not_asked)
 
 
 def count(session: Session, source_ids: Sequence[UUID], selected: ColumnElement[bool]) -> int:

@@ -6,14 +6,16 @@ open while a run waits for the network, and only a complete, valid list ever cha
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_
 from sqlalchemy.orm import Session, sessionmaker
 
+from productagg.db import clock
 from productagg.db.models import OFFERS_SOURCE, ProductSource
 from productagg.history import movers
 from productagg.settings import Settings
@@ -21,14 +23,21 @@ from productagg.sources.offers_service.client import OffersClient
 from productagg.sources.offers_service.errors import Busy, TokenStillValid, UpstreamError
 from productagg.sources.offers_service.parsing import AccessToken
 from productagg.sync import leases, run_log
+from productagg.sync.documents import LEASE as DOCUMENT_LEASE
 from productagg.sync.fetcher import EXCHANGES_PER_PRODUCT, OffersFetcher
 from productagg.sync.lane import Lane, Selection
-from productagg.sync.lanes import FETCH_SECONDS, AdapterLanes, Work, work_side_by_side
+from productagg.sync.lanes import FETCH_SECONDS, AdapterLanes, Work, log_results, work_in, work_side_by_side
 from productagg.sync.leases import Lease
 from productagg.sync.outcomes import Outcome
 from productagg.sync.run_log import RunResult
 from productagg.sync.schedule import Schedule
-from productagg.sync.sources import IS_OFFERS_SERVICE_ENABLED, ActiveSource, enabled, longest_interval
+from productagg.sync.sources import (
+    IS_OFFERS_SERVICE_ENABLED,
+    ActiveSource,
+    enabled,
+    is_document_due,
+    is_document_not_asked_since,
+)
 from productagg.sync.time_budget import TimeBudget
 from productagg.sync.tokens import NoAccessToken, SharedToken, account_key
 from productagg.sync.transactions import LONGEST_WAIT_SECONDS, run_in_transaction
@@ -91,24 +100,24 @@ class Synchronizer:
         *,
         products: Sequence[UUID] | None = None,
         everything: bool = False,
+        sources: Collection[UUID] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> RunResult:
-        """Sync the products that are due now; or `products`, or everything, due or not.
+        """Sync the products that are due now; or `products`, or everything, due or not. With `sources`, only there.
 
         A failure is recorded in the product's row and does not stop the run. `progress` is called with the number of
         products that are done and their total number.
         """
         budget = self._new_budget(self._budget_seconds)
         traffic_before = self._client.traffic
-        run_id, started_at, active = self._in_transaction(
-            lambda session: _begin(session, products, everything=everything)
+        run_id, started_at, selected, active = self._in_transaction(
+            lambda session: self._begin(session, products, everything=everything, sources=sources)
         )
         result = RunResult(started_at=started_at, finished_at=started_at, ended_by="crashed")
         recording: TimeBudget | None = None
         try:
             self._refresh_summaries(started_at, budget)
-            selected = _selection(products, everything, started_at)
-            self._sync_selected(self._lanes(active, started_at), selected, result, budget, progress)
+            self._sync_selected(active, selected, result, budget, progress)
             # Recording the end has time of its own, because the run's may be up.
             recording = budget if self._interrupted else self._new_budget(LONGEST_WAIT_SECONDS)
         finally:
@@ -152,39 +161,62 @@ class Synchronizer:
         lane.result.finished_at = now + budget.elapsed()
         return SyncedProducts(lane.result, fetched, pool.cpu_seconds + time.thread_time() - cpu_started_at)
 
+    def _begin(
+        self,
+        session: Session,
+        products: Sequence[UUID] | None,
+        *,
+        everything: bool,
+        sources: Collection[UUID] | None,
+    ) -> tuple[UUID, datetime, Selection, list[ActiveSource]]:
+        """Record that a run begins; the time, what it works on, and the sources that it asks."""
+        now = clock.now(session)
+        selected = _selection(products, everything, now)
+        active = enabled(session, selected.products(now), selected.documents(now), now)
+        if sources is None:
+            active = [source for source in active if source.has_work]
+        else:
+            # Also if it is blocked: the run then says why nothing was asked.
+            active = [source for source in active if source.id in sources]
+        longest = timedelta(seconds=self._budget_seconds)
+        if any(source.has_document for source in active):
+            longest = max(longest, DOCUMENT_LEASE)
+        return run_log.record_start(session, now, longest), now, selected, active
+
     def _sync_selected(
         self,
-        lanes: Sequence[Work],
+        active: Sequence[ActiveSource],
         selected: Selection,
         result: RunResult,
         budget: TimeBudget,
         progress: Callable[[int, int], None] | None,
     ) -> None:
         """Do the work of all sources side by side, and add up their results."""
+        lanes = self._lanes(active, result.started_at)
         total = 0
         if progress is not None:
-            chosen = selected(result.started_at)
-            ids = [lane.source_id for lane in lanes]
+            chosen = selected.products(result.started_at)
+            ids = [source.id for source in active]
             total = self._in_transaction(lambda session: leases.count(session, ids, chosen))
+            total += sum(source.has_document for source in active)
 
         def report() -> None:
             if progress is not None:
                 progress(sum(lane.result.asked for lane in lanes), total)
 
         try:
-            work_side_by_side([lambda lane=lane: lane.work(selected, budget, report) for lane in lanes])  # type: ignore[misc]
+            work_side_by_side([partial(work_in, lane, selected, budget, report) for lane in lanes])
         finally:
             for lane in lanes:
-                result.add(lane.result)
+                result.add(lane.source_id, lane.name, lane.result)
+        log_results(lanes)
         result.ended_by = _ended_by(lanes)
 
-    def _lanes(self, enabled: Sequence[ActiveSource], started_at: datetime) -> list[Work]:
-        """The lanes of the sources that have work; that of the Offers service first."""
-        observed_for = self._schedule.observed_for_at_least(longest_interval(enabled))
+    def _lanes(self, active: Sequence[ActiveSource], started_at: datetime) -> list[Work]:
+        """A lane for each source; that of the Offers service first."""
+        observed_for = self._schedule.observed_for
         lanes: list[Work] = []
-        for source in enabled:
-            if not source.has_work:
-                continue
+        for source in active:
             result = RunResult(started_at=started_at, finished_at=started_at)
             if source.id == OFFERS_SOURCE:
                 lanes.append(self._offers_lane(result, observed_for))
@@ -249,15 +281,6 @@ def _fetched_products(outcomes: Sequence[Outcome]) -> set[UUID]:
     return {outcome.lease.product_id for outcome in outcomes if outcome.offers is not None}
 
 
-def _begin(
-    session: Session, products: Sequence[UUID] | None, *, everything: bool
-) -> tuple[UUID, datetime, list[ActiveSource]]:
-    """Record that a run begins, and read the sources that it may ask."""
-    run_id, started_at = run_log.record_start(session)
-    selected = _selection(products, everything, started_at)
-    return run_id, started_at, enabled(session, selected(started_at), started_at)
-
-
 def _ended_by(lanes: Sequence[Work]) -> str:
     """Why the run ended: 'done', or every other reason, with the name of the source if it is not that of the run."""
     reasons: dict[str, None] = {}
@@ -277,8 +300,14 @@ def longest_lease(settings: Settings) -> timedelta:
 
 def _selection(products: Sequence[UUID] | None, everything: bool, started_at: datetime) -> Selection:
     if products is None and not everything:
-        # Products that become due after the start are left to the next run, so that this one comes to an end.
-        return lambda _now: leases.is_due(started_at)
+        # What becomes due after the start is left to the next run, so that this one comes to an end.
+        return Selection(lambda _now: leases.is_due(started_at), lambda _now: is_document_due(started_at))
     if products is None:
-        return lambda now: leases.not_asked_since(started_at, now)
-    return lambda now: and_(leases.not_asked_since(started_at, now), ProductSource.product_id.in_(products))
+        return Selection(
+            lambda now: leases.not_asked_since(started_at, now),
+            lambda now: is_document_not_asked_since(started_at, now),
+        )
+    return Selection(
+        lambda now: and_(leases.not_asked_since(started_at, now), ProductSource.product_id.in_(products)),
+        lambda _now: is_document_due(started_at),
+    )

@@ -10,11 +10,11 @@ from typing import Self
 from uuid import UUID
 from zlib import crc32
 
+from productagg.history.timeline import INTERVALS_OBSERVED
 from productagg.settings import Settings
 
 # A product is due this much early, but at most a tenth of the interval: otherwise it could miss a cron tick.
 _TICK_TOLERANCE = timedelta(seconds=5)
-_INTERVALS_OBSERVED = 5
 LONGEST_BACKOFF = timedelta(hours=1)
 # A product may go without a request for a tenth of the time since its last change, like the heuristic freshness of
 # RFC 9111 (4.2.2), and moves towards its slot by at most a tenth of an interval at a time.
@@ -44,12 +44,11 @@ class Schedule:
 
     @property
     def observed_for(self) -> timedelta:
-        """How long a product counts as observed after a complete, valid list. After that, its history has a gap."""
-        return self.longest * _INTERVALS_OBSERVED
+        """How long a product counts as observed, at least, after a complete, valid list. Then its history has a gap.
 
-    def observed_for_at_least(self, interval: timedelta) -> timedelta:
-        """How long a product counts as observed if one of its sources is asked at this interval."""
-        return max(self.longest, interval) * _INTERVALS_OBSERVED
+        After a list of a source that states a longer interval, it does so for longer: see history.queries.counts_until.
+        """
+        return self.longest * INTERVALS_OBSERVED
 
     def after_success(
         self, product_id: UUID, run_started_at: datetime, now: datetime, unchanged_since: datetime | None

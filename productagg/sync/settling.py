@@ -13,8 +13,10 @@ from uuid import UUID
 from sqlalchemy import RowMapping, func, select
 from sqlalchemy.orm import Session
 
+from productagg.db.engines import dialect_name
 from productagg.db.models import LAST_OBSERVED_AT, Base, Product, ProductSource, Source
-from productagg.history.timeline import INSTANT
+from productagg.history.queries import counts_until
+from productagg.history.timeline import INSTANT, microseconds
 from productagg.offers.reconcile import (
     Observation,
     OfferState,
@@ -63,7 +65,7 @@ def plan(
     listings = list(listings)
     stored = read_stored(session, list({listing.product_id for listing in listings}))
     last = {listing.product_id: listing.last_synced_at for listing in listings}
-    observations = _observe(listings, last, observed_for, stored.now)
+    observations = _observe(session, listings, last, observed_for, stored.now)
     updates = plan_updates(stored, observations)
     _lock_products(session, updates)
     rows = _lock_rows(session, {*updates, *also_lock})
@@ -71,7 +73,7 @@ def plan(
         # Another run may have written the offers of another source since they were read, or an admin removed them.
         again = [listing for listing in listings if listing.product_id in shared]
         stored = read_stored(session, list(shared))
-        observed_again = _observe(again, _last_observed(session, shared), observed_for, stored.now)
+        observed_again = _observe(session, again, _last_observed(session, shared), observed_for, stored.now)
         updates = {id_: update for id_, update in updates.items() if id_ not in shared}
         updates |= plan_updates(stored, observed_again)
         observations = [*(each for each in observations if each.product_id not in shared), *observed_again]
@@ -79,18 +81,33 @@ def plan(
 
 
 def _observe(
-    listings: Iterable[Listing], last: Mapping[UUID, datetime | None], observed_for: timedelta, now: datetime
+    session: Session,
+    listings: Iterable[Listing],
+    last: Mapping[UUID, datetime | None],
+    observed_for: timedelta,
+    now: datetime,
 ) -> list[Observation]:
-    return [_observation(listing, last.get(listing.product_id), observed_for, now) for listing in listings]
+    late = {product_id for product_id, at in last.items() if at is not None and now - at > observed_for}
+    unobserved = late - _still_observed(session, late, now)
+    return [_observation(each, last.get(each.product_id), each.product_id in unobserved, now) for each in listings]
 
 
-def _observation(listing: Listing, last: datetime | None, observed_for: timedelta, now: datetime) -> Observation:
+def _still_observed(session: Session, product_ids: Collection[UUID], now: datetime) -> set[UUID]:
+    """Those of the products that a source with a longer interval of its own has observed lately enough."""
+    if not product_ids:
+        return set()
+    counts = counts_until(dialect_name(session)) >= microseconds(now)
+    query = select(ProductSource.product_id).join(Source, Source.id == ProductSource.source_id)
+    return set(session.scalars(query.where(ProductSource.product_id.in_(product_ids), counts)))
+
+
+def _observation(listing: Listing, last: datetime | None, is_unobserved: bool, now: datetime) -> Observation:
     at, gap_from = now, None
     if last is not None:
         # If the clock was set back or stands still, the history goes on in the smallest steps, so that it stays in
         # order.
         at = max(now, last + INSTANT)
-        gap_from = last + INSTANT if at - last > observed_for else None
+        gap_from = last + INSTANT if is_unobserved else None
     return Observation(
         listing.product_id,
         listing.offers,

@@ -4,7 +4,7 @@ Every function belongs into one short transaction. The Offers service's own wait
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -40,6 +40,8 @@ class ActiveSource:
     creates_products: bool
     has_work: bool
     """Whether it may be asked now, and has products or a document to ask for."""
+    has_document: bool
+    """Whether it is a whole document that is selected and free."""
 
     def secret(self) -> str | None:
         """The value of its environment variable. Raises NoSecret."""
@@ -60,24 +62,37 @@ def _is_unblocked(now: datetime) -> ColumnElement[bool]:
     return or_(Source.blocked_until.is_(None), Source.blocked_until <= now)
 
 
-def is_document_due(at: datetime, now: datetime) -> ColumnElement[bool]:
-    """Whether a whole document is due, and not leased to another run."""
-    return and_(Source.next_sync_at <= at, or_(Source.leased_until.is_(None), Source.leased_until <= now))
+def is_document_due(at: datetime) -> ColumnElement[bool]:
+    """Whether a source is a whole document that is due at this time."""
+    return Source.next_sync_at <= at
 
 
-def enabled(session: Session, selected: ColumnElement[bool], now: datetime) -> list[ActiveSource]:
-    """The enabled sources; `selected` is a condition on ProductSource. The Offers service always has work."""
-    has_products = exists().where(ProductSource.source_id == Source.id, selected)
-    has_work = or_(has_products, is_document_due(now, now))
-    has_work = or_(Source.id == OFFERS_SOURCE, and_(_is_unblocked(now), func.coalesce(has_work, false())))
-    columns = [getattr(Source, name) for name in ActiveSource.__dataclass_fields__ if name != "has_work"]
-    query = select(*columns, has_work.label("has_work")).where(Source.enabled).order_by(Source.id)
+def is_document_not_asked_since(started_at: datetime, now: datetime) -> ColumnElement[bool]:
+    """Whether a source is a whole document, and a run that takes all of them, due or not, still has to ask for it.
+
+    See leases.not_asked_since.
+    """
+    asked_at = Source.last_asked_at
+    return and_(Source.next_sync_at.is_not(None), or_(asked_at.is_(None), asked_at < started_at, asked_at > now))
+
+
+def is_document_free(now: datetime) -> ColumnElement[bool]:
+    """Whether no run has the document now."""
+    return or_(Source.leased_until.is_(None), Source.leased_until <= now)
+
+
+def enabled(
+    session: Session, products: ColumnElement[bool], documents: ColumnElement[bool], now: datetime
+) -> list[ActiveSource]:
+    """The enabled sources; `products` is a condition on ProductSource. The Offers service always has work."""
+    has_products = exists().where(ProductSource.source_id == Source.id, products)
+    has_document = func.coalesce(and_(documents, is_document_free(now)), false())
+    has_work = or_(Source.id == OFFERS_SOURCE, and_(_is_unblocked(now), or_(has_products, has_document)))
+    computed = {"has_work": has_work, "has_document": has_document}
+    columns = [getattr(Source, name) for name in ActiveSource.__dataclass_fields__ if name not in computed]
+    labelled = [column.label(name) for name, column in computed.items()]
+    query = select(*columns, *labelled).where(Source.enabled).order_by(Source.id)
     return [ActiveSource(**row) for row in session.execute(query).mappings()]
-
-
-def longest_interval(sources: Iterable[ActiveSource]) -> timedelta:
-    """The longest interval that a source states; zero if none does."""
-    return timedelta(seconds=max((source.interval_seconds or 0 for source in sources), default=0))
 
 
 def blocked(session: Session, source_id: UUID) -> tuple[datetime, str | None]:

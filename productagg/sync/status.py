@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from typing import TypedDict, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
+from sqlalchemy import Connection, case, func, select
 
-from productagg.db.models import AT_OFFERS_SERVICE, Product, ProductSource, UpstreamToken
-from productagg.sync import run_log
+from productagg.db.models import OFFERS_SOURCE, Product, ProductSource, Source, UpstreamToken
+from productagg.sync import backlog, run_log
+from productagg.sync.backlog import SourceBacklog
 from productagg.sync.run_log import RecordedRun
 
 _RUNS = 5
@@ -22,7 +23,10 @@ _COLUMNS = 100
 
 
 class Backlog(TypedDict):
-    """The number of products, and how many are due, being fetched (leased) and failing."""
+    """The number of products, and how many are due, being fetched (leased) and failing, once for each of their sources.
+
+    A whole document counts as one.
+    """
 
     products: int
     due: int
@@ -34,11 +38,13 @@ class DueProduct(TypedDict):
     id: UUID
     name: str
     due_since: datetime
+    source: str
 
 
 class FailingProduct(TypedDict):
     id: UUID
     name: str
+    source: str
     failures: int
     last_error: str | None
     last_asked_at: datetime | None
@@ -55,64 +61,73 @@ class TokenStatus(TypedDict):
 
 
 class Status(TypedDict):
-    """The last runs, the backlog, the product due the longest, the failing products, and the shared access token."""
+    """The last runs, the sources, the backlog, the product due the longest, the failing ones, and the access token."""
 
     at: datetime
     runs: Sequence[RecordedRun]
+    sources: Sequence[SourceBacklog]
     backlog: Backlog
     oldest_due: DueProduct | None
     failing: Sequence[FailingProduct]
     token: TokenStatus
 
 
-def read(connection: Connection, account: str, budget_seconds: float, now: datetime) -> Status:
+def read(connection: Connection, account: str, now: datetime) -> Status:
     """Read the status as of `now`. `account` is the key of the shared token."""
+    token = _token(connection, account, now)
+    sources = [_with_block(source, token) for source in backlog.read(connection, now)]
     return {
         "at": now,
-        "runs": run_log.page(connection, _RUNS, budget_seconds).runs,
-        "backlog": _backlog(connection, now),
-        "oldest_due": _oldest_due(connection, now),
+        "runs": run_log.page(connection, _RUNS).runs,
+        "sources": sources,
+        "backlog": _backlog(connection, sources),
+        "oldest_due": _oldest_due(connection, sources, now),
         "failing": _failing(connection),
-        "token": _token(connection, account, now),
+        "token": token,
     }
 
 
-def _is_due(now: datetime) -> ColumnElement[bool]:
-    """Whether a product is due. A product that is being fetched counts as leased and not as due."""
-    leased_until = ProductSource.leased_until
-    return and_(ProductSource.next_sync_at <= now, or_(leased_until.is_(None), leased_until <= now))
+def _with_block(source: SourceBacklog, token: TokenStatus) -> SourceBacklog:
+    """The Offers service is blocked with its access token."""
+    if source["id"] == OFFERS_SOURCE:
+        source["blocked_until"], source["blocked_reason"] = token["blocked_until"], token["blocked_reason"]
+    return source
 
 
-def _backlog(connection: Connection, now: datetime) -> Backlog:
-    count = select(func.count()).select_from(ProductSource).where(AT_OFFERS_SERVICE)
-    counts = select(
-        select(func.count()).select_from(Product).scalar_subquery().label("products"),
-        count.where(_is_due(now)).scalar_subquery().label("due"),
-        count.where(ProductSource.leased_until > now).scalar_subquery().label("leased"),
-        count.where(ProductSource.failures > 0).scalar_subquery().label("failing"),
-    )
-    return cast(Backlog, dict(connection.execute(counts).mappings().one()))
+def _backlog(connection: Connection, sources: Sequence[SourceBacklog]) -> Backlog:
+    return {
+        "products": connection.scalar(select(func.count()).select_from(Product)) or 0,
+        "due": sum(source["due"] for source in sources),
+        "leased": sum(source["leased"] for source in sources),
+        "failing": sum(source["failing"] for source in sources),
+    }
 
 
-def _oldest_due(connection: Connection, now: datetime) -> DueProduct | None:
+def _oldest_due(connection: Connection, sources: Sequence[SourceBacklog], now: datetime) -> DueProduct | None:
+    since = {source["oldest_due_at"]: source for source in sources if source["oldest_due_at"] is not None}
+    if not since:
+        return None
+    source = since[min(since)]
     query = (
         select(Product.id, Product.name, ProductSource.next_sync_at.label("due_since"))
         .join(ProductSource, ProductSource.product_id == Product.id)
-        .where(AT_OFFERS_SERVICE, _is_due(now))
+        .where(ProductSource.source_id == source["id"], backlog.is_due(now))
         .order_by(ProductSource.next_sync_at)
         .limit(1)
     )
     row = connection.execute(query).mappings().one_or_none()
-    return None if row is None else cast(DueProduct, dict(row))
+    return None if row is None else cast(DueProduct, {**row, "source": source["name"]})
 
 
 def _failing(connection: Connection) -> list[FailingProduct]:
     sync = ProductSource
+    state = (sync.failures, sync.last_error, sync.last_asked_at, sync.next_sync_at)
     query = (
-        select(Product.id, Product.name, sync.failures, sync.last_error, sync.last_asked_at, sync.next_sync_at)
+        select(Product.id, Product.name, Source.name.label("source"), *state)
         .join(sync, sync.product_id == Product.id)
-        .where(AT_OFFERS_SERVICE, sync.failures > 0)
-        .order_by(sync.failures.desc(), Product.id)
+        .join(Source, Source.id == sync.source_id)
+        .where(sync.failures > 0)
+        .order_by(sync.failures.desc(), Product.id, Source.id)
         .limit(_FAILING)
     )
     return [cast(FailingProduct, dict(row)) for row in connection.execute(query).mappings()]
@@ -159,11 +174,14 @@ def as_text(status: Status) -> str:
         "Sync runs",
         *(_run_lines(status["runs"]) if status["runs"] else ["  none yet"]),
         "",
+        "Sources",
+        *_source_lines(status["sources"]),
+        "",
         "Backlog",
         *_backlog_lines(status["backlog"], status["oldest_due"], now),
         "",
         "Failing products",
-        *_failing_lines(status["failing"], status["backlog"]["failing"]),
+        *_failing_lines(status["failing"], status["sources"]),
         "",
         "Access token",
         *_token_lines(status["token"], now),
@@ -193,6 +211,32 @@ def _run_details(run: RecordedRun) -> Iterator[str]:
     if run["failures"]:
         most_first = sorted(run["failures"].items(), key=lambda pair: (-pair[1], pair[0]))
         yield from _wrapped("failed: " + ", ".join(f"{count} × {reason}" for reason, count in most_first))
+    for source in run["sources"] if len(run["sources"]) > 1 else ():
+        counts = ", ".join(f"{source[name]} {name}" for name in ("fetched", "changed", "closed", "failed"))
+        yield from _wrapped(f"{source['name']}: {counts}, in {source['seconds']:.2f} s: {source['ended_by']}")
+
+
+def _source_lines(sources: Sequence[SourceBacklog]) -> Iterator[str]:
+    row = "  {:30}  {:16}  {:>8}  {:>7}  {:>7}  {:19}"
+    yield row.format("name", "kind", "products", "due", "failing", "last success").rstrip()
+    for source in sources:
+        last = source["last_synced_at"]
+        counts = (source["products"], source["due"], source["failing"], "never" if last is None else _timestamp(last))
+        yield row.format(_cut(source["name"], 30), _cut(source["kind"], 16), *counts).rstrip()
+        yield from _source_details(source)
+
+
+def _source_details(source: SourceBacklog) -> Iterator[str]:
+    if not source["enabled"]:
+        yield "    disabled"
+    if source["item_count"] is not None:
+        yield f"    {source['item_count']} items, {source['unmatched_count']} of them of no product"
+    if source["next_sync_at"] is not None and source["enabled"]:
+        yield "    being fetched" if source["leased"] else f"    due {_timestamp(source['next_sync_at'])}"
+    if source["blocked_until"] is not None:
+        yield from _wrapped(f"no requests before {_timestamp(source['blocked_until'])}: {source['blocked_reason']}")
+    if source["last_error"] is not None:
+        yield from _wrapped(f"last error: {source['last_error']}")
 
 
 def _backlog_lines(backlog: Backlog, oldest: DueProduct | None, now: datetime) -> Iterator[str]:
@@ -202,17 +246,20 @@ def _backlog_lines(backlog: Backlog, oldest: DueProduct | None, now: datetime) -
     yield f"  {backlog['due']:>{width}} due"
     if oldest is not None:
         since = oldest["due_since"]
-        yield f"  due the longest, since {_timestamp(since)} ({_duration(now - since)}):"
+        yield f"  due the longest, since {_timestamp(since)} ({_duration(now - since)}), at {oldest['source']}:"
         yield f"    {oldest['id']}  {oldest['name']}"
 
 
-def _failing_lines(failing: Sequence[FailingProduct], total: int) -> Iterator[str]:
+def _failing_lines(failing: Sequence[FailingProduct], sources: Sequence[SourceBacklog]) -> Iterator[str]:
+    # A failing document is in the lines of its source.
+    total = sum(source["failing"] for source in sources if source["next_sync_at"] is None)
     if not failing:
         yield "  none"
     for product in failing:
         yield f"  {product['id']}  {product['name']}"
         due = _timestamp(product["next_sync_at"])
-        yield from _wrapped(f"{product['failures']} in a row, due again {due}: {product['last_error']}")
+        failures = f"{product['failures']} in a row at {product['source']}"
+        yield from _wrapped(f"{failures}, due again {due}: {product['last_error']}")
     if total > len(failing):
         yield f"  and {total - len(failing)} more"
 

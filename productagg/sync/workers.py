@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from typing import Self
 
 from productagg.sync.leases import Lease
@@ -30,7 +31,9 @@ class WorkerPool:
         # The processor time that the threads took for fetching.
         self.cpu_seconds = 0.0
         self._threads = [
-            threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True) for number in range(workers)
+            # In a copy of the context, which has what log lines name.
+            threading.Thread(target=copy_context().run, args=(self._work,), name=f"fetch-{number}", daemon=True)
+            for number in range(workers)
         ]
 
     def __enter__(self) -> Self:

@@ -182,7 +182,7 @@ def run(database, upstream):
     signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def run(*arguments, typed="", config="development.ini", **options):
-        words = arguments[: 2 if arguments[0] in ("user", "history") else 1]
+        words = arguments[: 2 if arguments[0] in ("user", "history", "source") else 1]
         env = {**environment(database, upstream), **options}
         return CliRunner().invoke(main, [*words, config, *arguments[len(words) :]], input=typed, env=env)
 

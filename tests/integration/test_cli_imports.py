@@ -45,5 +45,15 @@ def test_an_export_does_not_load_the_price_history(loaded):
     assert "productagg.history" not in loaded["export"]
 
 
+def test_commands_load_no_adapter_and_no_parser_of_its_documents(loaded):
+    adapters = {f"productagg.sources.{kind}" for kind in ("feed", "json_api", "jsonld")} | {"lxml", "jmespath"}
+    for modules in loaded.values():
+        assert not modules & adapters
+
+
+def test_sources_are_listed_without_what_asks_them(loaded):
+    assert loaded["source"] & {"productagg.sources.web.client", "productagg.sync.run", "urllib3"} == set()
+
+
 def test_cron_does_not_wait_for_modules_that_a_run_has_no_use_for(loaded):
     assert loaded["sync"] & {"tqdm", "argon2", "alembic", "pyramid", "productagg.sandbox"} == set()

@@ -36,8 +36,10 @@ def test_json_output_is_one_object(database, upstream, run):
         "bytes": recorded.bytes,
         "longest_wait_seconds": recorded.longest_wait_seconds,
         "ended_by": "done",
+        "sources": recorded.sources,
         "exit_code": 1,
     }
+    assert [source["name"] for source in summary["sources"]] == ["offers"]
     assert sum(summary["failures"].values()) == 1
 
 

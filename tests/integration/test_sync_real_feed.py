@@ -1,41 +1,17 @@
 """A sync run that fetches a real feed over HTTP, through the adapter that is installed."""
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 
 from productagg.db.models import Offer, Source
 from tests.factories import LONG_AGO, link, make_products, make_source, rows
-
-FEED = "id\ttitle\tprice\tlink\tavailability\n" + "".join(
-    f"sku-{number}\tKettle {number}\t{number}.50 EUR\thttps://shop.test/{number}\tin_stock\n" for number in range(1, 4)
-)
+from tests.integration.web_feed import served_feed
 
 
 @pytest.fixture
 def address():
     """Where the feed is."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("ETag", '"one"')
-            self.send_header("Content-Type", "text/tab-separated-values")
-            self.send_header("Content-Length", str(len(FEED)))
-            self.end_headers()
-            self.wfile.write(FEED.encode())
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/feed.tsv"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served_feed() as address:
+        yield address
 
 
 def test_a_feed_is_fetched_and_its_items_are_matched(database, make_synchronizer, address):

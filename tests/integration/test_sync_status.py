@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -12,7 +13,7 @@ from productagg.sync import status
 from productagg.sync.tokens import account_key
 from tests.conftest import REFRESH_TOKEN
 from tests.databases import only_postgresql, only_sqlite
-from tests.factories import LONG_AGO, make_product, make_products, make_run, make_runs, rows
+from tests.factories import LONG_AGO, link, make_product, make_products, make_run, make_runs, make_source, rows
 from tests.integration.conftest import on_event, on_statement
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
@@ -33,7 +34,7 @@ def read(database):
 
     def read(account="the account"):
         with database.reader.connect() as connection:
-            return status.read(connection, account, 55, NOW)
+            return status.read(connection, account, NOW)
 
     return read
 
@@ -75,7 +76,12 @@ def test_the_product_that_is_due_the_longest_is_named(database, read):
     longest = make_product(database, "an hour", next_sync_at=ago(hours=1))
     make_product(database, "a day, but leased", next_sync_at=ago(days=1), leased_until=later(minutes=1))
 
-    assert read()["oldest_due"] == {"id": longest, "name": "an hour", "due_since": ago(hours=1)}
+    assert read()["oldest_due"] == {
+        "id": longest,
+        "name": "an hour",
+        "due_since": ago(hours=1),
+        "source": "offers",
+    }
 
 
 def test_the_failing_products_are_shown_those_that_failed_most_first_and_twenty_at_most(database, read, page):
@@ -89,13 +95,14 @@ def test_the_failing_products_are_shown_those_that_failed_most_first_and_twenty_
     assert found["failing"][0] == {
         "id": worst,
         "name": "often",
+        "source": "offers",
         "failures": 7,
         "last_error": "no complete response",
         "last_asked_at": None,
         "next_sync_at": later(hours=1),
     }
     assert f"  {worst}  often" in page()
-    assert "    7 in a row, due again 2026-01-02 13:00:00: no complete response" in page()
+    assert "    7 in a row at offers, due again 2026-01-02 13:00:00: no complete response" in page()
     assert "  and 1 more" in page()
 
 
@@ -168,19 +175,150 @@ def test_a_page_for_people_says_everything_at_a_glance(database, token, page):
         "    failed: 99 × no complete response within 10 s, 1 × not JSON",
         "  2026-01-02 11:57:00  db-7                  lost        0        0        0       0       0",
         "",
+        "Sources",
+        "  name                            kind              products      due  failing  last success",
+        "  offers                          offers_service           2        2        1  never",
+        "    last error: not JSON",
+        "",
         "Backlog",
         "  2 products",
         "  0 being fetched",
         "  2 due",
-        "  due the longest, since 2026-01-01 08:30:00 (1 d 3 h):",
+        "  due the longest, since 2026-01-01 08:30:00 (1 d 3 h), at offers:",
         f"    {kettle}  Kettle",
         "",
         "Failing products",
         f"  {lamp}  Lamp",
-        "    3 in a row, due again 2026-01-02 12:00:00: not JSON",
+        "    3 in a row at offers, due again 2026-01-02 12:00:00: not JSON",
         "",
         "Access token",
         "  valid until 2026-01-02 12:02:00 (2 min 0 s left)",
+    ]
+
+
+@pytest.fixture
+def sources(read):
+    """The sources at NOW, by name."""
+    return lambda: {source["name"]: source for source in read()["sources"]}
+
+
+def test_each_source_has_its_own_counts(database, sources):
+    shop_id = make_source(database, "a shop")
+    due, leased, failing = (make_product(database, name, next_sync_at=later(days=1)) for name in "abc")
+    link(database, due, shop_id, next_sync_at=NOW)
+    link(database, leased, shop_id, next_sync_at=ago(hours=1), leased_until=later(minutes=1))
+    at = {"last_asked_at": ago(minutes=1), "last_synced_at": ago(minutes=5)}
+    link(database, failing, shop_id, next_sync_at=later(minutes=1), failures=2, last_error="gone", **at)
+
+    found = sources()
+
+    assert found["a shop"] == {
+        "id": shop_id,
+        "name": "a shop",
+        "kind": "jsonld",
+        "enabled": True,
+        "products": 3,
+        "due": 1,
+        "leased": 1,
+        "failing": 1,
+        "oldest_due_at": NOW,
+        "last_synced_at": ago(minutes=5),
+        "last_error": "gone",
+        "blocked_until": None,
+        "blocked_reason": None,
+        "item_count": None,
+        "unmatched_count": None,
+        "next_sync_at": None,
+    }
+    assert [found["offers"][name] for name in ("products", "due", "leased", "failing")] == [3, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "counts", "lines"),
+    [
+        ({"next_sync_at": NOW}, [1, 0, 0], ["    due 2026-01-02 12:00:00"]),
+        ({"next_sync_at": NOW, "leased_until": later(minutes=1)}, [0, 1, 0], ["    being fetched"]),
+        (
+            {"next_sync_at": later(hours=1), "failures": 2, "last_error": "not a feed", "item_count": 9120},
+            [0, 0, 1],
+            [
+                "    9120 items, 14 of them of no product",
+                "    due 2026-01-02 13:00:00",
+                "    last error: not a feed",
+            ],
+        ),
+        ({"next_sync_at": NOW, "enabled": False}, [0, 0, 0], ["    disabled"]),
+    ],
+    ids=["due", "leased", "failing", "disabled"],
+)
+def test_a_whole_document_counts_as_one(database, sources, page, values, counts, lines):
+    feed_id = make_source(database, "feed", kind="feed", unmatched_count=14, last_synced_at=ago(days=1), **values)
+    link(database, make_product(database, next_sync_at=later(days=1)), feed_id, next_sync_at=None)
+
+    found = sources()["feed"]
+
+    assert found["products"] == 1
+    assert [found[name] for name in ("due", "leased", "failing")] == counts
+    assert found["last_synced_at"] == ago(days=1)
+    shown = page()
+    (begin,) = (number for number, line in enumerate(shown) if line.startswith("  feed "))
+    assert shown[begin].split() == ["feed", "feed", "1", f"{counts[0]}", f"{counts[2]}", "2026-01-01", "12:00:00"]
+    assert shown[begin + 1 : begin + 1 + len(lines)] == lines
+
+
+def test_the_backlog_is_that_of_all_sources(database, read):
+    feed_id = make_source(database, "feed", kind="feed", next_sync_at=NOW)
+    shop_id = make_source(database, "shop")
+    kettle = make_product(database, "Kettle", next_sync_at=ago(minutes=1))
+    link(database, kettle, feed_id, next_sync_at=None)
+    link(database, kettle, shop_id, next_sync_at=ago(hours=1), failures=1)
+
+    found = read()
+
+    assert found["backlog"] == {"products": 1, "due": 3, "leased": 0, "failing": 1}
+    assert (found["oldest_due"]["due_since"], found["oldest_due"]["source"]) == (ago(hours=1), "shop")
+    assert [product["source"] for product in found["failing"]] == ["shop"]
+
+
+def test_a_disabled_source_has_nothing_due(database, sources, read):
+    shop_id = make_source(database, "shop", enabled=False)
+    link(database, make_product(database, next_sync_at=later(days=1)), shop_id)
+
+    assert sources()["shop"]["due"] == 0
+    assert read()["oldest_due"] is None
+
+
+def test_a_failing_document_is_not_counted_among_the_products_that_are_left_out(database, page):
+    make_source(database, "feed", kind="feed", next_sync_at=NOW, failures=1, last_error="not a feed")
+
+    assert page()[page().index("Failing products") + 1 :][:2] == ["  none", ""]
+
+
+def test_a_sources_block_is_shown_with_its_end_and_reason(database, token, sources, page):
+    make_source(database, "shop", blocked_until=later(minutes=1), blocked_reason="the host answered 429")
+    make_source(database, "another", blocked_until=NOW, blocked_reason="that was long ago")
+    token(blocked_until=later(minutes=2), blocked_reason="the Offers service answered 503")
+
+    blocks = {name: (source["blocked_until"], source["blocked_reason"]) for name, source in sources().items()}
+
+    assert blocks == {
+        "another": (None, None),
+        "offers": (later(minutes=2), "the Offers service answered 503"),
+        "shop": (later(minutes=1), "the host answered 429"),
+    }
+    assert "    no requests before 2026-01-02 12:01:00: the host answered 429" in page()
+
+
+def test_a_run_of_several_sources_says_what_it_did_at_each(database, page):
+    counts = {"source_id": str(UUID(int=1)), "leased": 1, "fetched": 1, "changed": 0, "closed": 0, "failed": 0}
+    offers = {"name": "offers", **counts, "failures": {}, "seconds": 0.25, "ended_by": "done"}
+    feed = {**offers, "name": "feed", "changed": 120, "seconds": 12.5, "ended_by": "interrupted"}
+    make_run(database, sources=[offers, feed])
+    make_run(database, sources=[offers])
+
+    assert [line for line in page() if " fetched, " in line] == [
+        "    offers: 1 fetched, 0 changed, 0 closed, 0 failed, in 0.25 s: done",
+        "    feed: 1 fetched, 120 changed, 0 closed, 0 failed, in 12.50 s: interrupted",
     ]
 
 
@@ -190,6 +328,10 @@ def test_an_empty_installation_has_a_page_too(database, page):
         "",
         "Sync runs",
         "  none yet",
+        "",
+        "Sources",
+        "  name                            kind              products      due  failing  last success",
+        "  offers                          offers_service           0        0        0  never",
         "",
         "Backlog",
         "  0 products",
@@ -205,6 +347,7 @@ def test_an_empty_installation_has_a_page_too(database, page):
 
 
 def test_no_line_is_longer_than_a_terminal_or_plays_tricks_on_it(database, page):
+    make_source(database, "S" * 200, failures=1, last_error="\x1b[31m" + "e" * 500, next_sync_at=NOW, enabled=False)
     make_run(database, host="h" * 300, ended_by="word " * 100, failures={"a reason" * 50: 3, "\x1b[2J": 1})
     make_product(database, "N" * 200, failures=1, last_error="\x1b[31m" + "e" * 500, next_sync_at=ago(days=1000))
 
@@ -220,7 +363,7 @@ def test_the_number_of_statements_does_not_depend_on_what_there_is(database, rea
     with on_statement(database.reader, statements.append):
         read()
 
-    assert len(statements) == 5
+    assert len(statements) == 6
 
 
 @only_postgresql
@@ -237,10 +380,9 @@ def test_among_many_products_the_one_due_the_longest_is_found_by_an_index(databa
         plans.append("\n".join(row[0] for row in cursor.fetchall()))
 
     with on_event(database.reader, "before_cursor_execute", explain), database.reader.connect() as connection:
-        status.read(connection, "the account", 55, NOW)
+        status.read(connection, "the account", NOW)
 
-    [plan] = [plan for plan in plans if "using ix_product_sources_source_id_next_sync_at" in plan]
-    assert "Limit" in plan
+    [plan] = [plan for plan in plans if "using ix_product_sources_source_id_next_sync_at" in plan and "Limit" in plan]
     assert "Sort" not in plan
 
 

@@ -80,6 +80,24 @@ class TestText:
         assert abs(datetime.now(UTC) - datetime.fromisoformat(line.split()[0])) < timedelta(minutes=1)
         assert parts(line) == ("WARNING", "productagg.tests", "-", "3 products wait")
 
+    @pytest.mark.parametrize(("name", "shown"), [("shop", "shop"), ("a shop", '"a shop"'), ('"x"', r'"\"x\""')])
+    def test_a_line_of_a_source_names_it(self, written, log, name, shown):
+        read = written("text")
+
+        with logs.of_source(name):
+            log.warning("%d products wait", 3)
+        log.warning("done")
+
+        assert [parts(line)[-1] for line in read().splitlines()] == [f"source={shown} 3 products wait", "done"]
+
+    def test_the_name_of_a_source_cannot_start_a_line(self, written, log):
+        read = written("text")
+
+        with logs.of_source(f"x\n{FORGED}"):
+            log.info("a message")
+
+        assert len(read().splitlines()) == 1
+
     def test_the_lines_of_an_exception_are_indented(self, written, log):
         read = written("text")
 

@@ -190,6 +190,13 @@ MEMBERS: dict[str, Member] = {
         "not continue; null while it runs.",
         "done",
     ),
+    "SyncRun.sources": Member(
+        "What the run did at each source that it asked; empty until it ends, and for runs before the upgrade."
+    ),
+    "SourceRun.source_id": Member("The source's id.", "00000000-0000-7000-8000-000000000001"),
+    "SourceRun.name": Member("The source's name, as it was at that time.", "offers"),
+    "SourceRun.seconds": Member("How long that took.", 12.9),
+    "SourceRun.ended_by": Member("Like the run's `ended_by`, for this source.", "done"),
     "SyncRun.state": Member("`lost`: the run is overdue and never reported its end.", "finished"),
     # Windows and series
     "from": Member("Start of the window, aligned to the resolution.", _MONTH_AGO),

@@ -73,6 +73,10 @@ PRODUCT_SYNC = ObjectSchema(
     },
 )
 PRODUCT = ObjectSchema("Product", {**_PRODUCT, "offers": [OFFER], "sync": PRODUCT_SYNC}, frozenset({"sync"}))
+_RUN_COUNTS = {**dict.fromkeys(("leased", "fetched", "changed", "closed", "failed"), int), "failures": dict[str, int]}
+_SOURCE_RUN = ObjectSchema(
+    "SourceRun", {"source_id": UUID, "name": str, **_RUN_COUNTS, "seconds": float, "ended_by": str}
+)
 RUN = ObjectSchema(
     "SyncRun",
     {
@@ -80,12 +84,12 @@ RUN = ObjectSchema(
         "host": str,
         "started_at": datetime,
         "finished_at": datetime | None,
-        **dict.fromkeys(("leased", "fetched", "changed", "closed", "failed"), int),
-        "failures": dict[str, int],
+        **_RUN_COUNTS,
         "requests": int,
         "bytes": int,
         "longest_wait_seconds": float,
         "ended_by": str | None,
+        "sources": [_SOURCE_RUN],
         "state": Literal["finished", "running", "lost"],
     },
 )

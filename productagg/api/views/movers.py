@@ -45,6 +45,7 @@ def list_movers(request: Request) -> Response:
         period=parameters["period"],
         direction=parameters["direction"],
         limit=parameters["limit"],
-        observed_since=clock.now(request.reader) - request.services.observed_for,
+        at=clock.now(request.reader),
+        observed_for=request.services.observed_for,
     )
     return json_response(listed, cache_control=public_cache_control(request))

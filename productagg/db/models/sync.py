@@ -1,6 +1,7 @@
 """The sync runs, and the access token for the Offers service."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import JSON, BigInteger
@@ -16,7 +17,8 @@ class SyncRun(Base):
     `leased` counts leased products, `fetched` complete and valid lists of offers, `changed` products with changed
     offers, `closed` offers that vanished, `failed` products; `failures` counts these by reason. `requests` and `bytes`
     (decompressed bodies) measure the exchanges with the Offers service. `longest_wait_seconds` is how overdue the most
-    overdue product was.
+    overdue product was. `sources` has the same counts for each source that was asked (see sync.run_log.SourceRun); NULL
+    until the run ends. `lost_after` is NULL from then on; a run that has no end by that time was killed.
     """
 
     __tablename__ = "sync_runs"
@@ -35,6 +37,8 @@ class SyncRun(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     longest_wait_seconds: Mapped[float] = mapped_column(Seconds)
     ended_by: Mapped[str | None]
+    lost_after: Mapped[datetime | None]
+    sources: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class UpstreamToken(Base):
