@@ -119,7 +119,7 @@ class SyncedShop:
 
     def _json_api(self):
         url = f"{SITE}/shop-api/{self.shop.key}/products/{{locator}}"
-        configuration = {"url": url, "items": "[@]", "price_format": "minor", "fields": JSON_FIELDS}
+        configuration = {"url": url, "items": "[@][]", "price_format": "minor", "fields": JSON_FIELDS}
         return configuration, lambda article: article.gtin
 
     def _json_list(self):
