@@ -25,6 +25,8 @@ JSON_FIELDS = {
     "shipping": "shipping",
 }
 
+LATER = timedelta(days=3)
+
 
 class Moment:
     """The sandbox's clock, in Unix seconds. It stands still until a test moves it."""
@@ -37,6 +39,27 @@ class Moment:
 
     def move(self, delta):
         self.now += delta.total_seconds()
+
+
+def configuration_of(kind, site, shop):
+    """How a source of this kind reads a shop of the sandbox at `site`, and the function from an article to its locator.
+
+    `heureka` is a source of the kind `feed`.
+    """
+    api = f"{site}/shop-api/{shop.key}/products"
+    priced = {"price_format": "minor", "fields": JSON_FIELDS}
+    pages = {"items": "products", "total": "total", "pages": {"rule": "next_link", "expression": "next"}}
+    by_locator = {**JSON_FIELDS, "locator": "gtin"}
+    return {
+        "jsonld": ({"country": "DE"}, lambda article: f"{site}/shops/{shop.key}/products/{article.slug}"),
+        "feed": ({"url": f"{site}/feeds/{shop.key}.xml"}, lambda article: article_id(shop, article)),
+        "heureka": (
+            {"url": f"{site}/feeds/{shop.key}-heureka.xml", "currency": "EUR"},
+            lambda article: article_id(shop, article),
+        ),
+        "json_api": ({"url": f"{api}/{{locator}}", "items": "[@][]", **priced}, lambda article: article.gtin),
+        "json_list": ({"url": api, **pages, **priced, "fields": by_locator}, lambda article: article.gtin),
+    }[kind]
 
 
 class SyncedShop:
@@ -54,7 +77,7 @@ class SyncedShop:
 
     def link(self):
         """Make the source and its products. A source of single products has one: it would stop at the first failure."""
-        configuration, locate = getattr(self, f"_{self.kind}")()
+        configuration, locate = configuration_of(self.kind, SITE, self.shop)
         is_document = self.kind in ("feed", "json_list")
         self._articles = self._articles if is_document else self._articles[:1]
         options = {"secret_variable": "SHOP_SECRET"} if self.kind.startswith("json_") else {}
@@ -110,28 +133,3 @@ class SyncedShop:
         found = rows(self._database, Source, id=self.source_id)
         found += rows(self._database, ProductSource, source_id=self.source_id)
         return "; ".join(row.last_error for row in found if row.last_error)
-
-    def _jsonld(self):
-        return {}, lambda article: f"{SITE}/shops/{self.shop.key}/products/{article.slug}"
-
-    def _feed(self):
-        return {"url": f"{SITE}/feeds/{self.shop.key}.xml"}, lambda article: article_id(self.shop, article)
-
-    def _json_api(self):
-        url = f"{SITE}/shop-api/{self.shop.key}/products/{{locator}}"
-        configuration = {"url": url, "items": "[@][]", "price_format": "minor", "fields": JSON_FIELDS}
-        return configuration, lambda article: article.gtin
-
-    def _json_list(self):
-        configuration = {
-            "url": f"{SITE}/shop-api/{self.shop.key}/products",
-            "items": "products",
-            "total": "total",
-            "pages": {"rule": "next_link", "expression": "next"},
-            "price_format": "minor",
-            "fields": {**JSON_FIELDS, "locator": "gtin"},
-        }
-        return configuration, lambda article: article.gtin
-
-
-LATER = timedelta(days=3)
