@@ -2,6 +2,7 @@
 
 import json
 from importlib.resources import files
+from typing import Any
 
 import click
 
@@ -23,6 +24,6 @@ def sample(config_uri: str) -> None:
     click.echo(f"sample: {len(samples)} products added")
 
 
-def _new_product(sandbox: object, **facts: str) -> NewProduct:
+def _new_product(sandbox: object, **facts: Any) -> NewProduct:
     """A product to create. What the file says for the sandbox's shops is not for the catalogue."""
     return NewProduct(**facts)
