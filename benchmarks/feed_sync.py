@@ -21,7 +21,7 @@ from typing import TypeVar
 from uuid import UUID
 
 import psycopg2.extensions
-from sqlalchemy import false, select
+from sqlalchemy import false, select, true
 from sqlalchemy.orm import Session, sessionmaker
 
 from benchmarks import harness
@@ -37,6 +37,7 @@ from productagg.sources.feed.adapter import FeedAdapter
 from productagg.sources.registry import validate
 from productagg.sources.testing import MemoryWeb
 from productagg.sync.documents import DocumentLane
+from productagg.sync.lane import Selection
 from productagg.sync.run_log import RunResult
 from productagg.sync.schedule import Schedule
 from productagg.sync.sources import ActiveSource
@@ -120,7 +121,7 @@ def sync(sessions: sessionmaker[Session], path: Path) -> RunResult:
         lambda: False,
         result,
     )
-    lane.work(lambda _: false(), TimeBudget(3600, lambda: False), lambda: None)
+    lane.work(Selection(lambda _: false(), lambda _: true()), TimeBudget(3600, lambda: False), lambda: None)
     if result.fetched != 1:
         raise RuntimeError(f"the feed was not synced: {result}")
     return result

@@ -113,14 +113,14 @@ def links(connection: Connection | Session, product_id: UUID) -> list[Link]:
 def _read(connection: Connection | Session, *where: ColumnElement[bool]) -> list[SourceStatus]:
     now = clock.now(connection)
     rows = connection.execute(_sources(where)).mappings()
-    return [SourceStatus(**{**row, **({} if _is_blocked(row, now) else _UNBLOCKED)}) for row in rows]
+    return [SourceStatus(**{**row, **({} if _is_blocked(row["blocked_until"], now) else _UNBLOCKED)}) for row in rows]
 
 
 _UNBLOCKED = {"blocked_until": None, "blocked_reason": None}
 
 
-def _is_blocked(row: Mapping[str, Any], now: datetime) -> bool:
-    return row["blocked_until"] is not None and row["blocked_until"] > now
+def _is_blocked(until: datetime | None, now: datetime) -> bool:
+    return until is not None and until > now
 
 
 def _sources(where: Sequence[ColumnElement[bool]]) -> Select[Any]:
