@@ -143,6 +143,7 @@ def test_the_links_of_a_product_by_the_names_of_its_sources(database, product_id
             source_admin.links(connection, uuid4())
 
     assert (of_feed.source, of_feed.kind, of_feed.locator, of_feed.next_sync_at) == ("feed", "feed", "sku-1", LATER)
+    assert (of_feed.failures, of_feed.last_error) == (0, "404")  # of the document
     assert (of_offers.source, of_offers.locator) == ("offers", None)
     assert (of_shop.failures, of_shop.last_error, of_shop.next_sync_at) == (2, "404", LATER)
 
