@@ -40,7 +40,7 @@ from productagg.sync.documents import DocumentLane
 from productagg.sync.lane import Selection
 from productagg.sync.run_log import RunResult
 from productagg.sync.schedule import Schedule
-from productagg.sync.sources import ActiveSource
+from productagg.sync.sources import enabled
 from productagg.sync.time_budget import TimeBudget
 from productagg.sync.transactions import run_in_transaction
 
@@ -101,9 +101,8 @@ def floor(connection: psycopg2.extensions.connection, path: Path, chunks: list[s
 def sync(sessions: sessionmaker[Session], path: Path) -> RunResult:
     """Sync the whole document, as a run does. Raises RuntimeError if that fails."""
     with sessions.begin() as session:
-        row = session.get_one(Source, _SOURCE)
-        columns = {name: getattr(row, name) for name in ActiveSource.__dataclass_fields__ if name != "has_work"}
         now = clock.now(session)
+        (source,) = [found for found in enabled(session, false(), true(), now) if found.id == _SOURCE]
     adapter = FeedAdapter()
     result = RunResult(started_at=now, finished_at=now)
 
@@ -111,9 +110,9 @@ def sync(sessions: sessionmaker[Session], path: Path) -> RunResult:
         return run_in_transaction(sessions, work, budget)
 
     lane = DocumentLane(
-        ActiveSource(**columns, has_work=True),
+        source,
         adapter,
-        validate(adapter, columns["configuration"]),
+        validate(adapter, dict(source.configuration)),
         lambda _: MemoryWeb({_URL: FileResponse(path)}),
         Schedule(_DAY, _DAY),
         3 * _DAY,
