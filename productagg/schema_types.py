@@ -46,6 +46,22 @@ class OptionalText(colander.SchemaType):  # type: ignore[misc]  # colander is un
         raise colander.Invalid(node, _NOT_TEXT_OR_NULL)
 
 
+class WholeNumber(colander.SchemaType):  # type: ignore[misc]  # colander is untyped
+    """A JSON integer from `minimum` to `maximum`. `schema` is its JSON Schema."""
+
+    def __init__(self, minimum: int, maximum: int) -> None:
+        self._minimum, self._maximum = minimum, maximum
+        self.schema: dict[str, Any] = {"type": "integer", "format": "int64", "minimum": minimum, "maximum": maximum}
+
+    def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
+        if cstruct is colander.null:
+            return cstruct
+        is_integer = isinstance(cstruct, int) and not isinstance(cstruct, bool)
+        if not is_integer or not self._minimum <= cstruct <= self._maximum:
+            raise colander.Invalid(node, f"must be an integer from {self._minimum} to {self._maximum}")
+        return cstruct
+
+
 def at_most(length: int) -> TextCheck:
     """Check that a text has at most `length` characters."""
     return colander.Length(max=length, max_err=f"must have at most {length} characters")  # type: ignore[no-any-return]

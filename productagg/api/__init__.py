@@ -20,6 +20,7 @@ from productagg.api.views import (
     problems,
     products,
     products_batch,
+    quarantine,
     sync_runs,
 )
 
@@ -30,6 +31,7 @@ SERVICES: tuple[ContractService, ...] = (
     products.product,
     offers.product_offers,
     offers.offers_cost,
+    quarantine.quarantined_price,
     prices.product_prices,
     prices.product_prices_csv,
     prices.offer_prices,

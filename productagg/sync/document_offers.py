@@ -54,8 +54,17 @@ class Chunk(NamedTuple):
     unmatched: int
 
 
-def write_chunk(session: Session, source_id: UUID, offers: Sequence[SourceOffer], observed_for: timedelta) -> Chunk:
-    """Write the offers of a part of the document; those that are absent from it stay."""
+def write_chunk(
+    session: Session,
+    source_id: UUID,
+    offers: Sequence[SourceOffer],
+    observed_for: timedelta,
+    quarantine_factor: float = 0,
+) -> Chunk:
+    """Write the offers of a part of the document; those that are absent from it stay.
+
+    For `quarantine_factor` see plan_updates.
+    """
     products = _products_by_locator(session, source_id, {offer.locator for offer in offers})
     lists: dict[UUID, list[SourceOffer]] = {}
     last: dict[UUID, datetime | None] = {}
@@ -71,7 +80,8 @@ def write_chunk(session: Session, source_id: UUID, offers: Sequence[SourceOffer]
         Listing(product_id, source_id, states(source_id, listed), last[product_id], is_complete=False)
         for product_id, listed in lists.items()
     ]
-    updates = _write(session, source_id, plan(session, listings, observed_for)) if listings else []
+    planned = plan(session, listings, observed_for, quarantine_factor=quarantine_factor) if listings else None
+    updates = _write(session, source_id, planned) if planned is not None else []
     return Chunk(updates, [id_ for listing in listings for id_ in listing.offers], unmatched)
 
 

@@ -46,7 +46,8 @@ class _Interrupted(Exception):
 class DocumentLane:
     """Like Lane, for one document. In its result, the document counts as one product.
 
-    `begin` makes the `Web` of the fetch. `configuration` is as the adapter's schema deserialized it.
+    `begin` makes the `Web` of the fetch. `configuration` is as the adapter's schema deserialized it. For
+    `quarantine_factor` see plan_updates.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class DocumentLane:
         in_transaction: InTransaction,
         interrupted: Callable[[], bool],
         result: RunResult,
+        quarantine_factor: float,
     ) -> None:
         self.source_id, self.name, self.result = source.id, source.name, result
         self._source = source
@@ -70,6 +72,9 @@ class DocumentLane:
         self._observed_for = observed_for
         self._in_transaction = in_transaction
         self._interrupted = interrupted
+        self._quarantine_factor = quarantine_factor
+        # Whether the document has prices that it must list again before they are taken.
+        self._holds_back = False
 
     def work(self, selected: Selection, budget: TimeBudget, progress: Callable[[], object]) -> None:
         """Fetch the document if it is due, whichever products are selected."""
@@ -153,12 +158,13 @@ class DocumentLane:
 
             def write(session, chunk=chunk):  # type: ignore[no-untyped-def]
                 document_rows.check(session, lease)
-                return write_chunk(session, self.source_id, chunk, self._observed_for)
+                return write_chunk(session, self.source_id, chunk, self._observed_for, self._quarantine_factor)
 
             written = self._in_transaction(write, budget)
             seen.add(written.offers)
             unmatched += written.unmatched
             self.result.changed += len(written.updates)
+            self._holds_back = self._holds_back or any(update.difference.holds_back for update in written.updates)
         return unmatched
 
     def _complete(
@@ -179,7 +185,8 @@ class DocumentLane:
             return
         self._close_vanished(lease, seen, budget)
         facts = {
-            "validators": list(validators),
+            # 'Not modified' would not confirm the prices that are held back, nor take them back.
+            "validators": None if self._holds_back else list(validators),
             "item_count": items,
             "fewer_item_count": None,
             "unmatched_count": unmatched,

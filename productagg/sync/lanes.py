@@ -98,6 +98,7 @@ class AdapterLanes:
                 self._in_transaction,
                 self._interrupted,
                 result,
+                self._settings.quarantine_factor,
             )
         seconds = min(FETCH_SECONDS, self._settings.sync_budget_seconds / 2)
         fetcher = AdapterFetcher(
@@ -120,6 +121,7 @@ class AdapterLanes:
             lambda session: sources.blocked(session, source.id),
             self._in_transaction,
             result,
+            self._settings.quarantine_factor,
         )
 
     def _block(self, source_id: UUID, wait: timedelta, reason: str) -> None:

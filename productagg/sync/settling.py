@@ -49,27 +49,35 @@ def plan(
     listings: Iterable[Listing],
     observed_for: timedelta,
     also_lock: Collection[UUID] = (),
+    quarantine_factor: float = 0,
 ) -> Plan:
     """Plan the updates of the listed products, and lock the rows of product_sources of the products that change.
 
-    `also_lock` are more products whose rows are locked. Products that were deleted meanwhile have no rows.
+    `also_lock` are more products whose rows are locked. Products that were deleted meanwhile have no rows. For
+    `quarantine_factor` see plan_updates.
     """
     listings = list(listings)
     stored = read_stored(session, list({listing.product_id for listing in listings}))
     last = {listing.product_id: listing.last_synced_at for listing in listings}
     observations = _observe(listings, last, observed_for, stored.now)
-    updates = plan_updates(stored, observations)
+    updates = plan_updates(stored, observations, quarantine_factor)
     _lock_products(session, updates)
     rows = _lock_rows(session, {*updates, *also_lock})
     if shared := _shared(rows) & updates.keys():
-        # Another run may have written the offers of another source since they were read.
+        # Another run, or an admin, may have written offers since they were read.
         again = [listing for listing in listings if listing.product_id in shared]
         stored = read_stored(session, list(shared))
         observed_again = _observe(again, _last_observed(session, shared), observed_for, stored.now)
         updates = {id_: update for id_, update in updates.items() if id_ not in shared}
-        updates |= plan_updates(stored, observed_again)
+        updates |= plan_updates(stored, observed_again, quarantine_factor)
         observations = [*(each for each in observations if each.product_id not in shared), *observed_again]
     return Plan(stored.now, rows, {each.product_id: each.at for each in observations}, updates)
+
+
+def lock(session: Session, product_id: UUID) -> Sequence[RowMapping]:
+    """Lock a product against its removal, and its rows of product_sources, which are returned; none if it is gone."""
+    _lock_products(session, [product_id])
+    return _lock_rows(session, [product_id])
 
 
 def _observe(
@@ -117,9 +125,11 @@ def _lock_rows(session: Session, product_ids: Collection[UUID]) -> Sequence[RowM
 
 
 def _shared(rows: Iterable[RowMapping]) -> set[UUID]:
-    """The products that have several sources."""
+    """The products whose offers no lease of ours kept from being written: they have several sources, or no lease."""
+    rows = list(rows)
     counts = Counter(row["product_id"] for row in rows)
-    return {product_id for product_id, count in counts.items() if count > 1}
+    unleased = {row["product_id"] for row in rows if row["leased_until"] is None}
+    return unleased | {product_id for product_id, count in counts.items() if count > 1}
 
 
 def _last_observed(session: Session, product_ids: Collection[UUID]) -> dict[UUID, datetime | None]:

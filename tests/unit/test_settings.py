@@ -63,6 +63,7 @@ class TestWhereAValueComesFrom:
             sync_max_requests_per_second=None,
             sync_workers=8,
             sources_allow_private_networks=False,
+            quarantine_factor=10.0,
             history_raw_days=90,
             offers_closed_days=366,
             changes_raw_days=7,

@@ -62,6 +62,12 @@ class ErrorCode(StrEnum):
     )
     REQUEST_TIMEOUT = "request-timeout", 408, "Request timeout", "Send the whole request within half a minute."
     DUPLICATE_NAME = "duplicate-name", 409, "Duplicate name", "Another product has this name: choose another one."
+    NOT_QUARANTINED = (
+        "not-quarantined",
+        409,
+        "Not quarantined",
+        "The offer does not hold this price back, or no longer: read it again, then decide again.",
+    )
     SEQUENCE_UNKNOWN = (
         "sequence-unknown",
         409,

@@ -26,6 +26,7 @@ from productagg.db.errors import driver_message, is_unavailable
 from productagg.history import UnknownProduct
 from productagg.history.offers_at import OffersNotKept
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
+from productagg.sync.quarantine_decisions import NotQuarantined
 from productagg.times import format_time
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,11 @@ def _too_many_points(error: TooManyPoints, _request: Request) -> Problem:
     advice = f"'{error.coarser}', or for a shorter window" if error.coarser else "a shorter window"
     detail = f"'{error.resolution}' has more than {MAX_POINTS} points in this window: ask for {advice}"
     return _invalid_parameter("resolution", detail)
+
+
+# The quarantine.
+def _not_quarantined(error: NotQuarantined, _request: Request) -> Problem:
+    return Problem(ErrorCode.NOT_QUARANTINED, f"The offer does not hold back the price {error}.")
 
 
 # Authentication and authorization.
@@ -166,6 +172,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any, Request], Problem]] = {
     OffersNotKept: _offers_not_kept,
     NotKept: _resolution_not_kept,
     TooManyPoints: _too_many_points,
+    NotQuarantined: _not_quarantined,
     TooManyLogins: _too_many_logins,
     HTTPForbidden: _forbidden,
     HTTPNotFound: _not_found,

@@ -14,6 +14,7 @@ from productagg.history.series import Series
 from productagg.history.trends import Trend
 from productagg.history.verdicts import Verdict
 from productagg.offers.cost import Cost
+from productagg.offers.offer_state import Quarantined
 from productagg.sources.vocabulary import Availability, Condition
 
 OFFER = ObjectSchema(
@@ -30,6 +31,7 @@ OFFER = ObjectSchema(
         "shipping": int | None,
         "availability": Availability,
         "items_in_stock": int | None,
+        "quarantined": Quarantined | None,
         "first_seen_at": datetime,
         "changed_at": datetime,
         "closed_at": datetime | None,

@@ -72,7 +72,7 @@ def _no_such_offer(offer_id: object) -> Problem:
     return Problem(ErrorCode.NOT_FOUND, detail)
 
 
-_OFFER_ID = uuid_parameter(
+OFFER_ID = uuid_parameter(
     "offer_id",
     "an offer's",
     "The offer's id.",
@@ -81,12 +81,10 @@ _OFFER_ID = uuid_parameter(
 offer_in_path = path_uuid("offer_id", _no_such_offer, ErrorCode.NOT_FOUND)
 
 product_prices = service("product_prices", "/products/{id}/prices", "Price history", PRODUCT_ID)
-offer_prices = service(
-    "offer_prices", "/products/{id}/offers/{offer_id}/prices", "Price history", PRODUCT_ID, _OFFER_ID
-)
+offer_prices = service("offer_prices", "/products/{id}/offers/{offer_id}/prices", "Price history", PRODUCT_ID, OFFER_ID)
 product_prices_csv = service("product_prices_csv", "/products/{id}/prices.csv", "Price history", PRODUCT_ID)
 offer_prices_csv = service(
-    "offer_prices_csv", "/products/{id}/offers/{offer_id}/prices.csv", "Price history", PRODUCT_ID, _OFFER_ID
+    "offer_prices_csv", "/products/{id}/offers/{offer_id}/prices.csv", "Price history", PRODUCT_ID, OFFER_ID
 )
 product_trend = service("product_trend", "/products/{id}/trend", "Price history", PRODUCT_ID)
 product_verdict = service("product_verdict", "/products/{id}/verdict", "Price history", PRODUCT_ID)

@@ -39,7 +39,7 @@ from productagg.db.models.sources import (
 from productagg.db.models.sync import SyncRun, UpstreamToken
 
 # The migration that creates these tables. The programs refuse to run on any other (see startup_checks.check_schema).
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0006"
 
 __all__ = [
     "AT_OFFERS_SERVICE",

@@ -20,7 +20,8 @@ class Offer(Base):
     `price` and `shipping` are in minor units of `currency`, which never changes: in another currency it is another
     offer (see offers/identity.py). `external_id` is its id at its source; NULL if that is `id`. `items_in_stock` is the
     number that the source tells, NULL if it tells none; offers/stock.py says what counts as in stock. The other facts
-    are NULL if the source does not tell them; `shipping` 0 is free.
+    are NULL if the source does not tell them; `shipping` 0 is free. `quarantined` is a price that is held back (see
+    offers/offer_state.py): one column, because hardly any offer has it, and every sync reads all open offers.
 
     Compaction removes offers that have been closed for long (see history/closed_offers.py).
     """
@@ -65,6 +66,7 @@ class Offer(Base):
     url: Mapped[str | None]
     shipping: Mapped[int | None] = mapped_column(BigInteger)
     external_id: Mapped[str | None]
+    quarantined: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class OfferPrice(Base):
