@@ -10,6 +10,7 @@ from productagg.api.core.service import ContractService
 from productagg.api.openapi.document import document
 from productagg.api.views import (
     changes,
+    corrections,
     docs,
     health,
     login,
@@ -36,6 +37,7 @@ SERVICES: tuple[ContractService, ...] = (
     prices.product_prices_csv,
     prices.offer_prices,
     prices.offer_prices_csv,
+    corrections.price_corrections,
     prices.product_trend,
     prices.product_verdict,
     movers.catalogue_movers,

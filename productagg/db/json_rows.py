@@ -167,7 +167,7 @@ def _json_value(dialect: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
     return _parsed(column) if dialect == "sqlite" else column
 
 
-def _parsed(column: _Column) -> _Column:
+def _parsed(column: _Column) -> Any:
     """SQLite: JSON is stored as text, which would become a string within JSON."""
     return func.json(column) if isinstance(column.type, JSON) else column
 

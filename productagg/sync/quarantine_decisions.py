@@ -1,7 +1,6 @@
 """What an admin decides about a price that is held back: to take it now, or never. For the API.
 
-The functions belong into the caller's transaction. A run that is fetching the product's offers meanwhile loses its
-lease, and drops what it has: that was worked out from the offer as it was before.
+The functions belong into the caller's transaction.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from productagg.catalog.products import NotFound
 from productagg.db.models import Base, ProductSource
 from productagg.offers.offer_state import OfferState, Quarantined
 from productagg.offers.reconcile import Observation, StoredOffers, apply_updates, plan_updates, read_stored
-from productagg.sync.settling import Listing, lock, plan
+from productagg.sync.settling import Listing, plan, take_over
 
 _PRODUCT_SOURCES = Base.metadata.tables[ProductSource.__tablename__]
 
@@ -67,11 +66,9 @@ def reject(session: Session, product_id: UUID, offer_id: UUID, price: int) -> No
 
 def _held(session: Session, product_id: UUID, offer_id: UUID, price: int) -> _Held:
     """The offer, as it stays until the end of the transaction."""
-    rows = lock(session, product_id)
+    rows = take_over(session, product_id)
     if not rows:
         raise NotFound(product_id)
-    ending = update(_PRODUCT_SOURCES).where(_PRODUCT_SOURCES.c.product_id == product_id)
-    session.execute(ending.values(leased_until=None))
     stored = read_stored(session, [product_id])
     for source_id, offers in stored.by_product.get(product_id, {}).items():
         if offer_id in offers:

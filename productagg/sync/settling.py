@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import RowMapping, func, select, update
 from sqlalchemy.orm import Session
 
 from productagg.db.models import LAST_OBSERVED_AT, Base, Product, ProductSource, Source
@@ -74,10 +74,18 @@ def plan(
     return Plan(stored.now, rows, {each.product_id: each.at for each in observations}, updates)
 
 
-def lock(session: Session, product_id: UUID) -> Sequence[RowMapping]:
-    """Lock a product against its removal, and its rows of product_sources, which are returned; none if it is gone."""
-    _lock_products(session, [product_id])
-    return _lock_rows(session, [product_id])
+def take_over(session: Session, product_id: UUID) -> Sequence[RowMapping]:
+    """Keep all others from writing a product's offers; returns its rows of product_sources, none if it is gone.
+
+    A run that is fetching the product loses its lease, and drops what it has: that was worked out from the offers as
+    they were before. The product stays due as it is.
+    """
+    # As imports and compaction lock it, which write histories.
+    session.execute(select(Product.id).where(Product.id == product_id).with_for_update(key_share=True))
+    rows = _lock_rows(session, [product_id])
+    ending = update(_PRODUCT_SOURCES).where(_PRODUCT_SOURCES.c.product_id == product_id)
+    session.execute(ending.values(leased_until=None))
+    return rows
 
 
 def _observe(

@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import pytest
 
+from productagg.db.models import Offer
 from tests.factories import make_product, make_run
 
 NEW = {"name": "New", "description": ""}
@@ -22,6 +23,8 @@ MATRIX = {
     ("GET", "/products/{id}/offers/{offer_id}/prices"): (404, 404, 404),  # for its offer's id is a product's
     ("GET", "/products/{id}/offers/{offer_id}/prices.csv"): (404, 404, 404),
     ("POST", "/products/{id}/offers/{offer_id}/quarantined"): (401, 403, 404),
+    ("POST", "/products/{id}/offers/{offer_id}/prices/corrections"): (401, 403, 404),
+    ("GET", "/products/{id}/offers/{offer_id}/prices/corrections"): (401, 403, 200),
     ("GET", "/products/{id}/prices"): (200, 200, 200),
     ("GET", "/products/{id}/prices.csv"): (200, 200, 200),
     ("GET", "/products/{id}/trend"): (200, 200, 200),
@@ -45,6 +48,12 @@ BODIES = {
     ("POST", "/products/batch"): [{"name": "New in a batch", "description": ""}],
     ("PATCH", "/products/{id}"): {"name": "Renamed", "description": ""},
     ("POST", "/products/{id}/offers/{offer_id}/quarantined"): {"price": 0, "decision": "accept"},
+    ("POST", "/products/{id}/offers/{offer_id}/prices/corrections"): {
+        "from": "2026-01-01T00:00:00Z",
+        "until": "9999-01-01T00:00:00Z",
+        "price": 1,
+        "reason": "A glitch.",
+    },
     ("POST", "/login"): {"username": "x", "password": "x"},
 }
 QUERIES = {
@@ -60,10 +69,16 @@ KEPT = [path for path in READ if path not in MOMENTARY]
 
 @pytest.fixture
 def there(sync, upstream, database):
-    """The path and query of a resource that exists: `there("/products/{id}")`. The product has one offer."""
+    """The path and query of a resource that exists: `there("/products/{id}")`.
+
+    The product has one offer, which holds a price back.
+    """
     product_id, offer_id = make_product(database, "Lamp", "Bright"), uuid4()
     upstream.offer(product_id, {offer_id: (1000, 1)})
     sync(product_id)
+    held_back = {"price": 0, "reason": "zero", "since": "2026-01-01T00:00:00Z", "seen": 1, "rejected": False}
+    with database.sessions.begin() as session:
+        session.get_one(Offer, (product_id, offer_id)).quarantined = held_back
     run_id = make_run(database)
 
     def there(path):

@@ -68,6 +68,12 @@ class ErrorCode(StrEnum):
         "Not quarantined",
         "The offer does not hold this price back, or no longer: read it again, then decide again.",
     )
+    CANNOT_CORRECT = (
+        "cannot-correct",
+        409,
+        "Cannot correct",
+        "Read the offer's prices with resolution=raw: only recorded steps can be corrected, while all are kept.",
+    )
     SEQUENCE_UNKNOWN = (
         "sequence-unknown",
         409,

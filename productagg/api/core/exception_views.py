@@ -24,6 +24,7 @@ from productagg.catalog import listing
 from productagg.catalog import products as catalog
 from productagg.db.errors import driver_message, is_unavailable
 from productagg.history import UnknownProduct
+from productagg.history.corrections import CannotCorrect
 from productagg.history.offers_at import OffersNotKept
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
 from productagg.sync.quarantine_decisions import NotQuarantined
@@ -75,9 +76,13 @@ def _too_many_points(error: TooManyPoints, _request: Request) -> Problem:
     return _invalid_parameter("resolution", detail)
 
 
-# The quarantine.
+# Doubtful prices.
 def _not_quarantined(error: NotQuarantined, _request: Request) -> Problem:
     return Problem(ErrorCode.NOT_QUARANTINED, f"The offer does not hold back the price {error}.")
+
+
+def _cannot_correct(error: CannotCorrect, _request: Request) -> Problem:
+    return Problem(ErrorCode.CANNOT_CORRECT, str(error))
 
 
 # Authentication and authorization.
@@ -173,6 +178,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any, Request], Problem]] = {
     NotKept: _resolution_not_kept,
     TooManyPoints: _too_many_points,
     NotQuarantined: _not_quarantined,
+    CannotCorrect: _cannot_correct,
     TooManyLogins: _too_many_logins,
     HTTPForbidden: _forbidden,
     HTTPNotFound: _not_found,

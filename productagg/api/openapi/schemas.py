@@ -124,6 +124,21 @@ CHANGE = dataclass_schema(Change)
 COST = dataclass_schema(Cost).extended("OffersCost")
 OFFERS = OneOf(([OFFER], dataclass_schema(OffersAt)))
 
+_CORRECTED = ObjectSchema("CorrectedPrice", {"at": datetime, "old_price": int, "new_price": int})
+CORRECTION = ObjectSchema(
+    "PriceCorrection",
+    {
+        "id": UUID,
+        "at": datetime,
+        "username": str,
+        "from": datetime,
+        "until": datetime,
+        "price": int | None,
+        "reason": str,
+        "changes": [_CORRECTED],
+    },
+)
+
 TOKEN = ObjectSchema("Token", {"access_token": str, "token_type": Literal["Bearer"], "expires_in": int})
 LIVE = ObjectSchema("Live", {"status": Literal["live"]})
 READY = ObjectSchema("Ready", {"status": Literal["ready"], "database": Literal["ok"], "schema": Literal["ok"]})

@@ -24,6 +24,7 @@ from productagg.db.models.history import (
     Offer,
     OfferPrice,
     OfferPriceDay,
+    PriceCorrection,
     ProductPrice,
     ProductPriceDay,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "Offer",
     "OfferPrice",
     "OfferPriceDay",
+    "PriceCorrection",
     "Product",
     "ProductChange",
     "ProductPrice",

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
+from uuid_utils.compat import uuid7
 
 from productagg.db.models.base import Base, product_key
 
@@ -155,6 +156,27 @@ class ProductPriceDay(Base):
     items_in_stock: Mapped[int] = mapped_column(BigInteger)
     observed: Mapped[bool]
     summary: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class PriceCorrection(Base):
+    """A correction of the prices of an offer that were recorded from `wrong_from` until before `wrong_until`.
+
+    `price` is the right one; NULL: the price before stayed in force. `changes` lists each step with its old and its new
+    price. The user's name is kept as it was.
+    """
+
+    __tablename__ = "price_corrections"
+
+    product_id: Mapped[UUID] = product_key()
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    offer_id: Mapped[UUID]
+    at: Mapped[datetime]
+    wrong_from: Mapped[datetime]
+    wrong_until: Mapped[datetime]
+    price: Mapped[int | None] = mapped_column(BigInteger)
+    reason: Mapped[str]
+    username: Mapped[str]
+    changes: Mapped[list[Any]] = mapped_column(JSON)
 
 
 class HistoryProgress(Base):
