@@ -15,26 +15,26 @@ from productagg.times import format_time
 _ENOUGH_LISTS = 3
 
 
-def judged(
+def held_back(
     stored: Mapping[UUID, OfferState], listed: Mapping[UUID, OfferState], at: datetime, factor: float
-) -> Mapping[UUID, OfferState]:
-    """The listed offers of one source, of which glitches have their accepted price and are `quarantined`.
+) -> dict[UUID, OfferState]:
+    """Those of the listed offers of one source that are glitches, with their accepted price and `quarantined`.
 
     A glitch is a price of 0, or of more than `factor` (above 1) times the accepted price, or less than that share of
     it. Every list with the same price counts, and the third one is believed. Another glitch starts over; any other
     price is taken at once. A new offer has no price to compare with: only 0 is held back. Until that is taken, the
     offer is not in stock.
     """
-    held_back = {}
+    found = {}
     for offer_id, state in listed.items():
         before = stored.get(offer_id)
-        # Nearly all offers, without a call.
-        if before is not None and before.price == state.price and before.quarantined is None:
+        # Nearly all offers, without another call.
+        if before is not None and before.quarantined is None and _is_near(before.price, state.price, factor):
             continue
         held = _held_back(before, state, at, factor)
         if held is not None:
-            held_back[offer_id] = held
-    return {**listed, **held_back} if held_back else listed
+            found[offer_id] = held
+    return found
 
 
 def _held_back(before: OfferState | None, listed: OfferState, at: datetime, factor: float) -> OfferState | None:
@@ -62,11 +62,12 @@ def _next(
         return None
     if price == 0:
         return {"price": price, "reason": "zero", "since": format_time(at), "seen": 1, "rejected": False}
-    if accepted and _is_jump(accepted, price, factor):
+    if accepted and not _is_near(accepted, price, factor):
         return {"price": price, "reason": "jump", "since": format_time(at), "seen": 1, "rejected": False}
     # Nothing can be said about the first price after none, or after 0.
     return None
 
 
-def _is_jump(accepted: int, price: int, factor: float) -> bool:
-    return max(accepted, price) > factor * min(accepted, price)
+def _is_near(accepted: int, price: int, factor: float) -> bool:
+    """Whether both are above 0, and neither is more than `factor` times the other."""
+    return 0 < price <= factor * accepted and accepted <= factor * price

@@ -49,7 +49,7 @@ from productagg.db.models import (
     ProductSummary,
 )
 from productagg.offers.offer_state import OfferState as OfferState
-from productagg.offers.quarantine import judged
+from productagg.offers.quarantine import held_back
 from productagg.offers.summary import NOTHING_IN_STOCK, Summary, summarise
 
 
@@ -181,7 +181,7 @@ def plan_updates(
     """Return, by product, the updates that make the stored offers equal to the observed ones.
 
     Unchanged products are absent. A product may have observations from several sources, but only one from each. Prices
-    that are glitches by `quarantine_factor` are held back (see quarantine.judged); by 0, all are taken.
+    that are glitches by `quarantine_factor` are held back (see quarantine.held_back); by 0, all are taken.
     """
     by_product: dict[UUID, list[Observation]] = {}
     for observation in observations:
@@ -204,8 +204,12 @@ def _plan_update(
     differences, after_all = {}, dict(stored)
     for each in observations:
         mine = stored.get(each.source_id, {})
-        listed = judged(mine, each.offers, each.at, quarantine_factor) if quarantine_factor else each.offers
-        differences[each.source_id] = diff(mine, listed, is_complete=each.is_complete)
+        listed = each.offers
+        difference = diff(mine, listed, is_complete=each.is_complete)
+        if quarantine_factor and (glitches := held_back(mine, difference.changed, each.at, quarantine_factor)):
+            listed = {**listed, **glitches}
+            difference = diff(mine, listed, is_complete=each.is_complete)
+        differences[each.source_id] = difference
         after_all[each.source_id] = listed if each.is_complete else {**mine, **listed}
     starts_history = any(each.starts_history for each in observations)
     if not starts_history and not any(differences.values()):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from productagg.db.models import OFFERS_SOURCE
-from productagg.offers.quarantine import judged
+from productagg.offers.quarantine import held_back
 from productagg.offers.reconcile import Observation, StoredOffers, plan_updates
 from productagg.offers.summary import NOTHING_IN_STOCK
 from tests.factories import offer_state
@@ -20,12 +20,12 @@ FACTOR = 10
 prices = st.one_of(st.integers(0, 3), st.integers(90, 110), st.integers(1000, 1100), st.just(2**63 - 1))
 
 
-def after(*listed, stored=None, factor=FACTOR):
+def after(*listed, stored=None):
     """An offer after lists, a minute apart, in which it had these prices, or these states."""
     for minute, each in enumerate(listed):
         state = offer_state(each, 5) if isinstance(each, int) else each
         before = {} if stored is None else {OFFER: stored}
-        stored = judged(before, {OFFER: state}, NOON + timedelta(minutes=minute), factor)[OFFER]
+        stored = held_back(before, {OFFER: state}, NOON + timedelta(minutes=minute), FACTOR).get(OFFER, state)
     return stored
 
 
