@@ -19,7 +19,7 @@ from productagg.db.models import LAST_OBSERVED_AT, ProductSource, Source
 from productagg.offers.reconcile import OffersUpdate, apply_updates, read_stored
 from productagg.sources.base import SourceOffer
 from productagg.sync.outcomes import write_rows
-from productagg.sync.settling import Listing, Plan, plan
+from productagg.sync.settling import Listing, Plan, log_glitches, plan
 from productagg.sync.source_offers import states
 
 PRODUCTS_AT_ONCE = 1000
@@ -149,4 +149,5 @@ def _write(session: Session, source_id: UUID, planned: Plan) -> Sequence[OffersU
         rows.append(new)
     write_rows(session, rows)
     apply_updates(session, updates)
+    log_glitches(updates)
     return [update for update in updates if update.difference]

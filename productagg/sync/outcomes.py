@@ -21,7 +21,7 @@ from productagg.sources.offers_service.errors import Refused, UpstreamError
 from productagg.sources.web import Validators
 from productagg.sync.leases import Lease
 from productagg.sync.schedule import Schedule
-from productagg.sync.settling import Listing, Plan, plan
+from productagg.sync.settling import Listing, Plan, log_glitches, plan
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ def apply_outcomes(
     write_rows(session, [rescheduling.next_row(row, outcome) for row, outcome in held])
     updates = [planned.updates[row["product_id"]] for row, _ in held if row["product_id"] in planned.updates]
     apply_updates(session, updates)
+    log_glitches(updates)
     return [update for update in updates if update.difference]
 
 

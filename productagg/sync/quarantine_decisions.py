@@ -8,13 +8,14 @@ from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import RowMapping, update
+from sqlalchemy import RowMapping, func, select, update
 from sqlalchemy.orm import Session
 
 from productagg.catalog.products import NotFound
-from productagg.db.models import Base, ProductSource
+from productagg.db.models import Base, ProductSource, Source
 from productagg.offers.offer_state import OfferState, Quarantined
 from productagg.offers.reconcile import Observation, StoredOffers, apply_updates, plan_updates, read_stored
+from productagg.sync.schedule import Schedule
 from productagg.sync.settling import Listing, plan, take_over
 
 _PRODUCT_SOURCES = Base.metadata.tables[ProductSource.__tablename__]
@@ -38,16 +39,17 @@ class _Held(NamedTuple):
     quarantined: Quarantined
 
 
-def accept(session: Session, product_id: UUID, offer_id: UUID, price: int, observed_for: timedelta) -> None:
-    """Take the price as if the source had listed it now, and had nothing said about its other offers.
+def accept(session: Session, product_id: UUID, offer_id: UUID, price: int, schedule: Schedule) -> None:
+    """Take the price as if the source had listed it now, and had said nothing about its other offers.
 
-    A product counts as observed for `observed_for`. Raises NotFound, NoOpenOffer, NotQuarantined.
+    Raises NotFound, NoOpenOffer, NotQuarantined.
     """
     held = _held(session, product_id, offer_id, price)
     accepted = {offer_id: held.state._replace(price=price, quarantined=None)}
-    (row,) = (row for row in held.rows if row["source_id"] == held.source_id)
-    listing = Listing(product_id, held.source_id, accepted, row["last_synced_at"], is_complete=False)
-    planned = plan(session, [listing], observed_for)
+    last = max((row["last_synced_at"] for row in held.rows if row["last_synced_at"]), default=None)
+    longest = session.scalar(select(func.max(Source.interval_seconds)).where(Source.enabled)) or 0
+    observed_for = schedule.observed_for_at_least(timedelta(seconds=longest))
+    planned = plan(session, [Listing(product_id, held.source_id, accepted, last, is_complete=False)], observed_for)
     apply_updates(session, planned.updates.values())
     at = planned.times[product_id]
     mine = (_PRODUCT_SOURCES.c.product_id == product_id, _PRODUCT_SOURCES.c.source_id == held.source_id)

@@ -4,6 +4,7 @@
 the same source meanwhile, but not from writing those of another source.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from sqlalchemy.orm import Session
 from productagg.db.models import LAST_OBSERVED_AT, Base, Product, ProductSource, Source
 from productagg.history.timeline import INSTANT
 from productagg.offers.reconcile import Observation, OfferState, OffersUpdate, plan_updates, read_stored
+
+log = logging.getLogger(__name__)
 
 _PRODUCT_SOURCES = Base.metadata.tables[ProductSource.__tablename__]
 
@@ -72,6 +75,19 @@ def plan(
         updates |= plan_updates(stored, observed_again, quarantine_factor)
         observations = [*(each for each in observations if each.product_id not in shared), *observed_again]
     return Plan(stored.now, rows, {each.product_id: each.at for each in observations}, updates)
+
+
+def log_glitches(updates: Iterable[OffersUpdate]) -> None:
+    """Log one line for the prices that are held back from now on: a source often lists many wrong prices at once."""
+    found = [
+        (update.product_id, offer_id, state.quarantined["price"], state.price)
+        for update in updates
+        for offer_id, state in update.difference.changed.items()
+        if state.quarantined is not None and state.quarantined["seen"] == 1
+    ]
+    if found:
+        count = "a price is" if len(found) == 1 else f"{len(found)} prices are"
+        log.warning("%s held back: product %s, offer %s: %d instead of %d", count, *found[0])
 
 
 def take_over(session: Session, product_id: UUID) -> Sequence[RowMapping]:

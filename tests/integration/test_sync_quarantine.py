@@ -1,21 +1,23 @@
 """Glitches in lists of all kinds of sources: the sync holds them back, and an admin accepts or rejects them."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from sqlalchemy import update
 
 from productagg.db.models import Offer, OfferPrice, ProductPrice, ProductSource, ProductSummary, Source
 from productagg.sources.web import Validators
 from productagg.sync import quarantine_decisions
 from productagg.sync.quarantine_decisions import NoOpenOffer, NotQuarantined
-from tests.factories import link, make_due, make_product, make_source, rows, sync_row
+from productagg.sync.schedule import Schedule
+from tests.factories import LONG_AGO, link, make_due, make_product, make_source, rows, sync_row
 from tests.integration.conftest import before_statement
 from tests.integration.scripted_adapters import ScriptedAdapter, an_offer, complete, install
 
 OFFER = UUID(int=1)
-OBSERVED_FOR = timedelta(hours=1)
+SCHEDULE = Schedule(timedelta(minutes=1), timedelta(minutes=1))
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ class Listing:
             function(session, self.product_id, offer_id, *arguments)
 
     def accept(self, price, offer_id=OFFER):
-        self.decide(quarantine_decisions.accept, price, OBSERVED_FOR, offer_id=offer_id)
+        self.decide(quarantine_decisions.accept, price, SCHEDULE, offer_id=offer_id)
 
     def reject(self, price):
         self.decide(quarantine_decisions.reject, price)
@@ -141,6 +143,27 @@ def test_an_accepted_price_is_the_offers_at_once(listing):
     assert (listing.quarantined, listing.histories) == (None, ([100, 5000], [100, 5000]))
 
 
+def test_a_product_at_a_source_that_is_asked_daily_has_no_gap_when_a_price_is_accepted(database, listing):
+    listing.list(100, 5000)
+    with database.sessions.begin() as session:
+        session.execute(update(Source).values(interval_seconds=86_400))
+        session.execute(update(ProductSource).values(last_synced_at=datetime.now(UTC) + timedelta(hours=-20)))
+
+    listing.accept(5000)
+
+    assert listing.histories[1] == [100, 5000]
+
+
+def test_the_log_names_prices_that_are_held_back_once(listing, caplog):
+    listing.list(100)
+
+    with caplog.at_level("INFO"):
+        listing.list(5000, 5000)
+
+    told = [record.getMessage() for record in caplog.records if "held back" in record.getMessage()]
+    assert told == [f"a price is held back: product {listing.product_id}, offer {OFFER}: 5000 instead of 100"]
+
+
 def test_an_accepted_price_of_nothing_is_in_stock_with_the_next_list(listing):
     listing.list(0)
 
@@ -211,7 +234,9 @@ def test_a_shop_is_asked_without_validators_while_a_price_is_held_back(database,
 
     stored = []
     for price in (5000, 5000, 5000):  # noqa: B007 - the adapter answers with it
-        make_due(database)
+        # Only there: a lane leaves a product that another one is writing to the next run.
+        with database.sessions.begin() as session:
+            session.get_one(ProductSource, (product_id, source_id)).next_sync_at = LONG_AGO
         synchronizer.run()
         (row,) = rows(database, ProductSource, source_id=source_id)
         stored.append(row.validators is not None)

@@ -21,6 +21,7 @@ from productagg.offers.money import MAX_AMOUNT
 from productagg.schema_types import Text, WholeNumber, mapping
 from productagg.sync import quarantine_decisions
 from productagg.sync.quarantine_decisions import NoOpenOffer
+from productagg.sync.schedule import Schedule
 
 
 class DecisionBody(TypedDict):
@@ -73,8 +74,8 @@ def decide_quarantined(request: Request) -> Response:
     product_id, offer_id, body = product_in_path.value(request), offer_in_path.value(request), decision.value(request)
     try:
         if body["decision"] == "accept":
-            observed_for = request.services.observed_for
-            quarantine_decisions.accept(request.dbsession, product_id, offer_id, body["price"], observed_for)
+            schedule = Schedule.of(request.services.settings)
+            quarantine_decisions.accept(request.dbsession, product_id, offer_id, body["price"], schedule)
         else:
             quarantine_decisions.reject(request.dbsession, product_id, offer_id, body["price"])
     except NoOpenOffer:
