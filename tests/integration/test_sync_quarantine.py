@@ -223,7 +223,7 @@ def test_a_run_that_was_fetching_meanwhile_does_not_undo_the_decision(
 
 
 def test_a_shop_is_asked_without_validators_while_a_price_is_held_back(database, synchronizer, monkeypatch):
-    product_id = make_product(database)
+    product_id = make_product(database, next_sync_at=datetime.now(UTC) + timedelta(hours=1))
     price = 100
     validators = Validators(etag='"one"')
     adapter = ScriptedAdapter(lambda _request: [complete(an_offer("x", price=price), validators=validators)])
