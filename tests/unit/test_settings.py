@@ -225,6 +225,8 @@ class TestAWrongValue:
             ("SYNC_WORKERS", "0", "is out of range"),
             ("SYNC_WORKERS", "65", "is out of range"),
             ("SYNC_WORKERS", "eight", "is not a whole number"),
+            ("QUARANTINE_FACTOR", "1", "is out of range"),
+            ("QUARANTINE_FACTOR", "nan", "is out of range"),
             ("HISTORY_RAW_DAYS", "30", "is out of range"),
             ("HISTORY_RAW_DAYS", "3661", "is out of range"),
             ("OFFERS_CLOSED_DAYS", "30", "is out of range"),
