@@ -119,6 +119,7 @@ def sync(sessions: sessionmaker[Session], path: Path) -> RunResult:
         in_transaction,
         lambda: False,
         result,
+        quarantine_factor=10,
     )
     lane.work(Selection(lambda _: false(), lambda _: true()), TimeBudget(3600, lambda: False), lambda: None)
     if result.fetched != 1:
