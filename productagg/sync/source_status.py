@@ -112,7 +112,7 @@ def links(connection: Connection | Session, product_id: UUID) -> list[Link]:
 
 def _read(connection: Connection | Session, *where: ColumnElement[bool]) -> list[SourceStatus]:
     now = clock.now(connection)
-    rows = connection.execute(_sources(where)).mappings()
+    rows = map(dict, connection.execute(_sources(where)).mappings())
     return [SourceStatus(**{**row, **({} if _is_blocked(row, now) else _UNBLOCKED)}) for row in rows]
 
 

@@ -215,7 +215,7 @@ def test_a_removed_source_that_was_silent_for_long_leaves_a_gap(database, databa
 
 
 def test_what_is_linked_again_has_the_same_offers_again(database, monkeypatch, upstream, synchronizer, product_id):
-    adapter = ScriptedAdapter(lambda request: [complete(an_offer(*request.locators, price=80, items=2))])
+    adapter = ScriptedAdapter(lambda _request: [complete(an_offer(PAGE, price=80, items=2))])
     install(monkeypatch, jsonld=adapter)
     upstream.offer(product_id, states((100, 5)))
     shop = make_source(database, "shop")
