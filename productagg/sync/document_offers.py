@@ -72,8 +72,8 @@ def write_chunk(
     lists: dict[UUID, list[SourceOffer]] = {}
     last: dict[UUID, datetime | None] = {}
     for offer in offers:
-        for product_id, last_observed_at in products.get(offer.locator, ()):
-            lists.setdefault(product_id, []).append(offer)
+        for product_id, last_observed_at, linked_by in products.get(offer.locator, ()):
+            lists.setdefault(product_id, []).append(_with_own_id(offer, linked_by))
             last[product_id] = last_observed_at
     listings = [
         Listing(product_id, source_id, states(source_id, listed), last[product_id], is_complete=False)
@@ -83,6 +83,17 @@ def write_chunk(
     updates = _write(session, source_id, planned) if planned is not None else []
     unmatched = [(offer, reasons[offer.locator]) for offer in offers if offer.locator in reasons]
     return Chunk(updates, [id_ for listing in listings for id_ in listing.offers], unmatched)
+
+
+def _with_own_id(offer: SourceOffer, linked_by: str | None) -> SourceOffer:
+    """The offer with an id of its own among all offers of its product.
+
+    Ids are unique among the offers of one locator only. Items of two locators that belong to one product might
+    overwrite each other, at each document.
+    """
+    if offer.locator in (linked_by, offer.external_id):
+        return offer
+    return offer._replace(external_id=f"{offer.locator} {offer.external_id}")
 
 
 def close_vanished(
