@@ -93,6 +93,7 @@ def _text(value: str) -> bytes:
 @click.option("--secret-variable", metavar="NAME", help="The environment variable that holds the source's secret.")
 @click.option("--interval", type=int, metavar="SECONDS", help="How often to fetch, instead of SYNC_INTERVAL_SECONDS.")
 @click.option("--requests-per-second", type=float, metavar="NUMBER", help="The most requests a second.")
+@click.option("--creates-products", is_flag=True, help="Make products of a document's items that are of none of ours.")
 @click.option("--disabled", is_flag=True, help="Do not sync it before `source enable`.")
 def add(
     config_uri: str,
@@ -102,6 +103,7 @@ def add(
     secret_variable: str | None,
     interval: int | None,
     requests_per_second: float | None,
+    creates_products: bool,
     disabled: bool,
 ) -> None:
     """Add a source. `source kinds` lists the kinds; docs/adapters.md has their configurations."""
@@ -114,6 +116,7 @@ def add(
             secret_variable=secret_variable,
             interval_seconds=interval,
             requests_per_second=requests_per_second,
+            creates_products=creates_products,
             enabled=not disabled,
         )
     click.echo(f"source {name!r} has been added{', disabled' if disabled else ''}")

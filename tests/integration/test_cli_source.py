@@ -44,15 +44,15 @@ def others(database):
 
 
 def test_a_source_is_added_with_its_options(database, add):
-    options = ("--secret-variable", "SHOP_KEY", "--interval", "3600", "--requests-per-second", "0.5", "--disabled")
+    options = ("--secret-variable", "SHOP_KEY", "--interval", "3600", "--requests-per-second", "0.5")
 
-    done = add("https://shop.test/feed.xml", *options)
+    done = add("https://shop.test/feed.xml", *options, "--creates-products", "--disabled")
 
     assert (done.exit_code, done.stdout) == (0, "source 'feed' has been added, disabled\n")
     (row,) = others(database)
     assert (row.kind, row.name, row.configuration) == ("feed", "feed", {"url": "https://shop.test/feed.xml"})
     assert (row.secret_variable, row.interval_seconds, row.requests_per_second) == ("SHOP_KEY", 3600, 0.5)
-    assert (row.enabled, row.next_sync_at is not None) == (False, True)
+    assert (row.enabled, row.creates_products, row.next_sync_at is not None) == (False, True, True)
 
 
 @pytest.mark.parametrize("way", ["file", "standard input"])
