@@ -101,7 +101,7 @@ class StepQueries:
         self.connection = connection
         self.product_id = product_id
         self.now = microseconds(now)
-        self._observed_for = observed_for // INSTANT
+        self._observed_for = observed_for
 
     def window(self, begin: datetime, end: datetime) -> tuple[int, int]:
         """A window as microseconds, its end clamped to now."""
@@ -155,12 +155,13 @@ class StepQueries:
         lists = iter(texts)
         tables = (zip_columns([next(lists) for _ in range(size)]) for size in sizes)
         rows = [in_window(sorted(table, key=_time), begin, end) for table in tables]
-        return currency, self._gap_from(last_synced_at), rows
+        return currency, open_gap_from(last_synced_at, self.now, self._observed_for), rows
 
-    def _gap_from(self, last_synced_at: datetime | None) -> int:
-        """When the open gap began; _NEVER if the product is observed, or never was."""
-        last = microseconds(last_synced_at) if last_synced_at is not None else _NEVER
-        return last + 1 if self.now - last > self._observed_for else _NEVER
+
+def open_gap_from(last_synced_at: datetime | None, now: int, observed_for: timedelta) -> int:
+    """When a product's open gap began; later than every window if it is observed, or never was."""
+    last = microseconds(last_synced_at) if last_synced_at is not None else _NEVER
+    return last + 1 if now - last > observed_for // INSTANT else _NEVER
 
 
 def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[int]:

@@ -21,6 +21,8 @@ MATRIX = {
     ("GET", "/products/{id}/offers/cost"): (200, 200, 200),
     ("GET", "/products/{id}/offers/{offer_id}/prices"): (404, 404, 404),  # for its offer's id is a product's
     ("GET", "/products/{id}/offers/{offer_id}/prices.csv"): (404, 404, 404),
+    ("GET", "/products/{id}/offers/{offer_id}/prior-price"): (404, 404, 404),
+    ("POST", "/prior-prices"): (200, 200, 200),
     ("GET", "/products/{id}/prices"): (200, 200, 200),
     ("GET", "/products/{id}/prices.csv"): (200, 200, 200),
     ("GET", "/products/{id}/trend"): (200, 200, 200),
@@ -43,6 +45,7 @@ BODIES = {
     ("POST", "/products"): NEW,
     ("POST", "/products/batch"): [{"name": "New in a batch", "description": ""}],
     ("PATCH", "/products/{id}"): {"name": "Renamed", "description": ""},
+    ("POST", "/prior-prices"): {"offers": [{"product_id": str(uuid4()), "offer_id": str(uuid4())}]},
     ("POST", "/login"): {"username": "x", "password": "x"},
 }
 QUERIES = {

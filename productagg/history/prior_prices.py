@@ -1,0 +1,180 @@
+"""The prior prices of many offers, which may be of different products, with three statements. For the API.
+
+`prior_price` has the definitions. Histories travel as one JSON text for each offer, and are read one after another: as
+texts, a thousand of them fit into memory. Steps that change nothing but the stock stay in the database.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from operator import itemgetter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    null,
+    or_,
+    select,
+    type_coerce,
+    union_all,
+)
+
+from productagg.db.json_rows import Rows, aggregate_rows
+from productagg.db.models import LAST_OBSERVED_AT, Offer, Product, ProductSource, Source, UtcDateTime
+from productagg.history import UnknownOffer, UnknownProduct
+from productagg.history.prior_price import LOOK_BACK, PriorPrice, prior_price
+from productagg.history.queries import OFFER_TABLES, PRODUCT_TABLES, as_microseconds, open_gap_from
+from productagg.history.timeline import (
+    OfferStep,
+    PriceStep,
+    in_window,
+    microseconds,
+    moment,
+    with_gaps,
+    with_open_gap,
+)
+
+_BEGIN, _END = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
+_at = itemgetter(0)
+
+
+class OfferKey(NamedTuple):
+    """The ids of a product and of one of its offers."""
+
+    product_id: UUID
+    offer_id: UUID
+
+
+class _Facts(NamedTuple):
+    """What is known of an offer besides its steps. `currency` is None if there is no such offer."""
+
+    has_product: bool
+    currency: str | None
+    is_closed: bool
+    last_observed_at: datetime | None
+
+
+def prior_prices(
+    connection: Connection, keys: Iterable[OfferKey], *, now: datetime, observed_for: timedelta
+) -> dict[OfferKey, PriorPrice | UnknownProduct | UnknownOffer]:
+    """The prior price of each offer now, or why there is none. `observed_for`: see StepQueries."""
+    dialect, end = connection.dialect.name, microseconds(now)
+    begin = end - LOOK_BACK
+    asked = [key._asdict() for key in dict.fromkeys(keys)]
+    values = {**Rows.parameter(dialect, asked), "begin": moment(begin), "end": now}
+    facts = connection.execute(_facts(dialect), values).all()
+    turns = _texts(connection, _gap_turns(dialect), values)
+    histories = _texts(connection, _price_changes(dialect), values)
+    found: dict[OfferKey, PriorPrice | UnknownProduct | UnknownOffer] = {}
+    for product_id, offer_id, *rest in facts:
+        key, known = OfferKey(product_id, offer_id), _Facts(*rest)
+        if not known.has_product:
+            found[key] = UnknownProduct(product_id)
+        elif known.currency is None:
+            found[key] = UnknownOffer(offer_id)
+        else:
+            gap_from = open_gap_from(known.last_observed_at, end, observed_for)
+            gaps = [(at, bool(observed)) for at, observed in _rows(turns, product_id)]
+            gaps = list(with_open_gap(gaps, (gap_from, False), begin, end))
+            steps = in_window(_with_gaps(_rows(histories, product_id, offer_id), gaps), begin, end)
+            found[key] = prior_price(steps, end, known.currency, is_closed=known.is_closed)
+    return found
+
+
+def _with_gaps(rows: Iterable[Sequence[Any]], gaps: Sequence[tuple[int, bool]]) -> list[PriceStep]:
+    """The steps of an offer's price, from rows of time, price in stock and summary, with the gaps of its product."""
+    steps = [OfferStep(at, price or 0, 0 if price is None else None, summary=summary) for at, price, summary in rows]
+    return [PriceStep(step.at, step.price_in_stock, step.observed, step.summary) for step in with_gaps(steps, gaps)]
+
+
+def _texts(connection: Connection, statement: Select[Any], values: Mapping[str, Any]) -> dict[tuple[UUID, ...], str]:
+    """The JSON text of each group, by the ids of the product, or of the product and the offer."""
+    return {tuple(ids): text for *ids, text in connection.execute(statement, values)}
+
+
+def _rows(texts: Mapping[tuple[UUID, ...], str], *ids: UUID) -> list[Sequence[Any]]:
+    return sorted(orjson.loads(texts.get(ids, "[]")), key=_at)
+
+
+@cache
+def _asked(dialect: str) -> FromClause:
+    return Rows(product_id=Uuid(), offer_id=Uuid()).table(dialect)
+
+
+@cache
+def _facts(dialect: str) -> Select[Any]:
+    asked = _asked(dialect)
+    newest = select(func.max(LAST_OBSERVED_AT)).join_from(ProductSource, Source, Source.id == ProductSource.source_id)
+    newest = newest.where(ProductSource.product_id == asked.c.product_id).correlate(asked)
+    is_offer = (Offer.product_id == asked.c.product_id) & (Offer.id == asked.c.offer_id)
+    # On SQLite, the rows of the parameter are texts.
+    ids = (type_coerce(key, Uuid()) for key in asked.c)
+    return select(
+        *ids, Product.id.is_not(None), Offer.currency, Offer.closed_at.is_not(None), newest.scalar_subquery()
+    ).select_from(asked.outerjoin(Product, Product.id == asked.c.product_id).outerjoin(Offer, is_offer))
+
+
+@cache
+def _price_changes(dialect: str) -> Select[Any]:
+    """For each offer: time, price in stock (NULL: sold out) and summary of the steps that change the price."""
+    rows = []
+    for model in OFFER_TABLES:
+        step = model.__table__.alias()
+        price = case((step.c.items_in_stock == 0, null()), else_=step.c.price)
+        summary = step.c.summary if "summary" in step.c else cast(null(), JSON)
+        rows += _window(step, _asked(dialect), price.label("value"), summary.label("summary"))
+    return _changes(dialect, ("product_id", "offer_id"), rows, "summary")
+
+
+@cache
+def _gap_turns(dialect: str) -> Select[Any]:
+    """For each product: when observation began (true) and ended (false). Compaction keeps these steps."""
+    asked = select(_asked(dialect).c.product_id).distinct().subquery()
+    rows: list[Select[Any]] = []
+    for model in PRODUCT_TABLES:
+        step = model.__table__.alias()
+        rows += _window(step, asked, step.c.observed.label("value"))
+    return _changes(dialect, ("product_id",), rows)
+
+
+def _window(step: FromClause, asked: FromClause, *values: ColumnElement[Any]) -> Iterator[Select[Any]]:
+    """A table's steps in (begin, end], and its newest step at or before `begin`."""
+    earlier = step.original.alias()  # type: ignore[attr-defined]  # it is an alias
+    newest = select(func.max(earlier.c.observed_at)).where(earlier.c.observed_at <= _BEGIN)
+    newest = newest.where(*(earlier.c[key.name] == key for key in asked.c)).correlate(asked)
+    mine = [step.c[key.name] for key in asked.c]
+    rows = select(*mine, step.c.observed_at, *values).select_from(
+        asked.join(step, and_(*(own == key for own, key in zip(mine, asked.c, strict=True))))
+    )
+    yield rows.where(step.c.observed_at == newest.scalar_subquery())
+    yield rows.where(step.c.observed_at > _BEGIN, step.c.observed_at <= _END)
+
+
+def _changes(dialect: str, keys: Sequence[str], rows: Sequence[Select[Any]], *others: str) -> Select[Any]:
+    """A JSON list for each key: of the first row, rows with another `value` than before, and rows with `others`."""
+    steps = union_all(*rows).subquery()
+    before = {"partition_by": [steps.c[key] for key in keys], "order_by": steps.c.observed_at}
+    in_turn = select(
+        steps,
+        func.lag(steps.c.observed_at).over(**before).label("time_before"),
+        func.lag(steps.c.value).over(**before).label("value_before"),
+    ).subquery()
+    is_change = in_turn.c.time_before.is_(None) | in_turn.c.value.is_distinct_from(in_turn.c.value_before)
+    more = [in_turn.c[name] for name in others]
+    # On SQLite, an aggregate would treat the summaries as texts.
+    shown = [func.json(column) if dialect == "sqlite" else column for column in more]
+    row = aggregate_rows(dialect, as_microseconds(dialect, in_turn.c.observed_at), in_turn.c.value, *shown)
+    by_key = [in_turn.c[key] for key in keys]
+    return select(*by_key, row).where(or_(is_change, *(column.is_not(None) for column in more))).group_by(*by_key)
