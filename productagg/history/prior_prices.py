@@ -48,6 +48,7 @@ from productagg.history.timeline import (
 
 _BEGIN, _END = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
 _at = itemgetter(0)
+_Texts = dict[tuple[UUID, ...], str | None]
 
 
 class OfferKey(NamedTuple):
@@ -95,17 +96,20 @@ def prior_prices(
 
 def _with_gaps(rows: Iterable[Sequence[Any]], gaps: Sequence[tuple[int, bool]]) -> list[PriceStep]:
     """The steps of an offer's price, from rows of time, price in stock and summary, with the gaps of its product."""
+    if all(observed for _, observed in gaps):
+        return [PriceStep(at, price, summary=summary) for at, price, summary in rows]
     steps = [OfferStep(at, price or 0, 0 if price is None else None, summary=summary) for at, price, summary in rows]
     return [PriceStep(step.at, step.price_in_stock, step.observed, step.summary) for step in with_gaps(steps, gaps)]
 
 
-def _texts(connection: Connection, statement: Select[Any], values: Mapping[str, Any]) -> dict[tuple[UUID, ...], str]:
-    """The JSON text of each group, by the ids of the product, or of the product and the offer."""
+def _texts(connection: Connection, statement: Select[Any], values: Mapping[str, Any]) -> _Texts:
+    """The JSON text of each key, by the ids of the product, or of the product and the offer."""
     return {tuple(ids): text for *ids, text in connection.execute(statement, values)}
 
 
-def _rows(texts: Mapping[tuple[UUID, ...], str], *ids: UUID) -> list[Sequence[Any]]:
-    return sorted(orjson.loads(texts.get(ids, "[]")), key=_at)
+def _rows(texts: _Texts, *ids: UUID) -> list[Sequence[Any]]:
+    # Without rows, a list is NULL on PostgreSQL.
+    return sorted(orjson.loads(texts[ids] or "[]"), key=_at)
 
 
 @cache
@@ -119,23 +123,21 @@ def _facts(dialect: str) -> Select[Any]:
     newest = select(func.max(LAST_OBSERVED_AT)).join_from(ProductSource, Source, Source.id == ProductSource.source_id)
     newest = newest.where(ProductSource.product_id == asked.c.product_id).correlate(asked)
     is_offer = (Offer.product_id == asked.c.product_id) & (Offer.id == asked.c.offer_id)
-    # On SQLite, the rows of the parameter are texts.
-    ids = (type_coerce(key, Uuid()) for key in asked.c)
     return select(
-        *ids, Product.id.is_not(None), Offer.currency, Offer.closed_at.is_not(None), newest.scalar_subquery()
+        *_ids(asked), Product.id.is_not(None), Offer.currency, Offer.closed_at.is_not(None), newest.scalar_subquery()
     ).select_from(asked.outerjoin(Product, Product.id == asked.c.product_id).outerjoin(Offer, is_offer))
 
 
 @cache
 def _price_changes(dialect: str) -> Select[Any]:
     """For each offer: time, price in stock (NULL: sold out) and summary of the steps that change the price."""
-    rows = []
+    asked, rows = _asked(dialect), []
     for model in OFFER_TABLES:
         step = model.__table__.alias()
         price = case((step.c.items_in_stock == 0, null()), else_=step.c.price)
         summary = step.c.summary if "summary" in step.c else cast(null(), JSON)
-        rows += _window(step, _asked(dialect), price.label("value"), summary.label("summary"))
-    return _changes(dialect, ("product_id", "offer_id"), rows, "summary")
+        rows += _window(step, asked, price.label("value"), summary.label("summary"))
+    return _changes(dialect, asked, rows, "summary")
 
 
 @cache
@@ -146,35 +148,38 @@ def _gap_turns(dialect: str) -> Select[Any]:
     for model in PRODUCT_TABLES:
         step = model.__table__.alias()
         rows += _window(step, asked, step.c.observed.label("value"))
-    return _changes(dialect, ("product_id",), rows)
+    return _changes(dialect, asked, rows)
 
 
 def _window(step: FromClause, asked: FromClause, *values: ColumnElement[Any]) -> Iterator[Select[Any]]:
-    """A table's steps in (begin, end], and its newest step at or before `begin`."""
-    earlier = step.original.alias()  # type: ignore[attr-defined]  # it is an alias
-    newest = select(func.max(earlier.c.observed_at)).where(earlier.c.observed_at <= _BEGIN)
-    newest = newest.where(*(earlier.c[key.name] == key for key in asked.c)).correlate(asked)
-    mine = [step.c[key.name] for key in asked.c]
-    rows = select(*mine, step.c.observed_at, *values).select_from(
-        asked.join(step, and_(*(own == key for own, key in zip(mine, asked.c, strict=True))))
-    )
-    yield rows.where(step.c.observed_at == newest.scalar_subquery())
+    """A key's steps in (begin, end], and its newest step at or before `begin`."""
+    mine = and_(*(step.c[key.name] == key for key in asked.c))
+    rows = select(step.c.observed_at, *values).where(mine).correlate(asked)
+    # A subquery: SQLite's grammar has ORDER BY and LIMIT only at the end of a UNION.
+    yield select(rows.where(step.c.observed_at <= _BEGIN).order_by(step.c.observed_at.desc()).limit(1).subquery())
     yield rows.where(step.c.observed_at > _BEGIN, step.c.observed_at <= _END)
 
 
-def _changes(dialect: str, keys: Sequence[str], rows: Sequence[Select[Any]], *others: str) -> Select[Any]:
-    """A JSON list for each key: of the first row, rows with another `value` than before, and rows with `others`."""
+def _changes(dialect: str, asked: FromClause, rows: Sequence[Select[Any]], *others: str) -> Select[Any]:
+    """A JSON list for each key: of the first row, rows with another `value` than before, and rows with `others`.
+
+    A subquery for each key, because PostgreSQL would read the whole table to join all keys at once.
+    """
     steps = union_all(*rows).subquery()
-    before = {"partition_by": [steps.c[key] for key in keys], "order_by": steps.c.observed_at}
     in_turn = select(
         steps,
-        func.lag(steps.c.observed_at).over(**before).label("time_before"),
-        func.lag(steps.c.value).over(**before).label("value_before"),
+        func.lag(steps.c.observed_at).over(order_by=steps.c.observed_at).label("time_before"),
+        func.lag(steps.c.value).over(order_by=steps.c.observed_at).label("value_before"),
     ).subquery()
     is_change = in_turn.c.time_before.is_(None) | in_turn.c.value.is_distinct_from(in_turn.c.value_before)
     more = [in_turn.c[name] for name in others]
     # On SQLite, an aggregate would treat the summaries as texts.
     shown = [func.json(column) if dialect == "sqlite" else column for column in more]
     row = aggregate_rows(dialect, as_microseconds(dialect, in_turn.c.observed_at), in_turn.c.value, *shown)
-    by_key = [in_turn.c[key] for key in keys]
-    return select(*by_key, row).where(or_(is_change, *(column.is_not(None) for column in more))).group_by(*by_key)
+    changes = select(row).where(or_(is_change, *(column.is_not(None) for column in more)))
+    return select(*_ids(asked), changes.scalar_subquery())
+
+
+def _ids(asked: FromClause) -> list[ColumnElement[UUID]]:
+    """The ids as UUIDs. On SQLite, the rows of the parameter are texts."""
+    return [type_coerce(key, Uuid()) for key in asked.c]

@@ -13,7 +13,7 @@ from productagg.history.prior_price import LOOK_BACK, prior_price
 from productagg.history.prior_prices import OfferKey, prior_prices
 from productagg.history.timeline import in_window, microseconds
 from tests.factories import make_product
-from tests.history_strategies import DAY, OBSERVED_FOR, ProductRow, as_steps, midnight, pasts
+from tests.history_strategies import DAY, OBSERVED_FOR, ProductRow, as_steps, compacted_pasts, midnight, pasts
 from tests.integration.history_writer import examples
 from tests.reference_statistics import OfferRow, offer_history
 
@@ -57,6 +57,23 @@ def test_the_database_gives_what_the_steps_give(writer, read, past):
         steps = in_window(as_steps(history), now - LOOK_BACK, now)
         is_closed = [row.items_in_stock for row in past.offers if row.id == id_][-1] == 0
         assert answer == prior_price(steps, now, "EUR", is_closed=is_closed)
+
+
+@examples(80)
+@given(compacted=compacted_pasts(400 * DAY))
+def test_what_summarised_days_answer_is_exact_or_says_that_it_is_not(writer, read, compacted):
+    past, raw_from = compacted
+    writer.write(compacted.rows, past.offers, synced_at=past.synced_at)
+    keys = [(writer.product_id, id_) for id_ in sorted({row.id for row in past.offers})]
+    exact = read(past.now, *keys)
+    writer.write(compacted.rows, past.offers, synced_at=past.synced_at, raw_from=raw_from)
+
+    for from_steps, from_days in zip(exact, read(past.now, *keys), strict=True):
+        assert (from_days.price, from_days.state) == (from_steps.price, from_steps.state)
+        if from_days.resolution == "raw":
+            assert from_days == from_steps
+        else:
+            assert "days_summarised" in [reason.code for reason in from_days.reasons]
 
 
 @pytest.mark.parametrize("compacted", [False, True], ids=["raw", "compacted"])
