@@ -48,6 +48,7 @@ from productagg.history.timeline import (
 
 _BEGIN, _END = (bindparam(name, type_=UtcDateTime) for name in ("begin", "end"))
 _at = itemgetter(0)
+Found = PriorPrice | UnknownProduct | UnknownOffer
 _Texts = dict[tuple[UUID, ...], str | None]
 
 
@@ -69,7 +70,7 @@ class _Facts(NamedTuple):
 
 def prior_prices(
     connection: Connection, keys: Iterable[OfferKey], *, now: datetime, observed_for: timedelta
-) -> dict[OfferKey, PriorPrice | UnknownProduct | UnknownOffer]:
+) -> dict[OfferKey, Found]:
     """The prior price of each offer now, or why there is none. `observed_for`: see StepQueries."""
     dialect, end = connection.dialect.name, microseconds(now)
     begin = end - LOOK_BACK
@@ -78,20 +79,20 @@ def prior_prices(
     facts = connection.execute(_facts(dialect), values).all()
     turns = _texts(connection, _gap_turns(dialect), values)
     histories = _texts(connection, _price_changes(dialect), values)
-    found: dict[OfferKey, PriorPrice | UnknownProduct | UnknownOffer] = {}
-    for product_id, offer_id, *rest in facts:
-        key, known = OfferKey(product_id, offer_id), _Facts(*rest)
-        if not known.has_product:
-            found[key] = UnknownProduct(product_id)
-        elif known.currency is None:
-            found[key] = UnknownOffer(offer_id)
-        else:
-            gap_from = open_gap_from(known.last_observed_at, end, observed_for)
-            gaps = [(at, bool(observed)) for at, observed in _rows(turns, product_id)]
-            gaps = list(with_open_gap(gaps, (gap_from, False), begin, end))
-            steps = in_window(_with_gaps(_rows(histories, product_id, offer_id), gaps), begin, end)
-            found[key] = prior_price(steps, end, known.currency, is_closed=known.is_closed)
-    return found
+
+    def answer(key: OfferKey, offer: _Facts) -> Found:
+        if not offer.has_product:
+            return UnknownProduct(key.product_id)
+        if offer.currency is None:
+            return UnknownOffer(key.offer_id)
+        gap_from = open_gap_from(offer.last_observed_at, end, observed_for)
+        gaps = [(at, bool(observed)) for at, observed in _rows(turns, key.product_id)]
+        gaps = list(with_open_gap(gaps, (gap_from, False), begin, end))
+        steps = in_window(_with_gaps(_rows(histories, *key), gaps), begin, end)
+        return prior_price(steps, end, offer.currency, is_closed=offer.is_closed)
+
+    offers = ((OfferKey(product_id, offer_id), _Facts(*rest)) for product_id, offer_id, *rest in facts)
+    return {key: answer(key, offer) for key, offer in offers}
 
 
 def _with_gaps(rows: Iterable[Sequence[Any]], gaps: Sequence[tuple[int, bool]]) -> list[PriceStep]:
@@ -131,7 +132,8 @@ def _facts(dialect: str) -> Select[Any]:
 @cache
 def _price_changes(dialect: str) -> Select[Any]:
     """For each offer: time, price in stock (NULL: sold out) and summary of the steps that change the price."""
-    asked, rows = _asked(dialect), []
+    asked = _asked(dialect)
+    rows: list[Select[Any]] = []
     for model in OFFER_TABLES:
         step = model.__table__.alias()
         price = case((step.c.items_in_stock == 0, null()), else_=step.c.price)
@@ -180,6 +182,6 @@ def _changes(dialect: str, asked: FromClause, rows: Sequence[Select[Any]], *othe
     return select(*_ids(asked), changes.scalar_subquery())
 
 
-def _ids(asked: FromClause) -> list[ColumnElement[UUID]]:
+def _ids(asked: FromClause) -> list[ColumnElement[Any]]:
     """The ids as UUIDs. On SQLite, the rows of the parameter are texts."""
     return [type_coerce(key, Uuid()) for key in asked.c]

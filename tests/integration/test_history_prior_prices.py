@@ -39,8 +39,8 @@ def offer_row(id_, days_ago, price, items=5):
 
 
 def product_row(days_ago, *, observed=True):
-    values = (1, 1, 1, 5) if observed else (None, None, 0, 0)
-    return ProductRow(NOW - timedelta(days=days_ago), *values, observed)
+    at = NOW - timedelta(days=days_ago)
+    return ProductRow(at, 1, 1, 1, 5, observed) if observed else ProductRow(at, None, None, 0, 0, observed)
 
 
 @examples(60)

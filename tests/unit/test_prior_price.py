@@ -174,7 +174,9 @@ def naive(rows, now):
     since = first_fall(rows, now, now - YEAR) if current is not None else None
     if since is None:
         return (None if current is None else False), None, None, None, None
-    prior = facts(rows, since - MONTH, since).minimum[0]
+    lowest = facts(rows, since - MONTH, since).minimum
+    assert lowest is not None and current is not None
+    prior = lowest[0]
     if prior <= current:
         return False, prior, since, None, None
     return True, prior, since, prior - current, round(float(Fraction(100 * (prior - current), prior)), 2)

@@ -210,7 +210,7 @@ MEMBERS: dict[str, Member] = {
     "drop": Member("`low_30_days_before` − the current price; 0 or negative if the price was as low before.", 200),
     "drop_percent": Member("100 × `drop` / `low_30_days_before`; null if that is 0.", 3.85),
     # Prior prices
-    "PriorPrice.price": Member("The offer's price now; null if it is not in stock or not observed.", 4990),
+    "OfferPriorPrice.price": Member("The offer's price now; null if it is not in stock or not observed.", 4990),
     "is_reduced": Member("Whether the price is below `prior_price`; null if that cannot be told.", True),
     "prior_price": Member(
         "The offer's lowest price in the 30 days before `fell_at` (Directive 98/6/EC, Article 6a); null if it did not "
@@ -220,7 +220,7 @@ MEMBERS: dict[str, Member] = {
     "fell_at": Member("When the price first fell; it has not risen since. Null if it did not fall.", _LATE),
     "reduction": Member("`prior_price` − `price`; null if it is not reduced.", 200),
     "reduction_percent": Member("100 × `reduction` / `prior_price`; null if it is not reduced.", 3.85),
-    "PriorPrice.reasons": Member("Reasons not to rely on the answer.", []),
+    "OfferPriorPrice.reasons": Member("Reasons not to rely on the answer.", []),
     "Reason.code": Member("Stable code of the reason.", "gaps"),
     "text": Member("The reason, for people.", "it was not observed for 2.0 days in all"),
     "PriorPriceFound.status": Member("The prior price was looked up.", 200),

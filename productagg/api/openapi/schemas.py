@@ -115,10 +115,10 @@ def _series(name: str, members: Mapping[str, Any], **ids: Any) -> OneOf:
 PRODUCT_SERIES = _series("Product", _OF_PRODUCT, product_id=UUID)
 OFFER_SERIES = _series("Offer", _OF_OFFER, product_id=UUID, offer_id=UUID)
 
-# Renamed for generated Python clients: they cannot have a class Verdict with a member `verdict`, nor Cost with `cost`.
+# Renamed for generated Python clients: they cannot have a class Verdict with a member `verdict`, Cost with `cost`, …
 TREND = dataclass_schema(Trend, product_id=UUID)
 VERDICT = dataclass_schema(Verdict, product_id=UUID).extended("PriceVerdict")
-PRIOR_PRICE = dataclass_schema(PriorPrice, product_id=UUID, offer_id=UUID)
+PRIOR_PRICE = dataclass_schema(PriorPrice, product_id=UUID, offer_id=UUID).extended("OfferPriorPrice")
 MOVER = dataclass_schema(Mover)
 CHANGE = dataclass_schema(Change)
 COST = dataclass_schema(Cost).extended("OffersCost")

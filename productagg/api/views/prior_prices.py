@@ -19,15 +19,13 @@ from productagg.api.views.prices import OFFER_ID, no_such_offer, offer_in_path
 from productagg.db import clock
 from productagg.history import UnknownOffer, UnknownProduct
 from productagg.history.prior_price import PriorPrice
-from productagg.history.prior_prices import OfferKey, prior_prices
+from productagg.history.prior_prices import Found, OfferKey, prior_prices
 from productagg.schema_types import mapping, uuid
 
 MAX_OFFERS = 1000
 
-_Found = PriorPrice | UnknownProduct | UnknownOffer
 
-
-class OfferKeys(colander.SchemaType):  # type: ignore[misc]  # colander is untyped
+class OfferKeys(colander.SchemaType):
     """An array of 1 to MAX_OFFERS objects that name an offer of a product."""
 
     schema: ClassVar = {
@@ -114,13 +112,13 @@ def read_prior_prices(request: Request) -> Response:
     return respond(dumps([_to_json(key, found) for key, found in zip(keys, _look_up(request, keys), strict=True)]))
 
 
-def _look_up(request: Request, keys: Sequence[OfferKey]) -> list[_Found]:
+def _look_up(request: Request, keys: Sequence[OfferKey]) -> list[Found]:
     now = clock.now(request.reader)
     found = prior_prices(request.reader, keys, now=now, observed_for=request.services.observed_for)
     return [found[key] for key in keys]
 
 
-def _to_json(key: OfferKey, found: _Found) -> dict[str, Any]:
+def _to_json(key: OfferKey, found: Found) -> dict[str, Any]:
     if isinstance(found, PriorPrice):
         return {"status": 200, "result": {**key._asdict(), **vars(found)}}
     if isinstance(found, UnknownProduct):
