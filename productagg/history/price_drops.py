@@ -48,7 +48,8 @@ def price_drop(steps: Sequence[PriceStep], price: int) -> PriceDrop | None:
 class Fall(NamedTuple):
     """When a price first fell since it last rose, None if it has not fallen since.
 
-    `hidden`: it last rose on a summarised day, and may have fallen once more on that day, after it rose.
+    `hidden`: it last rose on a summarised day, which ended below its highest price. So it may have fallen on that day
+    after it rose.
     """
 
     at: int | None
@@ -85,7 +86,7 @@ def first_fall(steps: Sequence[PriceStep], oldest: int = 0) -> Fall:
             if piece.close > later.open:
                 fell_at = later.at
         if piece.rose:
-            return Fall(fell_at, hidden=True)
+            return Fall(fell_at, hidden=piece.close < piece.highest)
         if piece.open > piece.close and piece.at > oldest:
             fell_at = piece.at
         later = piece

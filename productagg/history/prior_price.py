@@ -30,7 +30,8 @@ from productagg.history.trends import Resolution, percent_of
 # How far back falls count, and how far back to read: the 30 days before the oldest fall belong to it.
 LONGEST_REDUCTION = 365 * DAY
 LOOK_BACK = LONGEST_REDUCTION + PERIOD
-# Unobserved time that lowers the confidence. Few reductions last for less than a day, and few outages for longer.
+# Unobserved time, in all, that lowers the confidence. With less, an outage of an hour would make each answer unsure for
+# a month.
 _MOST_UNOBSERVED = DAY
 
 ReasonCode = Literal[

@@ -157,3 +157,17 @@ def test_of_a_summarised_day_the_lowest_price_counts_and_the_day(writer, read):
     assert (found.resolution, found.fell_at) == ("day", NOW - 80 * DAY)
     assert (found.is_reduced, found.prior_price) == (False, 70)
     assert [reason.code for reason in found.reasons] == ["days_summarised"]
+
+
+@pytest.mark.parametrize(
+    ("prices", "expected"), [((120, 80, 130, 110), ["days_summarised"]), ((120, 80, 100, 130), [])]
+)
+def test_a_summarised_day_that_may_end_with_a_fall_after_a_rise_lowers_the_confidence(writer, read, prices, expected):
+    day = [offer_row(A, 200 - hour / 24, price) for hour, price in enumerate(prices)]
+    raw_from = midnight(NOW - 90 * DAY)
+    writer.write([product_row(300)], [offer_row(A, 300, 100), *day], synced_at=NOW, raw_from=raw_from)
+
+    (found,) = read(NOW, (writer.product_id, A))
+
+    assert (found.is_reduced, found.prior_price) == (False, None)
+    assert [reason.code for reason in found.reasons] == expected
