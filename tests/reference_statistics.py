@@ -6,7 +6,7 @@ shares no line with productagg and knows no buckets and no summaries: a bucket i
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple, Protocol, TypeVar
@@ -143,12 +143,18 @@ def time_at(rows: Iterable[Row], begin: datetime, end: datetime, wanted: Callabl
     )
 
 
-def first_fall(rows: Iterable[Row], now: datetime) -> datetime | None:
-    """When the price, which has only fallen since it rose last, first fell; None if it rose last, or never changed."""
-    prices = [(row.at, row.price) for row in rows if row.observed and row.price is not None and row.at <= now]
+def first_fall(rows: Iterable[Row], now: datetime, oldest: datetime | None = None) -> datetime | None:
+    """When the price, which has only fallen since it rose last, first fell; None if it rose last, or never changed.
+
+    What follows 30 days without any price in stock is no fall, and nor is what is as old as `oldest`.
+    """
+    history = list(rows)
+    prices = [(row.at, row.price) for row in history if row.observed and row.price is not None and row.at <= now]
     first = None
     for (_, before), (at, after) in reversed(list(pairwise(prices))):
-        if after > before:
+        if after > before or facts(history, at - timedelta(days=30), at).minimum is None:
+            break
+        if oldest is not None and at <= oldest:
             break
         if after < before:
             first = at

@@ -1,4 +1,4 @@
-"""What products and offers cost over time: series, trends, verdicts, offers as of a time, and keeping years of it.
+"""What products and offers cost over time: series, trends, verdicts, prior prices, and keeping years of it.
 
 A history is a step function of time: a price in stock, sold out, or not observed. Every step is stored once: as a row
 of its own, or, in old days with many steps, within the row of a summarised day (see day_summaries). All arithmetic is

@@ -5,7 +5,7 @@ on which the product was created. The caller's transaction holds all of it; noth
 written as they are: the next compaction moves the old ones.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any
@@ -43,14 +43,15 @@ class Replay:
     """A product's lines as steps, one only where something changed.
 
     The product's own steps are of the offers in the catalogue's `currency`, which is that of lines that name none.
-    `last` is the last instant before the own history. All offers close there and a gap begins: the own history would
-    never close offers that it did not see. Afterwards `offers` says when each offer was first seen, and has its last
-    step, and `currencies` has its currency.
+    `known` has the currencies of offers that exist already, which never change. `last` is the last instant before the
+    own history. All offers close there and a gap begins: the own history would never close offers that it did not see.
+    Afterwards `offers` says when each offer was first seen, and has its last step, and `currencies` has its currency.
     """
 
-    def __init__(self, product_id: UUID, last: int, currency: str) -> None:
+    def __init__(self, product_id: UUID, last: int, currency: str, known: Mapping[UUID, str]) -> None:
         self.offers: dict[UUID, tuple[int, OfferStep]] = {}
         self.currencies: dict[UUID, str] = {}
+        self._known = known
         self._product_id = product_id
         self._last = last
         self._currency = currency
@@ -60,7 +61,8 @@ class Replay:
     def steps(self, lines: Iterable[Line]) -> Iterator[tuple[UUID | None, ProductStep | OfferStep]]:
         """The steps by time, with an offer's id or None for the product.
 
-        Raises ImportRefused for too many items, and for an offer with lines in several currencies.
+        Raises ImportRefused for too many items, and for an offer with lines in several currencies, or in another one
+        than it has.
         """
         newest: ProductStep | None = None
         final_gap = Line(self._product_id, None, self._last, None, None)
@@ -91,9 +93,14 @@ class Replay:
             yield from self._new_step(offer_id, step)
 
     def _check_currency(self, offer_id: UUID, currency: str) -> None:
-        known = self.currencies.setdefault(offer_id, currency)
+        known = self._known.get(offer_id, currency)
+        first = self.currencies.setdefault(offer_id, currency)
+        if currency == known == first:
+            return
+        offer = f"offer {offer_id} of product {self._product_id}"
         if known != currency:
-            raise ImportRefused(f"offer {offer_id} of product {self._product_id} has lines in {known} and {currency}")
+            raise ImportRefused(f"{offer} has lines in {currency}, but its prices are in {known}")
+        raise ImportRefused(f"{offer} has lines in {first} and {currency}")
 
     def _closing_steps(self) -> Iterator[tuple[UUID, OfferStep]]:
         for offer_id, (price, _) in self._in_stock.items():
@@ -121,7 +128,8 @@ def import_(
     """Write the steps of the staged lines; `progress` is called with the lines done and all lines.
 
     Raises ImportRefused, and then the caller rolls back: if a product already has imported history and `replace` is not
-    set, or if a product was deleted after its lines were checked.
+    set, if a product was deleted after its lines were checked, or if an offer's lines are in another currency than the
+    offer.
     """
     products = staged.products()
     # Lock products first, as everywhere. A sync run may continue: it writes later times.
@@ -133,7 +141,7 @@ def import_(
     for product in present:
         _remove_imported(session, product)
     currency = session.execute(select(Catalogue.currency)).scalar_one()
-    _insert_all(session, _rows(staged, products, currency, progress))
+    _insert_all(session, _rows(session, staged, products, currency, progress))
 
 
 def _lock_products(session: Session, products: Sequence[StagedProduct]) -> None:
@@ -168,6 +176,7 @@ def _remove_imported(session: Session, product: StagedProduct) -> None:
 
 
 def _rows(
+    session: Session,
     staged: Staged,
     products: Sequence[StagedProduct],
     currency: str,
@@ -177,13 +186,19 @@ def _rows(
     total = sum(product.lines for product in products)
     counted = _counted((staged.lines(product.id) for product in products), total, progress)
     for product, lines in zip(products, counted, strict=True):
-        yield from _rows_of_product(product, lines, currency)
+        yield from _rows_of_product(product, lines, currency, _currencies(session, product))
+
+
+def _currencies(session: Session, product: StagedProduct) -> dict[UUID, str]:
+    """The currencies of the product's offers, which the sync knows."""
+    offers = session.execute(select(Offer.id, Offer.currency).where(Offer.product_id == product.id))
+    return {offer.id: offer.currency for offer in offers}
 
 
 def _rows_of_product(
-    product: StagedProduct, lines: Iterable[Line], currency: str
+    product: StagedProduct, lines: Iterable[Line], currency: str, known: Mapping[UUID, str]
 ) -> Iterator[tuple[type[Base], dict[str, Any]]]:
-    replay = Replay(product.id, product.own_from - 1, currency)
+    replay = Replay(product.id, product.own_from - 1, currency, known)
     key = {"product_id": product.id}
     for offer_id, step in replay.steps(lines):
         row = {**key, **step._asdict(), "observed_at": moment(step.at)}

@@ -104,7 +104,7 @@ class StepQueries:
         self.connection = connection
         self.product_id = product_id
         self.now = microseconds(now)
-        self._observed_for = observed_for // INSTANT
+        self._observed_for = observed_for
 
     def window(self, begin: datetime, end: datetime) -> tuple[int, int]:
         """A window as microseconds, its end clamped to now."""
@@ -158,14 +158,18 @@ class StepQueries:
         lists = iter(texts)
         tables = (zip_columns([next(lists) for _ in range(size)]) for size in sizes)
         rows = [in_window(sorted(table, key=_time), begin, end) for table in tables]
-        return currency, self._gap_from(last_synced_at, counts_until), rows
+        return currency, open_gap_from(last_synced_at, counts_until, self.now, self._observed_for), rows
 
-    def _gap_from(self, last_synced_at: datetime | None, counts_until: int | None) -> int:
-        """When the open gap began; _NEVER if the product is observed, or never was."""
-        if last_synced_at is None:
-            return _NEVER
-        last = microseconds(last_synced_at)
-        return last + 1 if self.now > max(last + self._observed_for, counts_until or 0) else _NEVER
+
+def open_gap_from(last_synced_at: datetime | None, counts_until: int | None, now: int, observed_for: timedelta) -> int:
+    """When a product's open gap began; later than every window if it is observed, or never was.
+
+    `counts_until` is the latest of all its sources: see there.
+    """
+    if last_synced_at is None:
+        return _NEVER
+    last = microseconds(last_synced_at)
+    return last + 1 if now > max(last + observed_for // INSTANT, counts_until or 0) else _NEVER
 
 
 def as_microseconds(dialect: str, time: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[int]:

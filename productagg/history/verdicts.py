@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from productagg.history.buckets import is_exact
-from productagg.history.prior_price import Reduction, reduction
+from productagg.history.price_drops import PriceDrop, price_drop
 from productagg.history.queries import StepQueries
 from productagg.history.time_weighted import TimeWeighted
 from productagg.history.timeline import DAY, PriceStep, bucket_end, moment, state_of
@@ -18,10 +18,13 @@ from productagg.history.trends import Extreme, Resolution, add_up, extreme, perc
 # With less, confidence is low.
 _ENOUGH_DAYS = 30
 _ENOUGH_OBSERVED = 0.5
+# With less time in stock in the last 365 days there is no rating. A week has each of its days, offers of the weekend
+# included; after minutes, any price would be the usual one.
+_LEAST_IN_STOCK_US = 7 * DAY
 # Share of the time in stock: dearer for so long makes the current price good, cheaper for so long poor.
 _MOST_OF_THE_TIME = 0.75
 
-Rating = Literal["good", "fair", "poor"]
+Rating = Literal["good", "fair", "poor", "insufficient_history"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class Verdict:
 
     `dearer_percent`/`cheaper_percent`: share of the last 365 days' time in stock at a higher/lower price;
     `dearer_percent_ever`: of the whole history. 'good': dearer for three quarters of it; 'poor': cheaper for as long;
-    else 'fair'; None without a price. `confidence` is 'low' if there are `reasons`.
+    else 'fair'; None without a price. If it was in stock, as far as observed, for less than 7 of the 365 days, it is
+    'insufficient_history' whatever the shares, and `enough_at` is when it will have been for 7 days if it stays in
+    stock and observed; else `enough_at` is None. `confidence` is 'low' if there are `reasons`.
 
     The figures of 365 days are exact if `resolution` is 'raw', those of the whole history if `resolution_ever` is. With
     'day', lows are exact for whole days, and a summarised day counts for the shares as if it had only its lowest and
@@ -44,6 +49,7 @@ class Verdict:
     resolution_ever: Resolution
     price: int | None
     verdict: Rating | None
+    enough_at: datetime | None
     confidence: Literal["high", "low"]
     reasons: list[str]
     all_time_low: Extreme | None
@@ -52,7 +58,7 @@ class Verdict:
     dearer_percent_ever: float | None
     dearer_percent: float | None
     cheaper_percent: float | None
-    reduction: Reduction | None
+    price_drop: PriceDrop | None
 
 
 def verdict(connection: Connection, product_id: UUID, *, now: datetime, observed_for: timedelta) -> Verdict:
@@ -74,6 +80,7 @@ def verdict(connection: Connection, product_id: UUID, *, now: datetime, observed
         resolution_ever=windows[0].resolution,
         price=price,
         verdict=_rating(year, price),
+        enough_at=_enough_at(year, price, queries.now),
         confidence="low" if reasons else "high",
         reasons=reasons,
         all_time_low=extreme(ever.lowest),
@@ -82,7 +89,7 @@ def verdict(connection: Connection, product_id: UUID, *, now: datetime, observed
         dearer_percent_ever=_percent(ever, ever.dearer_us, price),
         dearer_percent=_percent(year, year.dearer_us, price),
         cheaper_percent=_percent(year, year.cheaper_us, price),
-        reduction=reduction(steps, price) if price is not None else None,
+        price_drop=price_drop(steps, price) if price is not None else None,
     )
 
 
@@ -93,12 +100,19 @@ def _year_begin(steps: Sequence[PriceStep], now: int) -> int:
 
 
 def _rating(year: TimeWeighted, price: int | None) -> Rating | None:
-    if price is None or not year.in_stock_us:
+    if price is None:
         return None
+    if year.in_stock_us < _LEAST_IN_STOCK_US:
+        return "insufficient_history"
     most_us = _MOST_OF_THE_TIME * year.in_stock_us
     if year.dearer_us(price) >= most_us:
         return "good"
     return "poor" if year.cheaper_us(price) >= most_us else "fair"
+
+
+def _enough_at(year: TimeWeighted, price: int | None, now: int) -> datetime | None:
+    missing_us = _LEAST_IN_STOCK_US - year.in_stock_us
+    return moment(now + missing_us) if price is not None and missing_us > 0 else None
 
 
 def _percent(statistics: TimeWeighted, time_of: Callable[[int], int], price: int | None) -> float | None:

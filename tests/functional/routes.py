@@ -25,6 +25,8 @@ MATRIX = {
     ("POST", "/products/{id}/offers/{offer_id}/quarantined"): (401, 403, 404),
     ("POST", "/products/{id}/offers/{offer_id}/prices/corrections"): (401, 403, 404),
     ("GET", "/products/{id}/offers/{offer_id}/prices/corrections"): (401, 403, 200),
+    ("GET", "/products/{id}/offers/{offer_id}/prior-price"): (404, 404, 404),
+    ("POST", "/prior-prices"): (200, 200, 200),
     ("GET", "/products/{id}/prices"): (200, 200, 200),
     ("GET", "/products/{id}/prices.csv"): (200, 200, 200),
     ("GET", "/products/{id}/trend"): (200, 200, 200),
@@ -68,6 +70,7 @@ BODIES = {
         "price": 1,
         "reason": "A glitch.",
     },
+    ("POST", "/prior-prices"): {"offers": [{"product_id": str(uuid4()), "offer_id": str(uuid4())}]},
     ("POST", "/login"): {"username": "x", "password": "x"},
 }
 QUERIES = {

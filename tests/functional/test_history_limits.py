@@ -19,6 +19,7 @@ PATHS = [
     "/prices.csv",
     f"/offers/{OFFER}/prices",
     f"/offers/{OFFER}/prices.csv",
+    f"/offers/{OFFER}/prior-price",
     "/trend",
     "/verdict",
     "/offers/cost?quantity=1",

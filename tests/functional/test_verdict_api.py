@@ -44,6 +44,7 @@ def test_a_verdict_says_what_it_is_based_on(verdict, past):
         "resolution_ever": "raw",
         "price": 140,
         "verdict": "good",
+        "enough_at": None,
         "confidence": "high",
         "reasons": [],
         "all_time_low": low,
@@ -52,20 +53,27 @@ def test_a_verdict_says_what_it_is_based_on(verdict, past):
         "dearer_percent_ever": 91.67,
         "dearer_percent": 91.67,
         "cheaper_percent": 0.0,
-        "reduction": {
+        "price_drop": {
             "since": "2026-01-21T12:00:00Z",
-            "reference_price": 200,
-            "reduction": 60,
-            "reduction_percent": 30.0,
+            "low_30_days_before": 200,
+            "drop": 60,
+            "drop_percent": 30.0,
         },
     }
 
 
 def test_a_short_past_makes_an_unsure_verdict(verdict):
-    answer = verdict((2, 200), (1, 100))
+    answer = verdict((9, 200), (1, 100))
 
-    assert (answer["verdict"], answer["confidence"]) == ("fair", "low")
-    assert answer["reasons"] == ["its price has been observed for 2.0 days in all, which is less than 30"]
+    assert (answer["verdict"], answer["confidence"]) == ("good", "low")
+    assert answer["reasons"] == ["its price has been observed for 9.0 days in all, which is less than 30"]
+
+
+def test_a_past_of_minutes_makes_no_verdict(verdict):
+    answer = verdict((0.01, 100), (0.005, 200))
+
+    assert (answer["verdict"], answer["price"], answer["confidence"]) == ("insufficient_history", 200, "low")
+    assert answer["enough_at"] == "2026-02-07T11:45:36Z"
 
 
 @pytest.mark.parametrize(
@@ -78,5 +86,5 @@ def test_a_short_past_makes_an_unsure_verdict(verdict):
 def test_without_a_price_there_is_no_verdict(verdict, prices, state, reason):
     answer = verdict(*prices)
 
-    assert (answer["state"], answer["price"], answer["verdict"], answer["reduction"]) == (state, None, None, None)
+    assert (answer["state"], answer["price"], answer["verdict"], answer["price_drop"]) == (state, None, None, None)
     assert (answer["confidence"], answer["reasons"][0]) == ("low", reason)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from productagg.catalog import products as catalog
 from productagg.db.models import (
@@ -398,3 +398,35 @@ def test_an_offer_has_one_currency(database, product):
         bring(database, [line(product, A, after(), 100, 1), line(product, A, after(days=1), 2500, 1, "CZK")])
 
     assert not any(everything(database).values())
+
+
+@pytest.mark.parametrize("currency", ["CZK", None])
+def test_lines_in_another_currency_than_an_offer_that_is_known_are_refused(database, product, currency):
+    observe(database, product, NOW, {A: (2500, 1)})
+    known = "EUR" if currency else "CZK"
+    with database.sessions.begin() as session:
+        session.execute(update(Offer).values(currency=known))
+    before = everything(database)
+
+    with pytest.raises(ImportRefused, match=f"has lines in {currency or 'EUR'}, but its prices are in {known}"):
+        bring(database, [line(product, A, after(), 100, 1, currency)])
+
+    assert everything(database) == before
+
+
+def test_lines_in_the_currency_of_an_offer_that_is_known_are_imported(database, product):
+    observe(database, product, NOW, {A: (2500, 1)})
+    with database.sessions.begin() as session:
+        session.execute(update(Offer).values(currency="CZK"))
+
+    bring(database, [line(product, A, after(), 100, 1, "CZK")])
+
+    assert of_offer(database, product, A)[0] == (after(), 100, 1)
+
+
+def test_replacing_what_was_imported_may_change_its_currency(database, product):
+    bring(database, [line(product, A, after(), 100, 1)])
+
+    bring(database, [line(product, A, after(), 2500, 1, "CZK")], replace=True)
+
+    assert [(row.price, row.currency) for row in rows(database, Offer)] == [(2500, "CZK")]

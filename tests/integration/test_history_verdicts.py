@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.history.prior_price import Reduction
+from productagg.history.price_drops import PriceDrop
 from productagg.history.trends import Extreme
 from productagg.history.verdicts import verdict
 from tests.history_strategies import DAY, HOUR, OBSERVED_FOR, Compacted, ProductRow, compacted_pasts, midnight, pasts
@@ -19,6 +19,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MONTH = 30 * DAY
 YEAR = 365 * DAY
+WEEK = 7 * 86_400  # in seconds
 
 
 @pytest.fixture
@@ -56,22 +57,31 @@ def check_the_present(found, history, now):
     assert found.low_30_days == (Extreme(*month.minimum) if month.minimum else None)
 
 
-def check_the_word(found):
-    if found.dearer_percent is None:
-        assert found.verdict is None
-    elif abs(found.dearer_percent - 75) > 0.01 and abs(found.cheaper_percent - 75) > 0.01:
-        expected = "good" if found.dearer_percent > 75 else "poor" if found.cheaper_percent > 75 else "fair"
-        assert found.verdict == expected
+def check_the_word(found, history, now):
+    """`found.resolution` 'day': the year begins with a whole day."""
+    begin = now - YEAR if found.resolution == "raw" else next_midnight(now - YEAR)
+    in_stock = facts(history, begin, now).in_stock
+    if found.price is None:
+        assert (found.verdict, found.enough_at) == (None, None)
+    elif in_stock < WEEK:
+        assert found.verdict == "insufficient_history"
+        missing = WEEK - in_stock
+        assert found.enough_at == now + timedelta(0, int(missing), int(missing % 1 * 10**6))
+    else:
+        assert found.enough_at is None
+        if abs(found.dearer_percent - 75) > 0.01 and abs(found.cheaper_percent - 75) > 0.01:
+            expected = "good" if found.dearer_percent > 75 else "poor" if found.cheaper_percent > 75 else "fair"
+            assert found.verdict == expected
 
 
 def reference(history, price, since, begin):
-    """The reduction to a price, from the lowest one of [begin, since)."""
+    """The drop to a price, from the lowest one of [begin, since)."""
     lowest = facts(history, begin, since).minimum
     if price is None or lowest is None:
         return None
-    reduction = lowest[0] - price
-    percent = round(float(Fraction(100 * reduction, lowest[0])), 2) if lowest[0] else None
-    return Reduction(since, lowest[0], reduction, percent)
+    drop = lowest[0] - price
+    percent = round(float(Fraction(100 * drop, lowest[0])), 2) if lowest[0] else None
+    return PriceDrop(since, lowest[0], drop, percent)
 
 
 @examples(40)
@@ -83,14 +93,14 @@ def test_a_verdict_from_raw_rows_is_exact(writer, read, past):
 
     history = past.of("lowest")
     check_the_present(found, history, past.now)
-    check_the_word(found)
+    check_the_word(found, history, past.now)
     assert (found.resolution, found.resolution_ever) == ("raw", "raw")
     for begin, low in ((EPOCH, found.all_time_low), (past.now - YEAR, found.low_365_days)):
         told = facts(history, begin, past.now)
         assert low == (Extreme(*told.minimum) if told.minimum else None)
     if found.price is None:
         assert (found.dearer_percent, found.cheaper_percent, found.dearer_percent_ever) == (None, None, None)
-        assert found.reduction is None
+        assert found.price_drop is None
         return
     for begin, is_wanted, measured in (
         (EPOCH, found.price.__lt__, found.dearer_percent_ever),
@@ -100,7 +110,7 @@ def test_a_verdict_from_raw_rows_is_exact(writer, read, past):
         whole = facts(history, begin, past.now).in_stock
         assert near(measured, share(time_at(history, begin, past.now, is_wanted), whole))
     since = first_fall(history, past.now)
-    assert found.reduction == (since and reference(history, found.price, since, since - MONTH))
+    assert found.price_drop == (since and reference(history, found.price, since, since - MONTH))
 
 
 @st.composite
@@ -125,19 +135,19 @@ def test_a_verdict_from_summarised_days_is_exact_for_whole_days(writer, read, co
 
     history = past.of("lowest")
     check_the_present(found, history, past.now)
-    check_the_word(found)
+    check_the_word(found, history, past.now)
     year = past.now - YEAR if found.resolution == "raw" else next_midnight(past.now - YEAR)
     lows = [facts(history, begin, past.now).minimum for begin in (EPOCH, year)]
     measured = [low and low.price for low in (found.all_time_low, found.low_365_days)]
     assert measured == [low and low[0] for low in lows]
     since = first_fall(history, past.now) if found.price is not None else None
     if since is None:
-        assert found.reduction is None
+        assert found.price_drop is None
     elif rises_on_the_day_of(history, since):
         # Nobody knows whether it fell after that.
-        assert found.reduction is None or found.reduction.since >= midnight(since)
+        assert found.price_drop is None or found.price_drop.since >= midnight(since)
     else:
-        assert found.reduction in [
+        assert found.price_drop in [
             reference(history, found.price, at, begin)
             for at in (since, midnight(since))
             for begin in (at - MONTH, next_midnight(at - MONTH))
@@ -156,6 +166,41 @@ def rises_on_the_day_of(history, time):
 def row(days_ago, price, hours=0):
     at = NOW - days_ago * DAY + hours * HOUR
     return ProductRow(at, price, price, int(price is not None), int(price is not None), observed=True)
+
+
+GAP = ProductRow(NOW, None, None, 0, 0, observed=False)
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict", "days_left"),
+    [
+        ([row(7, 200), row(1, 100)], "good", None),
+        ([row(7, 200, 1), row(1, 100)], "insufficient_history", 1 / 24),
+        ([row(0, 100)], "insufficient_history", 7),
+        # Times sold out and times unobserved do not count.
+        ([row(300, None), row(2, 100)], "insufficient_history", 5),
+        ([row(9, 100), GAP._replace(at=NOW - 8 * DAY), row(5, 100)], "insufficient_history", 1),
+        ([row(10, 100), GAP._replace(at=NOW - 8 * DAY), row(5, 100)], "fair", None),
+        # Longer than a year ago.
+        ([row(500, 100), row(366, None), row(2, 100)], "insufficient_history", 5),
+    ],
+)
+def test_a_verdict_is_silent_until_it_was_seen_in_stock_for_a_week(writer, read, rows, verdict, days_left):
+    writer.write(rows, synced_at=NOW)
+
+    found = read(NOW)
+
+    assert found.verdict == verdict
+    assert found.enough_at == (None if days_left is None else NOW + timedelta(days=days_left))
+
+
+def test_there_is_a_verdict_at_the_time_that_was_told(writer, read):
+    writer.write([row(3, 100)], synced_at=NOW)
+    enough_at = read(NOW).enough_at
+    writer.write([row(3, 100)], synced_at=enough_at)
+
+    assert read(enough_at - timedelta.resolution).verdict == "insufficient_history"
+    assert read(enough_at).verdict == "fair"
 
 
 def test_a_day_of_two_prices_counts_for_each_as_long_as_it_held(writer, read):
@@ -188,7 +233,7 @@ def test_the_largest_prices_are_told_apart_in_summaries(writer, read):
 
 @pytest.mark.parametrize("compacted", [False, True], ids=["raw", "compacted"])
 @pytest.mark.parametrize(
-    ("rows", "reduction"),
+    ("rows", "drop"),
     [
         # From step to step, over where the raw rows begin.
         ([row(300, 200), row(120, 180), row(20, 100)], (120, 200, 100, 50.0)),
@@ -211,37 +256,35 @@ def test_the_largest_prices_are_told_apart_in_summaries(writer, read):
         ([row(300, 200), row(100, None), row(60, 100)], None),
     ],
 )
-def test_a_reduction_is_from_the_lowest_price_of_the_30_days_before_the_first_fall(
-    writer, read, rows, reduction, compacted
-):
+def test_a_drop_is_from_the_lowest_price_of_the_30_days_before_the_first_fall(writer, read, rows, drop, compacted):
     raw_from = NOW - 60.5 * DAY if compacted else None
     writer.write(rows, synced_at=NOW, raw_from=raw_from, fewest_replaced=4)
 
-    found = read(NOW).reduction
+    found = read(NOW).price_drop
 
-    if reduction is None:
+    if drop is None:
         assert found is None
         return
-    days, *expected = reduction
+    days, *expected = drop
     since = NOW - days * DAY
     assert found.since == since
-    assert [found.reference_price, found.reduction, found.reduction_percent] == expected
+    assert [found.low_30_days_before, found.drop, found.drop_percent] == expected
 
 
 def test_the_fall_of_a_summarised_day_is_that_of_the_whole_day(writer, read):
     rows = [row(300, 200), row(120, 150, -3), row(120, 100)]
     writer.write(rows, synced_at=NOW, raw_from=midnight(NOW - 60 * DAY))
 
-    found = read(NOW).reduction
+    found = read(NOW).price_drop
 
-    assert (found.since, found.reference_price) == (midnight(NOW - 120 * DAY), 200)
+    assert (found.since, found.low_30_days_before) == (midnight(NOW - 120 * DAY), 200)
 
 
 def test_a_summarised_day_with_a_rise_hides_whether_it_fell_after_that(writer, read):
     rows = [row(300, 100), row(120, 80, -6), row(120, 90, -3), row(120, 85)]
     writer.write(rows, synced_at=NOW, raw_from=midnight(NOW - 60 * DAY))
 
-    assert read(NOW).reduction is None
+    assert read(NOW).price_drop is None
 
 
 def test_a_price_that_seldom_changes_is_found_among_many_rows(writer, read):
@@ -253,6 +296,6 @@ def test_a_price_that_seldom_changes_is_found_among_many_rows(writer, read):
     ]
     writer.write(rows, synced_at=NOW)
 
-    found = read(NOW).reduction
+    found = read(NOW).price_drop
 
-    assert (found.since, found.reference_price) == (NOW - 100 * DAY + HOUR, 200)
+    assert (found.since, found.low_30_days_before) == (NOW - 100 * DAY + HOUR, 200)

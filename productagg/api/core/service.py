@@ -75,7 +75,7 @@ class ContractService(Service):
         if self.tag is not None and not answers:
             raise ValueError(f"{view.__name__} declares no answers")
         method = method.lower()
-        # A public POST (/login) has no user whose key it could be, and its answer must not be stored.
+        # A public POST has no user whose key it could be. The login's answer must not be stored; others only read.
         is_idempotent = method == "post" and permission != PUBLIC
         if is_idempotent:
             options["decorator"] = idempotency.idempotent

@@ -266,7 +266,12 @@ MEMBERS: dict[str, Member] = {
     # Verdict
     "resolution_ever": Member("The resolution of the data behind the all-time figures.", "raw", _RESOLUTION),
     "PriceVerdict.price": Member("The current lowest price; null if nothing is in stock.", 4990),
-    "verdict": Member("Whether the price is good; null without a price.", "good"),
+    "verdict": Member(
+        "Whether the price is good; `insufficient_history`: too little is known to say; null without a price.", "good"
+    ),
+    "enough_at": Member(
+        "With `insufficient_history`: the earliest time at which there is enough history; otherwise null.", None
+    ),
     "confidence": Member("`low` if `reasons` lists any.", "high"),
     "reasons": Member("Reasons not to rely on the verdict.", []),
     "all_time_low": Member("The smallest price of all time."),
@@ -279,14 +284,33 @@ MEMBERS: dict[str, Member] = {
     "cheaper_percent": Member(
         "100 × time in stock at a lower price / time in stock, in the last 365 days.", 4.5, _PERCENT
     ),
-    "PriceVerdict.reduction": Member(
-        "The reduction that led to the current price; null if the price last rose or never changed."
+    "PriceVerdict.price_drop": Member(
+        "How the price fell to the current one; null if it last rose or never changed. Not a prior price under EU law: "
+        "offers have that."
     ),
     "since": Member("When the price began to hold.", _LATE),
-    "Reduction.since": Member("When the price first fell; it has not risen since.", _LATE),
-    "reference_price": Member("The lowest price of the 30 days before the reduction.", 5190),
-    "reduction": Member("`reference_price` − the current price; 0 or negative if the price was as low before.", 200),
-    "reduction_percent": Member("100 × `reduction` / `reference_price`; null if `reference_price` is 0.", 3.85),
+    "PriceDrop.since": Member("When the price first fell; it has not risen since.", _LATE),
+    "low_30_days_before": Member("The product's lowest price in the 30 days before `since`.", 5190),
+    "drop": Member("`low_30_days_before` − the current price; 0 or negative if the price was as low before.", 200),
+    "drop_percent": Member("100 × `drop` / `low_30_days_before`; null if that is 0.", 3.85),
+    # Prior prices
+    "OfferPriorPrice.price": Member("The offer's price now; null if it is not in stock or not observed.", 4990),
+    "is_reduced": Member("Whether the price is below `prior_price`; null if that cannot be told.", True),
+    "prior_price": Member(
+        "The offer's lowest price in the 30 days before `fell_at` (Directive 98/6/EC, Article 6a); null if it did not "
+        "fall.",
+        5190,
+    ),
+    "fell_at": Member("When the price first fell; it has not risen since. Null if it did not fall.", _LATE),
+    "reduction": Member("`prior_price` − `price`; null if it is not reduced.", 200),
+    "reduction_percent": Member("100 × `reduction` / `prior_price`; null if it is not reduced.", 3.85),
+    "OfferPriorPrice.reasons": Member("Reasons not to rely on the answer.", []),
+    "Reason.code": Member("Stable code of the reason.", "gaps"),
+    "text": Member("The reason, for people.", "it was not observed for 2.0 days in all"),
+    "PriorPriceFound.status": Member("The prior price was looked up.", 200),
+    "result": Member("The offer and its prior price."),
+    "PriorPriceNotFound.status": Member("There is no such offer: the status of the problem.", 404),
+    "PriorPriceNotFound.problem": Member("Why there is no answer for this offer."),
     # Movers
     "Mover.start_at": Member("The time of the price that is compared with.", "2026-11-22T09:45:00Z"),
     "Mover.end_at": Member("When the current price began to hold.", _LATE),

@@ -10,6 +10,7 @@ from productagg.api.openapi.response_schemas import ObjectSchema, OneOf, StringE
 from productagg.catalog.change_feed import Change
 from productagg.history.movers import Mover
 from productagg.history.offers_at import OffersAt
+from productagg.history.prior_price import PriorPrice
 from productagg.history.series import Series
 from productagg.history.trends import Trend
 from productagg.history.verdicts import Verdict
@@ -137,9 +138,10 @@ def _series(name: str, members: Mapping[str, Any], **ids: Any) -> OneOf:
 PRODUCT_SERIES = _series("Product", _OF_PRODUCT, product_id=UUID)
 OFFER_SERIES = _series("Offer", _OF_OFFER, product_id=UUID, offer_id=UUID)
 
-# Renamed for generated Python clients: they cannot have a class Verdict with a member `verdict`, nor Cost with `cost`.
+# Renamed for generated Python clients: they cannot have a class Verdict with a member `verdict`, Cost with `cost`, …
 TREND = dataclass_schema(Trend, product_id=UUID)
 VERDICT = dataclass_schema(Verdict, product_id=UUID).extended("PriceVerdict")
+PRIOR_PRICE = dataclass_schema(PriorPrice, product_id=UUID, offer_id=UUID).extended("OfferPriorPrice")
 MOVER = dataclass_schema(Mover)
 CHANGE = dataclass_schema(Change)
 UNMATCHED_ITEM = dataclass_schema(UnmatchedItem)
@@ -182,3 +184,5 @@ PROBLEM = ObjectSchema(
 )
 CREATED = ObjectSchema("BatchCreated", {"status": Literal[201], "id": UUID, "location": str})
 NOT_CREATED = ObjectSchema("BatchNotCreated", {"status": Literal[409, 422], "problem": PROBLEM})
+PRIOR_PRICE_FOUND = ObjectSchema("PriorPriceFound", {"status": Literal[200], "result": PRIOR_PRICE})
+PRIOR_PRICE_NOT_FOUND = ObjectSchema("PriorPriceNotFound", {"status": Literal[404], "problem": PROBLEM})
