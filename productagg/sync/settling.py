@@ -4,7 +4,6 @@
 the same source meanwhile, but not from writing those of another source.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +15,14 @@ from sqlalchemy.orm import Session
 
 from productagg.db.models import LAST_OBSERVED_AT, Base, Product, ProductSource, Source
 from productagg.history.timeline import INSTANT
-from productagg.offers.reconcile import Observation, OfferState, OffersUpdate, plan_updates, read_stored
+from productagg.offers.reconcile import (
+    Observation,
+    OfferState,
+    OffersUpdate,
+    StoredOffers,
+    plan_updates,
+    read_stored,
+)
 
 _PRODUCT_SOURCES = Base.metadata.tables[ProductSource.__tablename__]
 
@@ -61,8 +67,8 @@ def plan(
     updates = plan_updates(stored, observations)
     _lock_products(session, updates)
     rows = _lock_rows(session, {*updates, *also_lock})
-    if shared := _shared(rows) & updates.keys():
-        # Another run may have written the offers of another source since they were read.
+    if shared := _shared(rows, stored) & updates.keys():
+        # Another run may have written the offers of another source since they were read, or an admin removed them.
         again = [listing for listing in listings if listing.product_id in shared]
         stored = read_stored(session, list(shared))
         observed_again = _observe(again, _last_observed(session, shared), observed_for, stored.now)
@@ -116,10 +122,16 @@ def _lock_rows(session: Session, product_ids: Collection[UUID]) -> Sequence[RowM
     return session.execute(query.with_for_update()).mappings().all()
 
 
-def _shared(rows: Iterable[RowMapping]) -> set[UUID]:
-    """The products that have several sources."""
-    counts = Counter(row["product_id"] for row in rows)
-    return {product_id for product_id, count in counts.items() if count > 1}
+def _shared(rows: Iterable[RowMapping], stored: StoredOffers) -> set[UUID]:
+    """The products that have several sources, or had others when their offers were read."""
+    linked: dict[UUID, set[UUID]] = {}
+    for row in rows:
+        linked.setdefault(row["product_id"], set()).add(row["source_id"])
+    return {
+        product_id
+        for product_id, sources in linked.items()
+        if len(sources) > 1 or not stored.by_product.get(product_id, {}).keys() <= sources
+    }
 
 
 def _last_observed(session: Session, product_ids: Collection[UUID]) -> dict[UUID, datetime | None]:

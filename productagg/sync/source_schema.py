@@ -1,0 +1,154 @@
+"""The rules for a source's values, as colander schemas: for the API and for `source_admin`.
+
+What the configuration has to be is for the adapter's own schema to say.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import colander
+
+from productagg import text_rules
+from productagg.schema_types import Text, at_most, mapping, no_control_characters
+
+NAME_MAX_LENGTH, KIND_MAX_LENGTH, VARIABLE_MAX_LENGTH, LOCATOR_MAX_LENGTH = 200, 100, 200, 2000
+LONGEST_INTERVAL_SECONDS = 366 * 24 * 3600
+MOST_REQUESTS_PER_SECOND = 1000
+_VARIABLE = r"^[A-Z_][A-Z0-9_]*$"
+
+
+class Value(colander.SchemaType):  # type: ignore[misc]  # colander is untyped
+    """A JSON value for which `is_valid` holds. `expected` completes the message 'must be …'."""
+
+    def __init__(self, expected: str, is_valid: Callable[[Any], bool], **schema: Any) -> None:
+        self._expected = expected
+        self._is_valid = is_valid
+        self.schema = schema
+
+    def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
+        if cstruct is colander.null or self._is_valid(cstruct):
+            return cstruct
+        raise colander.Invalid(node, f"must be {self._expected}")
+
+
+def _is_interval(value: object) -> bool:
+    return value is None or (type(value) is int and 0 < value <= LONGEST_INTERVAL_SECONDS)
+
+
+def _is_rate(value: object) -> bool:
+    return value is None or (type(value) in (int, float) and 0.001 <= value <= MOST_REQUESTS_PER_SECOND)  # type: ignore[operator]
+
+
+def _is_variable(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, str) and len(value) <= VARIABLE_MAX_LENGTH and bool(re.fullmatch(_VARIABLE, value))
+
+
+def _check_name(node: colander.SchemaNode, value: str) -> None:
+    if text_rules.is_blank(value):
+        raise colander.Invalid(node, "must not be empty")
+    if text_rules.has_invisible(value):
+        raise colander.Invalid(node, "must not contain invisible characters")
+
+
+def _name(**options: Any) -> colander.SchemaNode:
+    return colander.SchemaNode(
+        Text(minLength=1, maxLength=NAME_MAX_LENGTH),
+        name="name",
+        description="Must be unique. It stands beside the source's offers, in the log and in the status.",
+        example="Lumen shop",
+        preparer=lambda value: text_rules.normalize_name(value) if isinstance(value, str) else value,
+        validator=colander.All(at_most(NAME_MAX_LENGTH), no_control_characters(), _check_name),
+        missing_msg="is required",
+        **options,
+    )
+
+
+def _configuration(**options: Any) -> colander.SchemaNode:
+    return colander.SchemaNode(
+        Value("an object", lambda value: isinstance(value, dict), type="object", additionalProperties=True),
+        name="configuration",
+        description="What the adapter needs to know, without secrets. Each kind has members of its own.",
+        example={"currency": "EUR"},
+        missing_msg="is required",
+        **options,
+    )
+
+
+def _options(missing: Any) -> tuple[colander.SchemaNode, ...]:
+    return (
+        colander.SchemaNode(
+            Value(
+                "the name of an environment variable, in capital letters, digits and underscores, or null",
+                _is_variable,
+                type=["string", "null"],
+                pattern=_VARIABLE,
+                maxLength=VARIABLE_MAX_LENGTH,
+            ),
+            name="secret_variable",
+            description="The name of the environment variable that holds the source's secret; never the secret itself.",
+            example="LUMEN_TOKEN",
+            missing=missing,
+        ),
+        colander.SchemaNode(
+            Value(
+                f"a whole number from 1 to {LONGEST_INTERVAL_SECONDS}, or null",
+                _is_interval,
+                type=["integer", "null"],
+                minimum=1,
+                maximum=LONGEST_INTERVAL_SECONDS,
+            ),
+            name="interval_seconds",
+            description="How often to fetch, in seconds. Null: as the setting SYNC_INTERVAL_SECONDS says.",
+            example=3600,
+            missing=missing,
+        ),
+        colander.SchemaNode(
+            Value(
+                f"a number from 0.001 to {MOST_REQUESTS_PER_SECOND}, or null",
+                _is_rate,
+                type=["number", "null"],
+                minimum=0.001,
+                maximum=MOST_REQUESTS_PER_SECOND,
+            ),
+            name="requests_per_second",
+            description="The most requests a second to the source. Null: no limit of its own.",
+            example=2,
+            missing=missing,
+        ),
+    )
+
+
+def _enabled(missing: Any) -> colander.SchemaNode:
+    return colander.SchemaNode(
+        Value("true or false", lambda value: isinstance(value, bool), type="boolean"),
+        name="enabled",
+        description="Whether the sync asks the source. The offers of a disabled source stay as they are.",
+        example=True,
+        missing=missing,
+    )
+
+
+NEW_SOURCE = mapping(
+    colander.SchemaNode(
+        Text(minLength=1, maxLength=KIND_MAX_LENGTH),
+        name="kind",
+        description="Which adapter reads the source: `jsonld`, `feed`, `json_api`, `json_list`, or one that is "
+        "installed besides. It cannot be changed.",
+        example="jsonld",
+        validator=colander.All(at_most(KIND_MAX_LENGTH), no_control_characters()),
+        missing_msg="is required",
+    ),
+    _name(),
+    _configuration(),
+    *_options(missing=None),
+    _enabled(missing=True),
+)
+SOURCE_CHANGE = mapping(
+    _name(missing=colander.drop),
+    _configuration(missing=colander.drop),
+    *_options(missing=colander.drop),
+    _enabled(missing=colander.drop),
+)
