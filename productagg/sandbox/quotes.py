@@ -5,8 +5,9 @@ sales of January, July and November (Black Friday) many prices are lower. A stoc
 for a while, and is filled again. It never draws a random number or holds a price in a float.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import NamedTuple
 
 from productagg.sandbox.assortment import Article, Shop
@@ -93,13 +94,19 @@ def _sale(key: str, now: int) -> tuple[int, int]:
     return reduction, changed_at
 
 
-def _sales_around(year: int) -> Iterator[tuple[str, _Sale, int, int]]:
+@cache
+def _sales_around(year: int) -> Sequence[tuple[str, _Sale, int, int]]:
     """The sales of a year and the year before, with their begins and ends."""
-    for each in (year - 1, year):
-        for sale in _SALES:
-            begins_at = datetime(each, *sale.first, tzinfo=UTC)
-            ends_at = datetime(each, *sale.last, tzinfo=UTC)
-            yield f"{each}-{sale.first[0]}", sale, int(begins_at.timestamp()), int(ends_at.timestamp()) + _DAY
+    return [
+        (
+            f"{each}-{sale.first[0]}",
+            sale,
+            int(datetime(each, *sale.first, tzinfo=UTC).timestamp()),
+            int(datetime(each, *sale.last, tzinfo=UTC).timestamp()) + _DAY,
+        )
+        for each in (year - 1, year)
+        for sale in _SALES
+    ]
 
 
 def _stock(key: str, now: int) -> tuple[int, int]:
