@@ -89,12 +89,15 @@ def reset(database: Path) -> int:
         return 0
     try:
         with contextlib.closing(sqlite3.connect(database, timeout=0)) as connection:
-            # Another journal needs the database for itself alone. This also writes back and removes the old journal.
+            # Another journal needs the database for itself alone. It also removes the files of the write-ahead log.
             connection.execute("PRAGMA journal_mode = DELETE")
-            database.unlink()
     except sqlite3.OperationalError as error:
         print(f"a program uses {database}: stop it ({error})", file=sys.stderr)
         return 1
+    except sqlite3.DatabaseError:
+        pass  # it is damaged, so that no program can use it
+    for file in database.parent.glob(f"{database.name}*"):
+        file.unlink()
     print("removed; the next 'make serve' begins anew")
     return 0
 

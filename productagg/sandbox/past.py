@@ -15,10 +15,10 @@ from productagg.sandbox.assortment import SHOPS, Article, Shop, article_id, arti
 from productagg.sandbox.quotes import quote_at
 
 _DAY = 24 * 3600
-_YEAR = 365 * _DAY
+YEAR = 365 * _DAY
 # A step for every change of a year would make the first start take half a minute.
 _EXACT = 30 * _DAY
-_STEP = 2 * _DAY
+_STEP = 4 * _DAY
 # Whose past offers the Offers service had. They cost about what the cheapest offers there cost now.
 _SELLER = Shop("", "", -90_000, 0, 0, (0, 50, 90))
 
@@ -26,7 +26,7 @@ State = tuple[int, int, int]
 
 
 def states(article: Article, shop: Shop, begin: int, end: int) -> list[State]:
-    """States of the shop's offer from `begin` to `end`: all of the last 30 days, and one every other day before."""
+    """States of the shop's offer from `begin` to `end`: all of the last 30 days, and one every four days or so before."""
     found: list[State] = []
     at = end
     while at >= begin:
@@ -46,14 +46,14 @@ def _offers() -> Iterator[tuple[Article, Shop, str | None, str]]:
 
 
 def main() -> None:
-    # A reader that needs no past closes the pipe.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     end = int(time.time())
     for article, seller, shop, id_ in _offers():
-        past = states(article, seller, end - _YEAR, end)
+        past = states(article, seller, end - YEAR, end)
         offer = {"product": article.slug, "gtin": article.gtin, "shop": shop, "id": id_, "states": past}
         sys.stdout.write(f"{json.dumps(offer)}\n")
 
 
 if __name__ == "__main__":
+    # A reader that needs no past closes the pipe.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     main()
