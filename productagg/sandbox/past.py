@@ -16,24 +16,27 @@ from productagg.sandbox.quotes import quote_at
 
 _DAY = 24 * 3600
 YEAR = 365 * _DAY
-# A step for every change of a year would make the first start take half a minute.
-_EXACT = 30 * _DAY
-_STEP = 4 * _DAY
+# Every change of a year would make the first start take half a minute.
+_RECENT = 30 * _DAY
+_LONG_GAP = 4 * _DAY
 # Whose past offers the Offers service had. They cost about what the cheapest offers there cost now.
 _SELLER = Shop("", "", -90_000, 0, 0, (0, 50, 90))
 
 State = tuple[int, int, int]
 
 
-def states(article: Article, shop: Shop, begin: int, end: int) -> list[State]:
-    """States of the shop's offer from `begin` to `end`: all of the last 30 days, and one every four days or so before."""
+def states(article: Article, shop: Shop, begin: int, end: int, gap: int = 1) -> list[State]:
+    """States of the shop's offer from `begin` to `end`, in order.
+
+    There are at least `gap` seconds between those of the last 30 days (1: none is missing), and four days before.
+    """
     found: list[State] = []
     at = end
     while at >= begin:
         quote = quote_at(article, shop, at)
         at = quote.changed_at
         found.append((at, quote.price, quote.items))
-        at -= 1 if at > end - _EXACT else _STEP
+        at -= gap if at > end - _RECENT else _LONG_GAP
     return found[::-1]
 
 
@@ -48,7 +51,7 @@ def _offers() -> Iterator[tuple[Article, Shop, str | None, str]]:
 def main() -> None:
     end = int(time.time())
     for article, seller, shop, id_ in _offers():
-        past = states(article, seller, end - YEAR, end)
+        past = states(article, seller, end - YEAR, end, 1 if shop else _DAY)
         offer = {"product": article.slug, "gtin": article.gtin, "shop": shop, "id": id_, "states": past}
         sys.stdout.write(f"{json.dumps(offer)}\n")
 
