@@ -75,8 +75,10 @@ def _two_products(product: dict[str, Any]) -> list[dict[str, Any]]:
 WRONG_PAGES: dict[str, Form] = {
     "cookie_wall": _text(lambda page: _COOKIE_WALL),
     "no_data": _text(lambda page: _DATA.sub("", _META.sub("", page))),
-    "damaged_data": _text(lambda page: _DATA.sub(r'\1{"@type": "Product", "offers": {"price": "1\3', page)),
-    "ends_in_data": _text(lambda page: page[: page.index('"offers"') + 20]),
+    "damaged_data": _text(
+        lambda page: _DATA.sub(lambda match: f"{match[1]}{match[2][:-40]}{match[3]}", _META.sub("", page))
+    ),
+    "ends_in_data": _text(lambda page: _META.sub("", page[: page.index('"offers"') + 20])),
     "price_missing": _offer(price=None),
     "price_on_request": _offer(price=_ON_REQUEST),
     "price_range": _offer(price=None, lowPrice="10.00", highPrice="99.00"),
