@@ -23,6 +23,7 @@ from productagg.ini import unknown_keys
 from productagg.settings import Settings, SettingsError
 from productagg.sync.background import Background
 from productagg.sync.run import Synchronizer
+from productagg.sync.source_test import SourceTester
 
 
 def main(_global_config: object, **ini: str) -> Router:
@@ -68,6 +69,7 @@ def make_services(settings: Settings) -> Services:
         cursors=Cursors(settings.jwt_secret),
         synchronizer=synchronizer,
         background=Background(synchronizer),
+        source_tester=SourceTester(allow_private_networks=settings.sources_allow_private_networks),
         openapi=api.contract,
     )
 

@@ -39,6 +39,7 @@ from productagg.settings import OPTIONS, Settings, database_url
 from productagg.sync import background
 from productagg.sync.background import Background
 from productagg.sync.run import Synchronizer
+from productagg.sync.source_test import SourceTester
 from tests.contract import ContractApp
 from tests.leaks import JWT_SECRET, _no_secret_in_logs, _watch_everything  # noqa: F401
 from tests.leaks import PASSWORD as PASSWORD
@@ -457,6 +458,7 @@ def _renew(registry, settings):
         login_throttle=LoginThrottle(settings, registry.services.sessions),
         synchronizer=synchronizer,
         background=Background(synchronizer),
+        source_tester=SourceTester(allow_private_networks=settings.sources_allow_private_networks),
     )
 
 

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from productagg.catalog import products
 from productagg.db.models import OFFERS_SOURCE, ProductSource, Source, SyncRun
-from productagg.offers.reconcile import OfferState
+from productagg.offers.reconcile import Observation, OfferState, apply_updates, plan_updates, read_stored
 from tests.conftest import REFRESH_TOKEN
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -51,6 +51,16 @@ def link(database, product_id, source_id, **values):
     state = {"next_sync_at": LONG_AGO, "failures": 0, **values}
     with database.sessions.begin() as session:
         session.add(ProductSource(product_id=product_id, source_id=source_id, **state))
+
+
+def have_an_offer(database, product_id, source_id, price=80, items=2) -> UUID:
+    """The source has listed an offer of the product, its first, long ago."""
+    offer_id, source_id = uuid4(), UUID(str(source_id))
+    listed = {offer_id: offer_state(price, items)}
+    observation = Observation(product_id, listed, LONG_AGO, first=True, source_id=source_id)
+    with database.sessions.begin() as session:
+        apply_updates(session, plan_updates(read_stored(session, [product_id]), [observation]).values())
+    return offer_id
 
 
 def make_run(database, **values) -> UUID:

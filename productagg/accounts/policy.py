@@ -26,6 +26,8 @@ class Permission(StrEnum):
     EDIT_CATALOGUE = "catalogue:edit"
     # See sync runs, and each product's sync state. Admins only.
     SEE_SYNC = "sync:see"
+    # See, change and test sources, and link them to products. Admins only: a configuration may name internal addresses.
+    MANAGE_SOURCES = "sources:manage"
 
 
 _PERMISSIONS: dict[Role, frozenset[Permission]] = {

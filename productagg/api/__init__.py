@@ -18,8 +18,10 @@ from productagg.api.views import (
     openapi,
     prices,
     problems,
+    product_sources,
     products,
     products_batch,
+    sources,
     sync_runs,
 )
 
@@ -38,6 +40,11 @@ SERVICES: tuple[ContractService, ...] = (
     prices.product_verdict,
     movers.catalogue_movers,
     changes.feed,
+    sources.sources,
+    sources.source,
+    sources.source_test,
+    product_sources.product_sources,
+    product_sources.product_source,
     sync_runs.sync_runs,
     sync_runs.sync_run,
     login.login,

@@ -126,7 +126,7 @@ def create(
         },
     )
     adapter = load(kind)
-    _check_configuration(adapter, configuration)
+    validate_configuration(adapter, dict(configuration))
     now = clock.now(session)
     source_id = uuid7()
     state = {"next_sync_at": now if adapter.whole_document else None, "failures": 0, "version": 1}
@@ -142,9 +142,12 @@ def change(
     versions: Container[int] | None = None,
     other_than: Container[int] = (),
     unmodified_since: datetime | None = None,
+    merged: bool = False,
     **values: Any,
 ) -> None:
     """Set the given values; the kind cannot be changed. If the source has them already, nothing changes.
+
+    With `merged`, the configuration is a JSON Merge Patch (RFC 7396) of the one that the source has.
 
     With another configuration or secret everything is fetched anew, at once. A shorter interval brings the next syncs
     forward. The conditions are those of `products.change`. Raises SourceNotFound, StaleSource, UnwantedSource,
@@ -152,13 +155,15 @@ def change(
     """
     source = _locked(session, source_id, versions, other_than, unmodified_since)
     values = _checked(SOURCE_CHANGE, values)
+    if merged and "configuration" in values:
+        values["configuration"] = _merge(source.configuration, values["configuration"])
     new = {name: value for name, value in values.items() if value != getattr(source, name)}
     if not new:
         return
     if source_id == OFFERS_SOURCE and new.keys() != {"enabled"}:
         raise FromSettings
     if "configuration" in new:
-        _check_configuration(load(source.kind), new["configuration"])
+        validate_configuration(load(source.kind), new["configuration"])
     now = clock.now(session)
     # Before the source's own row: see _locked.
     own = _rescheduled(session, source, new, now)
@@ -208,7 +213,7 @@ def link(session: Session, product_id: UUID, source_id: UUID, locator: str) -> b
     if source_id == OFFERS_SOURCE:
         raise FromSettings
     adapter = load(source.kind)
-    locator = _checked_locator(adapter, locator)
+    locator = checked_locator(adapter, locator)
     # Shared, as a sync run does: the row refers to the product.
     product = select(Product.id).where(Product.id == product_id).with_for_update(read=True, key_share=True)
     if session.scalar(product) is None:
@@ -276,18 +281,30 @@ def _checked(schema: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     checked, faults = validate(schema, values)
     if faults:
         raise InvalidSource(faults)
+    try:
+        # What cannot be written as JSON again, or is nested so deeply that working on it would overflow the stack.
+        orjson.dumps(checked.get("configuration"))
+    except TypeError:
+        fault = "must be JSON, nested at most 250 levels deep, with whole numbers of at most 64 bits"
+        raise InvalidConfiguration({"": fault}) from None
     return checked
 
 
-def _check_configuration(adapter: Adapter, configuration: Mapping[str, Any]) -> None:
-    validate_configuration(adapter, dict(configuration))
-    try:
-        orjson.dumps(configuration)
-    except TypeError:
-        raise InvalidConfiguration({"": "must be JSON, with whole numbers of at most 64 bits"}) from None
+def _merge(target: Any, patch: Any) -> Any:
+    """The target with a JSON Merge Patch applied: null removes a member."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merge(merged.get(name), value)
+    return merged
 
 
-def _checked_locator(adapter: Adapter, locator: str) -> str:
+def checked_locator(adapter: Adapter, locator: str) -> str:
+    """The locator in its adapter's normal form. Raises InvalidLocator."""
     try:
         locator = adapter.check_locator(locator)
     except ValueError as error:

@@ -10,12 +10,15 @@ from typing import Any
 import colander
 
 from productagg import text_rules
-from productagg.schema_types import Text, at_most, mapping, no_control_characters
+from productagg.schema_types import OptionalText, Text, at_most, mapping, no_control_characters
+from productagg.settings import OPTIONS
 
 NAME_MAX_LENGTH, KIND_MAX_LENGTH, VARIABLE_MAX_LENGTH, LOCATOR_MAX_LENGTH = 200, 100, 200, 2000
 LONGEST_INTERVAL_SECONDS = 366 * 24 * 3600
 MOST_REQUESTS_PER_SECOND = 1000
 _VARIABLE = r"^[A-Z_][A-Z0-9_]*$"
+_OWN_VARIABLES = {option.variable for option in OPTIONS}
+_LIBPQ_PREFIX = "PG"
 
 
 class Value(colander.SchemaType):  # type: ignore[misc]  # colander is untyped
@@ -44,6 +47,12 @@ def _is_variable(value: object) -> bool:
     if value is None:
         return True
     return isinstance(value, str) and len(value) <= VARIABLE_MAX_LENGTH and bool(re.fullmatch(_VARIABLE, value))
+
+
+def _check_variable(node: colander.SchemaNode, value: str | None) -> None:
+    """Whoever configures a source chooses where its secret is sent. Our own secrets must not go there."""
+    if value is not None and (value in _OWN_VARIABLES or value.startswith(_LIBPQ_PREFIX)):
+        raise colander.Invalid(node, "must not name a setting of productagg or of PostgreSQL's client")
 
 
 def _check_name(node: colander.SchemaNode, value: str) -> None:
@@ -90,6 +99,7 @@ def _options(missing: Any) -> tuple[colander.SchemaNode, ...]:
             name="secret_variable",
             description="The name of the environment variable that holds the source's secret; never the secret itself.",
             example="LUMEN_TOKEN",
+            validator=_check_variable,
             missing=missing,
         ),
         colander.SchemaNode(
@@ -145,6 +155,27 @@ NEW_SOURCE = mapping(
     _configuration(),
     *_options(missing=None),
     _enabled(missing=True),
+)
+LINK = mapping(
+    colander.SchemaNode(
+        Text(minLength=1, maxLength=LOCATOR_MAX_LENGTH),
+        name="locator",
+        description="Which of the source's products it is: for a page its URL, for a feed the item's id. The source's "
+        "adapter checks it.",
+        example="https://lumen.example/brass-desk-lamp",
+        validator=at_most(LOCATOR_MAX_LENGTH),
+        missing_msg="is required",
+    ),
+)
+SOURCE_TEST = mapping(
+    colander.SchemaNode(
+        OptionalText(maxLength=LOCATOR_MAX_LENGTH),
+        name="locator",
+        description="The product to ask for. Optional for a whole document, of which it chooses one product's offers.",
+        example="https://lumen.example/brass-desk-lamp",
+        validator=colander.Function(lambda value: value is None or len(value) <= LOCATOR_MAX_LENGTH, "is too long"),
+        missing=None,
+    ),
 )
 SOURCE_CHANGE = mapping(
     _name(missing=colander.drop),

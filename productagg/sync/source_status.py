@@ -111,7 +111,7 @@ def links(connection: Connection | Session, product_id: UUID) -> list[Link]:
 
 def _read(connection: Connection | Session, *where: ColumnElement[bool]) -> list[SourceStatus]:
     now = clock.now(connection)
-    rows: Sequence[Mapping[str, Any]] = connection.execute(_sources(where)).mappings().all()
+    rows = connection.execute(_sources(where)).mappings()
     return [SourceStatus(**{**row, **({} if _is_blocked(row, now) else _UNBLOCKED)}) for row in rows]
 
 

@@ -39,12 +39,17 @@ class ActiveSource:
 
     def secret(self) -> str | None:
         """The value of its environment variable. Raises NoSecret."""
-        if self.secret_variable is None:
-            return None
-        value = os.environ.get(self.secret_variable)
-        if not value:
-            raise NoSecret(f"the environment variable {self.secret_variable} is not set")
-        return value
+        return secret_value(self.secret_variable)
+
+
+def secret_value(variable: str | None) -> str | None:
+    """The value of a source's environment variable, if it has one. Raises NoSecret."""
+    if variable is None:
+        return None
+    value = os.environ.get(variable)
+    if not value:
+        raise NoSecret(f"the environment variable {variable} is not set")
+    return value
 
 
 def _is_unblocked(now: datetime) -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.factories import make_product, make_run
+from tests.factories import link, make_product, make_run, make_source
 
 NEW = {"name": "New", "description": ""}
 
@@ -27,6 +27,15 @@ MATRIX = {
     ("GET", "/products/{id}/verdict"): (200, 200, 200),
     ("GET", "/movers"): (200, 200, 200),
     ("GET", "/changes"): (200, 200, 200),
+    ("GET", "/sources"): (401, 403, 200),
+    ("POST", "/sources"): (401, 403, 201),
+    ("GET", "/sources/{id}"): (401, 403, 404),  # for its id is a product's
+    ("PATCH", "/sources/{id}"): (401, 403, 404),
+    ("DELETE", "/sources/{id}"): (401, 403, 404),
+    ("POST", "/sources/{id}/test"): (401, 403, 404),
+    ("GET", "/products/{id}/sources"): (401, 403, 200),
+    ("PUT", "/products/{id}/sources/{source_id}"): (401, 403, 404),  # for its source's id is a product's
+    ("DELETE", "/products/{id}/sources/{source_id}"): (401, 403, 404),
     ("GET", "/sync-runs"): (401, 403, 200),
     ("GET", "/sync-runs/{id}"): (401, 403, 404),  # for its id is a product's
     ("POST", "/login"): (401, 401, 401),  # for it is sent no user's password
@@ -43,6 +52,10 @@ BODIES = {
     ("POST", "/products"): NEW,
     ("POST", "/products/batch"): [{"name": "New in a batch", "description": ""}],
     ("PATCH", "/products/{id}"): {"name": "Renamed", "description": ""},
+    ("POST", "/sources"): {"kind": "jsonld", "name": "New shop", "configuration": {}},
+    ("PATCH", "/sources/{id}"): {"enabled": False},
+    ("POST", "/sources/{id}/test"): {"locator": "http://127.0.0.1:9/lamp"},  # an address that is refused
+    ("PUT", "/products/{id}/sources/{source_id}"): {"locator": "https://shop.test/lamp"},
     ("POST", "/login"): {"username": "x", "password": "x"},
 }
 QUERIES = {
@@ -58,15 +71,25 @@ KEPT = [path for path in READ if path not in MOMENTARY]
 
 @pytest.fixture
 def there(sync, upstream, database):
-    """The path and query of a resource that exists: `there("/products/{id}")`. The product has one offer."""
+    """The path and query of a resource that exists: `there("/products/{id}")`.
+
+    The product has one offer, and two sources.
+    """
     product_id, offer_id = make_product(database, "Lamp", "Bright"), uuid4()
     upstream.offer(product_id, {offer_id: (1000, 1)})
     sync(product_id)
-    run_id = make_run(database)
+    run_id, source_id = make_run(database), make_source(database, "A shop")
+    link(database, product_id, source_id, next_sync_at=None)
 
     def there(path):
-        id_ = run_id if path.startswith("/sync-runs") else product_id
-        where = path.format(id=id_, offer_id=offer_id, code="not-found", name="start.js")
+        ids = {"sync-runs": run_id, "sources": source_id}
+        where = path.format(
+            id=ids.get(path.split("/")[1], product_id),
+            offer_id=offer_id,
+            source_id=source_id,
+            code="not-found",
+            name="start.js",
+        )
         return where + QUERIES.get(("GET", path), "")
 
     return there

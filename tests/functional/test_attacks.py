@@ -18,7 +18,7 @@ from productagg.accounts import users as accounts
 from productagg.api import SERVICES
 from productagg.api.openapi.document import document
 from productagg.catalog.product_values import FACTS
-from productagg.db.models import Base, Product, User
+from productagg.db.models import OFFERS_SOURCE, Base, Product, User
 from tests.conftest import PASSWORD
 from tests.databases import only_sqlite
 from tests.factories import make_product, make_products, rows
@@ -118,7 +118,7 @@ def test_sql_in_any_parameter_is_only_text(send, admin, client, database, monkey
             for body in spoilt(schema, good, attack):
                 if "{id}" in path:
                     product_id = make_product(database, f"Changed {time.monotonic_ns()}")
-                url = path.format(id=product_id)
+                url = path.format(id=product_id, source_id=OFFERS_SOURCE)
                 answer = send(method, url, body, {**admin, "Content-Type": media_type})
                 check(answer, attack)
                 if answer.status_int in (200, 201) and isinstance(body, dict) and attack in body.values():
@@ -151,7 +151,7 @@ def test_any_number_of_query_parameters_is_refused_at_once_and_in_few_words(send
     product_id = "019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10"
     for method, path in [(method, path) for method, path, *_ in OPERATIONS.values() if method == "GET"]:
         with subtests.test(path):
-            url = path.format(id=product_id, offer_id=product_id, code="not-found")
+            url = path.format(id=product_id, offer_id=product_id, source_id=product_id, code="not-found")
             began = time.process_time()
 
             answer = send(method, f"{url}?{query}", None, admin)
@@ -181,7 +181,7 @@ def write(send, admin, database, unchanged):
     def write(body):
         for method, path, operation, _ in OPERATIONS.values():
             for media_type, _, _ in bodies(operation):
-                url = path.format(id=rows(database, Product)[0].id)
+                url = path.format(id=rows(database, Product)[0].id, source_id=OFFERS_SOURCE)
                 yield f"{method} {path}", send(method, url, body, {**admin, "Content-Type": media_type})
 
     return write
@@ -393,7 +393,7 @@ def test_no_answer_says_what_it_was_made_with(send, admin, database, break_state
 
     for product_id, (what, (method, path, _, _)) in zip(product_ids, OPERATIONS.items(), strict=True):
         with subtests.test(what):
-            url = path.format(id=product_id, offer_id=product_id, code="not-found")
+            url = path.format(id=product_id, offer_id=product_id, source_id=product_id, code="not-found")
             body = GOOD | {"name": what} if method in ("POST", "PATCH") else None
             answer = send(method, url, body, admin)
 

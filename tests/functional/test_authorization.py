@@ -59,7 +59,7 @@ def test_the_matrix_has_a_row_for_every_route_and_method(client):
 @only_sqlite
 def test_everybody_may_ask_every_route_what_works_there(send, admin, reader):
     for _, path in MATRIX:
-        where = path.format(id=uuid4(), offer_id=uuid4(), code="not-found", name="start.js")
+        where = path.format(id=uuid4(), offer_id=uuid4(), source_id=uuid4(), code="not-found", name="start.js")
 
         assert [send("OPTIONS", where, None, headers).status_int for headers in (NOBODY, reader, admin)] == [204] * 3
 
@@ -69,7 +69,9 @@ def test_everybody_may_do_what_the_matrix_says(send, database, admin, reader, su
     for number, ((method, path), statuses) in enumerate(MATRIX.items()):
         with subtests.test(f"{method} {path}"):
             product_id = make_product(database, f"Lamp {number}")
-            where = path.format(id=product_id, offer_id=product_id, code="not-found", name="start.js")
+            where = path.format(
+                id=product_id, offer_id=product_id, source_id=product_id, code="not-found", name="start.js"
+            )
             where += QUERIES.get((method, path), "")
             body = BODIES.get((method, path))
 
@@ -286,7 +288,9 @@ def test_what_is_public_looks_no_account_up(client, send, database, admin, subte
 
     for method, path in [row for row, (nobody, _, _) in MATRIX.items() if nobody != 401]:
         with subtests.test(f"{method} {path}"):
-            where = path.format(id=product_id, offer_id=product_id, code="not-found", name="start.js")
+            where = path.format(
+                id=product_id, offer_id=product_id, source_id=product_id, code="not-found", name="start.js"
+            )
             where += QUERIES.get((method, path), "")
             count_statements(method, where, NOBODY)  # with what is only looked up once
             without_token = count_statements(method, where, NOBODY)

@@ -1,19 +1,23 @@
 """Sources as admins manage them: what is stored, what is refused, and what is due afterwards."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import update
 
 from productagg.db.models import OFFERS_SOURCE, ProductSource, Source
-from productagg.offers.reconcile import Observation, apply_updates, plan_updates, read_stored
 from productagg.sources.registry import AdapterError, InvalidConfiguration
 from productagg.sync import source_admin
-from tests.factories import LONG_AGO, link, make_product, make_source, offer_state, rows
+from tests.factories import LONG_AGO, have_an_offer, link, make_product, make_source, rows
 
-FEED = {"kind": "feed", "name": "Feed", "configuration": {"url": "https://shop.test/feed.xml", "format": "merchant"}}
-PAGES = {"kind": "jsonld", "name": "Pages", "configuration": {}}
+FEED: dict[str, Any] = {
+    "kind": "feed",
+    "name": "Feed",
+    "configuration": {"url": "https://shop.test/feed.xml", "format": "merchant"},
+}
+PAGES: dict[str, Any] = {"kind": "jsonld", "name": "Pages", "configuration": {}}
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 KNOWN = ["tag", None, None]
 
@@ -31,12 +35,6 @@ def change(database, source_id, **values):
 def source_row(database, source_id):
     (row,) = rows(database, Source, id=source_id)
     return row
-
-
-def have_an_offer(database, product_id, source_id):
-    listed = Observation(product_id, {uuid4(): offer_state(80, 2)}, LONG_AGO, first=True, source_id=source_id)
-    with database.sessions.begin() as session:
-        apply_updates(session, plan_updates(read_stored(session, [product_id]), [listed]).values())
 
 
 def test_a_document_is_due_at_once(database):

@@ -54,6 +54,12 @@ class ErrorCode(StrEnum):
     FORBIDDEN = "forbidden", 403, "Forbidden", "This user is not allowed to do this; ask an admin."
     NOT_FOUND = "not-found", 404, "Not found", "There is nothing at this path."
     PRODUCT_NOT_FOUND = "product-not-found", 404, "Product not found", "There is no product with this id."
+    SOURCE_NOT_FOUND = (
+        "source-not-found",
+        404,
+        "Source not found",
+        "There is no source with this id, or the product does not have it.",
+    )
     METHOD_NOT_ALLOWED = (
         "method-not-allowed",
         405,
@@ -61,7 +67,19 @@ class ErrorCode(StrEnum):
         "Use one of the methods that the Allow header lists.",
     )
     REQUEST_TIMEOUT = "request-timeout", 408, "Request timeout", "Send the whole request within half a minute."
-    DUPLICATE_NAME = "duplicate-name", 409, "Duplicate name", "Another product has this name: choose another one."
+    DUPLICATE_NAME = "duplicate-name", 409, "Duplicate name", "The name is taken: choose another one."
+    SOURCE_HAS_OFFERS = (
+        "source-has-offers",
+        409,
+        "Source has offers",
+        "Offers and their histories belong to their source for ever: disable it (PATCH with `enabled: false`).",
+    )
+    SOURCE_FROM_SETTINGS = (
+        "source-from-settings",
+        409,
+        "Source from the settings",
+        "The Offers service is configured by settings and belongs to every product: only `enabled` can be changed.",
+    )
     SEQUENCE_UNKNOWN = (
         "sequence-unknown",
         409,
@@ -84,7 +102,7 @@ class ErrorCode(StrEnum):
         "stale-version",
         412,
         "Stale version",
-        "The product has changed in the meantime: read it again, then decide again.",
+        "The product or source has changed in the meantime: read it again, then decide again.",
     )
     BODY_TOO_LARGE = "body-too-large", 413, "Body too large", "Send a smaller body."
     UNSUPPORTED_MEDIA_TYPE = (
@@ -114,6 +132,12 @@ class ErrorCode(StrEnum):
         "This is a fault of the service. Quote the request id when you report it.",
     )
     NOT_IMPLEMENTED = "not-implemented", 501, "Not implemented", "Send the body with Content-Length or chunked."
+    TEST_IN_PROGRESS = (
+        "test-in-progress",
+        503,
+        "Test in progress",
+        "Another source is being tested: try again when Retry-After says.",
+    )
     UNAVAILABLE = (
         "unavailable",
         503,

@@ -26,6 +26,8 @@ from productagg.db.errors import driver_message, is_unavailable
 from productagg.history import UnknownProduct
 from productagg.history.offers_at import OffersNotKept
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
+from productagg.sync import source_admin
+from productagg.sync.source_test import TEST_SECONDS, TesterBusy
 from productagg.times import format_time
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,42 @@ def _unwanted_version(_error: catalog.UnwantedVersion, _request: Request) -> Pro
 def _outdated_cursor(_error: listing.OutdatedCursor, _request: Request) -> Problem:
     detail = "Too much has changed since the first page: start again with the first page."
     return Problem(ErrorCode.INVALID_CURSOR, detail)
+
+
+# Sources.
+def _source_not_found(error: source_admin.SourceNotFound, _request: Request) -> Problem:
+    return Problem(ErrorCode.SOURCE_NOT_FOUND, f"There is no source {error}.")
+
+
+def _not_linked(_error: source_admin.NotLinked, _request: Request) -> Problem:
+    return Problem(ErrorCode.SOURCE_NOT_FOUND, "The product does not have this source.")
+
+
+def _name_taken(error: source_admin.NameTaken, _request: Request) -> Problem:
+    return Problem(ErrorCode.DUPLICATE_NAME, f"There is already a source named {str(error)!r}.")
+
+
+def _stale_source(_error: source_admin.StaleSource, _request: Request) -> Problem:
+    return Problem(ErrorCode.STALE_VERSION, "The source has changed since the version in the conditions.")
+
+
+def _unwanted_source(_error: source_admin.UnwantedSource, _request: Request) -> Problem:
+    return Problem(ErrorCode.PRECONDITION_FAILED, "The source is at a version that If-None-Match lists.")
+
+
+def _source_has_offers(_error: source_admin.HasOffers, _request: Request) -> Problem:
+    detail = "The source has had offers, which belong to it for ever. It can be disabled: PATCH with 'enabled': false."
+    return Problem(ErrorCode.SOURCE_HAS_OFFERS, detail)
+
+
+def _source_from_settings(_error: source_admin.FromSettings, _request: Request) -> Problem:
+    detail = "The Offers service comes from the settings, and every product has it: only 'enabled' can be changed."
+    return Problem(ErrorCode.SOURCE_FROM_SETTINGS, detail)
+
+
+def _tester_busy(_error: TesterBusy, _request: Request) -> Problem:
+    headers = {"Retry-After": f"{TEST_SECONDS:.0f}"}
+    return Problem(ErrorCode.TEST_IN_PROGRESS, "Another source is being tested.", headers=headers)
 
 
 # The price history.
@@ -163,6 +201,14 @@ _PROBLEMS: dict[type[Exception], Callable[[Any, Request], Problem]] = {
     catalog.StaleVersion: _stale_version,
     catalog.UnwantedVersion: _unwanted_version,
     listing.OutdatedCursor: _outdated_cursor,
+    source_admin.SourceNotFound: _source_not_found,
+    source_admin.NotLinked: _not_linked,
+    source_admin.NameTaken: _name_taken,
+    source_admin.StaleSource: _stale_source,
+    source_admin.UnwantedSource: _unwanted_source,
+    source_admin.HasOffers: _source_has_offers,
+    source_admin.FromSettings: _source_from_settings,
+    TesterBusy: _tester_busy,
     OffersNotKept: _offers_not_kept,
     NotKept: _resolution_not_kept,
     TooManyPoints: _too_many_points,

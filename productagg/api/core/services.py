@@ -16,6 +16,7 @@ from productagg.settings import Settings
 from productagg.sync.background import Background
 from productagg.sync.run import Synchronizer
 from productagg.sync.schedule import Schedule
+from productagg.sync.source_test import SourceTester
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Services:
     cursors: Cursors
     synchronizer: Synchronizer
     background: Background
+    source_tester: SourceTester
     # The OpenAPI document as JSON.
     openapi: Callable[[], bytes]
     readiness: Readiness = field(default_factory=Readiness)

@@ -256,6 +256,15 @@ def invalid_query(faults: Mapping[str, str]) -> Problem:
     return _invalid([{"parameter": name, "detail": detail} for name, detail in faults.items()])
 
 
+def invalid_members(faults: Mapping[str, str], parent: str = "") -> Problem:
+    """The Problem of a body with these faults, by the dotted path of the member within `parent`, a JSON Pointer."""
+    errors = [
+        {"pointer": parent + _shortened("".join(map(_pointer, filter(None, path.split("."))))), "detail": detail}
+        for path, detail in faults.items()
+    ]
+    return _invalid(errors)
+
+
 def _invalid(errors: Sequence[Fault]) -> Problem:
     fields = ", ".join(repr(_shortened(_field(error))) for error in errors[:_MAX_NAMED])
     more = f", and {len(errors) - _MAX_NAMED} more" if len(errors) > _MAX_NAMED else ""

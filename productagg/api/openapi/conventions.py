@@ -27,6 +27,7 @@ TAGS = {
     "Change feed": "What happened to products, in order, for clients that keep a copy of the catalogue.",
     "Offers": "A product's offers, now or at a given time.",
     "Price history": "The prices of a product, or of one of its offers, over time.",
+    "Sources": "Where offers come from, and which products have which source. For admins.",
     "Sync": "The runs that fetch offers from the Offers service. For admins.",
     "Login": "Exchanges a username and a password for an access token.",
     "Health": "For load balancers and container engines.",
@@ -49,7 +50,7 @@ def _header(description: str, example: Any, schema: dict[str, Any] | None = None
 
 HEADERS = {
     "X-Request-ID": _header("The id of the request in our logs.", "8c5f1f0e6f0f4f0c9d2b6a7f0c1e2d3b"),
-    "ETag": _header("For `If-None-Match`; for a product also for `If-Match`.", '"1-9b2f0c4a7d1e3f5a6b"'),
+    "ETag": _header("For `If-None-Match`; for a product or a source also for `If-Match`.", '"1-9b2f0c4a7d1e3f5a6b"'),
     "Last-Modified": _header(
         "When the content last changed. Missing just after a change.", "Mon, 23 Nov 2026 09:41:08 GMT"
     ),

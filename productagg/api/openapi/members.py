@@ -23,6 +23,7 @@ class Member(NamedTuple):
 
 _PRODUCT = "019aa3f2-6c1e-7d43-9a51-0c6f2d9b7e10"
 _RUN = "019aa3f8-1b2c-7a90-8f3d-4e5a6b7c8d90"
+_SOURCE = "019aa3f0-5d4c-7b32-8a61-1f2e3d4c5b6a"
 _OFFER = "5f1c2b7a-3f0e-4d8e-9d2b-6a7f0c1e2d3b"
 _EARLY, _LATE, _NOW = "2026-11-16T08:30:00Z", "2026-11-23T09:41:07.250000Z", "2026-11-23T10:00:00Z"
 _HOUR = "2026-11-23T09:00:00Z"
@@ -111,6 +112,64 @@ MEMBERS: dict[str, Member] = {
     "leased_until": Member("End of the current worker's lease; null without one.", None),
     "ProductSync.failures": Member("Number of failures since the last success.", 0, _COUNT),
     "last_error": Member("The reason for the last failure; null after a success.", None),
+    # Sources
+    "Source.id": Member("The source's id, a UUID.", _SOURCE),
+    "source_id": Member("The source's id.", _SOURCE),
+    "Source.kind": Member("Which adapter reads the source.", "jsonld"),
+    "Source.name": Member("The source's name, which is unique.", "Lumen shop"),
+    "configuration": Member("What the adapter needs to know; each kind has members of its own.", {"currency": "EUR"}),
+    "secret_variable": Member("The name of the environment variable that holds the secret; null: none.", "LUMEN_TOKEN"),
+    "interval_seconds": Member("How often to fetch, in seconds; null: as the settings say.", 3600),
+    "requests_per_second": Member("The most requests a second to the source; null: no limit of its own.", 2.0),
+    "enabled": Member("Whether the sync asks the source.", True),
+    "products": Member("Number of products that have the source.", 240, _COUNT),
+    "failing_products": Member("Number of products whose last request to the source failed.", 2, _COUNT),
+    "open_offers": Member("Number of current offers of the source.", 236, _COUNT),
+    "item_count": Member("Number of items of the last complete document; null for other sources.", None),
+    "unmatched_count": Member("Number of items of that document that are of none of our products.", None),
+    "Source.last_asked_at": Member("When the document was last asked for; null for other sources.", None),
+    "Source.last_synced_at": Member("When the document was last complete; null for other sources.", None),
+    "Source.next_sync_at": Member("When the document will be asked for next; null for other sources.", None),
+    "Source.failures": Member("Number of failures of the document since its last success.", 0, _COUNT),
+    "blocked_until": Member("Until then the source wants no requests; null: it does not say so.", None),
+    "blocked_reason": Member("Why it is blocked.", None),
+    "Source.created_at": Member("When the source was created.", _EARLY),
+    "Source.updated_at": Member("When one of its values last changed.", _EARLY),
+    # A product at its sources
+    "source": Member("The source's name.", "Lumen shop"),
+    "ProductSource.kind": Member("Which adapter reads the source.", "jsonld"),
+    "locator": Member(
+        "Which of the source's products it is; null: the one with our product's id.",
+        "https://lumen.example/brass-desk-lamp",
+    ),
+    "ProductSource.last_asked_at": Member("When the source was last asked for it, successfully or not.", _NOW),
+    "ProductSource.last_synced_at": Member("When the source last listed its offers.", _NOW),
+    "ProductSource.next_sync_at": Member("When the source will be asked next.", "2026-11-23T11:00:00Z"),
+    "ProductSource.failures": Member("Number of failures since the last success.", 0, _COUNT),
+    # Tests of sources
+    "outcome": Member(
+        "`complete`: these are all offers. `incomplete`: there may be more. `failed`: the source could not be read to "
+        "its end.",
+        "complete",
+    ),
+    "reason": Member("Why it is not complete, for people.", None),
+    "SourceTest.code": Member("The same as a word, for programs.", None),
+    "retry_at": Member("Before this time, the source wants no request.", None),
+    "duration_seconds": Member("How long the test took, in seconds.", 0.412),
+    "SourceTest.offer_count": Member("Number of offers.", 1, _COUNT),
+    "SourceTest.offers": Member("The first 20 offers."),
+    "rejected_count": Member("Number of items that could not be understood.", 0, _COUNT),
+    "rejected": Member("The first 20 of them."),
+    "remark_count": Member("Number of offers that were understood with a doubt.", 0, _COUNT),
+    "remarks": Member("The first 20 doubts."),
+    "SourceOffer.external_id": Member("What identifies the offer at its source.", "LMN-0042"),
+    "SourceOffer.seller": Member("Who sells it.", "Lumen"),
+    "SourceOffer.items_in_stock": Member("Number of units, as the source tells it; null if it tells none.", 12),
+    "product": Member("What the source says about the product itself."),
+    "SourceProduct.name": Member("The product's name; null if the source does not say.", "Brass desk lamp"),
+    "SourceProduct.description": Member("Its description; null if the source does not say.", None),
+    "item": Member("The item's id, or where it stands.", "LMN-0043"),
+    "SourceRemark.reason": Member("Why it was rejected, or how it was understood.", "it has no price"),
     # Sync runs
     "SyncRun.id": Member("The run's id, a UUID. Ids sort in the order in which runs start.", _RUN),
     "host": Member("The host on which the run took place.", "sync-1"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 from uuid import UUID
 
 from productagg.api.core.errors import ErrorCode
@@ -14,7 +14,10 @@ from productagg.history.series import Series
 from productagg.history.trends import Trend
 from productagg.history.verdicts import Verdict
 from productagg.offers.cost import Cost
+from productagg.sources.base import ProductFacts, Remark, SourceOffer
 from productagg.sources.vocabulary import Availability, Condition
+from productagg.sync.source_status import Link, SourceStatus
+from productagg.sync.source_test import SourceReport
 
 OFFER = ObjectSchema(
     "Offer",
@@ -84,6 +87,19 @@ RUN = ObjectSchema(
         "ended_by": str | None,
         "state": Literal["finished", "running", "lost"],
     },
+)
+
+# Without its version, which is in the ETag.
+SOURCE = ObjectSchema(
+    "Source", {name: kind for name, kind in get_type_hints(SourceStatus).items() if name != "version"}
+)
+LINK = ObjectSchema("ProductSource", get_type_hints(Link))
+_REMARK = ObjectSchema("SourceRemark", get_type_hints(Remark))
+_FACTS = ObjectSchema("SourceProduct", get_type_hints(ProductFacts))
+_SOURCE_OFFER = ObjectSchema("SourceOffer", {**get_type_hints(SourceOffer), "product": _FACTS})
+SOURCE_TEST = ObjectSchema(
+    "SourceTest",
+    {**get_type_hints(SourceReport), "offers": [_SOURCE_OFFER], "rejected": [_REMARK], "remarks": [_REMARK]},
 )
 
 _BUCKET = {
