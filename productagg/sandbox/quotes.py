@@ -1,8 +1,9 @@
 """What a shop asks for a product at a given time: a pure function, as `offers.py` is for the Offers service.
 
 A price holds for 8 to 40 hours. It follows the shop's level, the season, and now and then an offer of the week; in the
-sales of January, July and November (Black Friday) many prices are lower. A stock is sold piece by piece, is sold out
-for a while, and is filled again. It never draws a random number or holds a price in a float.
+sales of January, July and November (Black Friday) many prices are lower, and so they are in a clearance. A stock is
+sold piece by piece, is sold out for a while, and is filled again. It never draws a random number or holds a price in a
+float.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ CURRENCY = "EUR"
 _HOUR = 3600
 _DAY = 24 * _HOUR
 _DAYS_OF_YEAR = 365
+_CLEARANCE = 12 * _DAY
 
 
 class _Sale(NamedTuple):
@@ -75,10 +77,25 @@ def _pricing(key: str, article: Article, shop: Shop, now: int) -> tuple[int, int
     level, weekly, *_ = draw(f"{key}/{period}")
     season = wave(began_at // _DAY + phase % _DAYS_OF_YEAR, _DAYS_OF_YEAR, 40_000)
     regular = article.price * (MILLION + shop.markup + season + level % 60_001 - 30_000) // MILLION
-    reduction, sale_changed_at = _sale(key, now)
+    sale, sale_changed_at = _sale(key, now)
+    clearance, clearance_changed_at = _clearance(key, now)
     # One period in nine is an offer of the week.
-    reduction = max(reduction, 120_000 if weekly % 9 == 0 else 0)
-    return regular, reduction, max(began_at, sale_changed_at)
+    reduction = max(sale, clearance, 120_000 if weekly % 9 == 0 else 0)
+    return regular, reduction, max(began_at, sale_changed_at, clearance_changed_at)
+
+
+def _clearance(key: str, now: int) -> tuple[int, int]:
+    """The reduction while the shop clears its stock of the product, and when that last began or ended.
+
+    Offers of the week come too often to be a reduction from the lowest price of 30 days; a clearance is one.
+    """
+    length, shift, *_ = draw(f"{key}/clearance")
+    length = 60 * _DAY + length % (60 * _DAY)
+    number, age = divmod(now + shift % length, length)
+    if age >= _CLEARANCE:
+        return 0, now - age + _CLEARANCE
+    discount, *_ = draw(f"{key}/clearance/{number}")
+    return (25 + discount % 16) * MILLION // 100, now - age
 
 
 def _sale(key: str, now: int) -> tuple[int, int]:
