@@ -70,6 +70,9 @@ def quote_at(article: Article, shop: Shop, when: float) -> Quote:
 
 def _pricing(key: str, article: Article, shop: Shop, now: int) -> tuple[int, int, int]:
     """The regular price, the reduction in millionths of it, and since when both hold."""
+    clearance, clearance_changed_at = _clearance(key, now)
+    # The price of a clearance stays until its end.
+    now = clearance_changed_at if clearance else now
     length, shift, phase, *_ = draw(key)
     length = 8 * _HOUR + length % (32 * _HOUR)
     period, age = divmod(now + shift % length, length)
@@ -78,9 +81,8 @@ def _pricing(key: str, article: Article, shop: Shop, now: int) -> tuple[int, int
     season = wave(began_at // _DAY + phase % _DAYS_OF_YEAR, _DAYS_OF_YEAR, 40_000)
     regular = article.price * (MILLION + shop.markup + season + level % 60_001 - 30_000) // MILLION
     sale, sale_changed_at = _sale(key, now)
-    clearance, clearance_changed_at = _clearance(key, now)
     # One period in nine is an offer of the week.
-    reduction = max(sale, clearance, 120_000 if weekly % 9 == 0 else 0)
+    reduction = clearance or max(sale, 120_000 if weekly % 9 == 0 else 0)
     return regular, reduction, max(began_at, sale_changed_at, clearance_changed_at)
 
 
