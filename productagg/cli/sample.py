@@ -78,7 +78,7 @@ def sample(config_uri: str, past: Path | None, site: str | None) -> None:
     click.echo(f"sample: {len(samples)} products added")
 
 
-def _new_product(site: str | None, sandbox: Mapping[str, Any], **facts: str) -> NewProduct:
+def _new_product(site: str | None, sandbox: Mapping[str, Any], **facts: Any) -> NewProduct:
     """A product to create. What the file says for the sandbox's shops is not for the catalogue."""
     return NewProduct(**facts, image_url=f"{site}/images/{sandbox['slug']}.svg" if site else None)
 

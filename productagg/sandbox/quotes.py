@@ -92,7 +92,7 @@ def _clearance(key: str, now: int) -> tuple[int, int]:
     Offers of the week come too often to be a reduction from the lowest price of 30 days; a clearance is one.
     """
     length, shift, *_ = draw(f"{key}/clearance")
-    length = 60 * _DAY + length % (60 * _DAY)
+    length = 45 * _DAY + length % (45 * _DAY)
     number, age = divmod(now + shift % length, length)
     if age >= _CLEARANCE:
         return 0, now - age + _CLEARANCE
