@@ -81,11 +81,11 @@ def main(
 ) -> None:
     """Run a stand-in Offers service, and three shops.
 
-    The shops have pages for people with data of schema.org (/shops/SHOP), feeds (/feeds/SHOP.xml and
-    /feeds/SHOP-heureka.xml) and JSON (/shop-api/SHOP/products); SHOP is kellermann, nordkiste or bazar24.
+    The shops have pages for people with data of schema.org (/shops/SHOP), feeds (/feeds/SHOP.xml,
+    /feeds/SHOP-heureka.xml) and JSON (/shop-api/SHOP/products). SHOP is kellermann, nordkiste or bazar24.
 
-    It keeps the contract of the real service. It misbehaves on demand: by the options below, or at run time through
-    /control. GET /control shows the state. PUT and DELETE /control/faults, PUT /control/token-claim, POST
+    The Offers service keeps the contract of the real one. All misbehave on demand: by the options below, or at run time
+    through /control. GET /control shows the state. PUT and DELETE /control/faults, PUT /control/token-claim, POST
     /control/forget, /control/end-token and /control/refuse change it. Access tokens name their end in the claim
     "expires", as those of the real service do; PUT {"claim": "exp"} to /control/token-claim switches new tokens to the
     standard's claim.

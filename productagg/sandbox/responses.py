@@ -105,6 +105,9 @@ def _wrong_types(fault: Fault, response: Response, now: float) -> Iterator[bytes
 def _wrong_document(fault: Fault, response: Response, now: float) -> Iterator[bytes]:
     if response.status == 200:
         response = bad_documents.FORMS[fault.kind][fault.params["form"]](response)
+        # Those of the right document would let clients take this one for it, even when all is well again.
+        headers = tuple(header for header in response.headers if header[0] not in ("ETag", "Last-Modified"))
+        response = response._replace(headers=headers)
     yield correct(response, now, close=True)
 
 

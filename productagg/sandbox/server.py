@@ -246,9 +246,9 @@ class _Exchange(BaseHTTPRequestHandler):
             self._send(body)
             return
         path, _, query = self.path.partition("?")
-        headers = self.headers
-        content_type = headers.get("Content-Type", "")
-        self._dispatch(Request(self.command, path, headers.get("Bearer"), content_type, body, query, headers))
+        headers = {name.lower(): text for name, text in self.headers.items()}
+        content_type = headers.get("content-type", "")
+        self._dispatch(Request(self.command, path, headers.get("bearer"), content_type, body, query, headers))
 
     def _dispatch(self, request: Request) -> None:
         endpoint = endpoint_of(request.path) or shop_endpoint_of(request.path)
@@ -342,5 +342,5 @@ class _Exchange(BaseHTTPRequestHandler):
 def _unconditional(request: Request) -> Request:
     """The same request for the whole body, uncompressed: there is nothing to spoil in a 304."""
     return request._replace(
-        headers={name: value for name in ("Host", "Authorization") if (value := request.headers.get(name)) is not None}
+        headers={name: text for name, text in request.headers.items() if name in ("host", "authorization")}
     )

@@ -41,7 +41,8 @@ _OFFERS_PATH = re.compile(rf"{BASE_PATH}/products/[^/]+/offers")
 class Request(NamedTuple):
     """The parts of a request that matter. `bearer` is the header named `Bearer`, None if it was not sent.
 
-    `headers` are all headers, `query` is what follows the question mark. Only the shops look at these.
+    `headers` are all headers by their names in lower case, `query` is what follows the question mark. Only the shops
+    look at these.
     """
 
     method: str

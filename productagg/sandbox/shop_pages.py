@@ -4,6 +4,7 @@ Pure functions from quotes to HTML. `site` is the root of all addresses, such as
 """
 
 import json
+from collections.abc import Iterable
 from html import escape
 from string import Template
 from typing import Any
@@ -98,7 +99,7 @@ def product_page(site: str, shop: Shop, article: Article, quote: Quote) -> str:
     return _page(site, shop, texts["name"], _PRODUCT.substitute(texts), _HEAD.substitute(texts))
 
 
-def shop_page(site: str, shop: Shop, quoted: list[tuple[Article, Quote]]) -> str:
+def shop_page(site: str, shop: Shop, quoted: Iterable[tuple[Article, Quote]]) -> str:
     """Return the shop's list of its products."""
     lines = (
         f'<li><a href="{escape(product_url(site, shop, article))}">{escape(article.name)}</a>'

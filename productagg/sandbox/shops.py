@@ -124,7 +124,7 @@ class Shops:
         return _document(request, product(_site(request), shop, article, quote), None, [(article, quote)])
 
     def _is_authorized(self, request: Request) -> bool:
-        return self._secret is None or request.headers.get("Authorization") == f"Bearer {self._secret}"
+        return self._secret is None or request.headers.get("authorization") == f"Bearer {self._secret}"
 
     def _quoted(self, shop: Shop) -> Quoted:
         return [(article, self._quote(shop, article)) for article in carried_by(shop)]
@@ -139,7 +139,7 @@ def _unauthorized() -> Response:
 
 def _site(request: Request) -> str:
     """The root of all addresses, as the client named it."""
-    return f"http://{request.headers.get('Host', 'localhost')}"
+    return f"http://{request.headers.get('host', 'localhost')}"
 
 
 def _document(
@@ -156,7 +156,7 @@ def _document(
     content_type = content_type or "application/json"
     if _is_known(request, etag, changed_at):
         return Response(304, b"", headers, content_type)
-    if "gzip" in request.headers.get("Accept-Encoding", ""):
+    if "gzip" in request.headers.get("accept-encoding", ""):
         payload = gzip.compress(payload, mtime=0)
         headers += (("Content-Encoding", "gzip"),)
     return Response(200, payload, headers, content_type)
@@ -164,9 +164,9 @@ def _document(
 
 def _is_known(request: Request, etag: str, changed_at: int | None) -> bool:
     """Whether the request's conditions say that the client has this version (RFC 9110, 13.1)."""
-    if known := request.headers.get("If-None-Match"):
+    if known := request.headers.get("if-none-match"):
         return etag in (text.strip() for text in known.split(","))
-    since = request.headers.get("If-Modified-Since")
+    since = request.headers.get("if-modified-since")
     if since is None or changed_at is None:
         return False
     try:
