@@ -28,7 +28,7 @@ from productagg.sync.leases import Lease
 from productagg.sync.outcomes import Outcome
 from productagg.sync.run_log import RunResult
 from productagg.sync.schedule import Schedule
-from productagg.sync.sources import ActiveSource, enabled, longest_interval
+from productagg.sync.sources import IS_OFFERS_SERVICE_ENABLED, ActiveSource, enabled, longest_interval
 from productagg.sync.time_budget import TimeBudget
 from productagg.sync.tokens import NoAccessToken, SharedToken, account_key
 from productagg.sync.transactions import LONGEST_WAIT_SECONDS, run_in_transaction
@@ -122,7 +122,9 @@ class Synchronizer:
     def sync_products(
         self, product_ids: Sequence[UUID], on_fetch: Callable[[UUID], object] = lambda _product_id: None
     ) -> SyncedProducts:
-        """Register the products that are due and not leased, and fetch their offers, unless requests are blocked.
+        """Register the products that are due and not leased, and fetch their offers.
+
+        Unless requests are blocked, or the Offers service is disabled.
 
         `on_fetch` is called for every product, in the thread that fetches it.
         """
@@ -135,7 +137,7 @@ class Synchronizer:
             return lane.fetcher.fetch(lease)
 
         def selected(now: datetime) -> ColumnElement[bool]:
-            return and_(ProductSource.product_id.in_(product_ids), leases.is_due(now))
+            return and_(ProductSource.product_id.in_(product_ids), leases.is_due(now), IS_OFFERS_SERVICE_ENABLED)
 
         now, acquired = lane.acquire(selected, len(product_ids))
         lane.result.started_at = now

@@ -19,6 +19,9 @@ from productagg.db.models import OFFERS_SOURCE, Base, ProductSource, Source
 _SOURCES = Base.metadata.tables[Source.__tablename__]
 
 
+IS_OFFERS_SERVICE_ENABLED = exists().where(Source.id == OFFERS_SOURCE, Source.enabled)
+
+
 class NoSecret(Exception):
     """The environment variable that a source names is not set."""
 

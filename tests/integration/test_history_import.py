@@ -208,15 +208,15 @@ def test_the_newest_price_is_still_that_of_the_own_history(database, product):
     assert {**summary._mapping, "compare_at": None} == {**before._mapping, "compare_at": None}
 
 
-def test_the_prices_of_a_day_a_week_and_a_month_ago_are_looked_up_in_what_was_imported(database, product):
-    bring(database, [line(product, A, after(), 100, 2)])
+def test_the_prices_of_a_day_a_week_and_a_month_ago_are_looked_up_in_what_was_imported(database, product, clock):
+    clock.move_to(LONG_AGO + timedelta(hours=12))
+    bring(database, [line(product, A, after(), 100, 2), line(product, A, LAST - timedelta(days=3), 90, 2)])
 
     with database.sessions.begin() as session:
-        found = movers.refresh(session, LAST + timedelta(hours=1), 10)
+        movers.refresh(session, LONG_AGO + timedelta(hours=13), 10)
 
     (summary,) = rows(database, ProductSummary)
-    assert found == 1
-    assert (summary.lowest_24h, summary.lowest_7d, summary.lowest_30d) == (100, None, None)
+    assert (summary.lowest_24h, summary.lowest_7d, summary.lowest_30d) == (90, 100, 100)
 
 
 def test_the_largest_numbers_stay_exact(database, product):

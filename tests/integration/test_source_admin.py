@@ -10,7 +10,7 @@ from sqlalchemy import update
 from productagg.db.models import OFFERS_SOURCE, ProductSource, Source
 from productagg.sources.registry import AdapterError, InvalidConfiguration
 from productagg.sync import source_admin
-from tests.factories import LONG_AGO, have_an_offer, link, make_product, make_source, rows
+from tests.factories import LONG_AGO, have_an_offer, link, make_product, make_source, rows, sync_row
 
 FEED: dict[str, Any] = {
     "kind": "feed",
@@ -181,6 +181,17 @@ def test_the_offers_service_comes_from_the_settings(database):
     change(database, OFFERS_SOURCE, enabled=False)
 
     assert not source_row(database, OFFERS_SOURCE).enabled
+
+
+def test_the_offers_service_can_be_disabled(database, upstream, synchronizer):
+    product_id = make_product(database)
+    change(database, OFFERS_SOURCE, enabled=False)
+
+    synchronizer.sync_products([product_id])
+    synchronizer.run()
+
+    assert upstream.service.registered == {}
+    assert sync_row(database, product_id).last_asked_at is None
 
 
 def test_a_source_without_offers_is_removed_with_its_links(database):
