@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE =
 PYTEST := $(BIN)/pytest --numprocesses $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help serve quick test coverage check check-all format lint types imports drift openapi bench bench-web bench-sync bench-sources bench-history bench-scaling lock clean
+.PHONY: help serve reset quick test coverage check check-all format lint types imports drift openapi bench bench-web bench-sync bench-sources bench-history bench-scaling lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,8 +39,11 @@ $(PEER_STAMP): benchmarks/requirements-peer.txt
 	@$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
 	@touch $@
 
-serve: $(STAMP) ## run everything: web, sandbox Offers service, one sync run a minute
+serve: $(STAMP) ## run everything: web, sandbox with an Offers service and shops, one sync run a minute
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python serve.py
+
+reset: $(STAMP) ## remove the data of `make serve`, which then begins anew
+	@$(BIN)/python serve.py --reset
 
 quick: $(STAMP) ## run each test once, without PostgreSQL and without starting programs: about a minute
 	QUICK=1 $(PYTEST) $(ARGS)

@@ -1,19 +1,23 @@
-"""`make serve` runs everything on one machine: the web service, the sandbox Offers service and one sync run a minute.
+"""`make serve` runs everything on one machine: the web service, the sandbox and one sync run a minute.
 
-For development only. Ctrl-C stops everything; the data stays in var/.
+For development only. Ctrl-C stops everything; the data stays in var/, until `make reset` removes it.
 """
 
 import argparse
+import contextlib
 import errno
 import os
 import shlex
 import socket
+import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 from honcho.manager import Manager
 
 CONFIG = "development.ini"
+DATABASE = Path(__file__).with_name("var") / "productagg.sqlite"
 # Pyramid 2.1 and Cornice 6.1 import pkg_resources, which warns at each start that setuptools 82 removes it. setup.cfg
 # keeps setuptools below 82.
 WARNINGS = "ignore:pkg_resources is deprecated:UserWarning"
@@ -25,18 +29,26 @@ def main() -> int:
     parser.add_argument("--sandbox-port", type=int, default=6544)
     parser.add_argument("--every", type=int, default=60, metavar="SECONDS", help="pause between two sync runs")
     parser.add_argument("--reload", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--reset", action="store_true", help=f"remove {DATABASE} and end; the next start begins anew")
     options = parser.parse_args()
 
     for port in (options.web_port, options.sandbox_port):
         if not is_free(port):
             print(f"port {port} is taken by another program, perhaps another 'make serve': stop it", file=sys.stderr)
             return 1
+    if options.reset:
+        return reset(DATABASE)
     web = f"http://localhost:{options.web_port}"
-    sandbox = f"http://localhost:{options.sandbox_port}/api/v1"
-    os.environ.update(OFFERS_BASE_URL=sandbox, PYTHONUNBUFFERED="1", PYTHONWARNINGS=WARNINGS)
-    for command in (["alembic", "-c", CONFIG, "upgrade", "head"], ["productagg", "sample", CONFIG]):
-        if exit_code := subprocess.run(command, check=False).returncode:
-            return exit_code
+    sandbox = f"http://localhost:{options.sandbox_port}"
+    os.environ.update(
+        OFFERS_BASE_URL=f"{sandbox}/api/v1",
+        # The sandbox's shops are on this machine.
+        SOURCES_ALLOW_PRIVATE_NETWORKS="true",
+        PYTHONUNBUFFERED="1",
+        PYTHONWARNINGS=WARNINGS,
+    )
+    if exit_code := prepare(sandbox):
+        return exit_code
 
     print(WELCOME.format(web=web, sandbox=sandbox), flush=True)
     manager = Manager()
@@ -53,6 +65,41 @@ def main() -> int:
     manager.loop()
     # 130 and 143 are SIGINT and SIGTERM: Ctrl-C is the normal end.
     return 0 if manager.returncode in (130, 143) else manager.returncode
+
+
+def prepare(sandbox: str) -> int:
+    """Migrate the database and fill it, if it is empty; returns an exit code other than 0 if that fails."""
+    migrate = ["alembic", "-c", CONFIG, "upgrade", "head"]
+    if exit_code := subprocess.run(migrate, check=False).returncode:
+        return exit_code
+    with subprocess.Popen([sys.executable, "-m", "productagg.sandbox.past"], stdout=subprocess.PIPE) as past:
+        sample = ["productagg", "sample", CONFIG, "--sandbox", sandbox, "--past", "-"]
+        exit_code = subprocess.run(sample, stdin=past.stdout, check=False).returncode
+        past.terminate()  # nobody reads it if the catalogue has products already
+    return exit_code
+
+
+def reset(database: Path) -> int:
+    """Remove the SQLite database, unless a program uses it; returns the exit code."""
+    if "DATABASE_URL" in os.environ:
+        print(f"DATABASE_URL is set, and only {database} is removed: unset it", file=sys.stderr)
+        return 1
+    if not database.exists():
+        print("there is no database: 'make serve' makes one")
+        return 0
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=0)) as connection:
+            # Another journal needs the database for itself alone. It also removes the files of the write-ahead log.
+            connection.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.OperationalError as error:
+        print(f"a program uses {database}: stop it ({error})", file=sys.stderr)
+        return 1
+    except sqlite3.DatabaseError:
+        pass  # it is damaged, so that no program can use it
+    for file in database.parent.glob(f"{database.name}*"):
+        file.unlink()
+    print("removed; the next 'make serve' begins anew")
+    return 0
 
 
 def is_free(port: int) -> bool:
@@ -74,7 +121,7 @@ productagg runs at {web} (Ctrl-C stops it; the data stays in var/).
   the catalogue:        curl {web}/products
   log in (admin/admin): curl {web}/login -H 'Content-Type: application/json' \\
                              -d '{{"username": "admin", "password": "admin"}}'
-  the sandbox Offers service answers at {sandbox}
+  the sandbox: the Offers service and three shops, such as {sandbox}/shops/kellermann
   README.md has a five-minute tour.
 """
 

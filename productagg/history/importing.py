@@ -11,9 +11,10 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, exists, or_, select
+from sqlalchemy import delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
+from productagg.db import clock
 from productagg.db.models import (
     OFFERS_SOURCE,
     Base,
@@ -24,6 +25,7 @@ from productagg.db.models import (
     Product,
     ProductPrice,
     ProductPriceDay,
+    ProductSummary,
 )
 from productagg.history.lines import LARGEST, Line
 from productagg.history.row_writer import insert_rows
@@ -134,6 +136,7 @@ def import_(
     products = staged.products()
     # Lock products first, as everywhere. A sync run may continue: it writes later times.
     _lock_products(session, products)
+    _compare_again(session, products)
     present = [product for product in products if _has_imported(session, product)]
     if present and not replace:
         has = "has" if len(present) == 1 else "have"
@@ -154,6 +157,15 @@ def _lock_products(session: Session, products: Sequence[StagedProduct]) -> None:
         if batch:
             was = "was" if len(batch) == 1 else "were"
             raise ImportRefused(f"{_listed(list(batch.values()))} {was} deleted after the file was read")
+
+
+def _compare_again(session: Session, products: Sequence[StagedProduct]) -> None:
+    """Let the next run look up the past prices of the summaries: the imported history may have them."""
+    now = clock.now(session)
+    for first in range(0, len(products), ROWS_PER_INSERT):
+        ids = [product.id for product in products[first : first + ROWS_PER_INSERT]]
+        due = update(ProductSummary).where(ProductSummary.product_id.in_(ids)).values(compare_at=now)
+        session.execute(due, execution_options={"synchronize_session": False})
 
 
 def _has_imported(session: Session, product: StagedProduct) -> bool:

@@ -53,6 +53,12 @@ def articles() -> dict[str, Article]:
 
 
 @cache
+def usual_prices() -> dict[str, int]:
+    """The usual price of each product by its name, in cents of EUR."""
+    return {article.name: article.price for article in articles().values()}
+
+
+@cache
 def carried_by(shop: Shop) -> tuple[Article, ...]:
     """The shop's products, in the order of the file."""
     return tuple(article for article in articles().values() if shop.key in article.shops)

@@ -25,19 +25,21 @@ class Offer(NamedTuple):
     items_in_stock: int
 
 
-# Returns a product's offers at a Unix time: `offers_at`, unless a test replaces it.
+# Returns a product's offers at a Unix time: a test's replacement of `offers_at`.
 OffersSource = Callable[[UUID, float], list[Offer]]
 
 
-def offers_at(product_id: UUID, when: float) -> list[Offer]:
+def offers_at(product_id: UUID, when: float, usual_price: int | None = None) -> list[Offer]:
     """Return the product's offers at `when`, in Unix seconds (0 or later).
+
+    They cost about `usual_price`; without it, from 100 to 100,000.
 
     The same arguments give the same list, in the same order, in every process. Prices and stocks change at most once a
     minute, at a second that differs between products, so that a catalogue does not change all at once. Usually there
     are a few offers; now and then there are none.
     """
     decade, mantissa, slots, second, long_period, long_shift, short_period, short_shift = draw(product_id.hex)
-    base_price = 10 ** (decade % 3) * (100 + mantissa % 900)
+    base_price = usual_price or 10 ** (decade % 3) * (100 + mantissa % 900)
     minute = int(when + second % 60) // 60
     market = wave(minute + long_shift, 720 + long_period % 1440, 80_000)
     market += wave(minute + short_shift, 50 + short_period % 150, 25_000)

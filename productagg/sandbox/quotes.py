@@ -1,12 +1,14 @@
 """What a shop asks for a product at a given time: a pure function, as `offers.py` is for the Offers service.
 
 A price holds for 8 to 40 hours. It follows the shop's level, the season, and now and then an offer of the week; in the
-sales of January, July and November (Black Friday) many prices are lower. A stock is sold piece by piece, is sold out
-for a while, and is filled again. It never draws a random number or holds a price in a float.
+sales of January, July and November (Black Friday) many prices are lower, and so they are in a clearance. A stock is
+sold piece by piece, is sold out for a while, and is filled again. It never draws a random number or holds a price in a
+float.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import NamedTuple
 
 from productagg.sandbox.assortment import Article, Shop
@@ -16,6 +18,7 @@ CURRENCY = "EUR"
 _HOUR = 3600
 _DAY = 24 * _HOUR
 _DAYS_OF_YEAR = 365
+_CLEARANCE = 12 * _DAY
 
 
 class _Sale(NamedTuple):
@@ -67,6 +70,9 @@ def quote_at(article: Article, shop: Shop, when: float) -> Quote:
 
 def _pricing(key: str, article: Article, shop: Shop, now: int) -> tuple[int, int, int]:
     """The regular price, the reduction in millionths of it, and since when both hold."""
+    clearance, clearance_changed_at = _clearance(key, now)
+    # The price of a clearance stays until its end.
+    now = clearance_changed_at if clearance else now
     length, shift, phase, *_ = draw(key)
     length = 8 * _HOUR + length % (32 * _HOUR)
     period, age = divmod(now + shift % length, length)
@@ -74,10 +80,24 @@ def _pricing(key: str, article: Article, shop: Shop, now: int) -> tuple[int, int
     level, weekly, *_ = draw(f"{key}/{period}")
     season = wave(began_at // _DAY + phase % _DAYS_OF_YEAR, _DAYS_OF_YEAR, 40_000)
     regular = article.price * (MILLION + shop.markup + season + level % 60_001 - 30_000) // MILLION
-    reduction, sale_changed_at = _sale(key, now)
+    sale, sale_changed_at = _sale(key, now)
     # One period in nine is an offer of the week.
-    reduction = max(reduction, 120_000 if weekly % 9 == 0 else 0)
-    return regular, reduction, max(began_at, sale_changed_at)
+    reduction = clearance or max(sale, 120_000 if weekly % 9 == 0 else 0)
+    return regular, reduction, max(began_at, sale_changed_at, clearance_changed_at)
+
+
+def _clearance(key: str, now: int) -> tuple[int, int]:
+    """The reduction while the shop clears its stock of the product, and when that last began or ended.
+
+    Offers of the week come too often to be a reduction from the lowest price of 30 days; a clearance is one.
+    """
+    length, shift, *_ = draw(f"{key}/clearance")
+    length = 45 * _DAY + length % (45 * _DAY)
+    number, age = divmod(now + shift % length, length)
+    if age >= _CLEARANCE:
+        return 0, now - age + _CLEARANCE
+    discount, *_ = draw(f"{key}/clearance/{number}")
+    return (25 + discount % 16) * MILLION // 100, now - age
 
 
 def _sale(key: str, now: int) -> tuple[int, int]:
@@ -93,13 +113,19 @@ def _sale(key: str, now: int) -> tuple[int, int]:
     return reduction, changed_at
 
 
-def _sales_around(year: int) -> Iterator[tuple[str, _Sale, int, int]]:
+@cache
+def _sales_around(year: int) -> Sequence[tuple[str, _Sale, int, int]]:
     """The sales of a year and the year before, with their begins and ends."""
-    for each in (year - 1, year):
-        for sale in _SALES:
-            begins_at = datetime(each, *sale.first, tzinfo=UTC)
-            ends_at = datetime(each, *sale.last, tzinfo=UTC)
-            yield f"{each}-{sale.first[0]}", sale, int(begins_at.timestamp()), int(ends_at.timestamp()) + _DAY
+    return [
+        (
+            f"{each}-{sale.first[0]}",
+            sale,
+            int(datetime(each, *sale.first, tzinfo=UTC).timestamp()),
+            int(datetime(each, *sale.last, tzinfo=UTC).timestamp()) + _DAY,
+        )
+        for each in (year - 1, year)
+        for sale in _SALES
+    ]
 
 
 def _stock(key: str, now: int) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from typing import Any, Self
 from productagg.sandbox import responses
 from productagg.sandbox.control import CONTROL_PATH, Control
 from productagg.sandbox.faults import Fault, Faults
-from productagg.sandbox.offers import OffersSource, offers_at
+from productagg.sandbox.offers import OffersSource
 from productagg.sandbox.service import (
     BASE_PATH,
     DEVELOPMENT_REFRESH_TOKEN,
@@ -61,7 +61,7 @@ class SandboxServer:
         refresh_token: str = DEVELOPMENT_REFRESH_TOKEN,
         token_lifetime: int = TOKEN_LIFETIME,
         clock: Clock = time.time,
-        offers: OffersSource = offers_at,
+        offers: OffersSource | None = None,
         faults: Iterable[Fault] = (),
         shop_secret: str | None = None,
     ) -> None:

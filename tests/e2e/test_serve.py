@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -106,7 +107,8 @@ def served(tmp_path_factory):
     served = Served(f"sqlite:///{tmp_path_factory.mktemp('served')}/served.sqlite")
     served.start()
     try:
-        eventually(served.is_ready)
+        # The first start imports a year of history.
+        eventually(served.is_ready, seconds=90)
         yield served
     finally:
         served.kill()
@@ -133,6 +135,41 @@ def test_a_product_gets_offers_and_their_changes_without_anybody_asking(served):
         return [offer for offer in offers if offer["changed_at"] > offer["first_seen_at"]]
 
     assert eventually(changed)
+
+
+def test_a_newcomer_finds_offers_of_four_kinds_in_one_list_cheapest_first(served):
+    (machine,) = served.get("/products?q=espresso+machine&limit=1").json()
+
+    def listed():
+        offers = served.get(f"/products/{machine['id']}/offers").json()
+        return {offer["seller"] for offer in offers} >= {"Kellermann", "Nordkiste", "Bazar 24", None} and offers
+
+    offers = eventually(listed, seconds=60)
+
+    of_shops = [offer for offer in offers if offer["seller"]]
+    assert [offer["price"] for offer in offers] == sorted(offer["price"] for offer in offers)
+    assert {offer["currency"] for offer in offers} == {"EUR"}
+    # Each has been known for a year, and links to a page that is there.
+    last_year = (datetime.now(UTC) - timedelta(days=300)).isoformat()
+    assert {offer["first_seen_at"] < last_year for offer in of_shops} == {True}
+    assert {requests.get(offer["url"], timeout=5).status_code for offer in of_shops} == {200}
+    assert requests.get(machine["image_url"], timeout=5).headers["Content-Type"] == "image/svg+xml"
+
+
+def test_a_newcomer_finds_a_past_that_says_something(served):
+    # After the first run.
+    assert eventually(lambda: served.get("/movers?direction=up").json(), seconds=60)
+    assert eventually(lambda: served.get("/movers?direction=down").json(), seconds=60)
+
+    products = served.get("/products?limit=200").json()
+    assert sum(product["change_24h"] is not None for product in products) > len(products) / 2
+    assert all(100 < product["lowest_price"] < 400_000 for product in products if product["lowest_price"])
+    (machine,) = served.get("/products?q=espresso+machine&limit=1").json()
+    assert 20_000 < machine["lowest_price"] < 70_000
+    trend = served.get(f"/products/{machine['id']}/trend?period=P90D").json()
+    assert trend["start_price"] and trend["end_price"] and trend["changes"] > 20
+    verdict = served.get(f"/products/{machine['id']}/verdict").json()
+    assert (verdict["verdict"] in ("good", "fair", "poor"), verdict["confidence"]) == (True, "high")
 
 
 def test_ctrl_c_stops_everything_and_a_second_start_keeps_the_data(served):

@@ -18,7 +18,7 @@ from productagg.db.models import (
     ProductPriceDay,
     ProductSummary,
 )
-from productagg.history import importing
+from productagg.history import importing, movers
 from productagg.history.importing import ImportRefused, import_
 from productagg.history.lines import LARGEST
 from productagg.history.offers_at import offers_at
@@ -200,11 +200,23 @@ def test_an_imported_offer_is_one_that_is_closed_and_an_observed_one_stays_as_it
 
 def test_the_newest_price_is_still_that_of_the_own_history(database, product):
     observe(database, product, LONG_AGO + timedelta(hours=1), {B: (70, 1)})
-    before = rows(database, ProductSummary)
+    (before,) = rows(database, ProductSummary)
 
     bring(database, [line(product, A, after(), 100, 2)])
 
-    assert rows(database, ProductSummary) == before != []
+    (summary,) = rows(database, ProductSummary)
+    assert {**summary._mapping, "compare_at": None} == {**before._mapping, "compare_at": None}
+
+
+def test_the_prices_of_a_day_a_week_and_a_month_ago_are_looked_up_in_what_was_imported(database, product, clock):
+    clock.move_to(LONG_AGO + timedelta(hours=12))
+    bring(database, [line(product, A, after(), 100, 2), line(product, A, LAST - timedelta(days=3), 90, 2)])
+
+    with database.sessions.begin() as session:
+        movers.refresh(session, LONG_AGO + timedelta(hours=13), 10)
+
+    (summary,) = rows(database, ProductSummary)
+    assert (summary.lowest_24h, summary.lowest_7d, summary.lowest_30d) == (90, 100, 100)
 
 
 def test_the_largest_numbers_stay_exact(database, product):

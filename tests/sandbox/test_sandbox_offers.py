@@ -104,6 +104,24 @@ def test_offers_of_one_product_cost_about_the_same():
         assert max(prices, default=0) < 2 * min(prices, default=1)
 
 
+@given(products, times, st.integers(min_value=500, max_value=1_000_000))
+def test_offers_of_a_product_with_a_usual_price_cost_about_that(product_id, when, usual_price):
+    for offer in offers_at(product_id, when, usual_price):
+        assert 0.7 * usual_price < offer.price < 1.3 * usual_price
+
+
+def test_the_service_asks_the_usual_prices_of_sample_products(client):
+    client.authenticate()
+    product_id = str(PRODUCTS[0])
+    machine = {"id": product_id, "name": "Ormeley Pull 9 Bar Espresso Machine", "description": "Brews"}
+    client.send("POST", "/products/register", client.access_token, json=machine)
+
+    prices = [offer["price"] for offer in client.offers(product_id).json()]
+
+    assert prices
+    assert all(31_000 < price < 59_000 for price in prices)
+
+
 def test_products_differ_in_offers_and_price():
     first_offers = [offers_at(product_id, 0)[:1] for product_id in PRODUCTS]
 
