@@ -28,11 +28,11 @@ FROM products WHERE id = %s
 """
 _OFFERS = """
 SELECT
-    id::text, external_id, seller, url, condition, price, currency,
-    currency = (SELECT currency FROM catalogue) AS comparable, shipping, availability, items_in_stock, first_seen_at,
-    changed_at, closed_at
-FROM offers
-WHERE product_id = %s AND closed_at IS NULL ORDER BY price, id
+    offers.id::text, sources.name AS source, external_id, seller, url, condition, price, currency,
+    currency = (SELECT currency FROM catalogue) AS comparable, shipping, availability, items_in_stock, quarantined,
+    first_seen_at, changed_at, closed_at
+FROM offers JOIN sources ON sources.id = source_id
+WHERE product_id = %s AND closed_at IS NULL ORDER BY price, offers.id
 """
 _PAGE = """
 SELECT

@@ -69,6 +69,7 @@ _OTHER_TIMES = (ProductSource.registered_at, ProductSource.last_asked_at, Produc
 PRICE_MEMBERS = frozenset(("lowest_price", "change_24h"))
 OFFER_COLUMNS = (
     Offer.id,
+    select(Source.name).where(Source.id == Offer.source_id).correlate(Offer).scalar_subquery().label("source"),
     Offer.external_id,
     Offer.seller,
     Offer.url,

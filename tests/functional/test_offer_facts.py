@@ -46,6 +46,7 @@ def test_an_offer_says_whose_it_is(client, product):
     told = {name: value for name, value in offers[NEW].items() if not name.endswith("_at")}
     assert told == {
         "id": str(NEW),
+        "source": "offers",
         "external_id": "sku 1",
         "seller": "Lamp House",
         "url": "https://lamps.test/1",

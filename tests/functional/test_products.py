@@ -101,6 +101,7 @@ def test_a_product_is_read_with_its_current_offers_cheapest_first(client, create
     assert recent(offers[0]["first_seen_at"])
     assert offers[0] == {
         "id": str(CHEAP),
+        "source": "offers",
         "external_id": None,
         "seller": None,
         "url": None,
@@ -111,6 +112,7 @@ def test_a_product_is_read_with_its_current_offers_cheapest_first(client, create
         "shipping": None,
         "availability": "in_stock",
         "items_in_stock": 2**40,
+        "quarantined": None,
         "first_seen_at": offers[0]["first_seen_at"],
         "changed_at": offers[0]["first_seen_at"],
         "closed_at": None,

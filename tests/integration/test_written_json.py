@@ -31,6 +31,7 @@ from tests.integration.history_writer import examples
 LARGEST = 2**63 - 1
 OFFER = (
     "id",
+    "source",
     "external_id",
     "seller",
     "url",
@@ -156,10 +157,7 @@ class Written:
     def offers(self, key):
         """The current ones, sorted by the key, and the closed ones, as they are listed."""
         with self._database.sessions.begin() as session:
-            found = [
-                {name: offer.currency == "EUR" if name == "comparable" else getattr(offer, name) for name in OFFER}
-                for offer in session.scalars(select(Offer))
-            ]
+            found = [_members(offer) for offer in session.scalars(select(Offer))]
         return (
             sorted((each for each in found if not each["closed_at"]), key=key),
             sorted((each for each in found if each["closed_at"]), key=itemgetter("closed_at", "id"), reverse=True),
@@ -168,6 +166,11 @@ class Written:
     def page(self, fields, **filters):
         with self._database.reader.connect() as connection:
             return listing.page(connection, ProductQuery(fields=fields, **filters), 10).products
+
+
+def _members(offer):
+    computed = {"source": "offers", "comparable": offer.currency == "EUR"}
+    return {name: computed[name] if name in computed else getattr(offer, name) for name in OFFER}
 
 
 @pytest.fixture

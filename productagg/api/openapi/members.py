@@ -71,6 +71,7 @@ MEMBERS: dict[str, Member] = {
     "Offer.id": Member("The offer's id.", _OFFER),
     "OfferAt.id": Member("The offer's id.", _OFFER),
     "offer_id": Member("The offer's id.", _OFFER),
+    "Offer.source": Member("The name of the source that lists it.", "lamp-house"),
     "external_id": Member("The offer's id at its source; null if that is `id`.", None),
     "seller": Member("Who sells it; null if the source does not say.", "Lamp House"),
     "url": Member("Where to buy it; null if the source does not say.", "https://lamps.example/desk-lamp"),

@@ -26,6 +26,7 @@ OFFER = ObjectSchema(
     "Offer",
     {
         "id": UUID,
+        "source": str,
         "external_id": str | None,
         "seller": str | None,
         "url": str | None,
