@@ -37,9 +37,10 @@ from productagg.sources.feed.adapter import FeedAdapter
 from productagg.sources.registry import validate
 from productagg.sources.testing import MemoryWeb
 from productagg.sync.documents import DocumentLane
+from productagg.sync.lane import Selection
 from productagg.sync.run_log import RunResult
 from productagg.sync.schedule import Schedule
-from productagg.sync.sources import ActiveSource
+from productagg.sync.sources import ActiveSource, is_document_due
 from productagg.sync.time_budget import TimeBudget
 from productagg.sync.transactions import run_in_transaction
 
@@ -101,7 +102,8 @@ def sync(sessions: sessionmaker[Session], path: Path) -> RunResult:
     """Sync the whole document, as a run does. Raises RuntimeError if that fails."""
     with sessions.begin() as session:
         row = session.get_one(Source, _SOURCE)
-        columns = {name: getattr(row, name) for name in ActiveSource.__dataclass_fields__ if name != "has_work"}
+        state = {"has_work": True, "has_document": True}
+        columns = {name: getattr(row, name) for name in ActiveSource.__dataclass_fields__ if name not in state}
         now = clock.now(session)
     adapter = FeedAdapter()
     result = RunResult(started_at=now, finished_at=now)
@@ -110,7 +112,7 @@ def sync(sessions: sessionmaker[Session], path: Path) -> RunResult:
         return run_in_transaction(sessions, work, budget)
 
     lane = DocumentLane(
-        ActiveSource(**columns, has_work=True),
+        ActiveSource(**columns, **state),
         adapter,
         validate(adapter, columns["configuration"]),
         lambda _: MemoryWeb({_URL: FileResponse(path)}),
@@ -120,7 +122,8 @@ def sync(sessions: sessionmaker[Session], path: Path) -> RunResult:
         lambda: False,
         result,
     )
-    lane.work(lambda _: false(), TimeBudget(3600, lambda: False), lambda: None)
+    selected = Selection(lambda _: false(), is_document_due)
+    lane.work(selected, TimeBudget(3600, lambda: False), lambda: None)
     if result.fetched != 1:
         raise RuntimeError(f"the feed was not synced: {result}")
     return result
