@@ -46,6 +46,24 @@ class OptionalText(colander.SchemaType):  # type: ignore[misc]  # colander is un
         raise colander.Invalid(node, _NOT_TEXT_OR_NULL)
 
 
+class WholeNumber(colander.SchemaType):  # type: ignore[misc]  # colander is untyped
+    """A JSON integer from `minimum` to `maximum`; if `nullable`, also null. `schema` is its JSON Schema."""
+
+    def __init__(self, minimum: int, maximum: int, *, nullable: bool = False) -> None:
+        self._minimum, self._maximum, self._nullable = minimum, maximum, nullable
+        type_ = ["integer", "null"] if nullable else "integer"
+        self.schema: dict[str, Any] = {"type": type_, "format": "int64", "minimum": minimum, "maximum": maximum}
+
+    def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
+        if cstruct is colander.null or (cstruct is None and self._nullable):
+            return cstruct
+        is_integer = isinstance(cstruct, int) and not isinstance(cstruct, bool)
+        if not is_integer or not self._minimum <= cstruct <= self._maximum:
+            or_null = " or null" if self._nullable else ""
+            raise colander.Invalid(node, f"must be an integer from {self._minimum} to {self._maximum}{or_null}")
+        return cstruct
+
+
 def at_most(length: int) -> TextCheck:
     """Check that a text has at most `length` characters."""
     return colander.Length(max=length, max_err=f"must have at most {length} characters")  # type: ignore[no-any-return]

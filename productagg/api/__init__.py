@@ -10,6 +10,7 @@ from productagg.api.core.service import ContractService
 from productagg.api.openapi.document import document
 from productagg.api.views import (
     changes,
+    corrections,
     docs,
     health,
     login,
@@ -21,6 +22,7 @@ from productagg.api.views import (
     product_sources,
     products,
     products_batch,
+    quarantine,
     sources,
     sync_runs,
     unmatched_items,
@@ -33,10 +35,12 @@ SERVICES: tuple[ContractService, ...] = (
     products.product,
     offers.product_offers,
     offers.offers_cost,
+    quarantine.quarantined_price,
     prices.product_prices,
     prices.product_prices_csv,
     prices.offer_prices,
     prices.offer_prices_csv,
+    corrections.price_corrections,
     prices.product_trend,
     prices.product_verdict,
     movers.catalogue_movers,

@@ -79,6 +79,7 @@ OFFER_COLUMNS = (
     Offer.shipping,
     Offer.availability,
     Offer.items_in_stock,
+    Offer.quarantined,
     Offer.first_seen_at,
     Offer.changed_at,
     Offer.closed_at,
@@ -132,12 +133,15 @@ def current_offers(dialect: str, product_id: ColumnElement[UUID], by: OfferOrder
     """The current offers of a product as JSON, cheapest first, by currency: first the catalogue's.
 
     By the 'total' of price and shipping, offers whose shipping is not known come after the others of their currency.
+    An offer of which only a price of 0 is known, and held back, comes last.
     """
     current = select(*OFFER_COLUMNS).where(Offer.product_id == product_id, Offer.closed_at.is_(None)).subquery().c
     # Not as integers, whose sum may exceed 64 bits.
     total = (current.shipping.is_(None), numeric_cast(current.price, Numeric) + func.coalesce(current.shipping, 0))
     keys = total if by == "total" else (current.price,)
-    return aggregate_objects(dialect, list(current), [current.comparable.desc(), current.currency, *keys, current.id])
+    has_no_price = and_(current.price == 0, current.quarantined.is_not(None))
+    order = [current.comparable.desc(), current.currency, has_no_price, *keys, current.id]
+    return aggregate_objects(dialect, list(current), order)
 
 
 def sync_times(product_id: ColumnElement[UUID]) -> Subquery:

@@ -73,7 +73,7 @@ class Rows:
 def aggregate_rows(dialect: str, *columns: _Column) -> ColumnElement[str]:
     """Aggregate the rows of a group into one JSON text, a list of lists."""
     if dialect == "sqlite":
-        return func.json_group_array(func.json_array(*columns))
+        return func.json_group_array(func.json_array(*map(_parsed, columns)))
     # As text: the driver would parse JSON itself, more slowly.
     return cast(func.json_agg(func.json_build_array(*columns)), Text)
 
@@ -98,7 +98,7 @@ def aggregate_objects(
 ) -> ScalarSelect[str]:
     """Select all rows of a subquery, in order, as one JSON text: a list of objects, formatted as orjson formats it.
 
-    The columns are texts, whole numbers, UUIDs, times and booleans of one subquery.
+    The columns are texts, whole numbers, UUIDs, times, booleans and JSON of one subquery.
     """
     values = {str(column.key): _json_value(dialect, column) for column in columns}
     if dialect == "sqlite":
@@ -164,7 +164,12 @@ def _json_value(dialect: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
         return as_text(dialect, column)
     if isinstance(column.type, Boolean) and dialect == "sqlite":
         return func.json(case((column, _literal("true")), else_=_literal("false")))
-    return column
+    return _parsed(column) if dialect == "sqlite" else column
+
+
+def _parsed(column: _Column) -> Any:
+    """SQLite: JSON is stored as text, which would become a string within JSON."""
+    return func.json(column) if isinstance(column.type, JSON) else column
 
 
 def _json_list(objects: ColumnElement[str]) -> Select[tuple[str]]:

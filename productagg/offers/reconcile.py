@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import NamedTuple, Self, TypeAlias
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 import orjson
@@ -48,39 +48,9 @@ from productagg.db.models import (
     ProductPriceDay,
     ProductSummary,
 )
-from productagg.offers.stock import stock_of
+from productagg.offers.offer_state import OfferState as OfferState
+from productagg.offers.quarantine import held_back
 from productagg.offers.summary import NOTHING_IN_STOCK, Summary, summarise
-from productagg.sources.vocabulary import Availability, Condition
-
-
-class OfferState(NamedTuple):
-    """An offer as its source lists it; the columns of Offer that a source decides.
-
-    `price` and `shipping` are in minor units of `currency`. None: the source does not tell; as `external_id`: the
-    offer's own id is that of its source.
-    """
-
-    price: int
-    items_in_stock: int | None
-    currency: str
-    availability: Availability = "unknown"
-    condition: Condition = "unknown"
-    seller: str | None = None
-    url: str | None = None
-    shipping: int | None = None
-    external_id: str | None = None
-
-    @property
-    def stock(self) -> int | None:
-        """The items in stock as a step of the history states them."""
-        return stock_of(self.availability, self.items_in_stock)
-
-    def has_same_step(self, other: Self) -> bool:
-        """Whether the history has the same of both: the price and the stock."""
-        return self.price == other.price and self.stock == other.stock
-
-    def closed(self) -> Self:
-        return self._replace(items_in_stock=0, availability="out_of_stock")
 
 
 @dataclass(frozen=True)
@@ -96,6 +66,11 @@ class Difference:
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.closed)
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether a price waits for its source to list it again."""
+        return any(state.is_waiting for state in self.changed.values())
 
 
 @dataclass(frozen=True)
@@ -203,31 +178,42 @@ def read_stored(session: Session, product_ids: Sequence[UUID]) -> StoredOffers:
     return StoredOffers(rows[0].now, rows[0].currency, by_product)
 
 
-def plan_updates(stored: StoredOffers, observations: Iterable[Observation]) -> dict[UUID, OffersUpdate]:
+def plan_updates(
+    stored: StoredOffers, observations: Iterable[Observation], quarantine_factor: float = 0
+) -> dict[UUID, OffersUpdate]:
     """Return, by product, the updates that make the stored offers equal to the observed ones.
 
-    Unchanged products are absent. A product may have observations from several sources, but only one from each.
+    Unchanged products are absent. A product may have observations from several sources, but only one from each. Prices
+    that are glitches by `quarantine_factor` are held back (see quarantine.held_back); by 0, all are taken.
     """
     by_product: dict[UUID, list[Observation]] = {}
     for observation in observations:
         by_product.setdefault(observation.product_id, []).append(observation)
     updates = {}
     for product_id, observed in by_product.items():
-        update = _plan_update(stored.by_product.get(product_id, {}), observed, stored.currency)
+        update = _plan_update(stored.by_product.get(product_id, {}), observed, stored.currency, quarantine_factor)
         if update is not None:
             updates[product_id] = update
     return updates
 
 
 def _plan_update(
-    stored: Mapping[UUID, Mapping[UUID, OfferState]], observations: Sequence[Observation], currency: str
+    stored: Mapping[UUID, Mapping[UUID, OfferState]],
+    observations: Sequence[Observation],
+    currency: str,
+    quarantine_factor: float,
 ) -> OffersUpdate | None:
     """Plan a product's update from its stored offers by source and from lists of some of its sources."""
     differences, after_all = {}, dict(stored)
     for each in observations:
         mine = stored.get(each.source_id, {})
-        differences[each.source_id] = diff(mine, each.offers, is_complete=each.is_complete)
-        after_all[each.source_id] = each.offers if each.is_complete else {**mine, **each.offers}
+        listed = each.offers
+        difference = diff(mine, listed, is_complete=each.is_complete)
+        if quarantine_factor and (glitches := held_back(mine, difference.changed, each.at, quarantine_factor)):
+            listed = {**listed, **glitches}
+            difference = diff(mine, listed, is_complete=each.is_complete)
+        differences[each.source_id] = difference
+        after_all[each.source_id] = listed if each.is_complete else {**mine, **listed}
     starts_history = any(each.starts_history for each in observations)
     if not starts_history and not any(differences.values()):
         return None

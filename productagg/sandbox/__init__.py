@@ -1,4 +1,6 @@
-"""A stand-in Offers service for development and tests. It keeps the published contract and misbehaves on demand.
+"""A stand-in Offers service and three shops, for development and tests. They misbehave on demand.
+
+The Offers service keeps the published contract. The shops have pages, feeds and JSON, for the adapters of sources.
 
 `python -m productagg.sandbox` runs it, as `make serve` and docker compose do. Tests import the names below. It imports
 nothing from the rest of the project, and no module that runs in production imports it.

@@ -1,4 +1,4 @@
-"""`python -m productagg.sandbox`: the stand-in Offers service as a process of its own, until Ctrl-C or SIGTERM.
+"""`python -m productagg.sandbox`: the stand-in Offers service and the shops, until Ctrl-C or SIGTERM.
 
 This module only reads options and waits; `server.py` does the work.
 """
@@ -50,6 +50,12 @@ def _read_faults(_context: click.Context, _parameter: click.Parameter, texts: tu
     type=click.IntRange(min=1),
     help="Lifetime of access tokens, in seconds.",
 )
+@click.option(
+    "--shop-secret",
+    envvar="SANDBOX_SHOP_SECRET",
+    show_envvar=True,
+    help="The bearer token that the shops' JSON wants. Without it, none is wanted.",
+)
 @click.option("--latency", default=0.0, type=click.FloatRange(0, 86_400), help="Seconds to delay every response.")
 @click.option("--error-share", default=0.0, type=click.FloatRange(0, 1), help="Share of requests to answer with 500.")
 @click.option(
@@ -67,15 +73,19 @@ def main(
     port: int,
     refresh_token: str,
     token_lifetime: int,
+    shop_secret: str | None,
     latency: float,
     error_share: float,
     faults: list[Fault],
     quiet: bool,
 ) -> None:
-    """Run a stand-in Offers service.
+    """Run a stand-in Offers service, and three shops.
 
-    It keeps the contract of the real service. It misbehaves on demand: by the options below, or at run time through
-    /control. GET /control shows the state. PUT and DELETE /control/faults, PUT /control/token-claim, POST
+    The shops have pages for people with data of schema.org (/shops/SHOP), feeds (/feeds/SHOP.xml,
+    /feeds/SHOP-heureka.xml) and JSON (/shop-api/SHOP/products). SHOP is kellermann, nordkiste or bazar24.
+
+    The Offers service keeps the contract of the real one. All misbehave on demand: by the options below, or at run time
+    through /control. GET /control shows the state. PUT and DELETE /control/faults, PUT /control/token-claim, POST
     /control/forget, /control/end-token and /control/refuse change it. Access tokens name their end in the claim
     "expires", as those of the real service do; PUT {"claim": "exp"} to /control/token-claim switches new tokens to the
     standard's claim.
@@ -86,7 +96,16 @@ def main(
         faults = [Fault("latency", {"seconds": latency}), *faults]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     request_log.disabled = quiet
-    _run(SandboxServer(host, port, refresh_token=refresh_token, token_lifetime=token_lifetime, faults=faults))
+    _run(
+        SandboxServer(
+            host,
+            port,
+            refresh_token=refresh_token,
+            token_lifetime=token_lifetime,
+            faults=faults,
+            shop_secret=shop_secret or None,
+        )
+    )
 
 
 def _run(server: SandboxServer) -> None:

@@ -1,7 +1,7 @@
 """The kinds of faults, the faults in force, and the decision which of them affects the next request.
 
-Tests, the command line and the control endpoint set faults. The server asks `Faults` once for every request below
-`/api/v1`, and carries the fault out together with `responses.py`.
+Tests, the command line and the control endpoint set faults. The server asks `Faults` once for every request to an
+endpoint of the Offers service or of a shop, and carries the fault out together with `responses.py`.
 """
 
 import math
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeGuard
 
 from productagg.sandbox.bad_bodies import MALFORMED, WRONG_TYPES
-from productagg.sandbox.service import ENDPOINTS, Endpoint
+from productagg.sandbox.bad_documents import WRONG_FEEDS, WRONG_JSON, WRONG_PAGES
+from productagg.sandbox.service import ENDPOINTS, OFFERS_ENDPOINTS, SHOP_ENDPOINTS, Endpoint
 
 
 class FaultError(ValueError):
@@ -72,7 +73,7 @@ KINDS: dict[str, dict[str, _Parameter]] = {
     # The response is correct but late.
     "latency": {"seconds": _seconds(1.0)},
     # The request is not processed.
-    "error": {"status": _one_of(500, 502, 503)},
+    "error": {"status": _one_of(500, 502, 503, 403, 404)},
     "rate_limit": {
         "status": _one_of(429, 503),
         "retry_after": _integer(1, minimum=0),
@@ -82,6 +83,8 @@ KINDS: dict[str, dict[str, _Parameter]] = {
         "status": _one_of(302, 301, 303, 307, 308),
         "location": _Parameter("http://127.0.0.1:9/", _is_location, "a printable ASCII text"),
     },
+    # 304, whatever the client has.
+    "not_modified": {},
     "refuse": {"seconds": _seconds(1.0)},
     # The connection is reset; `processed` says whether the request is processed before.
     "reset": {"processed": _flag(True)},
@@ -93,6 +96,17 @@ KINDS: dict[str, dict[str, _Parameter]] = {
     "gzip_bomb": {"bytes": _integer(100_000_000, minimum=2)},
     "malformed": {"form": _one_of(*MALFORMED)},
     "wrong_types": {"form": _one_of(*WRONG_TYPES)},
+    "wrong_page": {"form": _one_of(*WRONG_PAGES)},
+    "wrong_feed": {"form": _one_of(*WRONG_FEEDS)},
+    "wrong_json": {"form": _one_of(*WRONG_JSON)},
+}
+# The kinds that make sense at some endpoints only; they never affect the others.
+_ENDPOINTS_OF: dict[str, tuple[Endpoint, ...]] = {
+    "not_modified": SHOP_ENDPOINTS,
+    "wrong_types": OFFERS_ENDPOINTS,
+    "wrong_page": ("pages",),
+    "wrong_feed": ("feeds",),
+    "wrong_json": ("shop_api",),
 }
 
 
@@ -100,8 +114,8 @@ KINDS: dict[str, dict[str, _Parameter]] = {
 class Fault:
     """One way to misbehave: a kind with its parameters (see `KINDS`; a missing parameter takes its default).
 
-    It affects only requests to `endpoints`: a request with probability `share` (0 to 1), at most `times` requests
-    (None: no limit). Raises `FaultError` if a value is invalid.
+    It affects only requests to those of `endpoints` that its kind makes sense for: a request with probability `share`
+    (0 to 1), at most `times` requests (None: no limit). Raises `FaultError` if a value is invalid.
     """
 
     kind: str
@@ -113,11 +127,15 @@ class Fault:
     def __post_init__(self) -> None:
         _require(isinstance(self.kind, str) and self.kind in KINDS, f"kind must be one of {', '.join(KINDS)}")
         _check_params(self.kind, self.params)
-        _check_endpoints(self.endpoints)
+        _check_endpoints(self.kind, self.endpoints)
         _require(_is_share(self.share), "share must be a number from 0 to 1")
         _require(self.times is None or _is_count(self.times), "times must be 1 or more, or null")
         defaults = {name: parameter.default for name, parameter in KINDS[self.kind].items()}
         object.__setattr__(self, "params", {**defaults, **self.params})
+
+    def affects(self, endpoint: Endpoint) -> bool:
+        """Whether it may affect requests to this endpoint."""
+        return endpoint in self.endpoints and endpoint in _ENDPOINTS_OF.get(self.kind, ENDPOINTS)
 
     @classmethod
     def from_json(cls, data: object) -> "Fault":
@@ -145,9 +163,12 @@ def _check_params(kind: str, params: object) -> None:
         _require(known[name].accepts(value), f"{name} of {kind} must be {known[name].expectation}")
 
 
-def _check_endpoints(endpoints: object) -> None:
+def _check_endpoints(kind: str, endpoints: object) -> None:
     is_valid = isinstance(endpoints, tuple) and endpoints != () and all(name in ENDPOINTS for name in endpoints)
     _require(is_valid, f"endpoints must be a list of one or more of {', '.join(ENDPOINTS)}")
+    assert isinstance(endpoints, tuple)
+    usable = _ENDPOINTS_OF.get(kind, ENDPOINTS)
+    _require(not set(usable).isdisjoint(endpoints), f"{kind} affects only {', '.join(usable)}")
 
 
 def _require(holds: bool, message: str) -> None:
@@ -208,4 +229,4 @@ class Faults:
         return effect
 
     def _affects(self, fault: Fault, endpoint: Endpoint) -> bool:
-        return endpoint in fault.endpoints and self._random_number() < fault.share
+        return fault.affects(endpoint) and self._random_number() < fault.share

@@ -9,7 +9,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
-from productagg.sandbox import bad_bodies
+from productagg.sandbox import bad_bodies, bad_documents
 from productagg.sandbox.faults import Fault
 from productagg.sandbox.service import Response
 
@@ -19,14 +19,15 @@ _CLOSE = ("Connection", "close")
 
 
 def encode(body: Any) -> bytes:
-    """Return the JSON text of a body."""
-    return _ENCODER.encode(body).encode()
+    """Return a body as it is sent: bytes as they are, anything else as JSON."""
+    return body if isinstance(body, bytes) else _ENCODER.encode(body).encode()
 
 
 def correct(response: Response, now: float, *, close: bool, with_body: bool = True) -> bytes:
     """Return the response as it should be. `close` announces that the connection ends with it."""
     payload = encode(response.body)
-    headers = [_length(payload)]
+    # The length in a 304 would be that of the body that is not sent.
+    headers = [] if response.status == 304 else [_length(payload)]
     if close:
         headers.append(_CLOSE)
     return _head(response, now, *headers) + (payload if with_body else b"")
@@ -42,6 +43,8 @@ def replacement(fault: Fault, now: float) -> Response | None:
         forms = {"seconds": str(seconds), "date": formatdate(now + seconds, usegmt=True), "nonsense": "soon"}
         status = fault.params["status"]
         return Response(status, {"detail": _REASONS[status]}, (("Retry-After", forms[fault.params["form"]]),))
+    if fault.kind == "not_modified":
+        return Response(304, b"")
     if fault.kind == "redirect":
         return Response(fault.params["status"], None, (("Location", fault.params["location"]),))
     return None
@@ -99,6 +102,15 @@ def _wrong_types(fault: Fault, response: Response, now: float) -> Iterator[bytes
     yield correct(response._replace(body=body), now, close=True)
 
 
+def _wrong_document(fault: Fault, response: Response, now: float) -> Iterator[bytes]:
+    if response.status == 200:
+        response = bad_documents.FORMS[fault.kind][fault.params["form"]](response)
+        # Those of the right document would let clients take this one for it, even when all is well again.
+        headers = tuple(header for header in response.headers if header[0] not in ("ETag", "Last-Modified"))
+        response = response._replace(headers=headers)
+    yield correct(response, now, close=True)
+
+
 _SPOILERS: dict[str, Callable[[Fault, Response, float], Iterator[bytes]]] = {
     "truncated": _truncated,
     "truncated_chunked": _truncated_chunked,
@@ -107,6 +119,9 @@ _SPOILERS: dict[str, Callable[[Fault, Response, float], Iterator[bytes]]] = {
     "gzip_bomb": _gzip_bomb,
     "malformed": _malformed,
     "wrong_types": _wrong_types,
+    "wrong_page": _wrong_document,
+    "wrong_feed": _wrong_document,
+    "wrong_json": _wrong_document,
 }
 
 
@@ -119,7 +134,7 @@ def _length(payload: bytes) -> tuple[str, str]:
 
 
 def _head(response: Response, now: float, *headers: tuple[str, str]) -> bytes:
-    lines = [f"HTTP/1.1 {response.status} {_REASONS[response.status]}", "Content-Type: application/json"]
+    lines = [f"HTTP/1.1 {response.status} {_REASONS[response.status]}", f"Content-Type: {response.content_type}"]
     lines += [f"{name}: {value}" for name, value in (*response.headers, *headers)]
     lines += [f"Date: {formatdate(now, usegmt=True)}", "", ""]
     return "\r\n".join(lines).encode("latin-1")

@@ -33,6 +33,7 @@ from productagg.sandbox.service import (
     Response,
     endpoint_of,
 )
+from productagg.sandbox.shops import Shops, shop_endpoint_of
 
 # The status under which requests without a response are counted.
 NO_RESPONSE = 0
@@ -45,11 +46,11 @@ request_log = logging.getLogger("productagg.sandbox.requests")
 
 
 class SandboxServer:
-    """A stand-in Offers service that listens from `start` to `close`, or for the length of a `with` block.
+    """A stand-in Offers service, and shops, that listen from `start` to `close`, or for the length of a `with` block.
 
     `port` 0 takes any free port; `base_url` contains it. `service` holds the state, `faults` the faults in force; both
     may be read and changed while it runs. `clock` returns Unix seconds, for tokens and offers. Faults wait in real
-    time.
+    time. `shop_secret` is the bearer token that the shops' JSON wants, None if it wants none.
     """
 
     def __init__(
@@ -62,10 +63,12 @@ class SandboxServer:
         clock: Clock = time.time,
         offers: OffersSource = offers_at,
         faults: Iterable[Fault] = (),
+        shop_secret: str | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self.service = OffersService(refresh_token, token_lifetime=token_lifetime, clock=clock, offers=offers)
+        self.shops = Shops(clock, shop_secret)
         self.faults = Faults(faults)
         self.connections: set[socket.socket] = set()
         self.control = Control(self.service, self.faults, self.refuse, lambda: len(self.connections))
@@ -76,13 +79,19 @@ class SandboxServer:
 
     @property
     def url(self) -> str:
-        """The root, without the base path. `/control` is below it."""
+        """The root, without the base path. `/control` and the shops are below it."""
         return f"http://{self.host}:{self.port}"
 
     @property
     def base_url(self) -> str:
         """The root with the base path, below which the paths of the contract are."""
         return f"{self.url}{BASE_PATH}"
+
+    def answer(self, request: Request) -> Response:
+        """The correct answer to a request."""
+        if request.path.startswith("/api/"):
+            return self.service.answer(request)
+        return self.shops.answer(request)
 
     def start(self) -> None:
         """Listen, and answer in other threads. Raises `OSError` if the port is taken or the host is not local."""
@@ -236,17 +245,19 @@ class _Exchange(BaseHTTPRequestHandler):
             self.close_connection = True
             self._send(body)
             return
-        path, headers = self.path.partition("?")[0], self.headers
-        self._dispatch(Request(self.command, path, headers.get("Bearer"), headers.get("Content-Type", ""), body))
+        path, _, query = self.path.partition("?")
+        headers = {name.lower(): text for name, text in self.headers.items()}
+        content_type = headers.get("content-type", "")
+        self._dispatch(Request(self.command, path, headers.get("bearer"), content_type, body, query, headers))
 
     def _dispatch(self, request: Request) -> None:
-        endpoint = endpoint_of(request.path)
+        endpoint = endpoint_of(request.path) or shop_endpoint_of(request.path)
         if endpoint is not None:
             self._answer_or_misbehave(endpoint, request)
         elif f"{request.path}/".startswith(f"{CONTROL_PATH}/"):
             self._send(self.server.sandbox.control.answer(request))
         else:
-            self._send(self.server.sandbox.service.answer(request))
+            self._send(self.server.sandbox.answer(request))
 
     def _read_body(self) -> bytes | Response:
         """Return the request's body, or the response to send if the end of the body is unknown."""
@@ -272,7 +283,7 @@ class _Exchange(BaseHTTPRequestHandler):
         if delay:
             self._pause(delay)
         if fault is None:
-            self._send(sandbox.service.answer(request), endpoint)
+            self._send(sandbox.answer(request), endpoint)
         else:
             self._misbehave(fault, endpoint, request)
 
@@ -283,12 +294,12 @@ class _Exchange(BaseHTTPRequestHandler):
             self._reset(endpoint)
         elif fault.kind == "reset":
             if fault.params["processed"]:
-                sandbox.service.answer(request)
+                sandbox.answer(request)
             self._reset(endpoint)
         elif (response := responses.replacement(fault, sandbox.service.clock())) is not None:
             self._send(response, endpoint)
         else:
-            self._send_spoiled(fault, sandbox.service.answer(request), endpoint)
+            self._send_spoiled(fault, sandbox.answer(_unconditional(request)), endpoint)
 
     def _send(self, response: Response, endpoint: Endpoint | None = None) -> None:
         self._record(endpoint, response.status)
@@ -326,3 +337,10 @@ class _Exchange(BaseHTTPRequestHandler):
     def _pause(self, seconds: float) -> None:
         if self.server.sandbox.closing.wait(seconds):
             raise ConnectionAbortedError("the sandbox is closing")
+
+
+def _unconditional(request: Request) -> Request:
+    """The same request for the whole body, uncompressed: there is nothing to spoil in a 304."""
+    return request._replace(
+        headers={name: text for name, text in request.headers.items() if name in ("host", "authorization")}
+    )

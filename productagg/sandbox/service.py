@@ -11,7 +11,8 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 from uuid import UUID
@@ -27,29 +28,39 @@ TOKEN_LIFETIME = 300
 TOKEN_CLAIMS = ("expires", "exp")
 
 Clock = Callable[[], float]
-Endpoint = Literal["auth", "register", "offers"]
-ENDPOINTS: tuple[Endpoint, ...] = ("auth", "register", "offers")
+Endpoint = Literal["auth", "register", "offers", "pages", "feeds", "shop_api"]
+OFFERS_ENDPOINTS: tuple[Endpoint, ...] = ("auth", "register", "offers")
+SHOP_ENDPOINTS: tuple[Endpoint, ...] = ("pages", "feeds", "shop_api")
+ENDPOINTS = (*OFFERS_ENDPOINTS, *SHOP_ENDPOINTS)
 
 _METHODS: dict[Endpoint, str] = {"auth": "POST", "register": "POST", "offers": "GET"}
 _OFFERS_PATH = re.compile(rf"{BASE_PATH}/products/[^/]+/offers")
 
 
 class Request(NamedTuple):
-    """The parts of a request that matter. `bearer` is the header named `Bearer`, None if it was not sent."""
+    """The parts of a request that matter. `bearer` is the header named `Bearer`, None if it was not sent.
+
+    `headers` are all headers by their names in lower case, `query` is what follows the question mark. Only the shops
+    look at these.
+    """
 
     method: str
     path: str
     bearer: str | None = None
     content_type: str = ""
     body: bytes = b""
+    query: str = ""
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Response(NamedTuple):
-    """A status, the body to send as JSON, and the headers beyond those of every response."""
+    """A status, the body (sent as it is if it is bytes, otherwise as JSON), and the headers beyond those of every
+    response."""
 
     status: int
     body: Any
     headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
 
 
 class Registration(NamedTuple):
@@ -74,7 +85,7 @@ def problem(location: Sequence[str | int], message: str, kind: str) -> dict[str,
 
 
 def endpoint_of(path: str) -> Endpoint | None:
-    """Return the endpoint that serves the path, None if there is none."""
+    """Return the endpoint of the Offers service at the path, None if there is none."""
     if path == f"{BASE_PATH}/auth":
         return "auth"
     if path == f"{BASE_PATH}/products/register":

@@ -19,6 +19,7 @@ from productagg.settings.parsers import (
     JWT_SECRET,
     ORIGINS,
     PUBLIC_URL,
+    QUARANTINE_FACTOR,
     USERNAME,
     integer,
     number,
@@ -143,6 +144,12 @@ class Settings:
         default="false",
         meaning="`true` if sources may be at addresses of private networks, of this host or of a cloud's metadata; "
         "whoever configures a source can then reach what only this host can",
+    )
+    quarantine_factor: float = option(
+        QUARANTINE_FACTOR,
+        default="10",
+        meaning="a price of an offer that rises or falls by more than this factor at once, or is 0, is held back until "
+        "its source has listed it three times in a row, or an admin accepts it; `0` takes every price at once",
     )
     history_raw_days: int = option(
         integer(_LEAST_RAW_DAYS, 3660),

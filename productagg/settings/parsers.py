@@ -63,6 +63,11 @@ def number(low: float, high: float) -> Parser[float]:
     return Parser(parse, f"{low} to {high}")
 
 
+def _quarantine_factor(text: str) -> float:
+    # A factor near 1 would hold back every change.
+    return 0 if text.strip() == "0" else _FACTOR.parse(text)
+
+
 def _in_range(value: _Number, low: float, high: float) -> _Number:
     if not low <= value <= high:  # also refuses NaN
         raise ValueError("is out of range")
@@ -208,6 +213,8 @@ def names_in_options(options: str) -> set[str]:
     return {name.lower().replace("-", "_") for name in _SETTING_IN_OPTIONS.findall(options)}
 
 
+_FACTOR = number(1.1, 1_000_000)
+QUARANTINE_FACTOR = Parser(_quarantine_factor, f"0, or {_FACTOR.allowed}")
 CURRENCY = Parser(_currency, "a code of ISO 4217, like `EUR`")
 BOOLEAN = Parser(_boolean, "`true` or `false`")
 DATABASE_URL = Parser(database_url, "`sqlite:///file` or `postgresql://user:password@host/name`")

@@ -26,10 +26,14 @@ from productagg.sync.unmatched_items import Reason
 
 
 class Match(NamedTuple):
-    """A product that an item belongs to, and when this source last listed it."""
+    """A product that an item belongs to, when this source last listed it, and the locator that links it to the source.
+
+    The item may have another locator: only one links the product.
+    """
 
     product_id: UUID
     last_observed_at: datetime | None
+    linked_by: str | None
 
 
 class Matching(NamedTuple):
@@ -43,8 +47,9 @@ class _Found(NamedTuple):
     """A product, and its state at the source."""
 
     product: NamedProduct
-    is_linked: bool
-    last_observed_at: datetime | None
+    is_linked: bool = False
+    linked_by: str | None = None
+    last_observed_at: datetime | None = None
 
 
 def match(session: Session, source_id: UUID, offers: Iterable[SourceOffer], *, creates_products: bool) -> Matching:
@@ -59,8 +64,7 @@ def match(session: Session, source_id: UUID, offers: Iterable[SourceOffer], *, c
     items = {locator: facts for locator, facts in items.items() if locator not in products}
     links: dict[UUID, str] = {}
     for locator, found in _by_gtin(session, source_id, items).items():
-        products[locator] = [Match(each.product.id, each.last_observed_at) for each in found]
-        links.update((each.product.id, locator) for each in found if not each.is_linked)
+        products[locator] = [_match(each, locator, links) for each in found]
     items = {locator: facts for locator, facts in items.items() if locator not in products}
     reasons: dict[str, Reason] = {
         locator: "no_gtin" if facts.gtin is None else "gtin_unknown" for locator, facts in items.items()
@@ -69,6 +73,12 @@ def match(session: Session, source_id: UUID, offers: Iterable[SourceOffer], *, c
         reasons = _by_name(session, source_id, items, products, links)
     _link(session, source_id, links)
     return Matching(products, reasons)
+
+
+def _match(found: _Found, locator: str, links: dict[UUID, str]) -> Match:
+    """The match of an item that was found without its locator. If its product is not linked yet, it gets the link."""
+    linked_by = found.linked_by if found.is_linked else links.setdefault(found.product.id, locator)
+    return Match(found.product.id, found.last_observed_at, linked_by)
 
 
 def _by_locator(session: Session, source_id: UUID, locators: Collection[str]) -> dict[str, list[Match]]:
@@ -83,7 +93,8 @@ def _by_locator(session: Session, source_id: UUID, locators: Collection[str]) ->
     )
     products: dict[str, list[Match]] = {}
     for locator, product_id, last in session.execute(query):
-        products.setdefault(own_ids[product_id] if locator is None else locator, []).append(Match(product_id, last))
+        locator = own_ids[product_id] if locator is None else locator
+        products.setdefault(locator, []).append(Match(product_id, last, locator))
     return products
 
 
@@ -117,10 +128,7 @@ def _by_name(
     known = {each.product.name: each for each in found}
     placed, refused = new_products.place(session, wanted, [each.product for each in known.values()])
     for locator, product in placed.items():
-        each = known.get(product.name)
-        products[locator] = [Match(product.id, each.last_observed_at if each else None)]
-        if each is None or not each.is_linked:
-            links.setdefault(product.id, locator)
+        products[locator] = [_match(known.get(product.name) or _Found(product), locator, links)]
     return {**reasons, **refused}
 
 
@@ -128,12 +136,12 @@ def _products(session: Session, source_id: UUID, condition: ColumnElement[bool])
     at_source = and_(ProductSource.product_id == Product.id, ProductSource.source_id == source_id)
     columns = (Product.id, Product.name, Product.gtin, Product.brand)
     query = (
-        select(*columns, ProductSource.product_id.is_not(None), LAST_OBSERVED_AT)
+        select(*columns, ProductSource.product_id.is_not(None), ProductSource.locator, LAST_OBSERVED_AT)
         .outerjoin_from(Product, ProductSource, at_source)
         .outerjoin(Source, Source.id == ProductSource.source_id)
         .where(condition)
     )
-    return [_Found(NamedProduct(*facts), linked, last) for *facts, linked, last in session.execute(query)]
+    return [_Found(NamedProduct(*row[:4]), *row[4:]) for row in session.execute(query)]
 
 
 def _link(session: Session, source_id: UUID, links: Mapping[UUID, str]) -> None:

@@ -19,7 +19,7 @@ from productagg.offers.reconcile import OffersUpdate, apply_updates, read_stored
 from productagg.sources.base import SourceOffer
 from productagg.sync.document_matching import match
 from productagg.sync.outcomes import write_rows
-from productagg.sync.settling import Listing, Plan, plan
+from productagg.sync.settling import Listing, Plan, log_glitches, plan
 from productagg.sync.source_offers import states
 from productagg.sync.unmatched_items import Reason
 
@@ -62,22 +62,38 @@ def write_chunk(
     observed_for: timedelta,
     *,
     creates_products: bool = False,
+    quarantine_factor: float = 0,
 ) -> Chunk:
-    """Write the offers of a part of the document; those that are absent from it stay."""
+    """Write the offers of a part of the document; those that are absent from it stay.
+
+    For `quarantine_factor` see plan_updates.
+    """
     products, reasons = match(session, source_id, offers, creates_products=creates_products)
     lists: dict[UUID, list[SourceOffer]] = {}
     last: dict[UUID, datetime | None] = {}
     for offer in offers:
-        for product_id, last_observed_at in products.get(offer.locator, ()):
-            lists.setdefault(product_id, []).append(offer)
+        for product_id, last_observed_at, linked_by in products.get(offer.locator, ()):
+            lists.setdefault(product_id, []).append(_with_own_id(offer, linked_by))
             last[product_id] = last_observed_at
     listings = [
         Listing(product_id, source_id, states(source_id, listed), last[product_id], is_complete=False)
         for product_id, listed in lists.items()
     ]
-    updates = _write(session, source_id, plan(session, listings, observed_for)) if listings else []
+    planned = plan(session, listings, observed_for, quarantine_factor=quarantine_factor) if listings else None
+    updates = _write(session, source_id, planned) if planned is not None else []
     unmatched = [(offer, reasons[offer.locator]) for offer in offers if offer.locator in reasons]
     return Chunk(updates, [id_ for listing in listings for id_ in listing.offers], unmatched)
+
+
+def _with_own_id(offer: SourceOffer, linked_by: str | None) -> SourceOffer:
+    """The offer with an id of its own among all offers of its product.
+
+    Ids are unique among the offers of one locator only. Items of two locators that belong to one product might
+    overwrite each other, at each document.
+    """
+    if offer.locator in (linked_by, offer.external_id):
+        return offer
+    return offer._replace(external_id=f"{offer.locator} {offer.external_id}")
 
 
 def close_vanished(
@@ -119,4 +135,5 @@ def _write(session: Session, source_id: UUID, planned: Plan) -> Sequence[OffersU
         rows.append(new)
     write_rows(session, rows)
     apply_updates(session, updates)
+    log_glitches(updates)
     return [update for update in updates if update.difference]

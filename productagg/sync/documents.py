@@ -67,7 +67,8 @@ class _Content:
 class DocumentLane:
     """Like Lane, for one document. In its result, the document counts as one product.
 
-    `begin` makes the `Web` of the fetch. `configuration` is as the adapter's schema deserialized it.
+    `begin` makes the `Web` of the fetch. `configuration` is as the adapter's schema deserialized it. For
+    `quarantine_factor` see plan_updates.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class DocumentLane:
         in_transaction: InTransaction,
         interrupted: Callable[[], bool],
         result: RunResult,
+        quarantine_factor: float,
     ) -> None:
         self.source_id, self.name, self.result = source.id, source.name, result
         self._source = source
@@ -91,6 +93,9 @@ class DocumentLane:
         self._observed_for = observed_for
         self._in_transaction = in_transaction
         self._interrupted = interrupted
+        self._quarantine_factor = quarantine_factor
+        # Whether the document has prices that it must list again before they are taken.
+        self._holds_back = False
 
     def work(self, selected: Selection, budget: TimeBudget, progress: Callable[[], object]) -> None:
         """Fetch the document if it is selected, whichever products are."""
@@ -187,11 +192,13 @@ class DocumentLane:
                     chunk,
                     self._observed_for,
                     creates_products=self._source.creates_products,
+                    quarantine_factor=self._quarantine_factor,
                 )
 
             written = self._in_transaction(write, budget)
             content.add(len(chunk), written)
             self.result.changed += len(written.updates)
+            self._holds_back = self._holds_back or any(update.difference.holds_back for update in written.updates)
 
     def _complete(self, lease: DocumentLease, validators: Validators, content: _Content, budget: TimeBudget) -> None:
         if lease.holds_back(content.items):
@@ -204,7 +211,8 @@ class DocumentLane:
             return
         self._close_vanished(lease, content.seen, budget)
         facts = {
-            "validators": list(validators),
+            # 'Not modified' would not confirm the prices that are held back, nor take them back.
+            "validators": None if self._holds_back else list(validators),
             "item_count": content.items,
             "fewer_item_count": None,
             "unmatched_count": content.unmatched,

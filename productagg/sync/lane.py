@@ -46,6 +46,7 @@ class Lane:
     """`blocked` returns the time, and why no request may be sent to the source now, if so.
 
     A product counts as observed for `observed_for` after a list of any source. `result` counts what the lane does.
+    For `quarantine_factor` see plan_updates.
     """
 
     source_id: UUID
@@ -58,6 +59,7 @@ class Lane:
     blocked: Callable[[Session], tuple[datetime, str | None]]
     in_transaction: InTransaction
     result: RunResult
+    quarantine_factor: float
 
     def work(self, selected: Selection, budget: TimeBudget, progress: Callable[[], object] = lambda: None) -> None:
         """Sync the selected products. `progress` is called after each batch."""
@@ -92,7 +94,12 @@ class Lane:
         def apply(outcomes: Sequence[Outcome]) -> None:
             updates = self.in_transaction(
                 lambda session: apply_outcomes(
-                    session, outcomes, self.schedule, self.result.started_at, self.observed_for
+                    session,
+                    outcomes,
+                    self.schedule,
+                    self.result.started_at,
+                    self.observed_for,
+                    self.quarantine_factor,
                 ),
                 budget,
             )

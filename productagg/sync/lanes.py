@@ -123,6 +123,7 @@ class AdapterLanes:
                 self._in_transaction,
                 self._interrupted,
                 result,
+                self._settings.quarantine_factor,
             )
         seconds = min(FETCH_SECONDS, self._settings.sync_budget_seconds / 2)
         fetcher = AdapterFetcher(
@@ -145,6 +146,7 @@ class AdapterLanes:
             lambda session: sources.blocked(session, source.id),
             self._in_transaction,
             result,
+            self._settings.quarantine_factor,
         )
 
     def _block(self, source_id: UUID, wait: timedelta, reason: str) -> None:

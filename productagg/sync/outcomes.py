@@ -21,7 +21,7 @@ from productagg.sources.offers_service.errors import Refused, UpstreamError
 from productagg.sources.web import Validators
 from productagg.sync.leases import Lease
 from productagg.sync.schedule import Schedule
-from productagg.sync.settling import Listing, Plan, plan
+from productagg.sync.settling import Listing, Plan, log_glitches, plan
 
 log = logging.getLogger(__name__)
 
@@ -54,22 +54,24 @@ def apply_outcomes(
     schedule: Schedule,
     run_started_at: datetime,
     observed_for: timedelta | None = None,
+    quarantine_factor: float = 0,
 ) -> list[OffersUpdate]:
     """Write the outcomes of a batch and give its leases back; return the updates that changed offers.
 
     All are of one source, whose `schedule` is given. A product counts as observed for `observed_for` after a list of
-    any source; by default what the schedule says. Products that were deleted meanwhile, or whose lease another run has
-    taken over, stay as they are.
+    any source; by default what the schedule says. For `quarantine_factor` see plan_updates. Products that were deleted
+    meanwhile, or whose lease another run has taken over, stay as they are.
     """
     listings = [_listing(outcome.lease, outcome) for outcome in outcomes if outcome.offers is not None]
     product_ids = [outcome.lease.product_id for outcome in outcomes]
-    planned = plan(session, listings, observed_for or schedule.observed_for, product_ids)
+    planned = plan(session, listings, observed_for or schedule.observed_for, product_ids, quarantine_factor)
     held = _held(planned.rows, outcomes)
     _log_first_failures(held)
     rescheduling = _Rescheduling(schedule, run_started_at, planned)
     write_rows(session, [rescheduling.next_row(row, outcome) for row, outcome in held])
     updates = [planned.updates[row["product_id"]] for row, _ in held if row["product_id"] in planned.updates]
     apply_updates(session, updates)
+    log_glitches(updates)
     return [update for update in updates if update.difference]
 
 
@@ -102,7 +104,8 @@ class _Rescheduling:
         if outcome.registered and row["registration"] in ("pending", "failed"):
             new.update(registration="registered", registered_at=self.plan.now)
         update = self.plan.updates.get(row["product_id"])
-        is_changed = update is not None and bool(update.differences.get(row["source_id"]))
+        difference = update.differences.get(row["source_id"]) if update is not None else None
+        is_changed = bool(difference)
         if is_changed:
             new["last_changed_at"] = self._observed_at(row)
         if outcome.error is not None:
@@ -111,6 +114,9 @@ class _Rescheduling:
             self._fail(new, outcome, outcome.error)
         elif outcome.offers is not None:
             self._succeed(new, outcome)
+        if difference is not None and difference.holds_back:
+            # 'Not modified' would not confirm the price that is held back, nor take it back.
+            new["validators"] = None
         return new
 
     def _observed_at(self, row: RowMapping) -> datetime:

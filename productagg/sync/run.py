@@ -75,6 +75,7 @@ class Synchronizer:
         self._longest_fetch = timedelta(seconds=EXCHANGES_PER_PRODUCT * timeout)
         refresh_token = settings.offers_refresh_token.reveal()
         self._client = OffersClient(settings.offers_base_url, refresh_token, timeout)
+        self._quarantine_factor = settings.quarantine_factor
         self._currency = settings.offers_currency or settings.currency
         self._token = SharedToken(
             sessions,
@@ -243,6 +244,7 @@ class Synchronizer:
             self._blocked,
             self._in_transaction,
             result,
+            self._quarantine_factor,
         )
 
     def _blocked(self, session: Session) -> tuple[datetime, str | None]:

@@ -4,13 +4,14 @@
 the same source meanwhile, but not from writing those of another source.
 """
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import RowMapping, func, select, update
 from sqlalchemy.orm import Session
 
 from productagg.db.engines import dialect_name
@@ -25,6 +26,8 @@ from productagg.offers.reconcile import (
     plan_updates,
     read_stored,
 )
+
+log = logging.getLogger(__name__)
 
 _PRODUCT_SOURCES = Base.metadata.tables[ProductSource.__tablename__]
 
@@ -57,27 +60,56 @@ def plan(
     listings: Iterable[Listing],
     observed_for: timedelta,
     also_lock: Collection[UUID] = (),
+    quarantine_factor: float = 0,
 ) -> Plan:
     """Plan the updates of the listed products, and lock the rows of product_sources of the products that change.
 
-    `also_lock` are more products whose rows are locked. Products that were deleted meanwhile have no rows.
+    `also_lock` are more products whose rows are locked. Products that were deleted meanwhile have no rows. For
+    `quarantine_factor` see plan_updates.
     """
     listings = list(listings)
     stored = read_stored(session, list({listing.product_id for listing in listings}))
     last = {listing.product_id: listing.last_synced_at for listing in listings}
     observations = _observe(session, listings, last, observed_for, stored.now)
-    updates = plan_updates(stored, observations)
+    updates = plan_updates(stored, observations, quarantine_factor)
     _lock_products(session, updates)
     rows = _lock_rows(session, {*updates, *also_lock})
     if shared := _shared(rows, stored) & updates.keys():
-        # Another run may have written the offers of another source since they were read, or an admin removed them.
+        # Another run, or an admin, may have written offers since they were read, or removed them.
         again = [listing for listing in listings if listing.product_id in shared]
         stored = read_stored(session, list(shared))
         observed_again = _observe(session, again, _last_observed(session, shared), observed_for, stored.now)
         updates = {id_: update for id_, update in updates.items() if id_ not in shared}
-        updates |= plan_updates(stored, observed_again)
+        updates |= plan_updates(stored, observed_again, quarantine_factor)
         observations = [*(each for each in observations if each.product_id not in shared), *observed_again]
     return Plan(stored.now, rows, {each.product_id: each.at for each in observations}, updates)
+
+
+def log_glitches(updates: Iterable[OffersUpdate]) -> None:
+    """Log one line for the prices that are held back from now on: a source often lists many wrong prices at once."""
+    found = [
+        (update.product_id, offer_id, state.quarantined["price"], state.price)
+        for update in updates
+        for offer_id, state in update.difference.changed.items()
+        if state.quarantined is not None and state.quarantined["seen"] == 1
+    ]
+    if found:
+        count = "a price is" if len(found) == 1 else f"{len(found)} prices are"
+        log.warning("%s held back: product %s, offer %s: %d instead of %d", count, *found[0])
+
+
+def take_over(session: Session, product_id: UUID) -> Sequence[RowMapping]:
+    """Keep all others from writing a product's offers; returns its rows of product_sources, none if it is gone.
+
+    A run that is fetching the product loses its lease, and drops what it has: that was worked out from the offers as
+    they were before. The product stays due as it is.
+    """
+    # As imports and compaction lock it, which write histories.
+    session.execute(select(Product.id).where(Product.id == product_id).with_for_update(key_share=True))
+    rows = _lock_rows(session, [product_id])
+    ending = update(_PRODUCT_SOURCES).where(_PRODUCT_SOURCES.c.product_id == product_id)
+    session.execute(ending.values(leased_until=None))
+    return rows
 
 
 def _observe(
@@ -140,11 +172,17 @@ def _lock_rows(session: Session, product_ids: Collection[UUID]) -> Sequence[RowM
 
 
 def _shared(rows: Iterable[RowMapping], stored: StoredOffers) -> set[UUID]:
-    """The products that have several sources, or had others when their offers were read."""
+    """The products whose offers no lease of ours kept from being written.
+
+    They have several sources, or had others when their offers were read, or no lease.
+    """
     linked: dict[UUID, set[UUID]] = {}
+    unleased = set()
     for row in rows:
         linked.setdefault(row["product_id"], set()).add(row["source_id"])
-    return {
+        if row["leased_until"] is None:
+            unleased.add(row["product_id"])
+    return unleased | {
         product_id
         for product_id, sources in linked.items()
         if len(sources) > 1 or not stored.by_product.get(product_id, {}).keys() <= sources

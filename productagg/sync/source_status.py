@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, select
 from sqlalchemy.orm import Session
 
 from productagg import text_rules
@@ -59,7 +59,7 @@ class SourceStatus:
 class Link(NamedTuple):
     """A product's state at one of its sources. `locator` None: our own id of the product.
 
-    `next_sync_at` is that of the document if the source is one.
+    `next_sync_at`, `failures` and `last_error` are those of the document if the source is one.
     """
 
     source_id: UUID
@@ -113,14 +113,14 @@ def links(connection: Connection | Session, product_id: UUID) -> list[Link]:
 def _read(connection: Connection | Session, *where: ColumnElement[bool]) -> list[SourceStatus]:
     now = clock.now(connection)
     rows = connection.execute(_sources(where)).mappings()
-    return [SourceStatus(**{**row, **({} if _is_blocked(row, now) else _UNBLOCKED)}) for row in rows]
+    return [SourceStatus(**{**row, **({} if _is_blocked(row["blocked_until"], now) else _UNBLOCKED)}) for row in rows]
 
 
 _UNBLOCKED = {"blocked_until": None, "blocked_reason": None}
 
 
-def _is_blocked(row: Mapping[str, Any], now: datetime) -> bool:
-    return row["blocked_until"] is not None and row["blocked_until"] > now
+def _is_blocked(until: datetime | None, now: datetime) -> bool:
+    return until is not None and until > now
 
 
 def _sources(where: Sequence[ColumnElement[bool]]) -> Select[Any]:
@@ -150,9 +150,11 @@ _LINKS = (
         func.coalesce(ProductSource.last_asked_at, Source.last_asked_at),
         LAST_OBSERVED_AT,
         ProductSource.last_changed_at,
-        func.coalesce(ProductSource.next_sync_at, Source.next_sync_at),
-        ProductSource.failures,
-        ProductSource.last_error,
+        *(
+            # Only a whole document is scheduled itself.
+            case((Source.next_sync_at.is_not(None), getattr(Source, name)), else_=getattr(ProductSource, name))
+            for name in ("next_sync_at", "failures", "last_error")
+        ),
     )
     .join_from(ProductSource, Source, Source.id == ProductSource.source_id)
     .order_by(Source.name, Source.id)

@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import pytest
 
+from productagg.db.models import Offer
 from tests.factories import link, make_product, make_run, make_source
 
 NEW = {"name": "New", "description": ""}
@@ -21,6 +22,9 @@ MATRIX = {
     ("GET", "/products/{id}/offers/cost"): (200, 200, 200),
     ("GET", "/products/{id}/offers/{offer_id}/prices"): (404, 404, 404),  # for its offer's id is a product's
     ("GET", "/products/{id}/offers/{offer_id}/prices.csv"): (404, 404, 404),
+    ("POST", "/products/{id}/offers/{offer_id}/quarantined"): (401, 403, 404),
+    ("POST", "/products/{id}/offers/{offer_id}/prices/corrections"): (401, 403, 404),
+    ("GET", "/products/{id}/offers/{offer_id}/prices/corrections"): (401, 403, 200),
     ("GET", "/products/{id}/prices"): (200, 200, 200),
     ("GET", "/products/{id}/prices.csv"): (200, 200, 200),
     ("GET", "/products/{id}/trend"): (200, 200, 200),
@@ -57,6 +61,13 @@ BODIES = {
     ("PATCH", "/sources/{id}"): {"enabled": False},
     ("POST", "/sources/{id}/test"): {"locator": "http://127.0.0.1:9/lamp"},  # an address that is refused
     ("PUT", "/products/{id}/sources/{source_id}"): {"locator": "https://shop.test/lamp"},
+    ("POST", "/products/{id}/offers/{offer_id}/quarantined"): {"price": 0, "decision": "accept"},
+    ("POST", "/products/{id}/offers/{offer_id}/prices/corrections"): {
+        "from": "2026-01-01T00:00:00Z",
+        "until": "9999-01-01T00:00:00Z",
+        "price": 1,
+        "reason": "A glitch.",
+    },
     ("POST", "/login"): {"username": "x", "password": "x"},
 }
 QUERIES = {
@@ -74,11 +85,14 @@ KEPT = [path for path in READ if path not in MOMENTARY]
 def there(sync, upstream, database):
     """The path and query of a resource that exists: `there("/products/{id}")`.
 
-    The product has one offer, and two sources.
+    The product has two sources, and one offer, which holds a price back.
     """
     product_id, offer_id = make_product(database, "Lamp", "Bright"), uuid4()
     upstream.offer(product_id, {offer_id: (1000, 1)})
     sync(product_id)
+    held_back = {"price": 0, "reason": "zero", "since": "2026-01-01T00:00:00Z", "seen": 1, "rejected": False}
+    with database.sessions.begin() as session:
+        session.get_one(Offer, (product_id, offer_id)).quarantined = held_back
     run_id, source_id = make_run(database), make_source(database, "A shop")
     link(database, product_id, source_id, next_sync_at=None)
 

@@ -56,6 +56,7 @@ def test_an_offer_says_whose_it_is(client, product):
         "shipping": 100,
         "availability": "in_stock",
         "items_in_stock": 3,
+        "quarantined": None,
     }
     untold = ("external_id", "url", "shipping", "items_in_stock")
     assert [offers[USED][name] for name in untold] == [None, None, None, None]

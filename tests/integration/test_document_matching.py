@@ -108,6 +108,21 @@ def test_two_items_of_one_gtin_are_offers_of_one_product(database, source_id, ma
     assert len(locators(database, source_id)) == 1
 
 
+def test_items_of_one_product_may_have_the_same_id_under_their_locators(database, make, read):
+    product_id = make(gtin=GTIN)
+    items = [
+        item(locator, price=price, gtin=GTIN)._replace(external_id="1") for locator, price in (("A", 80), ("B", 70))
+    ]
+
+    read(*items)
+    before = rows(database, Offer)
+    read(items[1])
+    read(items[0])
+
+    assert prices(database, product_id) == [70, 80]
+    assert rows(database, Offer) == before
+
+
 def test_an_item_that_is_not_found_says_why(read, make):
     make("Kettle", gtin=GTIN)
 

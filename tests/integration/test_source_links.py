@@ -2,18 +2,22 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import update
 
 from productagg.catalog import products
 from productagg.db.models import OFFERS_SOURCE, Offer, OfferPrice, ProductPrice, ProductSource, ProductSummary, Source
 from productagg.offers.identity import offer_id
 from productagg.offers.reconcile import apply_updates
+from productagg.offers.summary import Summary, summarise
 from productagg.sources.web import NO_VALIDATORS, Validators
 from productagg.sync import settling, source_admin
 from productagg.sync.settling import Listing
+from tests import scale
 from tests.databases import only_postgresql
 from tests.factories import LONG_AGO, link, make_product, make_source, offer_state, rows, states
 from tests.integration.scripted_adapters import ScriptedAdapter, an_offer, complete, install
@@ -66,8 +70,9 @@ def history(database):
     return [(row.lowest, row.offers, row.observed) for row in rows(database, ProductPrice)]
 
 
-def only_row(database, source_id):
-    (row,) = rows(database, ProductSource, source_id=source_id)
+def only_row(database, source_id, product_id=None):
+    where = {} if product_id is None else {"product_id": product_id}
+    (row,) = rows(database, ProductSource, source_id=source_id, **where)
     return row
 
 
@@ -143,6 +148,7 @@ def test_the_links_of_a_product_by_the_names_of_its_sources(database, product_id
             source_admin.links(connection, uuid4())
 
     assert (of_feed.source, of_feed.kind, of_feed.locator, of_feed.next_sync_at) == ("feed", "feed", "sku-1", LATER)
+    assert (of_feed.failures, of_feed.last_error) == (0, "404")  # of the document
     assert (of_offers.source, of_offers.locator) == ("offers", None)
     assert (of_shop.failures, of_shop.last_error, of_shop.next_sync_at) == (2, "404", LATER)
 
@@ -209,7 +215,7 @@ def test_a_removed_source_that_was_silent_for_long_leaves_a_gap(database, databa
 
 
 def test_what_is_linked_again_has_the_same_offers_again(database, monkeypatch, upstream, synchronizer, product_id):
-    adapter = ScriptedAdapter(lambda request: [complete(an_offer(*request.locators, price=80, items=2))])
+    adapter = ScriptedAdapter(lambda _request: [complete(an_offer(PAGE, price=80, items=2))])
     install(monkeypatch, jsonld=adapter)
     upstream.offer(product_id, states((100, 5)))
     shop = make_source(database, "shop")
@@ -265,6 +271,48 @@ def test_a_document_is_read_again_for_a_product_that_was_linked_while_it_was_rea
     assert validators == [NO_VALIDATORS, NO_VALIDATORS]
     assert [row.source_id for row in rows(database, Offer)] == [feed]
     assert rows(database, Source, id=feed)[0].validators == ["tag", None, None]
+
+
+a_list = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 3)), max_size=3, unique_by=lambda offer: offer[0])
+an_act = st.tuples(st.integers(0, 2), st.none() | a_list)
+
+
+@settings(max_examples=scale.examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(an_act, max_size=8))
+def test_whatever_is_linked_listed_and_unlinked_the_summary_is_of_what_is_left(database, acts):
+    """An act is about a source: it lists offers (and is linked before, if it is not), or is unlinked."""
+    product_id = make_product(database, f"Kettle {uuid4()}")
+    sources = [OFFERS_SOURCE, *(make_source(database, f"shop {uuid4()}") for _ in range(2))]
+    left: dict[UUID, list[tuple[int, int]]] = {}
+    linked_to = {OFFERS_SOURCE}
+
+    for place, offers in acts:
+        source_id = sources[place]
+        if offers is None:
+            if source_id in linked_to - {OFFERS_SOURCE}:
+                unlink(database, product_id, source_id)
+                linked_to.remove(source_id)
+                left.pop(source_id, None)
+            continue
+        if source_id not in linked_to:
+            linked(database, product_id, source_id, PAGE)
+            linked_to.add(source_id)
+        observe(database, product_id, source_id, *offers, last=only_row(database, source_id, product_id).last_synced_at)
+        left[source_id] = offers
+
+    stored: dict[UUID, list[tuple[int, int | None]]] = {}
+    for row in rows(database, Offer, product_id=product_id):
+        if row.closed_at is None:
+            stored.setdefault(row.source_id, []).append((row.price, row.items_in_stock))
+    assert {id_: sorted(offers) for id_, offers in stored.items()} == {
+        id_: sorted(offers) for id_, offers in left.items() if offers
+    }
+    expected = summarise([offer for offers in left.values() for offer in offers])
+    steps = rows(database, ProductPrice, product_id=product_id)
+    assert all(step.observed for step in steps)
+    if steps:
+        newest = steps[-1]
+        assert Summary(newest.lowest, newest.average, newest.offers, newest.items_in_stock) == expected
 
 
 @only_postgresql

@@ -41,6 +41,7 @@ OFFER = (
     "shipping",
     "availability",
     "items_in_stock",
+    "quarantined",
     "first_seen_at",
     "changed_at",
     "closed_at",

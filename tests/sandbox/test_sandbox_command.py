@@ -82,3 +82,11 @@ def test_an_invalid_fault_is_a_usage_error(text, message):
 
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+@pytest.mark.processes
+def test_the_secret_of_the_shops_json_comes_from_the_environment():
+    with running(SANDBOX_SHOP_SECRET="from-the-environment") as (_, base_url):
+        products = base_url.replace("/api/v1", "/shop-api/bazar24/products")
+        secrets: list[dict[str, str]] = [{}, {"Authorization": "Bearer from-the-environment"}]
+        assert [requests.get(products, headers=secret, timeout=5).status_code for secret in secrets] == [401, 200]

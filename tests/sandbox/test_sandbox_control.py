@@ -17,7 +17,14 @@ def test_it_shows_the_state(client, product_id):
     assert response.json() == {
         "faults": [],
         "registered": 1,
-        "requests": {"auth": {}, "register": {}, "offers": {"200": 1, "404": 1}},
+        "requests": {
+            "auth": {},
+            "register": {},
+            "offers": {"200": 1, "404": 1},
+            "pages": {},
+            "feeds": {},
+            "shop_api": {},
+        },
         "connections": 1,
         "token_claim": "expires",
     }

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from productagg.sandbox import Fault, FaultError, Faults
 from productagg.sandbox.faults import KINDS
+from productagg.sandbox.service import ENDPOINTS
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -27,7 +28,7 @@ def test_every_kind_is_valid_without_parameters(kind):
         ({"kind": "error", "params": [500]}, "params must be an object"),
         ({"kind": "error", "params": {"statos": 500}}, "error has no parameter 'statos', only: status"),
         ({"kind": "truncated", "params": {"at": 1}}, "truncated has no parameter 'at', only: none"),
-        ({"kind": "error", "params": {"status": 404}}, "status of error must be one of 500, 502, 503"),
+        ({"kind": "error", "params": {"status": 418}}, "status of error must be one of 500, 502, 503"),
         ({"kind": "latency", "params": {"seconds": -1}}, "seconds of latency must be a number"),
         ({"kind": "latency", "params": {"seconds": True}}, "seconds of latency must be a number"),
         ({"kind": "latency", "params": {"seconds": float("nan")}}, "seconds of latency must be a number"),
@@ -38,6 +39,8 @@ def test_every_kind_is_valid_without_parameters(kind):
         ({"kind": "error", "endpoints": ["prices"]}, "endpoints must be a list"),
         ({"kind": "error", "endpoints": []}, "endpoints must be a list"),
         ({"kind": "error", "endpoints": "offers"}, "endpoints must be a list"),
+        ({"kind": "wrong_page", "endpoints": ["feeds"]}, "wrong_page affects only pages"),
+        ({"kind": "wrong_feed", "params": {"form": "shrank"}}, "form of wrong_feed must be one of empty_root"),
         ({"kind": "error", "share": 1.1}, "share must be a number from 0 to 1"),
         ({"kind": "error", "share": None}, "share must be a number from 0 to 1"),
         ({"kind": "error", "times": 0}, "times must be 1 or more"),
@@ -58,6 +61,21 @@ def test_a_fault_affects_only_its_endpoints():
 
     assert faults.next_effect("auth").fault is None
     assert faults.next_effect("offers").fault == fault
+
+
+def test_a_fault_affects_only_the_endpoints_that_its_kind_makes_sense_for():
+    faults = Faults([Fault("wrong_feed"), Fault("not_modified")])
+
+    affected = {endpoint: faults.next_effect(endpoint).fault for endpoint in ENDPOINTS}
+
+    assert {endpoint: fault and fault.kind for endpoint, fault in affected.items()} == {
+        "auth": None,
+        "register": None,
+        "offers": None,
+        "pages": "not_modified",
+        "feeds": "wrong_feed",
+        "shop_api": "not_modified",
+    }
 
 
 def test_a_fault_affects_a_limited_number_of_requests_and_then_disappears():

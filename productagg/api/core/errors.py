@@ -80,6 +80,18 @@ class ErrorCode(StrEnum):
         "Source from the settings",
         "The Offers service is configured by settings and belongs to every product: only `enabled` can be changed.",
     )
+    NOT_QUARANTINED = (
+        "not-quarantined",
+        409,
+        "Not quarantined",
+        "The offer does not hold this price back, or no longer: read it again, then decide again.",
+    )
+    CANNOT_CORRECT = (
+        "cannot-correct",
+        409,
+        "Cannot correct",
+        "Read the offer's prices with resolution=raw: only recorded steps can be corrected, while all are kept.",
+    )
     SEQUENCE_UNKNOWN = (
         "sequence-unknown",
         409,

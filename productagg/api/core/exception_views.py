@@ -24,9 +24,11 @@ from productagg.catalog import listing
 from productagg.catalog import products as catalog
 from productagg.db.errors import driver_message, is_unavailable
 from productagg.history import UnknownProduct
+from productagg.history.corrections import CannotCorrect
 from productagg.history.offers_at import OffersNotKept
 from productagg.history.series import MAX_POINTS, NotKept, TooManyPoints
 from productagg.sync import source_admin
+from productagg.sync.quarantine_decisions import NotQuarantined
 from productagg.sync.source_test import TEST_SECONDS, TesterBusy
 from productagg.times import format_time
 
@@ -110,6 +112,15 @@ def _too_many_points(error: TooManyPoints, _request: Request) -> Problem:
     advice = f"'{error.coarser}', or for a shorter window" if error.coarser else "a shorter window"
     detail = f"'{error.resolution}' has more than {MAX_POINTS} points in this window: ask for {advice}"
     return _invalid_parameter("resolution", detail)
+
+
+# Doubtful prices.
+def _not_quarantined(error: NotQuarantined, _request: Request) -> Problem:
+    return Problem(ErrorCode.NOT_QUARANTINED, f"The offer does not hold back the price {error}.")
+
+
+def _cannot_correct(error: CannotCorrect, _request: Request) -> Problem:
+    return Problem(ErrorCode.CANNOT_CORRECT, str(error))
 
 
 # Authentication and authorization.
@@ -212,6 +223,8 @@ _PROBLEMS: dict[type[Exception], Callable[[Any, Request], Problem]] = {
     OffersNotKept: _offers_not_kept,
     NotKept: _resolution_not_kept,
     TooManyPoints: _too_many_points,
+    NotQuarantined: _not_quarantined,
+    CannotCorrect: _cannot_correct,
     TooManyLogins: _too_many_logins,
     HTTPForbidden: _forbidden,
     HTTPNotFound: _not_found,

@@ -8,7 +8,7 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from datetime import datetime
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 from uuid import UUID
 
 from productagg.api.openapi.members import MEMBERS, Member
@@ -72,7 +72,7 @@ def json_name(name: str) -> str:
 
 
 def dataclass_schema(class_: type, **first: Any) -> ObjectSchema:
-    """Return the schema of a dataclass, with further members before its own."""
+    """Return the schema of a dataclass or of a TypedDict, with further members before its own."""
     hints = get_type_hints(class_)
     return ObjectSchema(class_.__name__, {**first, **{json_name(name): hint for name, hint in hints.items()}})
 
@@ -134,7 +134,7 @@ def _item_type(type_: Any) -> Any:
 
 
 def _object_schema(type_: Any) -> ObjectSchema | None:
-    if isinstance(type_, type) and is_dataclass(type_):
+    if isinstance(type_, type) and (is_dataclass(type_) or is_typeddict(type_)):
         return dataclass_schema(type_)
     return type_ if isinstance(type_, ObjectSchema) else None
 

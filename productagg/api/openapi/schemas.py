@@ -14,6 +14,7 @@ from productagg.history.series import Series
 from productagg.history.trends import Trend
 from productagg.history.verdicts import Verdict
 from productagg.offers.cost import Cost
+from productagg.offers.offer_state import Quarantined
 from productagg.sources.base import ProductFacts, Remark, SourceOffer
 from productagg.sources.vocabulary import Availability, Condition
 from productagg.sync.source_status import Link, SourceStatus
@@ -34,6 +35,7 @@ OFFER = ObjectSchema(
         "shipping": int | None,
         "availability": Availability,
         "items_in_stock": int | None,
+        "quarantined": Quarantined | None,
         "first_seen_at": datetime,
         "changed_at": datetime,
         "closed_at": datetime | None,
@@ -143,6 +145,21 @@ CHANGE = dataclass_schema(Change)
 UNMATCHED_ITEM = dataclass_schema(UnmatchedItem)
 COST = dataclass_schema(Cost).extended("OffersCost")
 OFFERS = OneOf(([OFFER], dataclass_schema(OffersAt)))
+
+_CORRECTED = ObjectSchema("CorrectedPrice", {"at": datetime, "old_price": int, "new_price": int})
+CORRECTION = ObjectSchema(
+    "PriceCorrection",
+    {
+        "id": UUID,
+        "at": datetime,
+        "username": str,
+        "from": datetime,
+        "until": datetime,
+        "price": int | None,
+        "reason": str,
+        "changes": [_CORRECTED],
+    },
+)
 
 TOKEN = ObjectSchema("Token", {"access_token": str, "token_type": Literal["Bearer"], "expires_in": int})
 LIVE = ObjectSchema("Live", {"status": Literal["live"]})

@@ -67,26 +67,24 @@ trend_query = query(
 )
 
 
-def _no_such_offer(offer_id: object) -> Problem:
+def no_such_offer(offer_id: object) -> Problem:
     detail = f"The product has no offer {offer_id}. Offers that were closed long ago are removed."
     return Problem(ErrorCode.NOT_FOUND, detail)
 
 
-_OFFER_ID = uuid_parameter(
+OFFER_ID = uuid_parameter(
     "offer_id",
     "an offer's",
     "The offer's id.",
     example="5f1c2b7a-3f0e-4d8e-9d2b-6a7f0c1e2d3b",
 )
-offer_in_path = path_uuid("offer_id", _no_such_offer, ErrorCode.NOT_FOUND)
+offer_in_path = path_uuid("offer_id", no_such_offer, ErrorCode.NOT_FOUND)
 
 product_prices = service("product_prices", "/products/{id}/prices", "Price history", PRODUCT_ID)
-offer_prices = service(
-    "offer_prices", "/products/{id}/offers/{offer_id}/prices", "Price history", PRODUCT_ID, _OFFER_ID
-)
+offer_prices = service("offer_prices", "/products/{id}/offers/{offer_id}/prices", "Price history", PRODUCT_ID, OFFER_ID)
 product_prices_csv = service("product_prices_csv", "/products/{id}/prices.csv", "Price history", PRODUCT_ID)
 offer_prices_csv = service(
-    "offer_prices_csv", "/products/{id}/offers/{offer_id}/prices.csv", "Price history", PRODUCT_ID, _OFFER_ID
+    "offer_prices_csv", "/products/{id}/offers/{offer_id}/prices.csv", "Price history", PRODUCT_ID, OFFER_ID
 )
 product_trend = service("product_trend", "/products/{id}/trend", "Price history", PRODUCT_ID)
 product_verdict = service("product_verdict", "/products/{id}/verdict", "Price history", PRODUCT_ID)
@@ -196,7 +194,7 @@ def _offer_series(request: Request) -> Series:
         observed_for=request.services.observed_for,
     )
     if prices is None:
-        raise _no_such_offer(offer_id)
+        raise no_such_offer(offer_id)
     return prices
 
 

@@ -24,6 +24,7 @@ from productagg.db.models.history import (
     Offer,
     OfferPrice,
     OfferPriceDay,
+    PriceCorrection,
     ProductPrice,
     ProductPriceDay,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "Offer",
     "OfferPrice",
     "OfferPriceDay",
+    "PriceCorrection",
     "Product",
     "ProductChange",
     "ProductPrice",

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
+from uuid_utils.compat import uuid7
 
 from productagg.db.models.base import Base, product_key
 
@@ -20,7 +21,8 @@ class Offer(Base):
     `price` and `shipping` are in minor units of `currency`, which never changes: in another currency it is another
     offer (see offers/identity.py). `external_id` is its id at its source; NULL if that is `id`. `items_in_stock` is the
     number that the source tells, NULL if it tells none; offers/stock.py says what counts as in stock. The other facts
-    are NULL if the source does not tell them; `shipping` 0 is free.
+    are NULL if the source does not tell them; `shipping` 0 is free. `quarantined` is a price that is held back (see
+    offers/offer_state.py): one column, because hardly any offer has it, and every sync reads all open offers.
 
     Compaction removes offers that have been closed for long (see history/closed_offers.py).
     """
@@ -65,6 +67,7 @@ class Offer(Base):
     url: Mapped[str | None]
     shipping: Mapped[int | None] = mapped_column(BigInteger)
     external_id: Mapped[str | None]
+    quarantined: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class OfferPrice(Base):
@@ -153,6 +156,27 @@ class ProductPriceDay(Base):
     items_in_stock: Mapped[int] = mapped_column(BigInteger)
     observed: Mapped[bool]
     summary: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class PriceCorrection(Base):
+    """A correction of the prices of an offer that were recorded from `wrong_from` until before `wrong_until`.
+
+    `price` is the right one; NULL: the price before stayed in force. `changes` lists each step with its old and its new
+    price. The user's name is kept as it was.
+    """
+
+    __tablename__ = "price_corrections"
+
+    product_id: Mapped[UUID] = product_key()
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    offer_id: Mapped[UUID]
+    at: Mapped[datetime]
+    wrong_from: Mapped[datetime]
+    wrong_until: Mapped[datetime]
+    price: Mapped[int | None] = mapped_column(BigInteger)
+    reason: Mapped[str]
+    username: Mapped[str]
+    changes: Mapped[list[Any]] = mapped_column(JSON)
 
 
 class HistoryProgress(Base):

@@ -29,6 +29,8 @@ class Reading:
         # The hashes of the offers until now.
         self._seen: dict[_Key, int | None] = {}
         self._has_changed = False
+        self._first_doubt = ""
+        self._secret = request.secret
 
     def read(self, page: Page) -> Snapshot:
         """The offers of a page. Raises EvaluationError."""
@@ -72,7 +74,14 @@ class Reading:
 
     def _reject(self, item: str, error: EvaluationError | Rejected, rejected: list[Remark]) -> None:
         rejected.append(Remark(item, str(error)))
-        self._doubtful += not isinstance(error, Rejected) or error.is_doubtful
+        if not isinstance(error, Rejected) or error.is_doubtful:
+            self._doubt(str(error))
+
+    def _doubt(self, reason: str) -> None:
+        self._doubtful += 1
+        if not self._first_doubt:
+            # Some sources repeat the secret in what they send, and this is stored.
+            self._first_doubt = f" ({reason.replace(self._secret, '…') if self._secret else reason})"
 
     def _scopes(self, item: Any) -> list[Any]:
         """What the fields' expressions are evaluated on, for each offer of the item."""
@@ -92,9 +101,10 @@ class Reading:
         for offer in offers:
             key, content = _key(offer), _hash(offer)
             if len(contents[key]) > 1:
-                self._doubtful += 1
+                reason = "several items have its id and differ"
+                self._doubt(reason)
                 self._seen[key] = _CONTRADICTORY
-                rejected.append(Remark(offer.external_id, "several items have its id and differ"))
+                rejected.append(Remark(offer.external_id, reason))
             elif key not in self._seen:
                 self._seen[key] = content
                 unique.append(offer)
@@ -110,9 +120,10 @@ class Reading:
         if self._is_list and not self._items:
             yield "the list has no items"
         elif self._items and not self._offers and (self._is_list or self._doubtful or self._of_others):
-            yield f"none of its {self._items} items is an offer" + ("" if self._is_list else " of this product")
+            whose = "" if self._is_list else " of this product"
+            yield f"none of its {self._items} items is an offer{whose}{self._first_doubt}"
         elif self._doubtful and not self._is_list:
-            yield f"{self._doubtful} of its items could not be read"
+            yield f"{self._doubtful} of its items could not be read{self._first_doubt}"
         if self._has_changed:
             yield "the list changed while it was read"
         if self._total and not self._agrees_with_total():
