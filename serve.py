@@ -6,6 +6,7 @@ For development only. Ctrl-C stops everything; the data stays in var/, until `ma
 import argparse
 import contextlib
 import errno
+import fcntl
 import os
 import shlex
 import socket
@@ -38,6 +39,8 @@ def main() -> int:
             return 1
     if options.reset:
         return reset(DATABASE)
+    if "DATABASE_URL" not in os.environ:
+        lock_directory(DATABASE, fcntl.LOCK_SH)
     web = f"http://localhost:{options.web_port}"
     sandbox = f"http://localhost:{options.sandbox_port}"
     os.environ.update(
@@ -88,6 +91,19 @@ def reset(database: Path) -> int:
         print("there is no database: 'make serve' makes one")
         return 0
     try:
+        lock = lock_directory(database, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("'make serve' is running: stop it", file=sys.stderr)
+        return 1
+    try:
+        return remove(database)
+    finally:
+        os.close(lock)
+
+
+def remove(database: Path) -> int:
+    """Remove the database's files, unless a program has it open; returns the exit code."""
+    try:
         with contextlib.closing(sqlite3.connect(database, timeout=0)) as connection:
             # Another journal needs the database for itself alone. It also removes the files of the write-ahead log.
             connection.execute("PRAGMA journal_mode = DELETE")
@@ -100,6 +116,21 @@ def reset(database: Path) -> int:
         file.unlink()
     print("removed; the next 'make serve' begins anew")
     return 0
+
+
+def lock_directory(database: Path, operation: int) -> int:
+    """Lock the database's directory until the returned file descriptor is closed. Raises BlockingIOError.
+
+    Whoever serves the database holds a shared lock: while it starts, no port is taken and no connection is open.
+    """
+    database.parent.mkdir(exist_ok=True)
+    directory = os.open(database.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, operation)
+    except BlockingIOError:
+        os.close(directory)
+        raise
+    return directory
 
 
 def is_free(port: int) -> bool:

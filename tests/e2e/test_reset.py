@@ -1,11 +1,13 @@
 """`make reset`: it removes the database of `make serve`, and never one that is in use."""
 
 import contextlib
+import fcntl
+import os
 import sqlite3
 
 import pytest
 
-from serve import reset
+from serve import lock_directory, reset
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +41,17 @@ def test_a_database_that_a_program_uses_stays(path, capsys):
         user.execute("INSERT INTO products VALUES ('Kettle')")
         assert user.execute("SELECT name FROM products").fetchall() == [("Kettle",)]
     assert capsys.readouterr().err.startswith(f"a program uses {path}: stop it")
+
+
+def test_a_database_stays_while_make_serve_starts_or_runs(path, capsys):
+    serving = lock_directory(path, fcntl.LOCK_SH)
+    try:
+        assert reset(path) == 1
+    finally:
+        os.close(serving)
+
+    assert path.exists()
+    assert capsys.readouterr().err == "'make serve' is running: stop it\n"
 
 
 def test_a_damaged_database_is_removed(tmp_path):

@@ -25,7 +25,8 @@ JSON_FIELDS = {
     "shipping": "shipping",
 }
 
-LATER = timedelta(days=3)
+# Longer than a clearance, which keeps a price.
+LATER = timedelta(days=20)
 
 
 class Moment:
