@@ -5,7 +5,8 @@ before: the command line must not load an XML parser to show a status.
 """
 
 from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 import colander
@@ -29,9 +30,15 @@ class InvalidConfiguration(ValueError):
         """What is wrong, by where: 'fields.price', or '' for the whole."""
 
 
+@cache
+def installed() -> EntryPoints:
+    """What is installed, as of the first call: looking for it reads the metadata of every installed package."""
+    return entry_points(group=GROUP)
+
+
 def kinds() -> list[str]:
     """The kinds of which an adapter is installed, by name. No adapter is imported."""
-    return sorted({entry_point.name for entry_point in entry_points(group=GROUP)})
+    return sorted({entry_point.name for entry_point in installed()})
 
 
 def load(kind: str) -> Adapter:
@@ -67,8 +74,7 @@ def validate(adapter: Adapter, configuration: object) -> Mapping[str, Any]:
 
 
 def _entry_point(kind: str) -> EntryPoint:
-    installed = entry_points(group=GROUP)
-    found = [entry_point for entry_point in installed if entry_point.name == kind]
+    found = [entry_point for entry_point in installed() if entry_point.name == kind]
     if not found:
         raise AdapterError(f"there is no adapter of the kind {kind!r}; installed are: {', '.join(kinds()) or 'none'}")
     if len(found) > 1:

@@ -38,8 +38,10 @@ def packages(tmp_path, monkeypatch):
     def make(name, *entry_points, module=USABLE):
         names.append(name)
         install(tmp_path, name, entry_points, module)
+        registry.installed.cache_clear()
 
     yield make
+    registry.installed.cache_clear()
     for name in names:
         sys.modules.pop(name, None)
 
