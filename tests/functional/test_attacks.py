@@ -118,7 +118,7 @@ def test_sql_in_any_parameter_is_only_text(send, admin, client, database, monkey
             for body in spoilt(schema, good, attack):
                 if "{id}" in path:
                     product_id = make_product(database, f"Changed {time.monotonic_ns()}")
-                url = path.format(id=product_id, source_id=OFFERS_SOURCE)
+                url = path.format(id=product_id, offer_id=product_id, source_id=OFFERS_SOURCE)
                 answer = send(method, url, body, {**admin, "Content-Type": media_type})
                 check(answer, attack)
                 if answer.status_int in (200, 201) and isinstance(body, dict) and attack in body.values():
@@ -181,7 +181,7 @@ def write(send, admin, database, unchanged):
     def write(body):
         for method, path, operation, _ in OPERATIONS.values():
             for media_type, _, _ in bodies(operation):
-                url = path.format(id=rows(database, Product)[0].id, source_id=OFFERS_SOURCE)
+                url = path.format(id=rows(database, Product)[0].id, offer_id=OFFERS_SOURCE, source_id=OFFERS_SOURCE)
                 yield f"{method} {path}", send(method, url, body, {**admin, "Content-Type": media_type})
 
     return write

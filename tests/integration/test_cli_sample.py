@@ -42,7 +42,9 @@ def test_the_shops_go_on_where_their_past_ends(database, upstream, run, past, si
 
     assert (sampled.output, sampled.exit_code) == ("sample: 72 products added\n", 0)
     assert (synced.exit_code, "0 failed" in synced.output) == (0, True), synced.output
-    offers = {row.seller: row for row in rows(database, Offer)}
+    (product,) = rows(database, Product, gtin=PRODUCT["gtin"])
+    # The feed's other items find their products by their GTINs.
+    offers = {row.seller: row for row in rows(database, Offer, product_id=product.id)}
     assert offers.keys() == {"Kellermann", "Nordkiste", "Bazar 24", None}
     shops = {source.name: source.id for source in rows(database, Source)}
     for name in offers.keys() - {None}:

@@ -194,7 +194,7 @@ def test_an_imported_offer_is_one_that_is_closed_and_an_observed_one_stays_as_it
 
     bring(database, [line(product, A, after(), 100, 2), line(product, B, after(), 90, 3)])
 
-    facts = ("EUR", "unknown", "out_of_stock", None, None, None, None)
+    facts = ("EUR", "unknown", "out_of_stock", None, None, None, None, None)
     assert rows(database, Offer) == [(product, A, OFFERS_SOURCE, 100, 0, after(), LAST, LAST, *facts), observed]
 
 

@@ -65,7 +65,7 @@ def test_a_price_is_believable_and_ends_as_the_shops_prices_do(offered, when):
 
     quote = quote_at(article, shop, when)
 
-    assert 0.6 * article.price < quote.price < 1.15 * article.price
+    assert 0.5 * article.price < quote.price < 1.15 * article.price
     assert quote.price % 100 in shop.last_digits
     assert quote.list_price is None or quote.price < quote.list_price
     assert 0 <= quote.items <= 40
