@@ -93,7 +93,7 @@ class AdapterFetcher(Fetcher):
             return Outcome(lease, lease.registered, offers=offers, validators=last.validators)
         reason = last.incomplete_because or "the offers may not be all"
         error = UpstreamError(reason, "incomplete")
-        return Outcome(lease, lease.registered, offers=offers, error=error, is_complete=False)
+        return Outcome(lease, lease.registered, offers=offers or None, error=error, is_complete=False)
 
     def _failed(self, lease: Lease, offers: Mapping[UUID, OfferState], failure: Failure) -> Outcome:
         wait = retry_after(failure)

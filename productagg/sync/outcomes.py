@@ -109,7 +109,8 @@ class _Rescheduling:
         if is_changed:
             new["last_changed_at"] = self._observed_at(row)
         if outcome.error is not None:
-            if is_changed:
+            if update is not None:
+                # The history says that the product was observed now; otherwise the same gap would end in every run.
                 new["last_synced_at"] = self._observed_at(row)
             self._fail(new, outcome, outcome.error)
         elif outcome.offers is not None:

@@ -10,6 +10,7 @@ from productagg.db.models import OFFERS_SOURCE, ProductPrice, ProductPriceDay, P
 from productagg.history import movers
 from productagg.history.queries import StepQueries
 from productagg.history.timeline import microseconds
+from productagg.sources.base import Snapshot
 from tests.factories import LONG_AGO, link, make_due, make_product, make_source, rows, states
 from tests.integration.observed_products import Shop, compact, day
 from tests.integration.scripted_adapters import ScriptedAdapter, an_offer, complete, install
@@ -157,6 +158,37 @@ def test_a_product_that_a_daily_source_listed_hours_ago_is_among_the_movers(data
         return [each.product_id for each in found]
 
     assert [moved(now + DAY / 2), moved(now + 6 * DAY)] == [[product_id], []]
+
+
+@pytest.mark.parametrize(("offers", "times"), [([], 1), ([an_offer("kettle", price=80)], 2)], ids=["none", "the same"])
+def test_lists_that_are_not_complete_end_a_gap_once_if_they_have_offers(
+    database, synchronizer, shop, database_clock, is_observed, offers, times
+):
+    product_id = make_product(database)
+    shop.link(product_id)
+    synchronizer.run(sources=[shop.id])
+    shop.fetch = lambda _request: [Snapshot(offers, complete=False)]
+    database_clock.shift(6 * DAY)
+    for _ in range(3):
+        make_due(database)
+        synchronizer.run(sources=[shop.id])
+
+    steps = rows(database, ProductPrice, product_id=product_id)
+
+    assert [row.observed for row in steps].count(True) == times
+    last = last_synced(database, product_id, shop.id)
+    assert last >= steps[-1].observed_at
+    assert not is_observed(product_id, last + 6 * DAY)
+
+
+def test_a_list_without_offers_that_is_not_complete_begins_no_history(database, synchronizer, shop):
+    product_id = make_product(database)
+    shop.link(product_id)
+    shop.fetch = lambda _request: [Snapshot([], complete=False)]
+
+    synchronizer.run(sources=[shop.id])
+
+    assert (rows(database, ProductPrice), last_synced(database, product_id, shop.id)) == ([], None)
 
 
 @pytest.mark.parametrize(("interval_days", "number"), [(1, 1), (30, 0)])
