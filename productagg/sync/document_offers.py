@@ -6,7 +6,7 @@ end, `close_vanished` closes what it did not have. Every function belongs into o
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -19,7 +19,7 @@ from productagg.offers.reconcile import OffersUpdate, apply_updates, read_stored
 from productagg.sources.base import SourceOffer
 from productagg.sync.document_matching import match
 from productagg.sync.outcomes import write_rows
-from productagg.sync.settling import Listing, Plan, log_glitches, plan
+from productagg.sync.settling import Listing, Plan, lock, log_glitches, plan
 from productagg.sync.source_offers import states
 from productagg.sync.unmatched_items import Reason
 
@@ -108,15 +108,32 @@ def close_vanished(
     found = session.execute(query.order_by(ProductSource.product_id).limit(PRODUCTS_AT_ONCE)).all()
     if not found:
         return [], None
-    stored = read_stored(session, [product_id for product_id, _ in found]).by_product
+    observed: dict[UUID, datetime | None] = {row[0]: row[1] for row in found}
+    listings = _without_vanished(session, source_id, seen, observed)
+    if listings:
+        # Once more, locked: an admin may accept or correct a price meanwhile, which the listings would take back.
+        observed = {listing.product_id: listing.last_synced_at for listing in listings}
+        lock(session, observed.keys())
+        listings = _without_vanished(session, source_id, seen, observed)
+    updates = _write(session, source_id, plan(session, listings, observed_for)) if listings else []
+    return updates, found[-1][0]
+
+
+def _without_vanished(
+    session: Session, source_id: UUID, seen: SeenOffers, observed: Mapping[UUID, datetime | None]
+) -> list[Listing]:
+    """What the document has of those products' stored offers, for products of which it lacks some, and for new ones.
+
+    `observed` says when the source last listed each product.
+    """
+    stored = read_stored(session, list(observed)).by_product
     listings = []
-    for product_id, last_observed_at in found:
+    for product_id, last_observed_at in observed.items():
         mine = stored.get(product_id, {}).get(source_id, {})
         left = {id_: state for id_, state in mine.items() if id_ in seen}
         if len(left) < len(mine) or last_observed_at is None:
             listings.append(Listing(product_id, source_id, left, last_observed_at))
-    updates = _write(session, source_id, plan(session, listings, observed_for)) if listings else []
-    return updates, found[-1][0]
+    return listings
 
 
 def _write(session: Session, source_id: UUID, planned: Plan) -> Sequence[OffersUpdate]:

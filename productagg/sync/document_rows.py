@@ -56,8 +56,9 @@ def acquire(
     Without validators, so that it is read even if it has not changed, if an item of it has a product since.
     """
     until = now + duration
-    chosen = select(Source.id).where(Source.id == source_id, Source.enabled, selected, is_document_free(now))
-    leasing = update(_SOURCES).where(_SOURCES.c.id.in_(chosen)).values(leased_until=until)
+    # Conditions on the row itself: if another run leases it first, PostgreSQL checks them again, but no subquery.
+    chosen = (_SOURCES.c.id == source_id, Source.enabled, selected, is_document_free(now))
+    leasing = update(_SOURCES).where(*chosen).values(leased_until=until)
     columns = (_SOURCES.c.next_sync_at, _SOURCES.c.validators, _SOURCES.c.item_count, _SOURCES.c.fewer_item_count)
     row = session.execute(leasing.returning(*columns)).one_or_none()
     if row is None:

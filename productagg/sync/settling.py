@@ -85,6 +85,12 @@ def plan(
     return Plan(stored.now, rows, {each.product_id: each.at for each in observations}, updates)
 
 
+def lock(session: Session, product_ids: Collection[UUID]) -> None:
+    """Keep all others from writing these products' offers until the commit."""
+    _lock_products(session, product_ids)
+    _lock_rows(session, product_ids)
+
+
 def log_glitches(updates: Iterable[OffersUpdate]) -> None:
     """Log one line for the prices that are held back from now on: a source often lists many wrong prices at once."""
     found = [

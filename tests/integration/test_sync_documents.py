@@ -8,11 +8,16 @@ import pytest
 from sqlalchemy import update
 
 from productagg.catalog import products
+from productagg.db import clock
 from productagg.db.models import OFFERS_SOURCE, Offer, OfferPrice, ProductPrice, ProductSource, ProductSummary, Source
 from productagg.sources.base import Failure, NotModified, Snapshot
 from productagg.sources.web import Validators
+from productagg.sync import document_offers, document_rows, quarantine_decisions
+from productagg.sync.sources import is_document_due
+from tests.databases import only_postgresql
 from tests.factories import LONG_AGO, link, make_products, make_source, rows, states
-from tests.integration.conftest import on_statement
+from tests.integration.conftest import before_call, on_statement, wait_until
+from tests.integration.observed_products import somebody_waits
 from tests.integration.scripted_adapters import ScriptedAdapter, an_offer, complete, install, too_many_requests
 
 WRITTEN = (Offer, OfferPrice, ProductPrice, ProductSource)
@@ -325,6 +330,47 @@ def test_two_runs_at_once_fetch_it_once(database, make_synchronizer, feed, pool_
 
     assert running.result(20).ended_by == "done"
     assert len(feed.adapter.asked) == 1
+
+
+@only_postgresql
+def test_of_two_runs_that_take_it_at_the_same_moment_one_gets_it(database, feed, pool_of_threads):
+    def acquire(session):
+        now = clock.now(session)
+        return document_rows.acquire(session, feed.id, is_document_due(now), timedelta(minutes=15), now)
+
+    def acquire_now():
+        with database.sessions.begin() as session:
+            return acquire(session)
+
+    with database.sessions.begin() as session:
+        first = acquire(session)
+        second = pool_of_threads.submit(acquire_now)
+        wait_until(lambda: somebody_waits(database))
+
+    assert second.result(10) is None
+    assert feed.row.leased_until == first.leased_until
+
+
+@only_postgresql
+def test_a_price_that_an_admin_accepts_while_offers_are_closed_stays(database, make_synchronizer, feed):
+    synchronizer = make_synchronizer(**{"quarantine.factor": "10"})
+    item = feed.items[0]
+    for price in (100, 5000):
+        feed.answers = [complete(*feed.offers()[1:], an_offer(item, price=price), an_offer(item, external_id="two"))]
+        feed.make_due()
+        synchronizer.run()
+    feed.answers = [complete(*feed.offers()[1:], an_offer(item, price=5000))]
+    feed.make_due()
+    (held,) = (row for row in rows(database, Offer, source_id=feed.id) if row.quarantined)
+
+    def accept():
+        with database.sessions.begin() as session:
+            quarantine_decisions.accept(session, held.product_id, held.id, 5000, timedelta(minutes=5))
+
+    with before_call(document_offers, "lock", accept):
+        result = synchronizer.run()
+
+    assert (result.closed, feed.prices()[held.product_id]) == (1, 5000)
 
 
 @pytest.mark.parametrize("count", [30, 60])
