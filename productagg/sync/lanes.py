@@ -8,7 +8,10 @@ from functools import cached_property
 from typing import Protocol
 from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from productagg import logs
+from productagg.db.errors import is_unavailable
 from productagg.settings import Settings
 from productagg.sources.registry import load, validate
 from productagg.sources.web.client import WebClient
@@ -150,7 +153,12 @@ class AdapterLanes:
         )
 
     def _block(self, source_id: UUID, wait: timedelta, reason: str) -> None:
-        self._in_transaction(lambda session: sources.block(session, source_id, wait, reason))
+        try:
+            self._in_transaction(lambda session: sources.block(session, source_id, wait, reason))
+        except SQLAlchemyError as failure:
+            if not is_unavailable(failure):
+                raise
+            log.warning("%s; the database is out of reach, so other processes do not know it", reason)
 
 
 class Unusable:

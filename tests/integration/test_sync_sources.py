@@ -2,15 +2,17 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from productagg.db.models import OFFERS_SOURCE, Offer, ProductSource, ProductSummary, Source, SyncRun
 from productagg.sandbox.faults import Fault
 from productagg.sources.base import Failure, NotModified, Snapshot
 from productagg.sources.web import Validators
-from productagg.sync import settling
+from productagg.sync import settling, sources
 from productagg.sync.run import Synchronizer
 from tests.databases import only_postgresql
 from tests.factories import LONG_AGO, link, make_due, make_product, make_products, make_source, rows, states, sync_row
@@ -121,6 +123,22 @@ def test_whatever_goes_wrong_at_a_shop_closes_nothing(database, upstream, synchr
     assert result.failed == 1
     assert {row.id: row.closed_at for row in rows(database, Offer)} == before
     assert at(database, product_id, source_id).failures == 1
+
+
+def test_a_busy_shop_ends_its_lane_even_if_the_database_cannot_be_told(database, synchronizer, shop, caplog):
+    product_id = make_product(database)
+    source_id, _ = shop(lambda _request: [too_many_requests()])
+
+    def be_away(*_):
+        raise OperationalError("", {}, Exception("the database is away"))
+
+    with patch.object(sources, "block", be_away):
+        result = synchronizer.run()
+
+    assert result.ended_by == "shop: the shop answered 429"
+    state = at(database, product_id, source_id)
+    assert (state.failures, state.leased_until) == (1, None)
+    assert "the database is out of reach" in caplog.text
 
 
 def test_what_has_not_been_modified_counts_as_observed_and_stays(database, synchronizer, shop):
