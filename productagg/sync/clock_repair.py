@@ -189,7 +189,9 @@ def _has_later(table: Table, other: Table, key: Iterable[str]) -> ColumnElement[
 
 def _sync(session: Session, now: datetime, settings: Settings) -> Iterator[Repair]:
     sync, lease = _SYNC.c, longest_lease(settings)
-    longest = max(Schedule.of(settings).longest, LONGEST_BACKOFF)
+    # A source may state a longer interval than the settings do.
+    stated = timedelta(seconds=session.scalar(select(func.max(Source.interval_seconds))) or 0)
+    longest = max(Schedule.of(settings).longest, LONGEST_BACKOFF, stated)
     scheduled = or_(
         sync.last_asked_at > now,
         and_(sync.last_asked_at.is_(None), sync.next_sync_at > now),

@@ -29,7 +29,7 @@ from productagg.settings import Settings
 from productagg.sync.clock_repair import repair
 from productagg.sync.tokens import SharedToken, account_key
 from tests.conftest import REFRESH_TOKEN, ini
-from tests.factories import make_product, make_products, make_run, rows, states, sync_row
+from tests.factories import link, make_product, make_products, make_run, make_source, rows, states, sync_row
 from tests.integration.observed_products import Shop, compact, day, progress
 from tests.integration.offer_history import replay, stored
 
@@ -257,6 +257,16 @@ class TestWhatWasCompactedBeforeItsTime:
 
         last = [row for row in rows(database, OfferPriceDay) if row.observed_at >= day(4)]
         assert [(row.observed_at, row.price) for row in last] == [(day(5, 2), 90)]
+
+
+def test_what_a_source_is_asked_for_once_a_day_is_due_in_many_hours(database, run):
+    daily = {"interval_seconds": 86_400}
+    later = datetime.now(UTC) + 20 * HOUR
+    make_source(database, "feed", kind="feed", next_sync_at=later, **daily)
+    shop = make_source(database, "shop", **daily)
+    link(database, make_product(database), shop, next_sync_at=later, last_asked_at=later - 24 * HOUR)
+
+    assert run("repair-clock").output == NOTHING
 
 
 def test_a_healthy_installation_has_nothing_to_repair(database, upstream, run, synchronizer):
