@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
-from productagg.offers.summary import NOTHING_IN_STOCK, Summary, summarise
+from productagg.offers.summary import NOTHING_IN_STOCK, Summary, storable, summarise
 
 
 class OfferPriceStep(NamedTuple):
@@ -74,7 +74,7 @@ def recomputed(
 
 
 def _summary(state: Iterable[OfferPriceStep]) -> Summary:
-    return summarise((step.price, step.items_in_stock) for step in state)
+    return storable(summarise((step.price, step.items_in_stock) for step in state))
 
 
 _at = attrgetter("at")

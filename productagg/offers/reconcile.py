@@ -50,7 +50,7 @@ from productagg.db.models import (
 )
 from productagg.offers.offer_state import OfferState as OfferState
 from productagg.offers.quarantine import held_back
-from productagg.offers.summary import NOTHING_IN_STOCK, Summary, summarise
+from productagg.offers.summary import NOTHING_IN_STOCK, Summary, storable, summarise
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,6 @@ class StoredOffers(NamedTuple):
     now: datetime
     currency: str
     by_product: Mapping[UUID, Mapping[UUID, Mapping[UUID, OfferState]]]
-
-
-_LARGEST_INTEGER = 2**63 - 1
 
 
 def diff(
@@ -232,9 +229,7 @@ def _plan_update(
 def _summary(of_sources: Iterable[Mapping[UUID, OfferState]], currency: str) -> Summary:
     """The summary of the offers of some sources, as far as they are in the catalogue's currency."""
     states = chain.from_iterable(offers.values() for offers in of_sources)
-    summary = summarise((state.price, state.stock) for state in states if state.currency == currency)
-    # A shop that means 'plenty' may tell the largest number there is. The sum must not end the whole sync.
-    return summary._replace(items_in_stock=min(summary.items_in_stock, _LARGEST_INTEGER))
+    return storable(summarise((state.price, state.stock) for state in states if state.currency == currency))
 
 
 def apply_updates(session: Session, updates: Iterable[OffersUpdate]) -> None:

@@ -17,6 +17,7 @@ class Summary(NamedTuple):
     items_in_stock: int
 
 
+_LARGEST_INTEGER = 2**63 - 1
 NOTHING_IN_STOCK = Summary(None, None, 0, 0)
 
 
@@ -29,3 +30,11 @@ def summarise(offers: Iterable[tuple[int, int | None]]) -> Summary:
     count = len(prices)
     items_in_stock = sum(stock for _, stock in in_stock if stock is not None)
     return Summary(min(prices), (2 * sum(prices) + count) // (2 * count), count, items_in_stock)
+
+
+def storable(summary: Summary) -> Summary:
+    """The summary with at most as many items as a 64-bit column holds.
+
+    A shop that means 'plenty' may tell the largest number there is. The sum must not end the whole sync.
+    """
+    return summary._replace(items_in_stock=min(summary.items_in_stock, _LARGEST_INTEGER))

@@ -117,6 +117,15 @@ def test_what_the_price_is_compared_with_is_looked_up_again(database, shop):
     assert after.compared_at == summary.compare_at
 
 
+def test_as_many_items_as_64_bits_hold_are_not_too_many(database, shop):
+    for hour, price in enumerate((200, 2, 200)):
+        shop.observe(day(0, hour), {ONE: (price, 2**63 - 1), TWO: (300, 2**63 - 1)})
+
+    correct_prices(database, shop, day(0, 1), day(0, 2), 190)
+
+    assert {row.items_in_stock for row in rows(database, ProductPrice)} == {2**63 - 1}
+
+
 def test_a_gap_stays_a_gap(database, shop):
     observe(shop, 200, 2)
     shop.observe(day(3), {ONE: (200, 5), TWO: (300, 1)})
