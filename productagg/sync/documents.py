@@ -122,7 +122,7 @@ class DocumentLane:
         content = _Content()
         last: Outcome = Failure("the adapter did not answer", "no_answer")
         try:
-            for last in self._read(lease, secret):
+            for last in self._read(lease, secret, budget):
                 if isinstance(last, Snapshot):
                     self._write(lease, last.offers, content, budget)
             if isinstance(last, Snapshot) and last.complete:
@@ -137,8 +137,11 @@ class DocumentLane:
         except LeaseLost:
             self.result.ended_by = "another run has the document now"
 
-    def _read(self, lease: DocumentLease, secret: str | None) -> Iterator[Outcome]:
-        """What the adapter yields, read by a thread. Raises _Interrupted when the run is to end."""
+    def _read(self, lease: DocumentLease, secret: str | None, budget: TimeBudget) -> Iterator[Outcome]:
+        """What the adapter yields, read by a thread. Raises _Interrupted when the run is to end.
+
+        An adapter that answers no more is given up when the time is up: the run would never end.
+        """
         answers: _Answers = queue.Queue(_READ_AHEAD)
         is_over = threading.Event()
         arguments = (self._read_all, lease, secret, answers, is_over)
@@ -148,6 +151,9 @@ class DocumentLane:
             while True:
                 if self._interrupted():
                     raise _Interrupted
+                if budget.must_abandon():
+                    yield Failure("the document was not read in time", "timeout")
+                    return
                 try:
                     answer = answers.get(timeout=_POLL_SECONDS)
                 except queue.Empty:

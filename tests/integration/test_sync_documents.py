@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import update
@@ -12,7 +13,7 @@ from productagg.db import clock
 from productagg.db.models import OFFERS_SOURCE, Offer, OfferPrice, ProductPrice, ProductSource, ProductSummary, Source
 from productagg.sources.base import Failure, NotModified, Snapshot
 from productagg.sources.web import Validators
-from productagg.sync import document_offers, document_rows, quarantine_decisions
+from productagg.sync import document_offers, document_rows, documents, quarantine_decisions
 from productagg.sync.sources import is_document_due
 from tests.databases import only_postgresql
 from tests.factories import LONG_AGO, link, make_products, make_source, rows, states
@@ -293,6 +294,22 @@ def test_a_run_that_is_interrupted_gives_a_document_back(database, make_synchron
 
     assert result.ended_by == "interrupted"
     assert (feed.row.leased_until, feed.row.next_sync_at, feed.row.failures) == (None, LONG_AGO, 0)
+
+
+def test_an_adapter_that_answers_no_more_is_given_up(synchronizer, feed):
+    goes_on = threading.Event()
+
+    def hang(_request):
+        yield Snapshot(feed.offers()[:1], complete=False)
+        goes_on.wait(60)
+
+    feed.adapter.fetch = hang
+    with patch.object(documents, "LEASE", timedelta(seconds=1)):
+        result = synchronizer.run()
+    goes_on.set()
+
+    assert (result.ended_by, dict(result.failures)) == ("done", {"timeout": 1})
+    assert (feed.row.last_error, feed.row.leased_until) == ("the document was not read in time", None)
 
 
 def test_a_run_that_lost_its_lease_writes_no_more(database, synchronizer, feed):
