@@ -76,12 +76,20 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if _needs_postgresql(item):
             item.add_marker(pytest.mark.postgresql)
+        if _asks_the_same_of_postgresql(item):
+            item.add_marker(pytest.mark.slow)
         if not ALL_TESTS and item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="slow: `make check-all` runs it"))
     if QUICK:
         kept = _one_of_each(items)
         config.hook.pytest_deselected(items=list(set(items) - set(kept)))
         items[:] = kept
+
+
+def _asks_the_same_of_postgresql(item):
+    """Whether it is about processes and connections of the web server, which are the same on both databases."""
+    modules = ("test_proxy", "test_processes", "test_shutdown", "test_threads")
+    return item.path.stem in modules and item.get_closest_marker("postgresql") is not None
 
 
 def _needs_postgresql(item):

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
+from productagg.db import clock
 from productagg.sync import leases
 from productagg.sync.batches import BatchLoop
 from productagg.sync.fetcher import Fetcher
@@ -46,7 +47,7 @@ class Lane:
     """`blocked` returns the time, and why no request may be sent to the source now, if so.
 
     A product counts as observed for `observed_for` after a list of any source. `result` counts what the lane does.
-    For `quarantine_factor` see plan_updates.
+    For `quarantine_factor` see plan_updates. `has_neighbours`: other lanes of the run work on the same products.
     """
 
     source_id: UUID
@@ -60,15 +61,30 @@ class Lane:
     in_transaction: InTransaction
     result: RunResult
     quarantine_factor: float
+    has_neighbours: bool
 
     def work(self, selected: Selection, budget: TimeBudget, progress: Callable[[], object] = lambda: None) -> None:
         """Sync the selected products. `progress` is called after each batch."""
         with WorkerPool(self.fetcher.fetch, self.workers) as pool:
-            for _outcomes in self.batches(
-                pool, budget, lambda limit: self.acquire(selected.products, limit, budget)[1]
-            ):
-                progress()
+            is_left = True
+            while is_left:
+                for _outcomes in self.batches(
+                    pool, budget, lambda limit: self.acquire(selected.products, limit, budget)[1]
+                ):
+                    progress()
+                is_left = self._is_left(selected.products, budget)
         self.result.ended_by = self.fetcher.stopped_by or "done"
+
+    def _is_left(self, selected: Condition, budget: TimeBudget) -> bool:
+        """Whether a product is left because a neighbour was writing it just when this lane wanted to lease it."""
+        if not self.has_neighbours or self.fetcher.stopped_by is not None:
+            return False
+
+        def is_left(session: Session) -> bool:
+            now = clock.now(session)
+            return leases.has_free(session, self.source_id, selected(now), now)
+
+        return self.in_transaction(is_left, budget)
 
     def acquire(
         self, selected: Condition, limit: int, budget: TimeBudget | None = None

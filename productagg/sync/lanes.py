@@ -150,6 +150,7 @@ class AdapterLanes:
             self._in_transaction,
             result,
             self._settings.quarantine_factor,
+            has_neighbours=True,
         )
 
     def _block(self, source_id: UUID, wait: timedelta, reason: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from productagg.db import clock
@@ -64,6 +64,16 @@ def count(session: Session, source_ids: Sequence[UUID], selected: ColumnElement[
     return session.execute(select(func.count()).select_from(ProductSource).where(of_source, selected)).scalar_one()
 
 
+def has_free(session: Session, source_id: UUID, selected: ColumnElement[bool], now: datetime) -> bool:
+    """Whether a selected product at a source is leased to nobody."""
+    free = (ProductSource.source_id == source_id, selected, _is_free(now))
+    return session.execute(select(exists().where(*free))).scalar_one()
+
+
+def _is_free(now: datetime) -> ColumnElement[bool]:
+    return or_(ProductSource.leased_until.is_(None), ProductSource.leased_until <= now)
+
+
 def acquire(
     session: Session,
     source_id: UUID,
@@ -74,14 +84,13 @@ def acquire(
 ) -> list[Lease]:
     """Lease up to `limit` of the selected products at a source, the longest due first.
 
-    Products that are leased to other runs are left out.
+    Products that are leased to other runs are left out, and those that another transaction writes just now.
     """
     leased_until = now + duration
     deadline = clock.deadline(leased_until, now)
-    is_free = or_(ProductSource.leased_until.is_(None), ProductSource.leased_until <= now)
     chosen = (
         select(ProductSource.product_id)
-        .where(ProductSource.source_id == source_id, selected, is_free)
+        .where(ProductSource.source_id == source_id, selected, _is_free(now))
         .order_by(ProductSource.next_sync_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

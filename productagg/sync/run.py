@@ -220,12 +220,12 @@ class Synchronizer:
         for source in active:
             result = RunResult(started_at=started_at, finished_at=started_at)
             if source.id == OFFERS_SOURCE:
-                lanes.append(self._offers_lane(result, observed_for))
+                lanes.append(self._offers_lane(result, observed_for, has_neighbours=len(active) > 1))
             else:
                 lanes.append(self._adapters.lane(source, result, observed_for))
         return lanes
 
-    def _offers_lane(self, result: RunResult, observed_for: timedelta) -> Lane:
+    def _offers_lane(self, result: RunResult, observed_for: timedelta, *, has_neighbours: bool = False) -> Lane:
         return Lane(
             OFFERS_SOURCE,
             "offers",
@@ -245,6 +245,7 @@ class Synchronizer:
             self._in_transaction,
             result,
             self._quarantine_factor,
+            has_neighbours,
         )
 
     def _blocked(self, session: Session) -> tuple[datetime, str | None]:

@@ -462,7 +462,7 @@ WORDS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize(("sort", "count"), [*((sort, listing_sql.MAX_RANKED) for sort in SORTS), ("relevance", 2)])
-@examples(12)
+@examples(8)
 @given(data=st.data())
 def test_no_product_is_skipped_or_repeated_whatever_happens_between_two_pages(database, sort, count, data):
     with few(count):

@@ -82,6 +82,8 @@ ANYWHERE = [
         ("304 that nobody asked for", Fault("not_modified"), "answered 304"),
     )
 ]
+# All kinds of sources are asked by the same code, so `make test` shows these at pages only.
+ANYWHERE_SLOW = [pytest.param(*param.values, id=param.id, marks=pytest.mark.slow) for param in ANYWHERE]
 SLOW = [
     pytest.param(Fault("latency", {"seconds": 60}), id="hang"),
     pytest.param(Fault("dripping", {"drip_seconds": 60}), id="drip"),
@@ -196,13 +198,13 @@ def test_what_may_happen_at_a_page_changes_nothing_until_it_is_over(make_shop, f
 
 
 @only_sqlite
-@pytest.mark.parametrize(("fault", "reason"), [*ANYWHERE, *AT_FEEDS])
+@pytest.mark.parametrize(("fault", "reason"), [*ANYWHERE_SLOW, *AT_FEEDS])
 def test_what_may_happen_at_a_feed_changes_nothing_until_it_is_over(make_shop, fault, reason):
     nothing_changes_until_it_is_over(make_shop("feed"), fault, reason)
 
 
 @only_sqlite
-@pytest.mark.parametrize(("fault", "reason"), [*ANYWHERE, *AT_JSON])
+@pytest.mark.parametrize(("fault", "reason"), [*ANYWHERE_SLOW, *AT_JSON])
 def test_what_may_happen_at_an_api_changes_nothing_until_it_is_over(make_shop, fault, reason):
     nothing_changes_until_it_is_over(make_shop("json_api"), fault, reason)
 
