@@ -30,7 +30,7 @@ class Source(Base):
     """A place that offers come from. `kind` names its adapter, which `configuration` is for.
 
     `secret_variable` is the name of an environment variable; its value is never stored. A source without
-    `interval_seconds` or `requests_per_second` has those of the settings.
+    `interval_seconds` has that of the settings; one without `requests_per_second` has no limit of its own.
 
     Until `blocked_until`, no process should send the source any request, for the reason in `blocked_reason`. If the
     source is a whole document, its row also says when to fetch it next, and what became of it; otherwise these columns
