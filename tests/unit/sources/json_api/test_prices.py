@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.offers.money import EXPONENTS, to_minor
+from productagg.currencies import EXPONENTS
+from productagg.offers.money import to_minor
 from tests.unit.sources.json_api.documents import configuration, fetch_list, read_item, read_offer, rejection
 
 SCALED = {"price_scale": "decimals"}
