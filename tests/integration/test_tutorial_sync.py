@@ -1,6 +1,7 @@
 """The adapter of docs/adapters.md as its reader meets it: the package is installed, and a source of its kind synced."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 
@@ -31,7 +32,8 @@ def productagg(database, upstream, tmp_path):
     project, target = tmp_path / "project", tmp_path / "site-packages"
     project.mkdir()
     install(project, target)
-    env = environment(database, upstream, PYTHONPATH=str(target), SOURCES_ALLOW_PRIVATE_NETWORKS="true")
+    others = {"PUBLIC_URL": "https://prices.example", "SOURCES_ALLOW_PRIVATE_NETWORKS": "true"}
+    env = environment(database, upstream, PYTHONPATH=str(target), **others)
 
     def run(command, *arguments):
         with start("productagg", "source", command, "development.ini", *arguments, env=env) as process:
@@ -68,3 +70,6 @@ def test_the_adapter_of_the_tutorial_syncs_and_closes_only_what_a_whole_list_lac
         supplier.prices = f"{HEAD}L-7; 49 EUR; Lamp\nM-2; 5 EUR; Mug\nend\n"
         assert productagg("sync", "Supplier") == 0
         assert open_prices(database) == {}
+
+    agents = {agent for request in server.requests for agent in request.header("User-Agent")}
+    assert agents == {f"productagg/{version('productagg')} (+https://prices.example)"}
