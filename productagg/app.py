@@ -69,7 +69,9 @@ def make_services(settings: Settings) -> Services:
         cursors=Cursors(settings.jwt_secret),
         synchronizer=synchronizer,
         background=Background(synchronizer),
-        source_tester=SourceTester(allow_private_networks=settings.sources_allow_private_networks),
+        source_tester=SourceTester(
+            contact_url=settings.public_url, allow_private_networks=settings.sources_allow_private_networks
+        ),
         openapi=api.contract,
     )
 

@@ -8,6 +8,8 @@ import pytest
 
 from productagg.api.core.errors import ErrorCode
 from productagg.settings import OPTIONS
+from productagg.sources import registry
+from productagg.sources.feed.table import MAPPED_FIELDS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -32,6 +34,21 @@ def test_the_api_page_has_every_error_code():
     rows = [f"| `{code}` | {code.status} | {code.advice} |" for code in ErrorCode]
     table = "\n".join(rows)
     assert table in read("docs/api.md"), f"The table must be:\n{table}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "page"),
+    [("jsonld", "sources.md"), ("feed", "sources.md"), ("json_api", "json-api.md"), ("json_list", "json-api.md")],
+)
+def test_each_kind_of_source_has_its_configuration_on_a_page(kind, page):
+    text = read(f"docs/{page}")
+    for member in registry.load(kind).configuration_schema():
+        assert re.search(rf"^\|.*`{member.name}", text, re.MULTILINE), f"docs/{page} does not explain {member.name}"
+
+
+def test_the_page_about_feeds_has_what_a_column_may_be():
+    text = read("docs/sources.md")
+    assert [field for field in MAPPED_FIELDS if f"`{field}`" not in text] == []
 
 
 def test_the_changelog_has_the_version_of_the_package():

@@ -93,7 +93,7 @@ def _text(value: str) -> bytes:
 @click.option("--secret-variable", metavar="NAME", help="The environment variable that holds the source's secret.")
 @click.option("--interval", type=int, metavar="SECONDS", help="How often to fetch, instead of SYNC_INTERVAL_SECONDS.")
 @click.option("--requests-per-second", type=float, metavar="NUMBER", help="The most requests a second.")
-@click.option("--creates-products", is_flag=True, help="Make products of a document's items that are of none of ours.")
+@click.option("--creates-products", is_flag=True, help="Make products of a document's items that belong to none.")
 @click.option("--disabled", is_flag=True, help="Do not sync it before `source enable`.")
 def add(
     config_uri: str,
@@ -106,7 +106,7 @@ def add(
     creates_products: bool,
     disabled: bool,
 ) -> None:
-    """Add a source. `source kinds` lists the kinds; docs/adapters.md has their configurations."""
+    """Add a source. `source kinds` lists the kinds; docs/sources.md has their configurations."""
     with _changing(config_uri) as (_, session):
         source_admin.create(
             session,

@@ -25,7 +25,9 @@ def test(config_uri: str, name: str, locator: str | None) -> None:
     """
     with refusing(), reading(config_uri) as (settings, connection):
         source = find(connection, name)
-        tester = SourceTester(allow_private_networks=settings.sources_allow_private_networks)
+        tester = SourceTester(
+            contact_url=settings.public_url, allow_private_networks=settings.sources_allow_private_networks
+        )
         result = tester.test(source, locator)
     for line in _lines(result):
         click.echo(printable(line))

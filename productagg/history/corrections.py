@@ -90,9 +90,11 @@ def correct(session: Session, wrong: Wrong, reason: str, username: str) -> UUID:
 
 
 def corrections(connection: Connection, product_id: UUID, offer_id: UUID, limit: int) -> Sequence[Any]:
-    """The newest corrections of an offer's prices, the last one first: rows of price_corrections."""
+    """The newest corrections of an offer's prices, the last one first: rows of price_corrections, and `currency`."""
+    offer = and_(_OFFERS.c.product_id == _CORRECTIONS.c.product_id, _OFFERS.c.id == _CORRECTIONS.c.offer_id)
     mine = (_CORRECTIONS.c.product_id == product_id, _CORRECTIONS.c.offer_id == offer_id)
-    return connection.execute(select(_CORRECTIONS).where(*mine).order_by(_CORRECTIONS.c.id.desc()).limit(limit)).all()
+    query = select(_CORRECTIONS, _OFFERS.c.currency).join(_OFFERS, offer).where(*mine)
+    return connection.execute(query.order_by(_CORRECTIONS.c.id.desc()).limit(limit)).all()
 
 
 def _offer(session: Session, wrong: Wrong) -> Any:

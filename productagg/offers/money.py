@@ -5,7 +5,7 @@ This is the one place that converts between an amount in major units, as a shop 
 
 from decimal import ROUND_HALF_UP, Decimal
 
-from productagg.currencies import EXPONENTS as EXPONENTS
+from productagg.currencies import EXPONENTS
 
 # The largest amount that a 64-bit column holds.
 MAX_AMOUNT = 2**63 - 1

@@ -56,7 +56,7 @@ class Shops:
         ]
 
     def answer(self, request: Request) -> Response:
-        """Answer a request: 404 for what there is not, 405 for another method than GET and HEAD."""
+        """Answer a request: 404 for an unknown path, 405 for another method than GET and HEAD."""
         for pattern, handler in self._routes:
             if match := pattern.fullmatch(request.path):
                 if request.method not in ("GET", "HEAD"):

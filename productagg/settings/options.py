@@ -113,7 +113,7 @@ class Settings:
     public_url: str | None = optional(
         PUBLIC_URL,
         meaning="the beginning of `Location` and `Link`, e.g. `https://shop.example/catalogue`; without it they begin "
-        "with the request's scheme and `Host`",
+        "with the request's scheme and `Host`; it also tells the owners of sources, in `User-Agent`, who asks",
     )
     cors_origins: frozenset[str] | None = optional(
         ORIGINS, meaning="the origins whose pages may read this API in a browser; without it only our own"

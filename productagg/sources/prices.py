@@ -8,7 +8,8 @@ none.
 import re
 from decimal import Decimal
 
-from productagg.offers.money import EXPONENTS, exponent, to_minor
+from productagg.currencies import EXPONENTS
+from productagg.offers.money import exponent, to_minor
 
 _PLAIN = re.compile(r"\d+(?:\.\d+)?")
 # The currencies that a symbol stands for.

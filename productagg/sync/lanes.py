@@ -104,7 +104,10 @@ class AdapterLanes:
 
     @cached_property
     def _web(self) -> WebClient:
-        return WebClient(allow_private_networks=self._settings.sources_allow_private_networks)
+        return WebClient(
+            contact_url=self._settings.public_url,
+            allow_private_networks=self._settings.sources_allow_private_networks,
+        )
 
     def lane(self, source: ActiveSource, result: RunResult, observed_for: timedelta) -> Work:
         """The lane of a source; if that cannot be asked, one that says why and does nothing."""

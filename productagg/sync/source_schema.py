@@ -143,7 +143,7 @@ def _enabled(missing: Any) -> colander.SchemaNode:
 
 def _creates_products(missing: Any) -> colander.SchemaNode:
     description = (
-        "Whether items of none of our products become products, if they have a name. Only for whole documents."
+        "Whether items that belong to no product become products, if they have a name. Only for whole documents."
     )
     return _flag("creates_products", description, example=False, missing=missing)
 

@@ -87,17 +87,25 @@ class SourceReport:
 class SourceTester:
     """Tests sources, one at a time. Thread-safe.
 
-    With `allow_private_networks`, every address may be asked. `begin` replaces the requests, for the tests.
+    `contact_url` tells the owners of sites who asks. With `allow_private_networks`, every address may be asked. `begin`
+    replaces the requests, for the tests.
     """
 
-    def __init__(self, *, allow_private_networks: bool, begin: Callable[[float], Web] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        allow_private_networks: bool,
+        contact_url: str | None = None,
+        begin: Callable[[float], Web] | None = None,
+    ) -> None:
         self._allow_private_networks = allow_private_networks
+        self._contact_url = contact_url
         self._begin = begin
         self._running = threading.Lock()
 
     @cached_property
     def _client(self) -> WebClient:
-        return WebClient(allow_private_networks=self._allow_private_networks)
+        return WebClient(contact_url=self._contact_url, allow_private_networks=self._allow_private_networks)
 
     def test(self, source: SourceStatus, locator: str | None = None, seconds: float = TEST_SECONDS) -> SourceReport:
         """Ask the source for the product of this locator, or for its document; enabled or not.

@@ -1,4 +1,4 @@
-"""The items of whole documents that belong to none of our products: stored by the sync, read by the API.
+"""The items of whole documents that belong to no product: stored by the sync, read by the API.
 
 Of each source, the first items of the newest complete document are kept, so that a person can look at them. How many
 there are is in the source's row. Nothing here commits.
@@ -29,7 +29,7 @@ _ITEMS = Base.metadata.tables[StoredItem.__tablename__]
 
 @dataclass(frozen=True)
 class UnmatchedItem:
-    """An item of none of our products, as its source states it. `price` is in minor units of `currency`.
+    """An item that belongs to no product, as its source states it. `price` is in minor units of `currency`.
 
     `reason`: no product has its locator, and 'no_gtin': it states no GTIN; 'gtin_unknown': no product has its GTIN. If
     its source creates products: 'no_name'; 'name_refused': its name cannot be that of a product; 'name_taken': a

@@ -46,7 +46,7 @@ def test_a_corrected_price_is_so_in_the_prices_of_offer_and_product(client, admi
 
     assert answer.status_int == 201
     made = answer.json
-    assert (made["username"], made["reason"], made["price"]) == ("admin", REASON, None)
+    assert (made["username"], made["reason"], made["currency"], made["price"]) == ("admin", REASON, "EUR", None)
     assert (made["from"], made["until"]) == (times[1], times[2])
     assert made["changes"] == [{"at": times[1], "old_price": 50000, "new_price": 1000}]
     for path in (f"{offer}/prices?resolution=raw", f"{product}/prices?resolution=raw"):

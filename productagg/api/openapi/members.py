@@ -145,7 +145,7 @@ MEMBERS: dict[str, Member] = {
     "failing_products": Member("Number of products whose last request to the source failed.", 2, _COUNT),
     "open_offers": Member("Number of current offers of the source.", 236, _COUNT),
     "item_count": Member("Number of items of the last complete document; null for other sources.", None),
-    "unmatched_count": Member("Number of items of that document that are of none of our products.", None),
+    "unmatched_count": Member("Number of items of that document that belong to no product.", None),
     "Source.last_asked_at": Member("When the document was last asked for; null for other sources.", None),
     "Source.last_synced_at": Member("When the document was last complete; null for other sources.", None),
     "Source.next_sync_at": Member("When the document will be asked for next; null for other sources.", None),

@@ -158,6 +158,7 @@ CORRECTION = ObjectSchema(
         "username": str,
         "from": datetime,
         "until": datetime,
+        "currency": str,
         "price": int | None,
         "reason": str,
         "changes": [_CORRECTED],

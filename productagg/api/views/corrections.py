@@ -133,6 +133,7 @@ def _json(made: Any) -> dict[str, Any]:
         "username": made.username,
         "from": made.wrong_from,
         "until": made.wrong_until,
+        "currency": made.currency,
         "price": made.price,
         "reason": made.reason,
         "changes": made.changes,

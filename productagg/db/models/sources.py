@@ -30,13 +30,13 @@ class Source(Base):
     """A place that offers come from. `kind` names its adapter, which `configuration` is for.
 
     `secret_variable` is the name of an environment variable; its value is never stored. A source without
-    `interval_seconds` or `requests_per_second` has those of the settings.
+    `interval_seconds` has that of the settings; one without `requests_per_second` has no limit of its own.
 
     Until `blocked_until`, no process should send the source any request, for the reason in `blocked_reason`. If the
     source is a whole document, its row also says when to fetch it next, and what became of it; otherwise these columns
-    stay empty. `item_count` counts the items of the last complete document, and `unmatched_count` those of none of our
-    products. `fewer_item_count` counts those of a document that has shrunk so much that nothing was closed yet. If it
-    `creates_products`, items of none of our products become products.
+    stay empty. `item_count` counts the items of the last complete document, and `unmatched_count` those that
+    belong to no product. `fewer_item_count` counts those of a document that has shrunk so much that nothing was closed
+    yet. If it `creates_products`, items that belong to no product become products.
     """
 
     __tablename__ = "sources"
@@ -118,7 +118,7 @@ class ProductSource(Base):
 
 
 class UnmatchedItem(Base):
-    """An item of a source's newest complete document that belongs to none of our products, and why.
+    """An item of a source's newest complete document that belongs to no product, and why.
 
     The first items only, in the order of the document: see sync/unmatched_items.py. `price` is in minor units of
     `currency`.

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
+from productagg.currencies import EXPONENTS
 from productagg.gtin import normalize_gtin
-from productagg.offers.money import EXPONENTS, to_minor
+from productagg.offers.money import to_minor
 from productagg.sources.base import Remark
 from productagg.sources.prices import NoPrice, is_of_another_currency, parse_amount, parse_price, split_currency
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.offers.money import EXPONENTS
+from productagg.currencies import EXPONENTS
 from productagg.sources.prices import NoPrice, ZeroPrice, convert_price, parse_price
 
 READ = [

@@ -1,50 +1,26 @@
 """docs/adapters.md: its very text is a package that installs, and an adapter that fetches."""
 
-import re
-import subprocess
 import sys
-from pathlib import Path
-from zipfile import ZipFile
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
-TEXT = (ROOT / "docs" / "adapters.md").read_text("utf-8")
-# A file's name in the text, and the next block of code.
-FILE = re.compile(
-    r"`(?:python )?([\w.]+\.(?:toml|py))`(?:(?!```|`[\w.]+\.(?:toml|py)`).)*?```(?:toml|python)\n(.*?)```", re.DOTALL
-)
-BUILD = "from setuptools import build_meta; build_meta.build_wheel('dist')"
+from tests.tutorial import TEXT, files, install, run
 
 pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A directory with the package of the tutorial: its wheel is built as pip does, and unpacked."""
-    project, target = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("site-packages")
-    for name, source in FILE.findall(TEXT):
-        (project / name).write_text(source, "utf-8")
-    run([sys.executable, "-c", BUILD], cwd=project)
-    [wheel] = (project / "dist").glob("*.whl")
-    with ZipFile(wheel) as archive:
-        archive.extractall(target)
-    (target / "try_pricelist.py").write_text((project / "try_pricelist.py").read_text("utf-8"), "utf-8")
+    """A directory with the package of the tutorial, and its program that tries it."""
+    target = tmp_path_factory.mktemp("site-packages")
+    install(tmp_path_factory.mktemp("project"), target)
+    (target / "try_pricelist.py").write_text(dict(files())["try_pricelist.py"], "utf-8")
     return target
-
-
-def run(command, cwd):
-    finished = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    return finished.stdout
-
-
-# The later test 'and syncs with it' uses `installed` too: it is a directory for PYTHONPATH.
 
 
 def test_the_tutorial_has_at_most_150_lines_and_three_files():
     assert len(TEXT.splitlines()) <= 150
-    assert [name for name, _ in FILE.findall(TEXT)] == ["pyproject.toml", "productagg_pricelist.py", "try_pricelist.py"]
+    assert [name for name, _ in files()] == ["pyproject.toml", "productagg_pricelist.py", "try_pricelist.py"]
 
 
 def test_its_adapter_is_found_and_fetches(installed):

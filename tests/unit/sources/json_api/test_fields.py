@@ -39,10 +39,10 @@ class TestAvailability:
             (None, "unknown"),
         ],
     )
-    def test_row_10_15_32_booleans_and_words_of_the_vocabulary(self, value, availability):
+    def test_booleans_and_words_of_the_vocabulary(self, value, availability):
         assert field("availability", value) == (availability, [])
 
-    def test_fact_5_without_a_statement_it_is_unknown(self):
+    def test_without_a_statement_it_is_unknown(self):
         assert read_offer({}, {"availability": "availability"}).availability == "unknown"
 
     @pytest.mark.parametrize("value", [1, 0, 1.5, [], {}])
@@ -68,7 +68,7 @@ class TestItemsInStock:
         assert field("items_in_stock", value) == (number, [])
 
     @pytest.mark.parametrize("value", [-3, "many", "5+", 1.5, True, [], 10**9, "9" * 5000])
-    def test_row_7_what_is_none_is_not_told_with_a_remark(self, value):
+    def test_what_is_none_is_not_told_with_a_remark(self, value):
         number, remarks = field("items_in_stock", value)
 
         assert (number, len(remarks)) == (None, 1)
@@ -86,14 +86,14 @@ class TestShipping:
         assert read_offer(item, fields, price_format="scaled").shipping == 490
 
     @pytest.mark.parametrize("value", ["5 USD", "on request", -1, True, [], 10**30])
-    def test_row_31_what_cannot_be_read_is_not_told_with_a_remark(self, value):
+    def test_what_cannot_be_read_is_not_told_with_a_remark(self, value):
         shipping, remarks = field("shipping", value)
 
         assert (shipping, len(remarks)) == (None, 1)
 
 
 class TestTexts:
-    def test_fact_15_entities_are_resolved(self):
+    def test_entities_are_resolved(self):
         assert field("name", " Salt &amp; pepper ") == ("Salt & pepper", [])
 
     @pytest.mark.parametrize("name", ["name", "description", "brand", "category", "seller"])
@@ -118,7 +118,7 @@ class TestTexts:
     def test_long_ones_are_cut(self, name):
         assert len(field(name, "x" * 1000)[0]) == 500
 
-    def test_row_29_the_seller_is_the_items_or_the_configured_one_or_the_source(self):
+    def test_the_seller_is_the_items_or_the_configured_one_or_the_source(self):
         assert field("seller", "Marta's lamps", seller="Shop")[0] == "Marta's lamps"
         assert field("seller", None, seller="Shop")[0] == "Shop"
         assert field("seller", None)[0] == "Source"
@@ -133,7 +133,7 @@ class TestTexts:
             (None, "unknown"),
         ],
     )
-    def test_fact_13_condition(self, value, condition):
+    def test_condition(self, value, condition):
         assert field("condition", value) == (condition, [])
 
 
@@ -151,7 +151,7 @@ class TestGtin:
             ("", None),
         ],
     )
-    def test_row_33_fact_17_it_is_checked_and_padded(self, value, gtin):
+    def test_it_is_checked_and_padded(self, value, gtin):
         assert field("gtin", value) == (gtin, [])
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from productagg.offers.money import EXPONENTS, to_minor
+from productagg.currencies import EXPONENTS
+from productagg.offers.money import to_minor
 from tests.unit.sources.json_api.documents import configuration, fetch_list, read_item, read_offer, rejection
 
 SCALED = {"price_scale": "decimals"}
@@ -59,10 +60,10 @@ class TestDecimal:
         ("text", "minor"),
         [("3,700.00", 370000), ("1,600.00", 160000), ("162,98", 16298), ("11,99 €", 1199), ("1.299,00", 129900)],
     )
-    def test_row_3_4_5_8_a_text_for_people_is_read_if_it_is_clear(self, text, minor):
+    def test_a_text_for_people_is_read_if_it_is_clear(self, text, minor):
         assert price_of({"price": text}) == (minor, "EUR")
 
-    def test_row_14_decimals_are_optional(self):
+    def test_decimals_are_optional(self):
         assert price_of({"price": "1300 USD"}, currency=None) == (130000, "USD")
 
     def test_a_text_with_another_currency_than_configured_is_refused(self):
@@ -86,7 +87,7 @@ class TestMinorUnits:
         assert price_of({"price": value}, price_format="minor", currency=currency) == (1999, currency)
 
     @pytest.mark.parametrize("value", [19.99, 19.0, "19.99", "19,99", "19 EUR", True, None, [], "-1", -1, "9" * 30])
-    def test_row_18_what_looks_like_major_units_is_refused(self, value):
+    def test_what_looks_like_major_units_is_refused(self, value):
         assert rejection({"price": value}, price_format="minor").startswith("price: ")
 
 
@@ -104,12 +105,12 @@ class TestScaled:
             ("HUF", "2", 60000, 60000),
         ],
     )
-    def test_row_17_the_shops_decimals_are_not_the_currencys(self, currency, decimals, value, minor):
+    def test_the_shops_decimals_are_not_the_currencys(self, currency, decimals, value, minor):
         item = {"price": value, "decimals": decimals}
 
         assert price_of(item, SCALED, price_format="scaled", currency=currency) == (minor, currency)
 
-    def test_row_17_yen_that_a_shop_keeps_with_two_decimals_lose_them_with_a_remark(self):
+    def test_yen_that_a_shop_keeps_with_two_decimals_lose_them_with_a_remark(self):
         snapshot = read_item({"price": "1624", "decimals": 2}, SCALED, price_format="scaled", currency="JPY")
 
         assert [offer.price for offer in snapshot.offers] == [16]
@@ -138,7 +139,7 @@ class TestScaled:
 
 
 class TestCurrency:
-    def test_row_16_it_belongs_to_the_item(self):
+    def test_it_belongs_to_the_item(self):
         items = [
             {"id": n, "sku": "A", "price": 5, "currency": code} for n, code in enumerate(["EUR", "usd", "TRY", "RUR"])
         ]
@@ -147,7 +148,7 @@ class TestCurrency:
 
         assert [offer.currency for offer in snapshot.offers] == ["EUR", "USD", "TRY", "RUB"]
 
-    def test_row_12_without_any_the_price_is_refused(self):
+    def test_without_any_the_price_is_refused(self):
         assert rejection({"price": 5}, {"currency": "currency"}, currency=None) == "price: the price has no currency"
         assert rejection({"price": "5"}, currency=None) == "price: the price has no currency"
         assert rejection({"price": "$5"}, currency=None) == "price: the price has no currency"
@@ -166,10 +167,10 @@ class TestCurrency:
 
 class TestNoPrice:
     @pytest.mark.parametrize("value", [0, 0.0, "0", "0.00", "", " ", None, 0.001])
-    def test_row_23_34_a_price_of_0_or_none_is_no_offer(self, value):
+    def test_a_price_of_0_or_none_is_no_offer(self, value):
         assert rejection({"price": value}).startswith("price: ")
 
-    def test_fact_3_the_price_to_pay_is_what_the_expression_says(self):
+    def test_the_price_to_pay_is_what_the_expression_says(self):
         item = {"price": "200.00", "sale_price": "150.00"}
 
         assert price_of(item, {"price": "sale_price || price"}) == (15000, "EUR")

@@ -58,13 +58,13 @@ class TestWooCommerce:
             )
         ]
 
-    def test_fact_7_dollars_shown_without_decimals(self):
+    def test_dollars_shown_without_decimals(self):
         [offer] = woo(priced(price="229", currency_code="USD", currency_minor_unit=0)).offers
 
         assert (offer.price, offer.currency) == (22900, "USD")
 
     @pytest.mark.parametrize(("code", "digits", "minor"), [("JPY", 0, 1999), ("KWD", 3, 1999), ("HUF", 0, 199900)])
-    def test_fact_19_currencies_with_other_decimals(self, code, digits, minor):
+    def test_currencies_with_other_decimals(self, code, digits, minor):
         [offer] = woo(priced(currency_code=code, currency_minor_unit=digits)).offers
 
         assert offer.price == minor
@@ -76,25 +76,25 @@ class TestWooCommerce:
         ("in_stock", "backorder", "availability"),
         [(True, True, "backorder"), (False, False, "out_of_stock"), (True, False, "in_stock"), (None, None, "unknown")],
     )
-    def test_row_32_on_backorder_is_not_in_stock(self, in_stock, backorder, availability):
+    def test_on_backorder_is_not_in_stock(self, in_stock, backorder, availability):
         [offer] = woo({**LAMP, "is_in_stock": in_stock, "is_on_backorder": backorder}).offers
 
         assert offer.availability == availability
 
-    def test_row_22_a_range_of_prices_is_no_offer(self):
+    def test_a_range_of_prices_is_no_offer(self):
         ranged = priced(price_range={"min_amount": "1999", "max_amount": "4999"})
 
         assert [offer.external_id for offer in woo({**ranged, "id": 35}, LAMP).offers] == ["34"]
 
     @pytest.mark.parametrize("price", ["0", ""])
-    def test_row_23_34_call_for_price_is_no_offer(self, price):
+    def test_call_for_price_is_no_offer(self, price):
         snapshot = woo({**priced(price=price), "id": 35}, LAMP)
 
         assert [offer.external_id for offer in snapshot.offers] == ["34"]
         assert [remark.item for remark in snapshot.rejected] == ["35"]
 
     @pytest.mark.parametrize("prices", [{"currency_code": ""}, {"currency_code": None}, {"currency_minor_unit": None}])
-    def test_row_12_without_a_currency_or_its_decimals_it_is_no_offer(self, prices):
+    def test_without_a_currency_or_its_decimals_it_is_no_offer(self, prices):
         assert woo(priced(**prices)).offers == []
 
     def test_pages_are_followed_by_the_header_link(self):
@@ -155,7 +155,7 @@ class TestShopify:
             ("72", 1999, f"{HOST}/products/lamp?variant=72"),
         ]
 
-    def test_fact_11_each_variant_has_its_own_availability(self):
+    def test_each_variant_has_its_own_availability(self):
         assert [offer.availability for offer in shopify(PRODUCT).offers] == ["in_stock", "out_of_stock"]
 
     def test_the_product_has_the_names_of_both_and_the_variants_gtin(self):
@@ -176,7 +176,7 @@ class TestShopify:
 
         assert shopify(document, currency="KRW").offers[0].price == 8900
 
-    def test_fact_4_without_a_configured_currency_nothing_is_read(self):
+    def test_without_a_configured_currency_nothing_is_read(self):
         snapshot = shopify(PRODUCT, {**DOT_JSON, "items": "[@]"}, currency=None)
 
         assert (snapshot.offers, snapshot.complete) == ([], False)
@@ -184,7 +184,7 @@ class TestShopify:
     def test_the_seller_is_the_source_and_not_the_vendor(self):
         assert {offer.seller for offer in shopify(PRODUCT).offers} == {"Source"}
 
-    def test_fact_7_dot_json_has_prices_in_units_without_availability(self):
+    def test_dot_json_has_prices_in_units_without_availability(self):
         variants = [
             {"id": 71, "price": "19.99", "compare_at_price": "0.00", "inventory_quantity": None},
             {"id": 72, "price": "1,299.00", "compare_at_price": "", "inventory_quantity": 0},

@@ -46,12 +46,12 @@ class TestDocuments:
 
         assert failure.reason.startswith("it is not JSON but text/html")
 
-    def test_row_1_an_unquoted_decimal_comma_breaks_the_document_and_is_no_price(self):
+    def test_an_unquoted_decimal_comma_breaks_the_document_and_is_no_price(self):
         [failure] = fetch_list(configuration(), b'[{"id": 1, "sku": "A", "price": 12,34}]')
 
         assert failure.code == "not_json"
 
-    def test_row_6_a_trailing_comma_where_the_price_is_hidden_is_no_offer(self):
+    def test_a_trailing_comma_where_the_price_is_hidden_is_no_offer(self):
         [failure] = fetch_list(configuration(), b'[{"id": 1, "sku": "A", "price": ,}]')
 
         assert failure.code == "not_json"
@@ -126,13 +126,13 @@ class TestRepetition:
         assert len(snapshot.offers) == len(snapshot.remarks) == 1
         assert snapshot.complete
 
-    def test_fact_16_an_id_that_stands_for_two_offers_identifies_none(self):
+    def test_an_id_that_stands_for_two_offers_identifies_none(self):
         [snapshot] = fetch_list(configuration(), listed(item(1, 5), item(1, 6), item(2)))
 
         assert [offer.external_id for offer in snapshot.offers] == ["2"]
         assert [remark.item for remark in snapshot.rejected] == ["1", "1"]
 
-    def test_row_9b_variants_without_ids_of_their_own_are_never_merged(self):
+    def test_variants_without_ids_of_their_own_are_never_merged(self):
         fields = {"external_id": "item.id", "locator": "item.sku", "price": "variant.price"}
         config = configuration(fields, variants="variants")
 
@@ -178,7 +178,7 @@ class TestOneProduct:
         assert snapshot.complete
 
     @pytest.mark.parametrize("price", [0, "0.00", ""])
-    def test_row_23_a_price_on_request_is_a_product_without_offers(self, price):
+    def test_a_price_on_request_is_a_product_without_offers(self, price):
         [snapshot] = fetch_one(ONE, listed({"id": 1, "price": price}))
 
         assert (snapshot.offers, snapshot.complete, len(snapshot.rejected)) == ([], True, 1)
@@ -204,7 +204,7 @@ class TestOneProduct:
 
         assert "'…' is not one number" in snapshot.incomplete_because
 
-    def test_row_25_items_of_other_products_are_left_out(self):
+    def test_items_of_other_products_are_left_out(self):
         config = {**ONE, "fields": FIELDS}
 
         [snapshot] = fetch_one(config, listed(item(1), item(2, sku="B"), item(3, sku=None)))

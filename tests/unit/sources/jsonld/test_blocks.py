@@ -45,7 +45,7 @@ class TestRepairedBlocks:
             pytest.param(LAMP % ', "sku":', id="a value is missing"),
         ],
     )
-    def test_row_15_harmless_damage_is_repaired(self, text):
+    def test_harmless_damage_is_repaired(self, text):
         assert prices(read_blocks(text)) == [(1999, "EUR")]
 
     @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ class TestRepairedBlocks:
             pytest.param(GOOD.replace("Lamp", '24" Lamp "Sun", white'), id="quotation marks not escaped"),
         ],
     )
-    def test_row_27_what_had_to_be_guessed_closes_no_offer(self, text):
+    def test_what_had_to_be_guessed_closes_no_offer(self, text):
         outcome = read_blocks(text)
 
         assert [(offer.price, offer.currency) for offer in outcome.offers] == [(1999, "EUR")]
@@ -83,7 +83,7 @@ class TestDamagedBlocks:
             "undefined",
         ],
     )
-    def test_row_11_damage_is_of_its_block_only(self, damage):
+    def test_damage_is_of_its_block_only(self, damage):
         outcome = read_blocks(damage, product(offer()))
 
         assert [offer.price for offer in outcome.offers] == [1999]
@@ -98,13 +98,13 @@ class TestDamagedBlocks:
     def test_a_damaged_block_about_something_else_raises_no_doubt(self):
         assert prices(read_blocks('{"@type": "BreadcrumbList", ', product(offer()))) == [(1999, "EUR")]
 
-    def test_row_1_a_price_with_a_comma_and_without_quotation_marks_is_no_price(self):
+    def test_a_price_with_a_comma_and_without_quotation_marks_is_no_price(self):
         failure = refusal(read_blocks('{"@type": "Product", "offers": {"price": 12,34, "priceCurrency": "EUR"}}'))
 
         assert failure.code == "no_product"
         assert "block 1 of JSON-LD is damaged" in failure.reason
 
-    def test_row_6_a_trailing_comma_where_the_price_is_hidden_is_no_offer(self):
+    def test_a_trailing_comma_where_the_price_is_hidden_is_no_offer(self):
         text = '{"@type": "Product", "name": "Lamp", "offers": {"@type": "Offer", "priceCurrency": "EUR", "price": ,}}'
 
         outcome = read_blocks(text)
@@ -175,7 +175,7 @@ class TestWhereBlocksStand:
 
 
 class TestSpellings:
-    def test_row_13_keys_in_capitals_padded_values_and_lists_of_types_are_read(self):
+    def test_keys_in_capitals_padded_values_and_lists_of_types_are_read(self):
         lamp = {
             "@type": ["Thing", "Product"],
             "Name": " Lamp ",

@@ -109,10 +109,10 @@ class TestTheChoice:
 
 class TestNotTheProduct:
     @pytest.mark.parametrize("name", ["isRelatedTo", "isSimilarTo", "isAccessoryOrSparePartFor", "isConsumableFor"])
-    def test_row_25_products_that_are_related_to_it_are_not_its_offers(self, name):
+    def test_products_that_are_related_to_it_are_not_its_offers(self, name):
         assert prices(read_blocks(product(offer(), **{name: [product(offer("5.00"), name="Bulb")]}))) == [(1999, "EUR")]
 
-    def test_row_25_the_price_of_a_related_product_is_not_the_pages(self):
+    def test_the_price_of_a_related_product_is_not_the_pages(self):
         failure = refusal(read_blocks(RELATED))
 
         assert failure.code == "no_product"
@@ -188,7 +188,7 @@ class TestTheSameProductTwice:
 
         assert lamp.external_id == "sku:L-1"
 
-    def test_row_2_two_prices_are_refused(self):
+    def test_two_prices_are_refused(self):
         failure = refusal(read_blocks(product(offer("19.99")), product(offer("24.99"))))
 
         assert failure.code == "contradiction"
@@ -212,7 +212,7 @@ class TestTheSameProductTwice:
         assert offer_of(outcome).availability == "unknown"
         assert [remark.reason for remark in outcome.remarks] == ["the page states two availabilities for it"]
 
-    def test_row_10_the_same_variants_twice_with_other_spellings_of_their_ids(self):
+    def test_the_same_variants_twice_with_other_spellings_of_their_ids(self):
         def variants(gtin_name, digits, scheme):
             return {
                 "@type": "ProductGroup",

@@ -64,13 +64,13 @@ class TestMicrodata:
         assert (lamp.price, lamp.currency, lamp.availability) == (129900, "EUR", "in_stock")
         assert lamp.product == ("Lamp", None, "4006381333931", "Lumen", None, "https://shop.example/i/1.jpg")
 
-    def test_row_25_related_products_are_not_the_pages(self):
+    def test_related_products_are_not_the_pages(self):
         assert prices(read(html(body=BULB + LAMP + BULB))) == [(129900, "EUR")]
         assert prices(read(html(body=LAMP.replace("</h1>", "</h1>" + BULB)))) == [(129900, "EUR")]
         assert refusal(read(html(body=BULB))).code == "no_product"
 
     @pytest.mark.parametrize("text", ["1.299,00 €", "€ 1,299.00", "1299", "1 299,00&nbsp;EUR"])
-    def test_rows_8_9_prices_as_people_read_them(self, text):
+    def test_prices_as_people_read_them(self, text):
         page = LAMP.replace(' content="1299.00">1.299,00 €', f">{text}")
 
         assert prices(read(html(body=page))) == [(129900, "EUR")]
@@ -139,7 +139,7 @@ class TestOpenGraph:
 
         assert prices(read(html(head=head))) == [(129900, "EUR")]
 
-    def test_fact_3_the_sale_price_is_paid(self):
+    def test_the_sale_price_is_paid(self):
         head = SHOWN + graph_of(product__sale_price__amount="999.00", product__sale_price__currency="EUR")
 
         assert prices(read(html(head=head))) == [(99900, "EUR")]
@@ -147,7 +147,7 @@ class TestOpenGraph:
     def test_two_prices_are_refused(self):
         assert refusal(read(html(head=SHOWN + graph_of(product__price__amount="5.00")))).code == "contradiction"
 
-    def test_row_28_without_a_currency_it_is_refused(self):
+    def test_without_a_currency_it_is_refused(self):
         head = graph_of(og__title="Lamp", og__price__amount="1299.00")
 
         assert refusal(read(html(head=head))).code == "unclear_price"

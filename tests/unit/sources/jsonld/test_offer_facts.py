@@ -33,7 +33,7 @@ class TestAvailability:
         assert only(availability=spelling.format(word)).availability == expected
 
     @pytest.mark.parametrize("missing", [None, "", " ", []])
-    def test_fact_5_missing_is_unknown(self, missing):
+    def test_missing_is_unknown(self, missing):
         assert only(availability=missing).availability == "unknown"
 
     def test_as_a_node(self):
@@ -44,7 +44,7 @@ class TestAvailability:
         assert only(availability=["InStock", "SoldOut"]).availability == "unknown"
 
     @pytest.mark.parametrize("word", ["PreOrder", "BackOrder"])
-    def test_rows_7_10_what_can_be_ordered_while_there_is_none_is_not_in_stock(self, word):
+    def test_what_can_be_ordered_while_there_is_none_is_not_in_stock(self, word):
         assert only(availability=word).availability != "in_stock"
 
 
@@ -174,7 +174,7 @@ class TestTheProduct:
             ("gtin", "0000000000000", None),
         ],
     )
-    def test_rows_17_33_the_gtin_is_checked_and_padded(self, field, text, expected):
+    def test_the_gtin_is_checked_and_padded(self, field, text, expected):
         assert only(group={field: text}).product.gtin == expected
 
     def test_a_gtin_of_the_offer_counts(self):

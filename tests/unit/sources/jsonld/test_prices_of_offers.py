@@ -32,18 +32,18 @@ class TestPriceOfTheOffer:
             ("16980", "RUR", (1698000, "RUB")),
         ],
     )
-    def test_row_17_minor_units_are_those_of_iso_4217(self, price, currency, expected):
+    def test_minor_units_are_those_of_iso_4217(self, price, currency, expected):
         assert prices(read_blocks(product(offer(price, currency)))) == [expected]
 
     @pytest.mark.parametrize(
         ("price", "minor"),
         [("3,700.00", 370000), ("$16,980", 1698000), ("1,600.00", 160000), ("162,98", 16298), ("1.299,00", 129900)],
     )
-    def test_rows_3_4_5_separators_of_thousands_are_read_by_rule(self, price, minor):
+    def test_separators_of_thousands_are_read_by_rule(self, price, minor):
         assert prices(read_blocks(product(offer(price, "USD")))) == [(minor, "USD")]
 
     @pytest.mark.parametrize("price", ["11,99 €", "€ 11.99", "11,99\u00a0EUR", "EUR 11.99"])
-    def test_rows_8_9_symbol_and_number_are_told_apart(self, price):
+    def test_symbol_and_number_are_told_apart(self, price):
         assert prices(read_blocks(product(offer(price)))) == [(1199, "EUR")]
 
     def test_a_code_in_the_text_must_be_the_currency(self):
@@ -55,14 +55,14 @@ class TestPriceOfTheOffer:
         assert refusal(read_blocks(product(offer(price, "USD")))).code == "unclear_price"
 
     @pytest.mark.parametrize("price", [0, "0", "0.00", "0,00 €", 0.0])
-    def test_row_34_zero_is_no_price(self, price):
+    def test_zero_is_no_price(self, price):
         outcome = read_blocks(product(offer(price)))
 
         assert offers(outcome) == []
         assert outcome.rejected[0].reason == "its price is 0, which stands for 'no price'"
 
     @pytest.mark.parametrize("price", [None, "", " "])
-    def test_row_23_call_for_price_is_no_offer(self, price):
+    def test_call_for_price_is_no_offer(self, price):
         assert offers(read_blocks(product(offer(price)))) == []
 
     def test_variants_without_a_price_do_not_hide_the_others(self):
@@ -88,7 +88,7 @@ class TestPriceOfTheOffer:
 
 
 class TestCurrency:
-    def test_row_12_a_price_without_a_currency_is_refused(self):
+    def test_a_price_without_a_currency_is_refused(self):
         assert refusal(read_blocks(product(offer(currency=None)))).reason == (
             "its price cannot be read: the price has no currency"
         )
@@ -98,7 +98,7 @@ class TestCurrency:
 
         assert prices(read_blocks(product(lamps), currency="EUR")) == [(1999, "EUR"), (2000, "USD"), (2100, "GBP")]
 
-    def test_row_16_each_offer_has_its_own(self):
+    def test_each_offer_has_its_own(self):
         assert prices(read_blocks(product([offer(sku="1"), offer(currency="USD", sku="2")]))) == [
             (1999, "EUR"),
             (1999, "USD"),
@@ -119,7 +119,7 @@ class TestCurrency:
     def test_that_of_the_specification_holds_for_a_price_without_one(self):
         assert prices(read_blocks(product(offer("19.99", None, priceSpecification=PAY)))) == [(1999, "EUR")]
 
-    def test_row_2_opengraph_in_another_currency_contradicts_the_page(self):
+    def test_opengraph_in_another_currency_contradicts_the_page(self):
         head = '<meta property="og:price:amount" content="19.99"><meta property="og:price:currency" content="USD">'
 
         failure = refusal(read_blocks(product(offer()), head=head))
@@ -127,7 +127,7 @@ class TestCurrency:
         assert failure.code == "contradiction"
         assert failure.reason == "the page contradicts itself: its offers are in EUR, and OpenGraph says USD"
 
-    def test_row_21_another_price_in_opengraph_is_noted_and_not_mixed(self):
+    def test_another_price_in_opengraph_is_noted_and_not_mixed(self):
         head = (
             '<meta property="product:price:amount" content="24.19">'
             '<meta property="product:price:currency" content="EUR">'
@@ -143,7 +143,7 @@ class TestCurrency:
 
 class TestPriceSpecifications:
     @pytest.mark.parametrize("order", [[LIST, PAY], [PAY, LIST]])
-    def test_row_19_the_price_type_decides_and_not_the_position(self, order):
+    def test_the_price_type_decides_and_not_the_position(self, order):
         assert prices(specified(*order)) == [(1999, "EUR")]
 
     @pytest.mark.parametrize(
@@ -173,14 +173,14 @@ class TestPriceSpecifications:
             {"@type": "DeliveryChargeSpecification"},
         ],
     )
-    def test_fact_12_members_prices_unit_prices_and_parts_of_a_price_are_not_the_price(self, more):
+    def test_members_prices_unit_prices_and_parts_of_a_price_are_not_the_price(self, more):
         other = {**specification("4.99"), **more}
 
         assert prices(specified(other, PAY)) == [(1999, "EUR")]
         assert prices(specified(PAY, other)) == [(1999, "EUR")]
         assert prices(read_blocks(product(offer(priceSpecification=[other])))) == [(1999, "EUR")]
 
-    def test_fact_12_an_offer_for_members_is_none_for_everybody(self):
+    def test_an_offer_for_members_is_none_for_everybody(self):
         members = offer("15.00", sku="L", validForMemberTier={"@type": "MemberProgramTier", "name": "gold"})
 
         assert prices(read_blocks(product([members, offer(sku="L")]))) == [(1999, "EUR")]
@@ -195,13 +195,13 @@ class TestPriceSpecifications:
     def test_the_same_price_twice_is_one(self):
         assert prices(specified(PAY, PAY)) == [(1999, "EUR")]
 
-    def test_row_34826_the_offers_price_wins_over_its_specification(self):
+    def test_the_offers_price_wins_over_its_specification(self):
         outcome = read_blocks(product(offer("19.99", priceSpecification=specification("24.99"))))
 
         assert prices(outcome) == [(1999, "EUR")]
         assert "another price" in outcome.remarks[0].reason
 
-    def test_row_20_a_price_without_vat_is_noted_and_not_recomputed(self):
+    def test_a_price_without_vat_is_noted_and_not_recomputed(self):
         outcome = specified(specification("19.99", valueAddedTaxIncluded="false"))
 
         assert prices(outcome) == [(1999, "EUR")]
@@ -220,7 +220,7 @@ class TestRanges:
     def aggregate(self, **more):
         return {"@type": "AggregateOffer", "priceCurrency": "EUR", "offerCount": 2, **more}
 
-    def test_row_22_a_range_is_refused(self):
+    def test_a_range_is_refused(self):
         failure = refusal(read_blocks(product(self.aggregate(lowPrice="10.00", highPrice="20.00"))))
 
         assert failure.code == "price_range"
@@ -233,15 +233,15 @@ class TestRanges:
     def test_half_a_range_is_refused(self, half):
         assert refusal(read_blocks(product(self.aggregate(**half)))).code == "price_range"
 
-    def test_row_22_an_offer_with_a_low_price(self):
+    def test_an_offer_with_a_low_price(self):
         assert refusal(read_blocks(product(offer(None, lowPrice="10", highPrice="20")))).code == "price_range"
 
-    def test_row_10_an_aggregate_is_not_one_more_offer_beside_the_offers_in_it(self):
+    def test_an_aggregate_is_not_one_more_offer_beside_the_offers_in_it(self):
         aggregate = self.aggregate(lowPrice="19.99", highPrice="19.99", offers=[offer(sku="1"), offer(sku="2")])
 
         assert [offer.external_id for offer in offers(read_blocks(product(aggregate)))] == ["sku:1", "sku:2"]
 
-    def test_row_10_nor_beside_offers_next_to_it(self):
+    def test_nor_beside_offers_next_to_it(self):
         aggregate = self.aggregate(lowPrice="19.99", highPrice="19.99")
 
         assert [offer.external_id for offer in offers(read_blocks(product([aggregate, offer(sku="1")])))] == ["sku:1"]

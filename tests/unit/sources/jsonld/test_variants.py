@@ -44,7 +44,7 @@ class TestGroups:
         assert [offer.product.name for offer in outcome.offers] == ["Lamp - 1", "Lamp - 2"]
         assert {offer.product.brand for offer in outcome.offers} == {"Lumen"}
 
-    def test_row_10_the_groups_offer_is_not_one_more(self):
+    def test_the_groups_offer_is_not_one_more(self):
         outcome = read_blocks(group(variant(1, "19.99"), variant(2, "24.99"), offers=offer("19.99")))
 
         assert ids(outcome) == ["sku:L-1", "sku:L-2"]
@@ -54,7 +54,7 @@ class TestGroups:
 
         assert prices(read_blocks(group(silent, silent, offers=offer()))) == [(1999, "EUR")]
 
-    def test_row_11_the_groups_availability_is_not_spread_over_its_variants(self):
+    def test_the_groups_availability_is_not_spread_over_its_variants(self):
         sold_out = variant(2, "24.99")
         sold_out["offers"]["availability"] = "https://schema.org/OutOfStock"
         untold = variant(3, "24.99")
@@ -114,18 +114,18 @@ class TestGroups:
 class TestTheVariantOfTheLocator:
     PAGE = group(variant(1, "19.99"), variant(2, "24.99"))
 
-    def test_row_24_only_the_variant_that_the_locator_names(self):
+    def test_only_the_variant_that_the_locator_names(self):
         lamp = offer_of(read_blocks(self.PAGE, locator=f"{URL}?variant=2"))
 
         assert (lamp.price, lamp.external_id, lamp.locator) == (2499, "sku:L-2", f"{URL}?variant=2")
 
-    def test_row_24_a_page_that_states_only_the_parent_is_refused(self):
+    def test_a_page_that_states_only_the_parent_is_refused(self):
         failure = refusal(read_blocks(product(offer(), url=URL), locator=f"{URL}?variant=2"))
 
         assert failure.code == "variant_not_found"
         assert "variant=2" in failure.reason
 
-    def test_row_24_a_variant_that_is_gone_is_refused(self):
+    def test_a_variant_that_is_gone_is_refused(self):
         assert refusal(read_blocks(self.PAGE, locator=f"{URL}?variant=3")).code == "variant_not_found"
 
     def test_opengraph_does_not_say_which_variant_it_is_about(self):
@@ -138,7 +138,7 @@ class TestTheVariantOfTheLocator:
 
         assert lamp.price == 500
 
-    def test_row_16_by_the_fragment(self):
+    def test_by_the_fragment(self):
         fragments = ["#/1-size-s/8-color-white", "#/2-size-m/8-color-white"]
         page = product([offer(price, url=URL + end) for price, end in zip(["19.99", "24.99"], fragments, strict=True)])
 
@@ -159,7 +159,7 @@ class TestTheVariantOfTheLocator:
 
 
 class TestIds:
-    def test_row_29_the_seller_is_a_part_of_the_offers_identity(self):
+    def test_the_seller_is_a_part_of_the_offers_identity(self):
         sellers = [
             offer(price, seller={"@type": "Organization", "name": name}) for name, price in [("A", 10), ("B", 11)]
         ]
@@ -180,7 +180,7 @@ class TestIds:
         assert len(set(ids(outcome))) == 2
         assert outcome.remarks == []
 
-    def test_row_9b_offers_without_sku_and_with_one_url_are_kept_apart_by_position(self):
+    def test_offers_without_sku_and_with_one_url_are_kept_apart_by_position(self):
         outcome = read_blocks(product([offer("20.0", url=URL), offer("5.9", url=URL), offer("5.9", url=URL)]))
 
         assert prices(outcome) == [(2000, "EUR"), (590, "EUR"), (590, "EUR")]
@@ -189,10 +189,10 @@ class TestIds:
             "nothing but its position on the page tells it from another offer"
         }
 
-    def test_fact_16_one_url_serves_many_variants(self):
+    def test_one_url_serves_many_variants(self):
         assert ids(read_blocks(product([offer(sku=n, url=URL) for n in "ab"]))) == ["sku:a", "sku:b"]
 
-    def test_fact_16_ids_that_repeat_are_told_apart_by_the_url(self):
+    def test_ids_that_repeat_are_told_apart_by_the_url(self):
         outcome = read_blocks(product([offer(n, sku="L", url=f"{URL}?variant={n}") for n in "12"]))
 
         assert ids(outcome) == ["sku:L|variant:variant=1", "sku:L|variant:variant=2"]
@@ -203,7 +203,7 @@ class TestIds:
     def test_one_sku_with_the_same_price_is_one_offer(self):
         assert ids(read_blocks(product([offer(sku="L"), offer(sku="L")]))) == ["sku:L"]
 
-    def test_fact_16_spaces_in_an_id_do_not_matter(self):
+    def test_spaces_in_an_id_do_not_matter(self):
         assert ids(read_blocks(product(offer(sku=" L  1\u00a02 ")))) == ["sku:L 1 2"]
 
     def test_blank_nodes_are_no_ids(self):
