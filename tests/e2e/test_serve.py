@@ -161,8 +161,12 @@ def test_a_newcomer_finds_a_past_that_says_something(served):
     assert eventually(lambda: served.get("/movers?direction=up").json(), seconds=60)
     assert eventually(lambda: served.get("/movers?direction=down").json(), seconds=60)
 
-    products = served.get("/products?limit=200").json()
-    assert sum(product["change_24h"] is not None for product in products) > len(products) / 2
+    def changes_known():
+        products = served.get("/products?limit=200").json()
+        return products if sum(each["change_24h"] is not None for each in products) > len(products) / 2 else None
+
+    # Shops are asked politely, one page a second.
+    products = eventually(changes_known, seconds=60)
     assert all(100 < product["lowest_price"] < 400_000 for product in products if product["lowest_price"])
     (machine,) = served.get("/products?q=espresso+machine&limit=1").json()
     assert 20_000 < machine["lowest_price"] < 70_000
