@@ -24,6 +24,8 @@ from productagg.sync import new_products
 from productagg.sync.new_products import NamedProduct
 from productagg.sync.unmatched_items import Reason
 
+_ID_LENGTH = len(str(UUID(int=0)))
+
 
 class Match(NamedTuple):
     """A product that an item belongs to, when this source last listed it, and the locator that links it to the source.
@@ -100,8 +102,9 @@ def _by_locator(session: Session, source_id: UUID, locators: Collection[str]) ->
 
 def _as_ids(locators: Iterable[str]) -> Iterable[tuple[UUID, str]]:
     for locator in locators:
-        with suppress(ValueError):
-            yield UUID(locator), locator
+        if len(locator) == _ID_LENGTH:  # most are not, and trying takes longer than all else about them
+            with suppress(ValueError):
+                yield UUID(locator), locator
 
 
 def _by_gtin(session: Session, source_id: UUID, items: Mapping[str, ProductFacts]) -> Mapping[str, Sequence[_Found]]:
