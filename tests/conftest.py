@@ -87,9 +87,10 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _asks_the_same_of_postgresql(item):
-    """Whether it is about processes and connections of the web server, which are the same on both databases."""
-    modules = ("test_proxy", "test_processes", "test_shutdown", "test_threads")
-    return item.path.stem in modules and item.get_closest_marker("postgresql") is not None
+    """Whether it is about the web server or its HTTP answers. Tests in integration/ try their SQL on both databases."""
+    server = ("test_proxy", "test_processes", "test_shutdown", "test_threads")
+    answers = ("test_conditional_requests", "test_corrections_api", "test_listing_api", "test_offer_facts")
+    return item.path.stem in (*server, *answers) and item.get_closest_marker("postgresql") is not None
 
 
 def _needs_postgresql(item):
