@@ -3,6 +3,7 @@
 A lane leases its source's products, has them fetched by threads of its own, and applies the outcomes, in batches.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,9 @@ from productagg.sync.time_budget import TimeBudget
 from productagg.sync.workers import WorkerPool
 
 Result = TypeVar("Result")
+# Before a lane looks for products, and looks again for those that neighbours were writing: they take milliseconds. If
+# somebody else keeps such a row locked, the product stays due, and does not keep the run from ending.
+_PAUSES = (0, 0.05, 0.2, 0.5)
 # A function from a time, by the database's clock, to a condition.
 Condition = Callable[[datetime], ColumnElement[bool]]
 
@@ -66,13 +70,14 @@ class Lane:
     def work(self, selected: Selection, budget: TimeBudget, progress: Callable[[], object] = lambda: None) -> None:
         """Sync the selected products. `progress` is called after each batch."""
         with WorkerPool(self.fetcher.fetch, self.workers) as pool:
-            is_left = True
-            while is_left:
+            for pause in _PAUSES:
+                time.sleep(pause)
                 for _outcomes in self.batches(
                     pool, budget, lambda limit: self.acquire(selected.products, limit, budget)[1]
                 ):
                     progress()
-                is_left = self._is_left(selected.products, budget)
+                if not self._is_left(selected.products, budget):
+                    break
         self.result.ended_by = self.fetcher.stopped_by or "done"
 
     def _is_left(self, selected: Condition, budget: TimeBudget) -> bool:
